@@ -1,0 +1,63 @@
+/**
+ * The package's errors. Every message says what was wrong, where, and what to do instead.
+ * `code` is stable and made for programs; messages are made for people and may change.
+ */
+export class FeynkacError extends Error {
+  readonly code: string = 'FEYNKAC_ERROR'
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+  }
+}
+
+/** An argument or option has the wrong type, length or range. */
+export class ArgumentError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_ARGUMENT'
+}
+
+/** A file is missing, unreadable, unwritable, or the disk is full. */
+export class FileError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_FILE'
+  constructor(
+    message: string,
+    readonly path: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+  }
+}
+
+/** A file was read, but its content is corrupt or not what it must be. */
+export class FormatError extends FileError {
+  override readonly code: string = 'FEYNKAC_FORMAT'
+}
+
+/** A computation gave NaN or infinity, diverged, or left no particle with weight. */
+export class NumericsError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_NUMERICS'
+}
+
+/** A device is not there or cannot be used. */
+export class DeviceError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_DEVICE'
+}
+
+/** Host or device memory ran out; the process goes on and a smaller batch may work. */
+export class OutOfMemoryError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'
+}
+
+/** What a value looks like in a message: short, with its type. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value)
+  if (ArrayBuffer.isView(value) && 'length' in value) return `${value.constructor.name} of length ${value.length}`
+  if (Array.isArray(value)) return value.length <= 8 ? JSON.stringify(value) : `array of length ${value.length}`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object') return `an object (${value.constructor?.name ?? 'no prototype'})`
+  return typeof value === 'string' ? JSON.stringify(value) : `${String(value)} (${typeof value})`
+}
+
+/** The one wording of argument errors: "expected X for NAME but received Y". */
+export function invalid(name: string, expected: string, actual: unknown): ArgumentError {
+  return new ArgumentError(`expected ${expected} for ${name} but received ${describe(actual)}`)
+}

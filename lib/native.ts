@@ -1,0 +1,161 @@
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
+import type { NetworkConfig } from './models/config.js'
+import type { NativeParticles } from './smc/native-particles.js'
+
+/** Work on one of the addon's own threads. The promise rejects with code FEYNKAC_ABORTED after cancel(). */
+export interface NativeJob<T> {
+  promise: Promise<T>
+  cancel(): void
+}
+
+/** One tensor of a network, in the order and with the name and shape of the reference's state dict (torch layouts). */
+export interface ParameterInfo {
+  name: string
+  shape: number[]
+  /** First element in the flat arrays of `read` and `write`. */
+  offset: number
+  size: number
+}
+
+/** The flat float32 arrays of a network: all of them parameterCount long, in ParameterInfo order. */
+export type ParameterSlot = 'params' | 'ema' | 'grad' | 'm' | 'v'
+
+/** What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (method.md section 1). */
+export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm'
+
+/** A batch at the border: x is [batch, ...shape] row-major (channels first), sigma one noise level per sample. */
+export interface NativeBatch {
+  kind: NetworkKind
+  /** `a` of the dot head; 1 otherwise. */
+  headScale: number
+  sigmaData: number
+  x: Float32Array
+  sigma: Float64Array
+  labels?: Float32Array
+  augment?: Float32Array
+}
+
+/** Every output is optional and filled in place; only the passes that the given ones need are run. */
+export interface EvaluateRequest extends NativeBatch {
+  /** Tangent direction for `jvp`, like x. */
+  direction?: Float32Array
+  /** h(u), raw network output */
+  raw?: Float32Array
+  /** D(x, sigma) of the denoiser, or of the energy */
+  denoised?: Float32Array
+  /** Phi(u) and grad_u Phi; energies only */
+  phi?: Float64Array
+  phiGrad?: Float32Array
+  /** E(x, sigma) and grad_x E; energies only */
+  energy?: Float64Array
+  grad?: Float32Array
+  /** d/d eps E(x + eps direction), by the tangent pass; energies only */
+  jvp?: Float64Array
+}
+
+/** Loss of one explicit batch and its parameter gradient (left in slot 'grad'): mean of (G - R)^2, R = (target - c_skip x)/c_out. */
+export interface GradientRequest extends NativeBatch {
+  /** Denoised target, like x. */
+  target: Float32Array
+}
+
+export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
+  /** Clean samples [batch, ...shape]; noise and noise levels are drawn from (seed, step, row). */
+  x0: Float32Array
+  /** The distillation target; without it the step is denoising score matching (target x0). */
+  teacher?: NativeNetwork
+  microBatch: number
+  pMean: number
+  pStd: number
+  seed: number
+  step: number
+  lr: number
+  beta1: number
+  beta2: number
+  eps: number
+  clip: number
+  emaDecay: number
+  /** Filled: mean over the dimensions of (G - R)^2 per sample, and the noise levels drawn. */
+  losses: Float64Array
+  sigmas: Float64Array
+}
+
+export interface NativeNetwork {
+  parameters(): ParameterInfo[]
+  parameterCount(): number
+  write(slot: ParameterSlot, values: Float32Array): NativeJob<void>
+  read(slot: ParameterSlot, out: Float32Array): NativeJob<void>
+  /** The network's own initialisation (networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
+  initialise(seed: number): NativeJob<void>
+  evaluate(request: EvaluateRequest): NativeJob<void>
+  gradient(request: GradientRequest): NativeJob<{ loss: number }>
+  train(request: TrainRequest): NativeJob<{ loss: number; gradNorm: number }>
+  /** Bytes of working memory (activations) of a job at a batch size. */
+  workingBytes(job: 'denoise' | 'energyGrad' | 'train', kind: NetworkKind, batch: number): number
+  /** Frees the memory; later calls throw. Waits for nothing: running jobs keep it until they end. */
+  dispose(): void
+}
+
+export interface NativeModule extends NativeParticles {
+  /** Instruction set and threads of the CPU backend. */
+  cpu(): { isa: string; threads: number }
+  setThreads(n: number): void
+  createNetwork(config: NetworkConfig, device: string): NativeNetwork
+}
+
+// lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build
+const root = fileURLToPath(new URL('..', import.meta.url))
+const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => NativeModule
+
+function loadNative(): NativeModule {
+  try {
+    return load(root)
+  } catch (cause) {
+    throw new DeviceError(
+      `feynkac has no native build that loads on ${process.platform}-${process.arch}: ${(cause as Error).message.split('\n')[0]}\n` +
+        'Build it here (needs CMake and a C++17 compiler): npx --no feynkac build',
+      { cause },
+    )
+  }
+}
+
+export const native = loadNative()
+
+/** Native errors carry a code; this is the one place where they become the package's classes. */
+export function translate(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message: string }
+  const options = { cause: error }
+  switch (code) {
+    case 'FEYNKAC_ARGUMENT':
+      return new ArgumentError(message, options)
+    case 'FEYNKAC_OUT_OF_MEMORY':
+      return new OutOfMemoryError(message, options)
+    case 'FEYNKAC_NUMERICS':
+      return new NumericsError(message, options)
+    case 'FEYNKAC_DEVICE':
+      return new DeviceError(message, options)
+    case 'FEYNKAC_INTERNAL':
+      return new FeynkacError(message, options)
+    default:
+      return error
+  }
+}
+
+/** Starts native work and waits for it; aborting the signal cancels it and rejects with the signal's reason. */
+export async function run<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+  signal?.throwIfAborted()
+  let job: NativeJob<T> | undefined
+  const cancel = () => job?.cancel()
+  try {
+    job = start()
+    signal?.addEventListener('abort', cancel, { once: true })
+    return await job.promise
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw translate(error)
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}

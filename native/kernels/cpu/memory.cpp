@@ -1,0 +1,24 @@
+// Memory of the CPU backend: host memory, aligned to cache lines.
+#include <stdlib.h>
+
+#include <new>
+
+#include "cpu_kernels.h"
+
+namespace feynkac {
+namespace FEYNKAC_ISA {
+
+void* CpuKernels::allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 64, bytes == 0 ? 64 : bytes) != 0) throw std::bad_alloc();
+  return memory;
+}
+void CpuKernels::release(void* memory) { free(memory); }
+void CpuKernels::upload(void* to, const void* hostFrom, size_t bytes) { memcpy(to, hostFrom, bytes); }
+void CpuKernels::download(void* hostTo, const void* from, size_t bytes) { memcpy(hostTo, from, bytes); }
+void CpuKernels::zero(void* to, size_t bytes) { memset(to, 0, bytes); }
+
+Kernels* makeKernels() { return new CpuKernels(); }
+
+}  // namespace FEYNKAC_ISA
+}  // namespace feynkac

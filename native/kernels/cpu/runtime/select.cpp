@@ -1,0 +1,53 @@
+// Chooses the instruction set at run time.
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "../../kernels.h"
+
+namespace feynkac {
+
+Kernels::~Kernels() = default;
+
+namespace baseline {
+Kernels* makeKernels();
+}
+#if defined(__x86_64__)
+namespace avx2 {
+Kernels* makeKernels();
+}
+namespace avx512 {
+Kernels* makeKernels();
+}
+#endif
+
+namespace {
+bool machineHas(const char* isa) {
+  if (std::strcmp(isa, "baseline") == 0) return true;
+#if defined(__x86_64__)
+  if (std::strcmp(isa, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (std::strcmp(isa, "avx512") == 0)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+#endif
+  return false;
+}
+}  // namespace
+
+const char* cpuIsa() {
+  for (const char* isa : {"avx512", "avx2"})
+    if (machineHas(isa)) return isa;
+  return "baseline";
+}
+
+Kernels* makeCpuKernels(const char* isa) {
+  if (isa == nullptr) isa = cpuIsa();
+  if (!machineHas(isa)) throw std::invalid_argument(std::string("this machine does not run the instruction set ") + isa);
+#if defined(__x86_64__)
+  if (std::strcmp(isa, "avx512") == 0) return avx512::makeKernels();
+  if (std::strcmp(isa, "avx2") == 0) return avx2::makeKernels();
+#endif
+  return baseline::makeKernels();
+}
+
+}  // namespace feynkac

@@ -1,0 +1,72 @@
+// A few lines of test support: reproducible random data, poisoned outputs, error measures, and a count of failures.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace feynkac::test {
+
+inline int failures = 0, checks = 0;
+
+#define CHECK(condition, ...)                                     \
+  do {                                                            \
+    ++feynkac::test::checks;                                      \
+    if (!(condition)) {                                           \
+      ++feynkac::test::failures;                                  \
+      std::printf("%s:%d: %s failed: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                   \
+      std::printf("\n");                                          \
+    }                                                             \
+  } while (0)
+
+// Every instruction set this machine runs: each test loops over them.
+inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels() {
+  std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> out;
+  for (const char* isa : {"baseline", "avx2", "avx512"}) {
+    try {
+      out.emplace_back(isa, std::unique_ptr<Kernels>(makeCpuKernels(isa)));
+    } catch (const std::exception&) {
+    }
+  }
+  return out;
+}
+
+inline std::vector<float> randomVector(size_t n, uint32_t seed, float scale = 1.0f, float mean = 0.0f) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal(mean, scale);
+  std::vector<float> v(n);
+  for (float& x : v) x = normal(engine);
+  return v;
+}
+
+inline std::vector<float> poisoned(size_t n) { return std::vector<float>(n, std::numeric_limits<float>::quiet_NaN()); }
+
+// ||a - b|| / ||b||, infinite when anything is not finite
+template <class A, class B>
+double relativeError(const std::vector<A>& a, const std::vector<B>& b) {
+  double num = 0, den = 0;
+  if (a.size() != b.size()) return INFINITY;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = double(a[i]) - double(b[i]);
+    num += d * d;
+    den += double(b[i]) * double(b[i]);
+  }
+  const double e = std::sqrt(num) / (den > 0 ? std::sqrt(den) : 1.0);
+  return std::isfinite(e) ? e : INFINITY;
+}
+
+// Call at the end of main.
+inline int report(const char* name) {
+  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
+  return failures == 0 && checks > 0 ? 0 : 1;
+}
+
+}  // namespace feynkac::test
