@@ -1,0 +1,11 @@
+// The parts of the addon: each registers its functions and classes.
+#pragma once
+
+#include <napi.h>
+
+namespace feynkac::addon {
+
+void initNetwork(Napi::Env env, Napi::Object exports);
+void initParticles(Napi::Env env, Napi::Object exports);
+
+}  // namespace feynkac::addon
