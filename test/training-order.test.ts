@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest'
+import { philox4x32, uniformAt } from '../lib/random.js'
+import { batchIndices, dropLabels, flipped, mirror, permutation } from '../lib/training/order.js'
+
+describe('philox', () => {
+  it('gives the known answers of Random123', () => {
+    const hex = (words: number[]) => words.map((word) => word.toString(16).padStart(8, '0')).join(' ')
+    expect(hex(philox4x32([0, 0, 0, 0], [0, 0]))).toBe('6627e8d5 e169c58d bc57ac4c 9b00dbd8')
+    const ones = 0xffffffff
+    expect(hex(philox4x32([ones, ones, ones, ones], [ones, ones]))).toBe('408f276d 41c83b0e a20bc7c6 6d5451fd')
+    const pi = philox4x32([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0])
+    expect(hex(pi)).toBe('d16cfe09 94fdcceb 5001e420 24126ea1')
+  })
+
+  it('gives uniform numbers: ten bins within five standard deviations', () => {
+    const n = 20000
+    const bins = new Float64Array(10)
+    for (let i = 0; i < n; i++) bins[Math.floor(uniformAt(7, 11, 3, i, i % 4) * 10)]! += 1
+    for (const count of bins) expect(Math.abs(count - n / 10)).toBeLessThan(5 * Math.sqrt(n * 0.09))
+  })
+})
+
+describe('order of the data', () => {
+  it('is a permutation for every size', () => {
+    for (const n of [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1000, 4097]) {
+      const order = permutation(5, 2, n)
+      const seen = new Set(Array.from({ length: n }, (_, i) => order(i)))
+      expect(seen.size).toBe(n)
+      expect(Math.max(...seen)).toBe(n - 1)
+    }
+  })
+
+  it('puts every sample at every place equally often', () => {
+    const n = 7
+    const epochs = 7000
+    const counts = new Float64Array(n * n)
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const order = permutation(1, epoch, n)
+      for (let i = 0; i < n; i++) counts[i * n + order(i)]! += 1
+    }
+    const sigma = Math.sqrt((epochs / n) * (1 - 1 / n))
+    for (const count of counts) expect(Math.abs(count - epochs / n)).toBeLessThan(5 * sigma)
+  })
+
+  it('visits all samples once per epoch, across the borders of batches', () => {
+    const n = 10
+    const batch = 4
+    const drawn: number[] = []
+    for (let step = 1; step <= 5; step++) drawn.push(...batchIndices(3, step, batch, n))
+    expect([...drawn.slice(0, n)].sort((a, b) => a - b)).toEqual([...Array(n).keys()])
+    expect([...drawn.slice(n)].sort((a, b) => a - b)).toEqual([...Array(n).keys()])
+    expect(drawn.slice(0, n)).not.toEqual(drawn.slice(n))
+  })
+
+  it('is a function of the seed and the step alone', () => {
+    expect(batchIndices(3, 9, 6, 50)).toEqual(batchIndices(3, 9, 6, 50))
+    expect(batchIndices(3, 9, 6, 50)).not.toEqual(batchIndices(4, 9, 6, 50))
+  })
+
+  it('flips half of the samples, and a mirror twice is nothing', () => {
+    let flips = 0
+    for (let row = 0; row < 4000; row++) if (flipped(1, 2, row)) flips++
+    expect(Math.abs(flips - 2000)).toBeLessThan(5 * Math.sqrt(1000))
+    const image = Float32Array.of(1, 2, 3, 4, 5, 6)
+    mirror(image, 3)
+    expect([...image]).toEqual([3, 2, 1, 6, 5, 4])
+    mirror(image, 3)
+    expect([...image]).toEqual([1, 2, 3, 4, 5, 6])
+  })
+
+  it('drops each block of labels on its own', () => {
+    const joint = { both: 0, first: 0, second: 0, none: 0 }
+    const rows = 4000
+    for (let row = 0; row < rows; row++) {
+      const label = Float32Array.of(0, 1, 1, 0, 0)
+      dropLabels(label, [2, 3], 0.3, 8, 1, row)
+      joint[label[1] ? (label[2] ? 'both' : 'first') : label[2] ? 'second' : 'none']++
+    }
+    const close = (count: number, p: number) =>
+      expect(Math.abs(count - rows * p)).toBeLessThan(5 * Math.sqrt(rows * p * (1 - p)))
+    close(joint.both, 0.49)
+    close(joint.first, 0.21)
+    close(joint.second, 0.21)
+    close(joint.none, 0.09)
+  })
+})
