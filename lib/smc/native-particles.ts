@@ -1,0 +1,135 @@
+import type { NativeJob } from '../native.js'
+
+/** Arrays that hold one row per particle; the row's length follows from the array's. */
+export type Rows = Float32Array | Float64Array | Int32Array
+
+/** Standard normals times `std`, a pure function of (seed, purpose, step, particle, index): native/kernels/random.h. */
+export interface Noise {
+  std: number
+  seed: number
+  /** A value of native/kernels/random.h's enum Purpose. */
+  purpose: number
+  step: number
+}
+
+/** What a set of log-weights says: `invalid` is the first particle with NaN or +infinity, -1 if there is none. */
+export interface LogWeightStats {
+  logSum: number
+  ess: number
+  invalid: number
+}
+
+/** A Gaussian mixture in the layout of native/engine/gaussian_mixture.h. */
+export interface MixtureArrays {
+  /** [C] */
+  logWeights: Float64Array
+  /** [C, d] */
+  means: Float64Array
+  /** [C], [C, d] or [C, d, d] */
+  covariances: Float64Array
+  form: 'scalar' | 'diagonal' | 'full'
+}
+
+/** The O(N d) work of sampling. N = particles, d = values of one particle; outputs are named first and filled in place. */
+export interface NativeParticles {
+  /**
+   * out = x - v grad + sqrt(tau) z; logForward = log N(out; x - v grad, tau), logBackward = log N(x; out, v),
+   * alignment = <grad, x - out>, gradSquares = |grad|^2. v and tau hold 1 or d values.
+   */
+  propose(request: {
+    out: Float32Array
+    logForward: Float64Array
+    logBackward: Float64Array
+    alignment: Float64Array
+    gradSquares: Float64Array
+    x: Float32Array
+    grad: Float32Array
+    v: Float64Array
+    tau: Float64Array
+    seed: number
+    step: number
+  }): NativeJob<void>
+  /** out = sum_j coefficients[j] terms[j] + noise; `out` may be one of the terms. */
+  combine(request: {
+    out: Float32Array
+    terms: readonly Float32Array[]
+    coefficients: Float64Array
+    rows: number
+    noise?: Noise
+  }): NativeJob<void>
+  /**
+   * The energy and gradient of a composition of models. linear: U = sum_j c_j E_j; mixture: U = -log sum_j exp(c_j - E_j).
+   * squares (optional): sum_j c_j |grad E_j|^2.
+   */
+  compose(request: {
+    energy: Float64Array
+    grad: Float32Array
+    squares?: Float64Array
+    form: 'linear' | 'mixture'
+    coefficients: Float64Array
+    energies: readonly Float64Array[]
+    grads: readonly Float32Array[]
+  }): NativeJob<void>
+  /** out[r] = |sum_j coefficients[j] terms[j][r]|^2 */
+  rowSquares(request: {
+    out: Float64Array
+    terms: readonly Float32Array[]
+    coefficients: Float64Array
+  }): NativeJob<void>
+  /** Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. */
+  meanSquares(request: { out: Float64Array; grad: Float32Array; weights: Float64Array }): NativeJob<void>
+  /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
+  gather(request: { ancestors: Int32Array; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
+  /**
+   * logWeights += sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
+   * and weights = normalised weights (NaN when all are -infinity).
+   */
+  reweight(request: {
+    logWeights: Float64Array
+    weights: Float64Array
+    terms: readonly Float64Array[]
+    coefficients: Float64Array
+  }): NativeJob<LogWeightStats>
+  logWeightStats(logWeights: Float64Array): LogWeightStats
+  /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
+  resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
+  resampleJob(request: {
+    weights: Float64Array
+    scheme: string
+    seed: number
+    step: number
+  }): NativeJob<{ ancestors: Int32Array; unique: number }>
+  /**
+   * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is
+   * copied to to[j]. Resolves with the number accepted. NaN is a rejection.
+   */
+  metropolis(request: {
+    accepted: Uint8Array
+    logRatio: Float64Array
+    from: readonly Rows[]
+    to: readonly Rows[]
+    seed: number
+    step: number
+  }): NativeJob<number>
+  /** energy = -log sum_c w_c N(x; mean_c, covariance_c + sigma^2 I), and its gradient. */
+  mixtureEnergy(request: {
+    energy: Float64Array
+    grad: Float32Array
+    x: Float32Array
+    sigma: number
+    mixture: MixtureArrays
+  }): NativeJob<void>
+  /** Independent draws of the mixture, into out [n, d]. */
+  mixtureSample(out: Float32Array, mixture: MixtureArrays, seed: number): void
+  /** energy = -sum_i log[Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)], and its gradient. */
+  softBox(request: {
+    energy: Float64Array
+    grad: Float32Array
+    x: Float32Array
+    lower: Float64Array
+    upper: Float64Array
+    t: number
+  }): NativeJob<void>
+  normals(out: Float32Array, rows: number, seed: number, purpose: number, step: number): void
+  uniforms(out: Float64Array, rows: number, seed: number, purpose: number, step: number): void
+}
