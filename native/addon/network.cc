@@ -1,0 +1,297 @@
+// The Network class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
+#include "engine/network.h"
+
+#include <map>
+
+#include "addon.h"
+#include "arguments.h"
+#include "job.h"
+
+namespace feynkac::addon {
+namespace {
+
+constexpr int kMaxBatch = 1 << 24;
+constexpr int64_t kMaxSeed = int64_t{1} << 53;
+
+template <class T>
+T choice(const Napi::Value& value, const char* name, const std::map<std::string, T>& choices) {
+  const std::string given = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  const auto found = choices.find(given);
+  if (found != choices.end()) return found->second;
+  std::string list;
+  for (const auto& entry : choices) list += (list.empty() ? "'" : ", '") + entry.first + "'";
+  throw argumentError(value.Env(), std::string("expected one of ") + list + " for " + name);
+}
+
+Kind kindOf(const Napi::Value& value) {
+  return choice<Kind>(value, "kind",
+                      {{"denoiser", Kind::kDenoiser}, {"dot", Kind::kDot}, {"l2", Kind::kL2}, {"norm", Kind::kNorm}});
+}
+
+Slot slotOf(const Napi::Value& value) {
+  return choice<Slot>(
+      value, "slot",
+      {{"params", Slot::kParams}, {"ema", Slot::kEma}, {"grad", Slot::kGrad}, {"m", Slot::kM}, {"v", Slot::kV}});
+}
+
+template <class T>
+std::vector<T> numbers(const Napi::Object& o, const char* name) {
+  const Napi::Value value = o.Get(name);
+  if (!value.IsArray()) throw argumentError(o.Env(), std::string("expected an array of numbers for ") + name);
+  const auto array = value.As<Napi::Array>();
+  std::vector<T> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value item = array.Get(i);
+    if (!item.IsNumber()) throw argumentError(o.Env(), std::string("expected an array of numbers for ") + name);
+    out.push_back(static_cast<T>(item.As<Napi::Number>().DoubleValue()));
+  }
+  return out;
+}
+
+NetworkConfig configOf(const Napi::Object& o) {
+  const auto small = [](const Napi::Object& args, const char* name) {
+    return static_cast<int>(integer(args, name, 0, 1 << 24));
+  };
+  const auto args = o.Get("args").As<Napi::Object>();
+  const std::string name = o.Get("class").As<Napi::String>().Utf8Value();
+  if (name == "ResidualMLP")
+    return ResidualMlpConfig{small(args, "dim"), small(args, "hidden"), small(args, "layers"), small(args, "label_dim"),
+                             small(args, "channel_mult_noise")};
+  if (name != "SongUNet") throw argumentError(o.Env(), "expected 'SongUNet' or 'ResidualMLP' for the network's class");
+  const auto shape = numbers<int>(o, "shape");
+  if (shape.size() != 3) throw argumentError(o.Env(), "expected [channels, height, width] for the network's shape");
+  SongUNetConfig c;
+  c.imgResolution = small(args, "img_resolution");
+  c.height = shape[1];
+  c.width = shape[2];
+  c.inChannels = small(args, "in_channels");
+  c.outChannels = small(args, "out_channels");
+  c.labelDim = small(args, "label_dim");
+  c.augmentDim = small(args, "augment_dim");
+  c.modelChannels = small(args, "model_channels");
+  c.channelMult = numbers<int>(args, "channel_mult");
+  c.channelMultEmb = small(args, "channel_mult_emb");
+  c.channelMultNoise = small(args, "channel_mult_noise");
+  c.numBlocks = small(args, "num_blocks");
+  c.attnResolutions = numbers<int>(args, "attn_resolutions");
+  c.resampleFilter = numbers<float>(args, "resample_filter");
+  if (shape[0] != c.inChannels) throw argumentError(o.Env(), "the network's shape must start with in_channels");
+  return c;
+}
+
+Napi::Object objectOf(const Napi::Value& value, const char* name) {
+  if (!value.IsObject()) throw argumentError(value.Env(), std::string("expected an object for ") + name);
+  return value.As<Napi::Object>();
+}
+
+class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(
+        env, "Network",
+        {InstanceMethod<&NetworkHandle::Parameters>("parameters"),
+         InstanceMethod<&NetworkHandle::ParameterCount>("parameterCount"),
+         InstanceMethod<&NetworkHandle::Write>("write"), InstanceMethod<&NetworkHandle::Read>("read"),
+         InstanceMethod<&NetworkHandle::Initialise>("initialise"), InstanceMethod<&NetworkHandle::Evaluate>("evaluate"),
+         InstanceMethod<&NetworkHandle::Gradient>("gradient"), InstanceMethod<&NetworkHandle::Train>("train"),
+         InstanceMethod<&NetworkHandle::WorkingBytes>("workingBytes"),
+         InstanceMethod<&NetworkHandle::Dispose>("dispose")});
+  }
+
+  explicit NetworkHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkHandle>(info) {
+    try {
+      const std::string device = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
+      if (device != "cpu") throw DeviceError("this build has no device '" + device + "': use 'cpu'");
+      network_ =
+          std::make_shared<Network>(configOf(objectOf(info[0], "config")), std::unique_ptr<Kernels>(makeCpuKernels()));
+    } catch (const Napi::Error&) {
+      throw;
+    } catch (...) {
+      throw currentError(info.Env());
+    }
+    info.This().As<Napi::Object>().TypeTag(&kTag);
+  }
+
+ private:
+  static constexpr napi_type_tag kTag = {0x6665796e6b61634eull, 0x6574776f726b0001ull};
+
+  std::shared_ptr<Network> network() const {
+    if (!network_) throw argumentError(Env(), "this network was disposed of: load it again");
+    return network_;
+  }
+
+  Napi::Value Parameters(const Napi::CallbackInfo& info) {
+    const auto& list = network()->parameters().list();
+    auto out = Napi::Array::New(info.Env(), list.size());
+    for (size_t i = 0; i < list.size(); ++i) {
+      auto item = Napi::Object::New(info.Env());
+      auto shape = Napi::Array::New(info.Env(), list[i].shape.size());
+      for (size_t k = 0; k < list[i].shape.size(); ++k) shape[k] = Napi::Number::New(info.Env(), list[i].shape[k]);
+      item["name"] = Napi::String::New(info.Env(), list[i].name);
+      item["shape"] = shape;
+      item["offset"] = Napi::Number::New(info.Env(), double(list[i].torchOffset));
+      item["size"] = Napi::Number::New(info.Env(), double(list[i].size));
+      out[i] = item;
+    }
+    return out;
+  }
+
+  Napi::Value ParameterCount(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), double(network()->parameters().torchSize()));
+  }
+
+  Napi::Value Write(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const Slot slot = slotOf(info[0]);
+    const float* values = floats(info[1], n->parameters().torchSize(), "values");
+    return startJob(info.Env(), {info[1]}, [=](const Stop&) { n->write(slot, values); });
+  }
+
+  Napi::Value Read(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const Slot slot = slotOf(info[0]);
+    float* out = floats(info[1], n->parameters().torchSize(), "out");
+    return startJob(info.Env(), {info[1]}, [=](const Stop&) { n->read(slot, out); });
+  }
+
+  Napi::Value Initialise(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    if (!info[0].IsNumber()) throw argumentError(info.Env(), "expected a number for seed");
+    const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
+    return startJob(info.Env(), {}, [=](const Stop&) { n->initialise(seed); });
+  }
+
+  static Head headOf(const Napi::Object& o) {
+    const Head head = {kindOf(o.Get("kind")), number(o, "headScale"), number(o, "sigmaData")};
+    if (!(head.sigmaData > 0) || !std::isfinite(head.sigmaData) || !std::isfinite(head.scale))
+      throw argumentError(o.Env(), "expected sigmaData > 0 and a finite headScale");
+    return head;
+  }
+
+  // The batch of a request; its length follows from sigma.
+  static Batch batchOf(const Napi::Object& o, const Network& n) {
+    const Napi::Value sigma = o.Get("sigma");
+    if (!sigma.IsTypedArray()) throw argumentError(o.Env(), "expected a Float64Array for sigma");
+    const size_t rows = sigma.As<Napi::TypedArray>().ElementLength();
+    if (rows < 1 || rows > kMaxBatch) throw argumentError(o.Env(), "expected 1 to 16777216 noise levels for sigma");
+    Batch batch = {static_cast<int>(rows), floats(o.Get("x"), rows * n.sampleSize(), "x"),
+                   doubles(sigma, rows, "sigma"), floats(o.Get("labels"), rows * labelDim(n.config()), "labels", true),
+                   floats(o.Get("augment"), rows * augmentDim(n.config()), "augment", true)};
+    for (size_t i = 0; i < rows; ++i)
+      if (!(batch.sigma[i] > 0) || !std::isfinite(batch.sigma[i]))
+        throw argumentError(o.Env(), "expected finite noise levels above 0 for sigma");
+    return batch;
+  }
+
+  // Every value of a request, so that none is collected while the job runs.
+  static std::vector<Napi::Value> valuesOf(const Napi::Object& o) {
+    std::vector<Napi::Value> values;
+    const Napi::Array names = o.GetPropertyNames();
+    for (uint32_t i = 0; i < names.Length(); ++i) values.push_back(o.Get(names.Get(i)));
+    return values;
+  }
+
+  Napi::Value Evaluate(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const Napi::Object o = objectOf(info[0], "request");
+    const Head head = headOf(o);
+    const Batch batch = batchOf(o, *n);
+    const size_t rows = batch.n, all = rows * n->sampleSize();
+    const float* direction = floats(o.Get("direction"), all, "direction", true);
+    const Outputs out = {
+        floats(o.Get("raw"), all, "raw", true),         floats(o.Get("denoised"), all, "denoised", true),
+        doubles(o.Get("phi"), rows, "phi", true),       floats(o.Get("phiGrad"), all, "phiGrad", true),
+        doubles(o.Get("energy"), rows, "energy", true), floats(o.Get("grad"), all, "grad", true),
+        doubles(o.Get("jvp"), rows, "jvp", true)};
+    if (head.kind == Kind::kDenoiser && (out.phi || out.phiGrad || out.energy || out.grad || out.jvp))
+      throw argumentError(info.Env(), "a denoiser has no energy: ask for raw or denoised");
+    if (out.jvp && !direction) throw argumentError(info.Env(), "expected a direction for jvp");
+    return startJob(info.Env(), valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
+  }
+
+  Napi::Value Gradient(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const Napi::Object o = objectOf(info[0], "request");
+    const Head head = headOf(o);
+    const Batch batch = batchOf(o, *n);
+    const float* target = floats(o.Get("target"), batch.n * n->sampleSize(), "target");
+    const auto loss = std::make_shared<double>();
+    return startJob(
+        info.Env(), valuesOf(o), [=](const Stop& stop) { *loss = n->gradient(head, batch, target, stop); },
+        [loss](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out["loss"] = Napi::Number::New(env, *loss);
+          return out;
+        });
+  }
+
+  Napi::Value Train(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const Napi::Object o = objectOf(info[0], "request");
+    const Napi::Value losses = o.Get("losses");
+    const size_t rows = losses.IsTypedArray() ? losses.As<Napi::TypedArray>().ElementLength() : 0;
+    if (rows < 1 || rows > kMaxBatch)
+      throw argumentError(info.Env(), "expected a Float64Array of batch length for losses");
+    TrainStep step;
+    step.head = headOf(o);
+    step.batch = static_cast<int>(rows);
+    step.microBatch = static_cast<int>(integer(o, "microBatch", 1, kMaxBatch));
+    step.x0 = floats(o.Get("x0"), rows * n->sampleSize(), "x0");
+    step.labels = floats(o.Get("labels"), rows * labelDim(n->config()), "labels", true);
+    step.pMean = number(o, "pMean");
+    step.pStd = number(o, "pStd");
+    step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
+    step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
+    step.adam = {number(o, "lr"), number(o, "beta1"), number(o, "beta2"),   number(o, "eps"),
+                 step.step,       number(o, "clip"),  number(o, "emaDecay")};
+    step.losses = doubles(losses, rows, "losses");
+    step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
+    std::shared_ptr<Network> teacher;
+    const Napi::Value t = o.Get("teacher");
+    if (!t.IsUndefined() && !t.IsNull()) {
+      if (!t.IsObject() || !t.As<Napi::Object>().CheckTypeTag(&kTag))
+        throw argumentError(info.Env(), "expected a network for teacher");
+      teacher = Unwrap(t.As<Napi::Object>())->network();
+      if (teacher->sampleSize() != n->sampleSize() || channelsIn(teacher->config()) != channelsIn(n->config()))
+        throw argumentError(info.Env(), "the teacher and the student must work on samples of one shape");
+      if (labelDim(teacher->config()) != 0 && labelDim(teacher->config()) != labelDim(n->config()))
+        throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
+    }
+    const auto result = std::make_shared<TrainResult>();
+    return startJob(
+        info.Env(), valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
+        [result](Napi::Env env) -> Napi::Value {
+          auto out = Napi::Object::New(env);
+          out["loss"] = Napi::Number::New(env, result->loss);
+          out["gradNorm"] = Napi::Number::New(env, result->gradNorm);
+          return out;
+        });
+  }
+
+  Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {
+    const Job job = choice<Job>(info[0], "job",
+                                {{"denoise", Job::kForward}, {"energyGrad", Job::kGradient}, {"train", Job::kTrain}});
+    const int batch = info[2].IsNumber() ? info[2].As<Napi::Number>().Int32Value() : 0;
+    if (batch < 1 || batch > kMaxBatch) throw argumentError(info.Env(), "expected a batch of 1 to 16777216");
+    return Napi::Number::New(info.Env(), double(network()->workingBytes(job, kindOf(info[1]), batch)));
+  }
+
+  void Dispose(const Napi::CallbackInfo&) { network_.reset(); }
+
+  std::shared_ptr<Network> network_;
+};
+
+constexpr napi_type_tag NetworkHandle::kTag;
+
+}  // namespace
+
+void initNetwork(Napi::Env env, Napi::Object exports) {
+  const Napi::Function constructor = NetworkHandle::define(env);
+  auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
+  env.AddCleanupHook([reference] { delete reference; });
+  exports["createNetwork"] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
+    return reference->New({info[0], info[1]});
+  });
+}
+
+}  // namespace feynkac::addon

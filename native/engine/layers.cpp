@@ -1,0 +1,315 @@
+#include "engine/layers.h"
+
+#include <stdexcept>
+
+namespace feynkac {
+namespace {
+
+const float* parameter(const Program& g, size_t offset) {
+  return offset == Program::kNoParameter ? nullptr : g.weights->params + offset;
+}
+float* gradient(const Program& g, size_t offset) {
+  return offset == Program::kNoParameter ? nullptr : g.weights->grad + offset;
+}
+
+// y = scale (W x + bias + residual)
+struct ConvLayer final : Layer {
+  VarId in, residual;
+  float scale;
+  size_t w, bias;
+  int index;  // of the packed weights
+  ConvShape shape;
+
+  void primal(Program& g) override {
+    const Buffer y = g.x(out), x = g.x(in), r = residual == kNone ? kNone : g.x(residual);
+    g.plan.op({y, x, r}, [=, &g, this](Kernels& k) {
+      k.conv(g.plan.at(y), g.plan.at(x), g.weights->packed[index], parameter(g, bias), g.plan.at(r), scale, shape);
+    });
+  }
+
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode);
+    if (mode.weights) {
+      const Buffer x = g.x(in);
+      g.plan.op({x, dy}, [=, &g, this](Kernels& k) {
+        const ConvGradTerm term = {g.plan.at(x), g.plan.at(dy)};
+        k.convWeightGrad(gradient(g, w), &term, 1, scale, shape);
+        if (bias != Program::kNoParameter)
+          k.biasGrad(gradient(g, bias), g.plan.at(dy), scale, shape.batch * shape.height * shape.width, shape.out);
+      });
+    }
+    if (residual != kNone && g.wanted(residual, mode)) {
+      const bool add = g.accumulates(residual);
+      const Buffer dr = g.adjoint(residual, mode);
+      const size_t n = g.floats(residual);
+      g.plan.op({dr, dy}, [=, &g, this](Kernels& k) {
+        k.combine(g.plan.at(dr), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dr) : nullptr, n);
+      });
+    }
+    if (g.wanted(in, mode)) {
+      const bool add = g.accumulates(in);
+      const Buffer dx = g.adjoint(in, mode);
+      g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
+        k.convDataGrad(g.plan.at(dx), g.plan.at(dy), g.weights->packed[index], scale, add, shape);
+      });
+    }
+  }
+
+  void tangent(Program& g, bool weights) override {
+    const Buffer tx = g.t(in), ty = g.t(out), tr = residual == kNone ? kNone : g.t(residual);
+    g.plan.op({ty, tx, tr}, [=, &g, this](Kernels& k) {
+      k.conv(g.plan.at(ty), g.plan.at(tx), g.weights->packed[index], nullptr, g.plan.at(tr), scale, shape);
+    });
+    if (!weights) return;
+    const Buffer ay = g.a(out);
+    g.plan.op({tx, ay}, [=, &g, this](Kernels& k) {
+      const ConvGradTerm term = {g.plan.at(tx), g.plan.at(ay)};
+      k.convWeightGrad(gradient(g, w), &term, 1, scale, shape);
+    });
+  }
+};
+
+struct NormLayer final : Layer {
+  VarId in, e;
+  size_t gamma, beta;
+  NormShape shape;
+  Buffer stats;
+
+  void primal(Program& g) override {
+    const Buffer y = g.x(out), x = g.x(in), s = e == kNone ? kNone : g.x(e);
+    g.plan.op({y, x, s, stats}, [=, &g, this](Kernels& k) {
+      k.norm(g.plan.at(y), g.plan.at(stats), g.plan.at(x), g.plan.at(s), parameter(g, gamma), parameter(g, beta),
+             shape);
+    });
+  }
+
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode), x = g.x(in), s = e == kNone ? kNone : g.x(e);
+    Buffer de = kNone;
+    if (mode.weights && e != kNone) {
+      de = g.b(e);  // the kernels add to it, and this layer is its only consumer
+      const size_t bytes = g.floats(e) * sizeof(float);
+      g.plan.op({de}, [=, &g](Kernels& k) { k.zero(g.plan.at(de), bytes); });
+    }
+    const bool add = g.accumulates(in);
+    const Buffer dx = g.adjoint(in, mode);
+    const bool second = mode.second && g.var(in).active;
+    const Buffer ay = second ? g.a(out) : kNone, tx = second ? g.t(in) : kNone;
+    const bool weights = mode.weights;
+    g.plan.op({dx, dy, x, s, de, stats, ay, tx}, [=, &g, this](Kernels& k) {
+      float *dgamma = weights ? gradient(g, gamma) : nullptr, *dbeta = weights ? gradient(g, beta) : nullptr;
+      if (second)
+        k.normSecond(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx),
+                     g.plan.at(x), g.plan.at(s), g.plan.at(stats), parameter(g, gamma), parameter(g, beta), add, shape);
+      else
+        k.normAdjoint(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(x), g.plan.at(s),
+                      g.plan.at(stats), parameter(g, gamma), parameter(g, beta), add, shape);
+    });
+  }
+
+  void tangent(Program& g, bool) override {
+    const Buffer tx = g.t(in), ty = g.t(out), x = g.x(in), s = e == kNone ? kNone : g.x(e);
+    g.plan.op({ty, tx, x, s, stats}, [=, &g, this](Kernels& k) {
+      k.normTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), g.plan.at(s), g.plan.at(stats), parameter(g, gamma),
+                    parameter(g, beta), shape);
+    });
+  }
+};
+
+struct AttentionLayer final : Layer {
+  VarId qkv;
+  AttentionShape shape;
+
+  void primal(Program& g) override {
+    const Buffer y = g.x(out), x = g.x(qkv);
+    g.plan.op({y, x}, [=, &g, this](Kernels& k) { k.attention(g.plan.at(y), g.plan.at(x), shape); });
+  }
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode), x = g.x(qkv), dx = g.adjoint(qkv, mode);
+    const Buffer ay = mode.second ? g.a(out) : kNone, tx = mode.second ? g.t(qkv) : kNone;
+    g.plan.op({dx, dy, x, ay, tx}, [=, &g, this](Kernels& k) {
+      if (ay != kNone)
+        k.attentionSecond(g.plan.at(dx), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx), g.plan.at(x), shape);
+      else
+        k.attentionAdjoint(g.plan.at(dx), g.plan.at(dy), g.plan.at(x), shape);
+    });
+  }
+  void tangent(Program& g, bool) override {
+    const Buffer tx = g.t(qkv), ty = g.t(out), x = g.x(qkv);
+    g.plan.op({ty, tx, x},
+              [=, &g, this](Kernels& k) { k.attentionTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), shape); });
+  }
+};
+
+// Linear, so all passes are the filter or its transpose. Up multiplies by 4, so that a constant stays itself.
+struct ResampleLayer final : Layer {
+  VarId in;
+  bool up;
+  std::vector<float> taps;
+
+  void apply(Program& g, Buffer y, Buffer x) {
+    const Var v = g.var(in);
+    g.plan.op({y, x}, [=, &g, this](Kernels& k) {
+      const int n = static_cast<int>(taps.size());
+      if (up)
+        k.upsample(g.plan.at(y), g.plan.at(x), taps.data(), n, 4.0f, false, g.batch, v.height, v.width, v.channels);
+      else
+        k.downsample(g.plan.at(y), g.plan.at(x), taps.data(), n, 1.0f, false, g.batch, v.height, v.width, v.channels);
+    });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in)); }
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode);
+    const bool add = g.accumulates(in);
+    const Buffer dx = g.adjoint(in, mode);
+    const Var v = g.var(out);
+    g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
+      const int n = static_cast<int>(taps.size());
+      if (up)
+        k.downsample(g.plan.at(dx), g.plan.at(dy), taps.data(), n, 4.0f, add, g.batch, v.height, v.width, v.channels);
+      else
+        k.upsample(g.plan.at(dx), g.plan.at(dy), taps.data(), n, 1.0f, add, g.batch, v.height, v.width, v.channels);
+    });
+  }
+};
+
+struct ConcatLayer final : Layer {
+  VarId parts[2];
+
+  void join(Program& g, Buffer y, Buffer x1, Buffer x2) {
+    const int c1 = g.var(parts[0]).channels, c2 = g.var(parts[1]).channels;
+    const size_t rows = g.floats(out) / (c1 + c2);
+    g.plan.op({y, x1, x2}, [=, &g](Kernels& k) {
+      k.copyChannels(g.plan.at(y), g.plan.at(x1), false, rows, c1 + c2, 0, c1, 0, c1);
+      k.copyChannels(g.plan.at(y), g.plan.at(x2), false, rows, c1 + c2, c1, c2, 0, c2);
+    });
+  }
+  void primal(Program& g) override { join(g, g.x(out), g.x(parts[0]), g.x(parts[1])); }
+  void tangent(Program& g, bool) override { join(g, g.t(out), g.t(parts[0]), g.t(parts[1])); }
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode);
+    const int width = g.var(out).channels;
+    int offset = 0;
+    for (const VarId part : parts) {
+      const int c = g.var(part).channels;
+      const size_t rows = g.floats(part) / c;
+      const bool add = g.accumulates(part);
+      const Buffer dx = g.adjoint(part, mode);
+      g.plan.op({dx, dy}, [=, &g](Kernels& k) {
+        k.copyChannels(g.plan.at(dx), g.plan.at(dy), add, rows, c, 0, width, offset, c);
+      });
+      offset += c;
+    }
+  }
+};
+
+}  // namespace
+
+VarId Program::variable(int height, int width, int channels, bool active, bool isInput) {
+  vars_.push_back({height, width, channels, active, isInput});
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+Buffer Program::x(VarId id) {
+  if (vars_[id].x == kNone) vars_[id].x = plan.floats(floats(id));
+  return vars_[id].x;
+}
+Buffer Program::a(VarId id) {
+  if (vars_[id].a == kNone) vars_[id].a = plan.floats(floats(id));
+  return vars_[id].a;
+}
+Buffer Program::t(VarId id) {
+  if (vars_[id].t == kNone) vars_[id].t = plan.floats(floats(id));
+  return vars_[id].t;
+}
+Buffer Program::b(VarId id) {
+  if (vars_[id].b == kNone) vars_[id].b = plan.floats(floats(id));
+  return vars_[id].b;
+}
+
+bool Program::accumulates(VarId id) {
+  const bool before = written_[id];
+  written_[id] = true;
+  return before;
+}
+
+VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias, VarId residual, float scale) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<ConvLayer>();
+  layer->in = in;
+  layer->out = variable(v.height, v.width, outChannels, v.active);
+  layer->residual = residual;
+  layer->scale = scale;
+  layer->w = w;
+  layer->bias = bias;
+  layer->index = static_cast<int>(packings.size());
+  layer->shape = {batch, v.height, v.width, v.channels, outChannels, kernel};
+  packings.push_back({w, kernel, v.channels, outChannels});
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<NormLayer>();
+  layer->in = in;
+  layer->out = variable(v.height, v.width, v.channels, v.active);
+  layer->e = e;
+  layer->gamma = gamma;
+  layer->beta = beta;
+  layer->shape = {batch, v.height * v.width, v.channels, groups, eps, silu};
+  layer->stats = groups > 0 ? plan.floats(size_t(batch) * groups * 2) : kNone;
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+VarId Program::attention(VarId qkv, int heads) {
+  const Var v = vars_[qkv];
+  auto layer = std::make_unique<AttentionLayer>();
+  layer->qkv = qkv;
+  layer->out = variable(v.height, v.width, v.channels / 3, v.active);
+  layer->shape = {batch, v.height * v.width, heads, v.channels / 3 / heads};
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+VarId Program::resample(VarId in, bool up, const std::vector<float>& taps) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<ResampleLayer>();
+  layer->in = in;
+  layer->up = up;
+  layer->taps = taps;
+  layer->out = up ? variable(v.height * 2, v.width * 2, v.channels, v.active)
+                  : variable(v.height / 2, v.width / 2, v.channels, v.active);
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+VarId Program::concat(VarId first, VarId second) {
+  const Var v = vars_[first];
+  auto layer = std::make_unique<ConcatLayer>();
+  layer->parts[0] = first;
+  layer->parts[1] = second;
+  layer->out = variable(v.height, v.width, v.channels + vars_[second].channels, v.active);
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
+void Program::primal() {
+  for (const auto& layer : layers_) layer->primal(*this);
+}
+
+void Program::tangent(bool weightTerms) {
+  for (const auto& layer : layers_)
+    if (vars_[layer->out].active) layer->tangent(*this, weightTerms);
+}
+
+void Program::backward(Backward mode, const std::vector<VarId>& started) {
+  written_.assign(vars_.size(), false);
+  for (const VarId id : started) written_[id] = true;
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer)
+    if (mode.weights || vars_[(*layer)->out].active) (*layer)->backward(*this, mode);
+}
+
+}  // namespace feynkac

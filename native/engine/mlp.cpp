@@ -1,0 +1,43 @@
+// Residual MLP for vectors, conditioned on the noise level like the U-Net's blocks.
+#include <stdexcept>
+
+#include "engine/networks.h"
+
+namespace feynkac {
+
+void validateResidualMlp(const ResidualMlpConfig& c) {
+  const auto require = [](bool ok, const char* what) {
+    if (!ok) throw std::invalid_argument(std::string("ResidualMLP: ") + what);
+  };
+  require(c.dim >= 1 && c.dim <= 1 << 20, "dim must be from 1 to 1048576");
+  require(c.hidden >= 4 && c.hidden <= 1 << 16, "hidden must be from 4 to 65536");
+  require(c.layers >= 1 && c.layers <= 1000, "layers must be from 1 to 1000");
+  require(c.labelDim >= 0 && c.labelDim <= 1 << 20, "label_dim must be from 0 to 1048576");
+  require(c.channelMultNoise >= 1 && c.channelMultNoise <= 64, "channel_mult_noise must be from 1 to 64");
+  require(c.hidden * c.channelMultNoise % 2 == 0,
+          "hidden times channel_mult_noise must be even (sine and cosine halves)");
+}
+
+Ports buildResidualMlp(const ResidualMlpConfig& c, Parameters& p, Program& g) {
+  constexpr size_t none = Program::kNoParameter;
+  const auto linear = [&](const std::string& name, VarId x, int in, int out, double gain, VarId residual = kNone) {
+    const size_t w = p.conv(name + ".weight", 1, in, out, gain, true);
+    return g.conv(x, 1, out, w, p.vector(name + ".bias", out, 0.0), residual);
+  };
+  const auto silu = [&](VarId x, VarId e) { return g.norm(x, e, 0, 0.0f, true, none, none); };
+
+  Ports ports;
+  ports.input = g.variable(1, 1, c.dim, true, true);
+  const VarId emb = embedding(p, g, c.hidden * c.channelMultNoise, c.hidden, c.labelDim, 0, ports);
+  VarId h = linear("in", ports.input, c.dim, c.hidden, 1.0);
+  for (int i = 0; i < c.layers; ++i) {
+    const std::string block = "block" + std::to_string(i);
+    const VarId a = linear(block + ".in", silu(h, kNone), c.hidden, c.hidden, 1.0);
+    const VarId e = linear(block + ".affine", emb, c.hidden, c.hidden, 1.0);
+    h = linear(block + ".out", silu(a, e), c.hidden, c.hidden, 1e-5, h);
+  }
+  ports.output = linear("out", silu(h, kNone), c.hidden, c.dim, 1e-5);
+  return ports;
+}
+
+}  // namespace feynkac

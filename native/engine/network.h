@@ -1,0 +1,109 @@
+// A network on a device: its parameters and the jobs it does (engine.md). Thread-safe: one job at a time, others wait.
+#pragma once
+
+#include <array>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/networks.h"
+
+namespace feynkac {
+
+// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1).
+enum class Kind { kDenoiser, kDot, kL2, kNorm };
+
+struct Head {
+  Kind kind;
+  double scale;  // `a` of dot
+  double sigmaData;
+};
+
+// Host memory. x is [n, ...shape] channels first; labels [n, labelDim] and augment [n, augmentDim] may be null (zeros).
+struct Batch {
+  int n;
+  const float* x;
+  const double* sigma;
+  const float* labels;
+  const float* augment;
+};
+
+// Host memory, each may be null; lib/native.ts says what they are.
+struct Outputs {
+  float *raw, *denoised;
+  double* phi;
+  float* phiGrad;
+  double* energy;
+  float* grad;
+  double* jvp;
+};
+
+struct TrainStep {
+  Head head;
+  int batch, microBatch;
+  const float* x0;
+  const float* labels;
+  double pMean, pStd;
+  uint64_t seed;
+  uint32_t step;
+  AdamStep adam;
+  double* losses;  // [batch], mean over the dimensions
+  double* sigmas;  // [batch]
+};
+
+struct TrainResult {
+  double loss, gradNorm;
+};
+
+enum class Job { kForward, kGradient, kTangent, kTrain };
+enum class Slot { kParams, kEma, kGrad, kM, kV };
+
+class Network {
+ public:
+  Network(NetworkConfig config, std::unique_ptr<Kernels> kernels);
+  ~Network();
+
+  const NetworkConfig& config() const { return config_; }
+  const Parameters& parameters() const { return parameters_; }
+  size_t sampleSize() const { return size_t(channelsIn(config_)) * pixels(config_); }
+
+  void write(Slot slot, const float* torch);
+  void read(Slot slot, float* torch);
+  void initialise(uint64_t seed);
+
+  void evaluate(const Head& head, const Batch& batch, const float* direction, const Outputs& out, const Stop& stop);
+  // Loss of one explicit batch against a denoised target, gradient left in Slot::kGrad.
+  double gradient(const Head& head, const Batch& batch, const float* target, const Stop& stop);
+  // One optimizer step: denoising score matching, or distillation when there is a teacher.
+  TrainResult train(const TrainStep& step, Network* teacher, const Stop& stop);
+
+  size_t workingBytes(Job job, Kind kind, int batch);
+
+ private:
+  struct Run;
+  class Memory;
+
+  void
+  makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
+  Run& prepare(Job job, Kind kind, int batch);
+  std::unique_ptr<Run> layOut(Job job, Kind kind, int batch);
+  void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
+  void forwardInto(float* target, const Head& head, int n, const float* x, const double* sigma, const float* labels,
+                   const Stop& stop);
+  void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
+  float* slot(Slot s);
+  void packWeights();
+
+  const NetworkConfig config_;
+  Parameters parameters_;
+  std::unique_ptr<Kernels> kernels_;
+  Weights weights_;
+  std::array<std::unique_ptr<Memory>, 5> slots_;
+  std::unique_ptr<Memory> packed_, arena_, sumSquares_;
+  std::vector<Program::Packing> packings_;
+  std::list<std::unique_ptr<Run>> runs_;  // most recently used first
+  std::mutex mutex_;
+};
+
+}  // namespace feynkac
