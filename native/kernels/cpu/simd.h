@@ -1,12 +1,17 @@
-// Vectors of the instruction set that this file is compiled for (one source, several sets: CMakeLists.txt compiles kernels/cpu/*.cpp
-// once for each, with FEYNKAC_ISA naming the namespace). GCC and Clang vector extensions; the width follows the compiler's flags.
-// Keep std:: templates out of these files: a copy of one compiled for AVX could be the one the linker keeps for everybody.
+// Vectors of the instruction set that this file is compiled for (one source, several sets: CMakeLists.txt compiles
+// kernels/cpu/*.cpp once for each, with FEYNKAC_ISA naming the namespace). GCC and Clang vector extensions; the width
+// follows the compiler's flags. Keep std:: templates out of these files: a copy of one compiled for AVX could be the
+// one the linker keeps for everybody.
 #pragma once
 
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace feynkac {
 namespace FEYNKAC_ISA {
@@ -22,6 +27,7 @@ constexpr int kLanes = 4;
 typedef float vf __attribute__((vector_size(kLanes * 4)));
 typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
 typedef double vd __attribute__((vector_size(kLanes * 4)));  // half as many lanes
+typedef float vhf __attribute__((vector_size(kLanes * 2)));  // and float32 of as many
 
 // Kernel inner functions must be inlined into code compiled with the same flags.
 #define FEYNKAC_INLINE static inline __attribute__((always_inline))
@@ -33,12 +39,31 @@ FEYNKAC_INLINE vf load(const float* p) {
 }
 FEYNKAC_INLINE void store(float* p, vf v) { memcpy(p, &v, sizeof v); }
 FEYNKAC_INLINE vf splat(float a) { return a - vf{}; }
-FEYNKAC_INLINE vf loadTail(const float* p, int n) {  // the first n lanes, zeros after
-  vf v = {};
-  memcpy(&v, p, static_cast<size_t>(n) * 4);
-  return v;
+FEYNKAC_INLINE vi firstLanes(int n) {  // -1 in the first n lanes, 0 after
+  vi lane;
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  return lane < n;
 }
-FEYNKAC_INLINE void storeTail(float* p, vf v, int n) { memcpy(p, &v, static_cast<size_t>(n) * 4); }
+FEYNKAC_INLINE vf loadTail(const float* p, int n) {  // the first n lanes, zeros after; reads nothing behind them
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+#elif defined(__AVX2__)
+  return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(firstLanes(n)));
+#else
+  vf v = {};
+  for (int i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+FEYNKAC_INLINE void storeTail(float* p, vf v, int n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(firstLanes(n)), v);
+#else
+  for (int i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
 FEYNKAC_INLINE float sum(vf v) {
   float s = 0;
   for (int i = 0; i < kLanes; ++i) s += v[i];
@@ -46,31 +71,62 @@ FEYNKAC_INLINE float sum(vf v) {
 }
 FEYNKAC_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
 FEYNKAC_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+FEYNKAC_INLINE float maxLane(vf v) {
+  float m = v[0];
+  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+FEYNKAC_INLINE vf sqrt(vf v) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(0xffff, v);
+#elif defined(__AVX__)
+  return _mm256_sqrt_ps(v);
+#elif defined(__x86_64__)
+  return _mm_sqrt_ps(v);
+#else
+  for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+#endif
+}
 
-// exp(x) to about 1 ulp for x in [-87, 88], 0 below and exp(88) above; NaN stays NaN. Cody-Waite reduction, Taylor of degree 6
-// on [-ln2/2, ln2/2].
+// The two halves of a vector in float64, for sums that must not lose digits.
+FEYNKAC_INLINE vd lower(vf v) {
+  vhf h;
+  memcpy(&h, &v, sizeof h);
+  return __builtin_convertvector(h, vd);
+}
+FEYNKAC_INLINE vd upper(vf v) {
+  vhf h;
+  memcpy(&h, reinterpret_cast<const char*>(&v) + sizeof h, sizeof h);
+  return __builtin_convertvector(h, vd);
+}
+FEYNKAC_INLINE double sum(vd v) {
+  double s = 0;
+  for (int i = 0; i < kLanes / 2; ++i) s += v[i];
+  return s;
+}
+
+// exp(x) to 2 ulp for every x: denormal results, 0, infinity and NaN included. Cody-Waite reduction to [-ln2/2, ln2/2],
+// the polynomial of Cephes (Moshier) there, and the power of two applied in two halves so that neither leaves float32's
+// range.
 FEYNKAC_INLINE vf exp(vf x) {
-  const vf nan = x;
-  const vi ordered = x == x;
-  vf c = min(max(x, splat(-87.3f)), splat(88.0f));
-  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
-  vf t = c * 1.44269504088896341f + magic;
-  vf n = t - magic;
+  const vf c = min(max(x, splat(-104.0f)), splat(89.0f));
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const vf n = (c * 1.44269504088896341f + magic) - magic;
   vf r = c - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
-  vf p = r * (1.0f / 720.0f) + (1.0f / 120.0f);
-  p = p * r + (1.0f / 24.0f);
-  p = p * r + (1.0f / 6.0f);
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  vi bits = __builtin_convertvector(n, vi);
-  bits = (bits + 127) << 23;
-  vf scale;
-  memcpy(&scale, &bits, sizeof scale);
-  vf y = p * scale;
-  y = x < splat(-87.3f) ? vf{} : y;
-  return ordered ? y : nan;
+  vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  const vi whole = __builtin_convertvector(n, vi), half = whole >> 1;
+  const vi lowBits = (half + 127) << 23, highBits = (whole - half + 127) << 23;
+  vf low, high;
+  memcpy(&low, &lowBits, sizeof low);
+  memcpy(&high, &highBits, sizeof high);
+  return x == x ? p * low * high : x;
 }
 FEYNKAC_INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
 

@@ -1,0 +1,105 @@
+// Copies, linear combinations, dot products, the noise embedding, and the change between channels first and last.
+#include "cpu_kernels.h"
+
+namespace feynkac {
+namespace FEYNKAC_ISA {
+
+namespace {
+constexpr size_t kPieceFloats = 16384;
+
+int pieces(size_t n, size_t each) { return static_cast<int>((n + each - 1) / each); }
+}  // namespace
+
+void CpuKernels::copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset,
+                              int xWidth, int xOffset, int n) {
+  const size_t each = kPieceFloats / size_t(n) + 1;
+  parallelFor(pieces(rows, each), [&](int piece) {
+    const size_t first = size_t(piece) * each, end = first + each < rows ? first + each : rows;
+    for (size_t r = first; r < end; ++r) {
+      float* to = y + r * yWidth + yOffset;
+      const float* from = x + r * xWidth + xOffset;
+      if (!accumulate) {
+        memcpy(to, from, size_t(n) * sizeof(float));
+        continue;
+      }
+      int i = 0;
+      for (; i + kLanes <= n; i += kLanes) store(to + i, load(to + i) + load(from + i));
+      if (i < n) storeTail(to + i, loadTail(to + i, n - i) + loadTail(from + i, n - i), n - i);
+    }
+  });
+}
+
+void CpuKernels::combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) {
+  parallelFor(pieces(n, kPieceFloats), [&](int piece) {
+    size_t i = size_t(piece) * kPieceFloats;
+    const size_t end = i + kPieceFloats < n ? i + kPieceFloats : n;
+    for (; i + kLanes <= end; i += kLanes)
+      store(y + i, x2 != nullptr ? load(x1 + i) * a + load(x2 + i) * b : load(x1 + i) * a);
+    if (i < end) {
+      const int left = static_cast<int>(end - i);
+      storeTail(y + i,
+                x2 != nullptr ? loadTail(x1 + i, left) * a + loadTail(x2 + i, left) * b : loadTail(x1 + i, left) * a,
+                left);
+    }
+  });
+}
+
+void CpuKernels::dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) {
+  parallelFor(rows, [&](int r) {
+    const float *p = x1 + r * n, *q = x2 + r * n;
+    vd low = {}, high = {};
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const vf a = load(p + i), b = load(q + i);
+      low += lower(a) * lower(b);
+      high += upper(a) * upper(b);
+    }
+    double s = sum(low + high);
+    for (; i < n; ++i) s += double(p[i]) * double(q[i]);
+    out[r] = s;
+  });
+}
+
+void CpuKernels::positionalEmbedding(float* y, const float* t, int batch, int channels) {
+  const int half = channels / 2;
+  for (int i = 0; i < half; ++i) {
+    const double frequency = half > 1 ? __builtin_pow(10000.0, -double(i) / (half - 1)) : 1.0;
+    for (int b = 0; b < batch; ++b) {
+      float* row = y + size_t(b) * channels;
+      row[i] = static_cast<float>(__builtin_sin(double(t[b]) * frequency));
+      row[half + i] = static_cast<float>(__builtin_cos(double(t[b]) * frequency));
+    }
+  }
+}
+
+void CpuKernels::toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2,
+                                int batch, int channels, int pixels) {
+  parallelFor(batch, [&](int b) {
+    const size_t origin = size_t(b) * channels * pixels;
+    for (int c = 0; c < channels; ++c) {
+      const float *p = x1 + origin + size_t(c) * pixels,
+                  *q = x2 != nullptr ? x2 + origin + size_t(c) * pixels : nullptr;
+      float* to = y + origin + c;
+      for (int i = 0; i < pixels; ++i)
+        to[size_t(i) * channels] = q != nullptr ? a[b] * p[i] + bcoef[b] * q[i] : a[b] * p[i];
+    }
+  });
+}
+
+void CpuKernels::toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f,
+                                 int batch, int channels, int pixels) {
+  parallelFor(batch, [&](int b) {
+    const size_t origin = size_t(b) * channels * pixels;
+    for (int c = 0; c < channels; ++c) {
+      const float *p = x != nullptr ? x + origin + size_t(c) * pixels : nullptr, *q = f + origin + c;
+      float* to = y + origin + size_t(c) * pixels;
+      for (int i = 0; i < pixels; ++i) {
+        const float v = bcoef[b] * q[size_t(i) * channels];
+        to[i] = p != nullptr ? a[b] * p[i] + v : v;
+      }
+    }
+  });
+}
+
+}  // namespace FEYNKAC_ISA
+}  // namespace feynkac
