@@ -1,6 +1,7 @@
 // The Network class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
 #include "engine/network.h"
 
+#include <cmath>
 #include <map>
 
 #include "addon.h"
