@@ -1,0 +1,84 @@
+import { float32Array } from '../args.js'
+import { invalid } from '../errors.js'
+import { type EvaluateRequest, type NativeNetwork, run } from '../native.js'
+import { configLabelDim } from './config.js'
+import { type Labels, resolveLabels } from './labels.js'
+import type { ModelInfo } from './model-file.js'
+
+/** Working memory that one call may take before its batch is cut into chunks. */
+const WORKING_BYTES = 256 * 2 ** 20
+
+export interface CallOptions {
+  /** Labels of the samples; none = unconditional (zero labels). */
+  labels?: Labels
+  /** Augmentation labels [B * augment_dim]; none = zeros. */
+  augment?: Float32Array
+  /** Cancels the call within one layer of the network. */
+  signal?: AbortSignal
+}
+
+type Wanted = {
+  [K in 'raw' | 'denoised' | 'phiGrad' | 'grad']?: Float32Array
+} & { [K in 'phi' | 'energy' | 'jvp']?: Float64Array } & { direction?: Float32Array }
+
+/** Largest batch whose activations stay within `bytes`. Activations grow linearly with the batch. */
+export function chunkSize(network: NativeNetwork, info: ModelInfo, bytes = WORKING_BYTES): number {
+  const one = network.workingBytes(info.kind === 'denoiser' ? 'denoise' : 'energyGrad', info.kind, 1)
+  return Math.max(1, Math.min(8192, Math.floor(bytes / one)))
+}
+
+/** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample. */
+export function checkBatch(x: Float32Array, sigma: number | Float64Array, size: number): { batch: number; sigmas: Float64Array } {
+  float32Array('x', x)
+  if (x.length === 0 || x.length % size !== 0) throw invalid('x', `a Float32Array whose length is a multiple of ${size}`, x)
+  const batch = x.length / size
+  const sigmas = typeof sigma === 'number' ? new Float64Array(batch).fill(sigma) : sigma
+  if (!(sigmas instanceof Float64Array) || sigmas.length !== batch)
+    throw invalid('sigma', `a number or a Float64Array of length ${batch}`, sigma)
+  for (const s of sigmas) if (!(s > 0) || !Number.isFinite(s)) throw invalid('sigma', 'finite noise levels above 0', s)
+  return { batch, sigmas }
+}
+
+/**
+ * Fills the wanted outputs for a whole batch, chunk by chunk; results do not depend on the chunks.
+ * Outputs are sized for the whole batch.
+ */
+export async function evaluateInChunks(
+  network: NativeNetwork,
+  info: ModelInfo,
+  x: Float32Array,
+  sigmas: Float64Array,
+  wanted: Wanted,
+  options: CallOptions = {},
+  chunk = chunkSize(network, info),
+): Promise<void> {
+  const batch = sigmas.length
+  const size = x.length / batch
+  const dim = configLabelDim(info.network)
+  const labels = resolveLabels(options.labels, info.labels, dim, batch)
+  const augmentDim = info.network.class === 'SongUNet' ? info.network.args.augment_dim : 0
+  const augment = options.augment && float32Array('augment', options.augment, batch * augmentDim)
+  for (let first = 0; first < batch; first += chunk) {
+    const last = Math.min(batch, first + chunk)
+    const rows = <T extends Float32Array | Float64Array>(array: T | undefined, width: number): T | undefined =>
+      array?.subarray(first * width, last * width) as T | undefined
+    const request: EvaluateRequest = {
+      kind: info.kind,
+      headScale: info.headScale,
+      sigmaData: info.sigmaData,
+      x: rows(x, size)!,
+      sigma: rows(sigmas, 1)!,
+      labels: rows(labels, dim),
+      augment: rows(augment, augmentDim),
+      direction: rows(wanted.direction, size),
+      raw: rows(wanted.raw, size),
+      denoised: rows(wanted.denoised, size),
+      phi: rows(wanted.phi, 1),
+      phiGrad: rows(wanted.phiGrad, size),
+      energy: rows(wanted.energy, 1),
+      grad: rows(wanted.grad, size),
+      jvp: rows(wanted.jvp, 1),
+    }
+    await run(() => network.evaluate(request), options.signal)
+  }
+}

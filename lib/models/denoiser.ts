@@ -1,0 +1,84 @@
+import { ArgumentError } from '../errors.js'
+import { type NativeNetwork, run } from '../native.js'
+import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
+import { configLabelDim, type NetworkConfig } from './config.js'
+import { createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
+
+export interface LoadOptions {
+  /** 'cpu', or 'auto' for the best device there is. */
+  device?: string
+}
+
+/** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
+export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
+
+export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {
+  return { kind, headScale: 1, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
+}
+
+/**
+ * A denoiser D(x, sigma) = E[x0 | x] with EDM preconditioning (Karras et al. 2022), on a device.
+ * Call `dispose()` (or use `using`) to free its memory at once.
+ */
+export class Denoiser {
+  private constructor(
+    readonly info: ModelInfo,
+    readonly network: NativeNetwork,
+  ) {}
+
+  /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds an energy. */
+  static async load(path: string, options: LoadOptions = {}): Promise<Denoiser> {
+    const { info, network } = await loadModel(path, options.device ?? 'auto')
+    if (info.kind !== 'denoiser') {
+      network.dispose()
+      throw new ArgumentError(`${path} holds an energy (head '${info.kind}'): load it with EnergyModel.load`)
+    }
+    return new Denoiser(info, network)
+  }
+
+  /** A new, randomly initialised denoiser; the same seed gives the same weights. */
+  static async create(model: NewModel, options: LoadOptions & { seed?: number } = {}): Promise<Denoiser> {
+    const network = createNetwork(model.network, options.device ?? 'auto')
+    await run(() => network.initialise(options.seed ?? 0))
+    return new Denoiser(completeInfo(model, 'denoiser'), network)
+  }
+
+  /** Shape of one sample. */
+  get shape(): readonly number[] {
+    return this.info.network.shape
+  }
+
+  /** Length of the label vector; 0 = unconditional. */
+  get labelDim(): number {
+    return configLabelDim(this.info.network)
+  }
+
+  /**
+   * D(x, sigma). x: [B, ...shape] row-major, any B >= 1; sigma: one noise level or one per sample. Returns an array like x.
+   * Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
+   */
+  async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
+    const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const denoised = new Float32Array(x.length)
+    await evaluateInChunks(this.network, this.info, x, sigmas, { denoised }, options)
+    return denoised
+  }
+
+  /** Writes the model atomically as safetensors. */
+  async save(path: string): Promise<void> {
+    await saveModel(path, this.info, this.network)
+  }
+
+  /** Frees the network's memory; later calls throw. */
+  dispose(): void {
+    this.network.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+export function sampleSize(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1)
+}

@@ -1,0 +1,104 @@
+import { ArgumentError } from '../errors.js'
+import { type NativeNetwork, run } from '../native.js'
+import type { EnergyFunction } from '../smc/energy-function.js'
+import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
+import { configLabelDim } from './config.js'
+import { completeInfo, type LoadOptions, type NewModel, sampleSize } from './denoiser.js'
+import type { Labels } from './labels.js'
+import { createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
+
+/**
+ * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
+ * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass.
+ */
+export class EnergyModel implements EnergyFunction {
+  private constructor(
+    readonly info: ModelInfo,
+    readonly network: NativeNetwork,
+  ) {}
+
+  /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
+  static async load(path: string, options: LoadOptions = {}): Promise<EnergyModel> {
+    const { info, network } = await loadModel(path, options.device ?? 'auto')
+    if (info.kind === 'denoiser') {
+      network.dispose()
+      throw new ArgumentError(`${path} holds a denoiser, not an energy: distil it first, or load it with Denoiser.load`)
+    }
+    return new EnergyModel(info, network)
+  }
+
+  /** A new, randomly initialised energy; the same seed gives the same weights. */
+  static async create(
+    model: NewModel & { kind: 'dot' | 'l2' | 'norm' },
+    options: LoadOptions & { seed?: number } = {},
+  ): Promise<EnergyModel> {
+    const network = createNetwork(model.network, options.device ?? 'auto')
+    await run(() => network.initialise(options.seed ?? 0))
+    return new EnergyModel(completeInfo(model, model.kind), network)
+  }
+
+  /** Shape of one sample. */
+  get shape(): readonly number[] {
+    return this.info.network.shape
+  }
+
+  /** Length of the label vector; 0 = unconditional. */
+  get labelDim(): number {
+    return configLabelDim(this.info.network)
+  }
+
+  /**
+   * E(x, sigma) = -log p_sigma(x) + const(sigma) and grad_x E. x: [B, ...shape] row-major, any B >= 1; sigma: one noise level or one
+   * per sample. energy: [B] in float64; grad: like x.
+   * Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
+   */
+  async energyGrad(
+    x: Float32Array,
+    sigma: number | Float64Array,
+    options: CallOptions = {},
+  ): Promise<{ energy: Float64Array; grad: Float32Array }> {
+    const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const energy = new Float64Array(batch)
+    const grad = new Float32Array(x.length)
+    await evaluateInChunks(this.network, this.info, x, sigmas, { energy, grad }, options)
+    return { energy, grad }
+  }
+
+  /** E(x, sigma) alone, without its gradient: half the work. */
+  async energy(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float64Array> {
+    const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const energy = new Float64Array(batch)
+    await evaluateInChunks(this.network, this.info, x, sigmas, { energy }, options)
+    return energy
+  }
+
+  /** The energy's own denoiser, D = x - sigma^2 grad_x E. */
+  async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
+    const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const denoised = new Float32Array(x.length)
+    await evaluateInChunks(this.network, this.info, x, sigmas, { denoised }, options)
+    return denoised
+  }
+
+  /** The energy of p(x | labels), with the labels held fixed: what the targets of smc/ are composed of. */
+  conditioned(labels: Labels): EnergyFunction {
+    return {
+      shape: this.shape,
+      energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
+    }
+  }
+
+  /** Writes the model atomically as safetensors. */
+  async save(path: string): Promise<void> {
+    await saveModel(path, this.info, this.network)
+  }
+
+  /** Frees the network's memory; later calls throw. */
+  dispose(): void {
+    this.network.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

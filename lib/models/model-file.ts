@@ -1,0 +1,147 @@
+import type { LabelSpec } from '../data/dataset.js'
+import { labelDim } from '../data/dataset.js'
+import { FormatError } from '../errors.js'
+import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
+import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
+import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
+
+/** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
+export interface ModelInfo {
+  /** 'denoiser', or the energy head built on the network: 'dot', 'l2', 'norm' (method.md section 1). */
+  kind: NetworkKind
+  /** `a` of the dot head: Phi = a <u, h(u)>; 1 otherwise. */
+  headScale: number
+  /** Standard deviation of the data, the preconditioning's sigma_data. */
+  sigmaData: number
+  /** Range of noise levels the model is meant for. */
+  sigmaMin: number
+  sigmaMax: number
+  network: NetworkConfig
+  labels: LabelSpec | null
+}
+
+const FORMAT = 'feynkac-model-1'
+const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm']
+
+/** Reads and checks the model description in a file's metadata. */
+export function parseModelInfo(metadata: Record<string, string>, path: string): ModelInfo {
+  const fail = (what: string): never => {
+    throw new FormatError(`${path}: ${what}`, path)
+  }
+  if (metadata.feynkac === undefined)
+    return fail("no feynkac model description in the file's metadata: is this a model saved by feynkac?")
+  let json: { format?: unknown } & Partial<ModelInfo>
+  try {
+    json = JSON.parse(metadata.feynkac)
+  } catch {
+    return fail('the model description in the metadata is not JSON')
+  }
+  if (typeof json !== 'object' || json === null) return fail('the model description is not an object')
+  if (json.format !== FORMAT) return fail(`model format ${JSON.stringify(json.format)} is not ${FORMAT}`)
+  const positive = (name: 'headScale' | 'sigmaData' | 'sigmaMin' | 'sigmaMax'): number => {
+    const value = json[name]
+    return typeof value === 'number' && Number.isFinite(value) && value > 0
+      ? value
+      : fail(`expected a positive number for ${name} in the model description`)
+  }
+  if (!KINDS.includes(json.kind as string)) fail(`unknown model kind ${JSON.stringify(json.kind)}`)
+  const network = parseNetworkConfig(json.network, json.network?.shape, path)
+  const labels = parseLabels(json.labels, fail)
+  if (labels !== null && labelDim(labels) !== configLabelDim(network))
+    fail(`the labels have ${labelDim(labels)} entries but the network takes ${configLabelDim(network)}`)
+  return {
+    kind: json.kind as NetworkKind,
+    headScale: positive('headScale'),
+    sigmaData: positive('sigmaData'),
+    sigmaMin: positive('sigmaMin'),
+    sigmaMax: positive('sigmaMax'),
+    network,
+    labels,
+  }
+}
+
+function parseLabels(json: unknown, fail: (what: string) => never): LabelSpec | null {
+  if (json === null || json === undefined) return null
+  const attributes = (json as LabelSpec).attributes
+  if (!Array.isArray(attributes)) return fail('expected attributes in the labels of the model description')
+  for (const a of attributes)
+    if (typeof a?.name !== 'string' || !Number.isSafeInteger(a.size) || a.size < 1)
+      fail('expected a name and a size for every label attribute')
+  return { attributes }
+}
+
+/** The metadata entry that `parseModelInfo` reads. */
+export function modelMetadata(info: ModelInfo): Record<string, string> {
+  return { feynkac: JSON.stringify({ format: FORMAT, ...info }) }
+}
+
+/** A native network of a configuration, on a device; weights are zero until written or initialised. */
+export function createNetwork(config: NetworkConfig, device: string): NativeNetwork {
+  try {
+    return native.createNetwork(config, device === 'auto' ? 'cpu' : device)
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
+/**
+ * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
+ * nothing left over. `ignore`: other tensors of the file.
+ */
+export function flatten(
+  network: NativeNetwork,
+  tensors: ReadonlyMap<string, Tensor>,
+  path: string,
+  prefix = '',
+  ignore: (name: string) => boolean = () => false,
+): Float32Array {
+  const parameters = network.parameters()
+  const names = new Set(parameters.map((p) => prefix + p.name))
+  for (const name of tensors.keys())
+    if (!names.has(name) && !ignore(name)) throw new FormatError(`${path}: tensor '${name}' is not part of this network`, path)
+  for (const p of parameters) {
+    const tensor = tensors.get(prefix + p.name)
+    if (!tensor) throw new FormatError(`${path}: tensor '${prefix + p.name}' is missing`, path)
+    if (tensor.shape.length !== p.shape.length || tensor.shape.some((n, i) => n !== p.shape[i]))
+      throw new FormatError(
+        `${path}: tensor '${prefix + p.name}' has shape [${tensor.shape}] but the network needs [${p.shape}]`,
+        path,
+      )
+  }
+  const flat = new Float32Array(network.parameterCount())
+  for (const p of parameters) flat.set(toFloat32(tensors.get(prefix + p.name)!), p.offset)
+  return flat
+}
+
+/** Views of a flat array as named tensors, for saving. */
+export function* unflatten(
+  network: NativeNetwork,
+  flat: Float32Array,
+  prefix = '',
+): Generator<[string, { shape: number[]; data: Float32Array }]> {
+  for (const p of network.parameters())
+    yield [prefix + p.name, { shape: p.shape, data: flat.subarray(p.offset, p.offset + p.size) }]
+}
+
+/** Loads a model file: its description and a network holding its weights. */
+export async function loadModel(path: string, device: string): Promise<{ info: ModelInfo; network: NativeNetwork }> {
+  const { metadata, tensors } = await readSafetensors(path)
+  const info = parseModelInfo(metadata, path)
+  const network = createNetwork(info.network, device)
+  const flat = flatten(network, tensors, path)
+  for (let i = 0; i < flat.length; i++)
+    if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
+  await run(() => network.write('params', flat))
+  return { info, network }
+}
+
+/** Writes a model file atomically. */
+export async function saveModel(path: string, info: ModelInfo, network: NativeNetwork, flat?: Float32Array): Promise<void> {
+  let weights = flat
+  if (!weights) {
+    weights = new Float32Array(network.parameterCount())
+    const out = weights
+    await run(() => network.read('params', out))
+  }
+  await writeSafetensors(path, unflatten(network, weights), modelMetadata(info))
+}
