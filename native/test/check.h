@@ -16,15 +16,15 @@ namespace feynkac::test {
 
 inline int failures = 0, checks = 0;
 
-#define CHECK(condition, ...)                                     \
-  do {                                                            \
-    ++feynkac::test::checks;                                      \
-    if (!(condition)) {                                           \
-      ++feynkac::test::failures;                                  \
+#define CHECK(condition, ...)                                            \
+  do {                                                                   \
+    ++feynkac::test::checks;                                             \
+    if (!(condition)) {                                                  \
+      ++feynkac::test::failures;                                         \
       std::printf("%s:%d: %s failed: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                   \
-      std::printf("\n");                                          \
-    }                                                             \
+      std::printf(__VA_ARGS__);                                          \
+      std::printf("\n");                                                 \
+    }                                                                    \
   } while (0)
 
 // Every instruction set this machine runs: each test loops over them.

@@ -1,0 +1,37 @@
+import type { Command } from 'commander'
+import { verifyFixture } from '../verify/fixture.js'
+import { type CommonOptions, common } from './options.js'
+
+export function register(program: Command): void {
+  common(
+    program
+      .command('verify')
+      .description('Recompute every tensor of a fixture from its weights and inputs, and compare.')
+      .argument('<files...>', 'fixture files (.safetensors)')
+      .option('--all', 'list every tensor, not only the worst parameter gradient'),
+    'feynkac verify fixtures/unet/ddpmpp-cond.safetensors',
+  ).action(async (files: string[], options: CommonOptions & { all?: boolean }) => {
+    const results = []
+    for (const file of files) results.push(await verifyFixture(file, { device: options.device }))
+    if (options.json) console.log(JSON.stringify(results))
+    else for (const result of results) print(result, options.all ?? false)
+    const failed = results.filter((r) => !r.ok)
+    if (failed.length > 0) {
+      const { NumericsError } = await import('../errors.js')
+      throw new NumericsError(`${failed.map((r) => r.file).join(', ')}: outside the bounds`)
+    }
+  })
+}
+
+function print({ file, network, rows, ok }: Awaited<ReturnType<typeof verifyFixture>>, all: boolean): void {
+  console.log(`${file} (${network})`)
+  const gradients = rows.filter((r) => r.name.startsWith('grad.'))
+  const shown = all ? rows : rows.filter((r) => !r.name.startsWith('grad.') || !r.ok)
+  for (const row of shown)
+    console.log(`  ${row.ok ? 'ok  ' : 'FAIL'} ${row.name.padEnd(36)} ${row.error.toExponential(1)}  (bound ${row.bound.toExponential(0)})`)
+  if (!all && gradients.length > 0) {
+    const worst = gradients.reduce((a, b) => (a.error > b.error ? a : b))
+    console.log(`       ${gradients.length} parameter gradients, worst ${worst.error.toExponential(1)} (${worst.name})`)
+  }
+  console.log(`  ${ok ? 'passed' : 'failed'}: ${rows.filter((r) => r.ok).length} of ${rows.length} within their bounds`)
+}

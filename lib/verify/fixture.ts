@@ -1,0 +1,187 @@
+import { FormatError } from '../errors.js'
+import { evaluateInChunks } from '../models/batches.js'
+import { parseNetworkConfig } from '../models/config.js'
+import { createNetwork, flatten, type ModelInfo } from '../models/model-file.js'
+import { type NetworkKind, run } from '../native.js'
+import { readSafetensors, type Tensor, toFloat32 } from '../weights/safetensors.js'
+
+/** One recomputed tensor: the largest error over the batch, in the measure that suits it, and its bound. */
+export interface VerifyRow {
+  name: string
+  error: number
+  bound: number
+  ok: boolean
+}
+
+export interface VerifyResult {
+  file: string
+  network: string
+  rows: VerifyRow[]
+  ok: boolean
+}
+
+/** Bounds for float32 arithmetic with float32 accumulation; energies and losses are summed in float64. */
+const BOUNDS = { image: 2e-5, scalar: 1e-6, energy: 5e-6, loss: 5e-6, gradient: 1e-4 }
+
+/**
+ * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
+ * energy gradients and loss gradients that another implementation computed from them) and compares.
+ * Throws FormatError when the file is not such a fixture or its network is not supported.
+ */
+export async function verifyFixture(path: string, options: { device?: string; signal?: AbortSignal } = {}): Promise<VerifyResult> {
+  const { metadata, tensors } = await readSafetensors(path)
+  const fail = (what: string): never => {
+    throw new FormatError(`${path}: ${what}`, path)
+  }
+  if (metadata.config === undefined) fail('not a fixture: no config in the metadata')
+  const config = parseJson(metadata.config!, fail)
+  const networkConfig = parseNetworkConfig(config.network, config.shape, path)
+  const sigmaData = config.precond?.sigma_data
+  if (!(typeof sigmaData === 'number' && sigmaData > 0)) fail('precond.sigma_data is missing from the config')
+
+  const expected = (name: string): Tensor => tensors.get(name) ?? fail(`tensor '${name}' is missing`)
+  const floats = (name: string): Float32Array => toFloat32(expected(name))
+  const doubles = (name: string): Float64Array => {
+    const { data } = expected(name)
+    return data instanceof Float64Array ? data : fail(`expected F64 for tensor '${name}'`)
+  }
+  const network = createNetwork(networkConfig, options.device ?? 'auto')
+  try {
+    const isModel = (name: string) => name.startsWith('model.')
+    const weights = new Map([...tensors].filter(([name]) => isModel(name)))
+    const flat = flatten(network, weights, path, 'model.', (name) => name.endsWith('.resample_filter'))
+    await run(() => network.write('params', flat), options.signal)
+
+    const x = floats('x')
+    const sigma = Float64Array.from(floats('sigma'))
+    const batch = sigma.length
+    if (batch === 0 || x.length % batch !== 0) fail("'x' and 'sigma' disagree on the batch")
+    const rows: VerifyRow[] = []
+    const add = (name: string, error: number, bound: number) =>
+      rows.push({ name, error, bound, ok: error <= bound })
+    const perSample = (name: string, got: Float32Array) => add(name, worstRelative(got, floats(name), batch), BOUNDS.image)
+
+    const labels = tensors.has('class_labels') ? floats('class_labels') : undefined
+    const augment = tensors.has('augment_labels') ? floats('augment_labels') : undefined
+    const info = (kind: NetworkKind): ModelInfo => ({
+      kind,
+      headScale: kind === 'dot' ? 0.5 : 1,
+      sigmaData,
+      sigmaMin: 0.002,
+      sigmaMax: 80,
+      network: networkConfig,
+      labels: null,
+    })
+    const call = { labels, augment, signal: options.signal }
+    const image = () => new Float32Array(x.length)
+    const evaluate = async (kind: NetworkKind, wanted: Parameters<typeof evaluateInChunks>[4], given: object = call) => {
+      await evaluateInChunks(network, info(kind), x, sigma, wanted, given)
+    }
+
+    const raw = image()
+    const denoised = image()
+    await evaluate('denoiser', { raw, denoised })
+    perSample('F', raw)
+    perSample('D', denoised)
+    for (const [name, given] of [
+      ['F.nolabel', { ...call, labels: undefined }],
+      ['F.noaug', { ...call, augment: undefined }],
+    ] as const) {
+      if (!tensors.has(name)) continue
+      const out = image()
+      await evaluate('denoiser', { raw: out }, given)
+      perSample(name, out)
+    }
+
+    for (const head of ['dot', 'l2'] as const) {
+      if (!tensors.has(`${head}.gradF`)) continue
+      const phi = new Float64Array(batch)
+      const energy = new Float64Array(batch)
+      const phiGrad = image()
+      const own = image()
+      const grad = image()
+      await evaluate(head, { phi, phiGrad, energy, denoised: own, grad })
+      perSample(`${head}.gradF`, phiGrad)
+      perSample(`${head}.D`, own)
+      perSample(`${head}.gradE`, grad)
+      const xt = floats('xt')
+      const phi64 = doubles(`${head}.F_s.f64`)
+      const energy64 = doubles(`${head}.E.f64`)
+      const norms = { xt: rowNorms(xt, batch), F: rowNorms(raw, batch), x: rowNorms(x, batch) }
+      let phiError = 0
+      let energyError = 0
+      for (let b = 0; b < batch; b++) {
+        const s = sigma[b]
+        // an inner product may be near zero by chance: measure it against the product of the norms
+        const scale = head === 'dot' ? 0.5 * norms.xt[b] * norms.F[b] : Math.abs(phi64[b])
+        phiError = worst(phiError, Math.abs(phi[b] - phi64[b]) / scale)
+        const terms = norms.x[b] ** 2 / (2 * (s * s + sigmaData ** 2)) + (sigmaData / s) * Math.abs(phi64[b])
+        energyError = worst(energyError, Math.abs(energy[b] - energy64[b]) / terms)
+      }
+      add(`${head}.F_s`, phiError, BOUNDS.scalar)
+      add(`${head}.E`, energyError, BOUNDS.energy)
+    }
+
+    if (tensors.has('dot.jvpE.f64')) {
+      const v = floats('v')
+      const jvp = new Float64Array(batch)
+      await evaluate('dot', { jvp, direction: v })
+      const reference = doubles('dot.jvpE.f64')
+      const scale = rowNorms(v, batch).map((n, b) => n * rowNorms(floats('dot.gradE'), batch)[b])
+      add('dot.jvpE', jvp.reduce((e, value, b) => worst(e, Math.abs(value - reference[b]) / scale[b]), 0), BOUNDS.scalar)
+    }
+
+    if (tensors.has('L.f64')) {
+      const request = { ...info('dot'), x, sigma, labels, augment, target: floats('T') }
+      const { loss } = await run(() => network.gradient(request), options.signal)
+      const reference = doubles('L.f64')[0]
+      add('L', Math.abs(loss - reference) / Math.abs(reference), BOUNDS.loss)
+      const gradient = new Float32Array(network.parameterCount())
+      await run(() => network.read('grad', gradient), options.signal)
+      for (const p of network.parameters())
+        add(
+          `grad.${p.name}`,
+          worstRelative(gradient.subarray(p.offset, p.offset + p.size), floats(`grad.${p.name}`), 1),
+          BOUNDS.gradient,
+        )
+    }
+    return { file: path, network: networkConfig.class, rows, ok: rows.every((r) => r.ok) }
+  } finally {
+    network.dispose()
+  }
+}
+
+function parseJson(text: string, fail: (what: string) => never): Record<string, any> {
+  try {
+    const json = JSON.parse(text)
+    if (typeof json === 'object' && json !== null) return json
+  } catch {
+    // falls through to the one message
+  }
+  return fail('the config in the metadata is not a JSON object')
+}
+
+/** The larger error, where NaN counts as infinite. */
+function worst(a: number, b: number): number {
+  return Number.isNaN(b) ? Infinity : Math.max(a, b)
+}
+
+function rowNorms(values: Float32Array, rows: number): Float64Array {
+  const width = values.length / rows
+  return Float64Array.from({ length: rows }, (_, b) => {
+    let sum = 0
+    for (let i = b * width; i < (b + 1) * width; i++) sum += values[i] * values[i]
+    return Math.sqrt(sum)
+  })
+}
+
+/** Largest over the rows of ||a - b|| / ||b||. */
+function worstRelative(a: Float32Array, b: Float32Array, rows: number): number {
+  if (a.length !== b.length) return Infinity
+  const difference = rowNorms(
+    a.map((v, i) => v - b[i]),
+    rows,
+  )
+  const norms = rowNorms(b, rows)
+  return difference.reduce((e, d, r) => worst(e, d === 0 ? 0 : d / norms[r]), 0)
+}

@@ -1,0 +1,239 @@
+// Whole networks against themselves: the tangent pass against the energy gradient, the gradient of the loss against
+// finite differences along random directions, batches against their rows, micro-batches against whole batches, threads
+// against one.
+#include <algorithm>
+
+#include "check.h"
+#include "engine/network.h"
+#include "kernels/cpu/runtime/threads.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm"};
+
+SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
+                    int labels, int augment, std::vector<float> filter = {1, 1}) {
+  return {std::max(height, width),
+          height,
+          width,
+          channels,
+          channels,
+          labels,
+          augment,
+          8,
+          mult,
+          2,
+          1,
+          blocks,
+          attention,
+          filter};
+}
+
+struct Setup {
+  Setup(const NetworkConfig& config, int batch, uint32_t seed)
+      : network(config, std::unique_ptr<Kernels>(makeCpuKernels())), n(batch) {
+    const size_t d = network.sampleSize();
+    weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
+    for (const Parameter& p : network.parameters().list())
+      if (p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos)
+        for (size_t i = 0; i < p.size; ++i) weights[p.torchOffset + i] += 1.0f;
+    network.write(Slot::kParams, weights.data());
+    for (int i = 0; i < batch; ++i) sigma.push_back(0.05 * std::pow(6.0, i));
+    x = randomVector(batch * d, seed + 1);
+    v = randomVector(batch * d, seed + 2);
+    target = randomVector(batch * d, seed + 3, 0.5f);
+    labels = randomVector(batch * std::max(1, labelDim(config)), seed + 4);
+    augment = randomVector(batch * std::max(1, augmentDim(config)), seed + 5);
+  }
+  Batch batch() const { return {n, x.data(), sigma.data(), labels.data(), augment.data()}; }
+  double loss(const Head& head, const std::vector<float>& w) {
+    network.write(Slot::kParams, w.data());
+    return network.gradient(head, batch(), target.data(), Stop());
+  }
+  Network network;
+  int n;
+  std::vector<float> weights, x, v, target, labels, augment;
+  std::vector<double> sigma;
+};
+
+void testNetwork(const char* name, const NetworkConfig& config) {
+  Setup s(config, 3, 11);
+  const size_t d = s.network.sampleSize(), parameters = s.network.parameters().torchSize();
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm}) {
+    const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0, 0.5};
+    const char* kindName = kKindNames[static_cast<int>(kind)];
+    if (kind != Kind::kDenoiser) {
+      auto grad = poisoned(s.n * d);
+      std::vector<double> jvp(s.n), energy(s.n);
+      Outputs out = {};
+      out.grad = grad.data();
+      out.energy = energy.data();
+      out.jvp = jvp.data();
+      s.network.evaluate(head, s.batch(), s.v.data(), out, Stop());
+      for (int b = 0; b < s.n; ++b) {
+        double dot = 0, gg = 0, vv = 0;
+        for (size_t i = b * d; i < (b + 1) * d; ++i) {
+          dot += double(grad[i]) * s.v[i];
+          gg += double(grad[i]) * grad[i];
+          vv += double(s.v[i]) * s.v[i];
+        }
+        const double error = std::fabs(dot - jvp[b]) / std::sqrt(gg * vv);
+        CHECK(error < 2e-6, "%s %s: tangent against gradient, sample %d: %g", name, kindName, b, error);
+      }
+      // the gradient against central differences of the energy
+      const double eps = 1e-2;
+      auto moved = s.x;
+      std::vector<double> plus(s.n), minus(s.n);
+      Outputs only = {};
+      for (const int sign : {1, -1}) {
+        for (size_t i = 0; i < moved.size(); ++i)
+          moved[i] = s.x[i] + static_cast<float>(sign * eps * s.sigma[i / d]) * s.v[i];
+        only.energy = sign > 0 ? plus.data() : minus.data();
+        Batch batch = s.batch();
+        batch.x = moved.data();
+        s.network.evaluate(head, batch, nullptr, only, Stop());
+      }
+      for (int b = 0; b < s.n; ++b) {
+        double gg = 0, vv = 0;
+        for (size_t i = b * d; i < (b + 1) * d; ++i) {
+          gg += double(grad[i]) * grad[i];
+          vv += double(s.v[i]) * s.v[i];
+        }
+        const double difference = (plus[b] - minus[b]) / (2 * eps * s.sigma[b]);
+        const double error = std::fabs(difference - jvp[b]) / std::sqrt(gg * vv);
+        CHECK(error < 2e-3, "%s %s: energy differences, sample %d: %g", name, kindName, b, error);
+      }
+    }
+
+    // the loss's gradient along random directions of the weights
+    s.loss(head, s.weights);
+    std::vector<float> gradient(parameters);
+    s.network.read(Slot::kGrad, gradient.data());
+    for (uint32_t k = 0; k < 3; ++k) {
+      const auto direction = randomVector(parameters, 100 + k);
+      double exact = 0, norm = 0;
+      for (size_t i = 0; i < parameters; ++i) {
+        exact += double(gradient[i]) * direction[i];
+        norm += double(gradient[i]) * gradient[i];
+      }
+      const auto at = [&](double eps) {
+        auto w = s.weights;
+        for (size_t i = 0; i < parameters; ++i) w[i] += static_cast<float>(eps * direction[i]);
+        return s.loss(head, w);
+      };
+      const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+      const double error = std::fabs(difference - exact) / std::sqrt(norm);
+      CHECK(error < 1e-2, "%s %s: loss differences: %g against %g, error %g of the gradient's norm", name, kindName,
+            difference, exact, error);
+    }
+    s.network.write(Slot::kParams, s.weights.data());
+
+    // a batch is its rows
+    auto all = poisoned(s.n * d), one = poisoned(d);
+    Outputs out = {};
+    out.denoised = all.data();
+    s.network.evaluate(head, s.batch(), nullptr, out, Stop());
+    out.denoised = one.data();
+    const Batch last = {1, s.x.data() + 2 * d, s.sigma.data() + 2, s.labels.data() + 2 * labelDim(config),
+                        s.augment.data() + 2 * augmentDim(config)};
+    s.network.evaluate(head, last, nullptr, out, Stop());
+    CHECK(std::equal(one.begin(), one.end(), all.begin() + 2 * d),
+          "%s %s: a row alone differs from the row in its batch", name, kindName);
+  }
+}
+
+// One optimizer step, whole or in micro-batches, on one thread or several.
+std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps,
+                           bool distil) {
+  setThreadCount(threads);
+  Network student(config, std::unique_ptr<Kernels>(makeCpuKernels())),
+      teacher(config, std::unique_ptr<Kernels>(makeCpuKernels()));
+  student.initialise(3);
+  teacher.initialise(4);
+  const int batch = 6;
+  const auto x0 = randomVector(batch * student.sampleSize(), 5, 0.5f);
+  const auto labels = randomVector(batch * std::max(1, labelDim(config)), 6);
+  std::vector<double> losses(batch), sigmas(batch);
+  for (int k = 1; k <= steps; ++k) {
+    const TrainStep step = {{kind, 0.5, 0.5},
+                            batch,
+                            microBatch,
+                            x0.data(),
+                            labels.data(),
+                            -1.2,
+                            1.2,
+                            42,
+                            static_cast<uint32_t>(k),
+                            {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
+                            losses.data(),
+                            sigmas.data()};
+    const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
+    CHECK(std::isfinite(result.loss) && std::isfinite(result.gradNorm) && result.gradNorm > 0, "loss %g gradient %g",
+          result.loss, result.gradNorm);
+  }
+  std::vector<float> weights(student.parameters().torchSize());
+  student.read(Slot::kParams, weights.data());
+  return weights;
+}
+
+void testTraining(const NetworkConfig& config) {
+  for (const bool distil : {false, true})
+    for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
+      if (distil && kind == Kind::kDenoiser) continue;
+      const auto whole = trained(config, kind, 6, 1, 2, distil), threads = trained(config, kind, 6, 3, 2, distil);
+      CHECK(whole == threads, "training depends on the number of threads");
+      const auto micro = trained(config, kind, 4, 2, 1, distil), once = trained(config, kind, 6, 2, 1, distil);
+      const double error = relativeError(micro, once);
+      CHECK(error < 1e-4, "micro-batches differ by %g", error);
+    }
+}
+
+void testCancel() {
+  const std::atomic<bool> flag{true};
+  Setup s(ResidualMlpConfig{2, 16, 2, 0, 1}, 3, 1);
+  auto out = poisoned(6);
+  Outputs outputs = {};
+  outputs.denoised = out.data();
+  bool cancelled = false;
+  try {
+    s.network.evaluate({Kind::kDenoiser, 1, 0.5}, s.batch(), nullptr, outputs, Stop(&flag));
+  } catch (const Cancelled&) {
+    cancelled = true;
+  }
+  CHECK(cancelled, "a cancelled job ran");
+}
+
+void testRefusals() {
+  const auto refused = [](const NetworkConfig& config) {
+    try {
+      Network network(config, std::unique_ptr<Kernels>(makeCpuKernels()));
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  CHECK(refused(unet(1, 7, 7, {1, 2}, 1, {}, 0, 0)), "odd image sides with a halving");
+  CHECK(refused(unet(1, 8, 8, {}, 1, {}, 0, 0)), "no levels");
+  auto odd = unet(1, 8, 8, {1}, 1, {}, 0, 0);
+  odd.modelChannels = 144;
+  CHECK(refused(odd), "144 channels are not 32 groups");
+  CHECK(refused(ResidualMlpConfig{0, 16, 2, 0, 1}), "dimension 0");
+}
+
+}  // namespace
+
+int main() {
+  testNetwork("unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
+  testNetwork("non-square", unet(1, 4, 12, {1, 2, 2}, 1, {12, 3}, 0, 0, {1, 3, 3, 1}));
+  testNetwork("no blocks", unet(2, 4, 4, {1}, 0, {}, 0, 2));
+  testNetwork("mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
+  testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});
+  testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
+  testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+  testCancel();
+  testRefusals();
+  return report("engine");
+}
