@@ -1,0 +1,259 @@
+#include "engine/resampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "engine/parallel.h"
+#include "kernels/random.h"
+
+namespace feynkac {
+namespace {
+
+constexpr size_t kPiece = 1 << 16;
+
+using Ancestors = std::vector<int32_t>;
+
+// Checks the weights and returns their sum, added up in pieces.
+double checkedSum(const double* w, size_t count) {
+  std::vector<double> sums((count + kPiece - 1) / kPiece);
+  forPieces(count, kPiece, [&](size_t first, size_t last) {
+    double sum = 0;
+    bool bad = false;
+    for (size_t i = first; i < last; ++i) {
+      bad |= !(w[i] >= 0);
+      sum += w[i];
+    }
+    sums[first / kPiece] = bad ? std::numeric_limits<double>::quiet_NaN() : sum;
+  });
+  double total = 0;
+  for (const double s : sums) total += s;
+  if (!(total > 0) || !std::isfinite(total))
+    throw std::invalid_argument("expected finite weights of at least 0 with a positive sum for weights");
+  return total;
+}
+
+// The last index with weight in [first, last); there must be one, or the result is `first`.
+size_t lastPositive(const double* w, size_t first, size_t last) {
+  while (last > first + 1 && !(w[last - 1] > 0)) --last;
+  return last - 1;
+}
+
+// Inverse of the cumulative sum at ordered points: the smallest j with cumsum[j] > point, at most the last j with
+// weight.
+class Inverse {
+ public:
+  Inverse(const double* w, size_t count) : Inverse(w, 0, count, 0) {}
+  Inverse(const double* w, size_t first, size_t last, double before)
+      : w_(w), j_(first), end_(lastPositive(w, first, last)), sum_(before + w[first]) {}
+  int32_t operator()(double point) {
+    while (sum_ <= point && j_ < end_) sum_ += w_[++j_];
+    return static_cast<int32_t>(j_);
+  }
+
+ private:
+  const double* w_;
+  size_t j_, end_;
+  double sum_;
+};
+
+// Ancestors at n points that are a non-decreasing function of their index, in parallel over pieces of the weights.
+template <class Point>
+Ancestors inverseAt(const double* w, size_t count, size_t n, const Point& point) {
+  const size_t pieces = (count + kPiece - 1) / kPiece;
+  std::vector<double> before(pieces + 1, 0);  // cumulative sums at the beginnings of the pieces
+  forPieces(count, kPiece, [&](size_t first, size_t last) {
+    double sum = 0;
+    for (size_t i = first; i < last; ++i) sum += w[i];
+    before[first / kPiece + 1] = sum;
+  });
+  size_t lastPiece = 0;  // the last piece that has weight takes the points that rounding leaves over
+  for (size_t p = 0; p < pieces; ++p) {
+    if (before[p + 1] > 0) lastPiece = p;
+    before[p + 1] += before[p];
+  }
+  std::vector<size_t> begin(pieces + 1, n);  // the first point at or above before[p]
+  begin[0] = 0;
+  for (size_t p = 1; p <= lastPiece; ++p) {
+    size_t low = begin[p - 1], high = n;
+    while (low < high) {
+      const size_t middle = low + (high - low) / 2;
+      if (point(middle) >= before[p])
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    begin[p] = low;
+  }
+  Ancestors a(n);
+  forPieces(count, kPiece, [&](size_t first, size_t last) {
+    const size_t p = first / kPiece;
+    Inverse inverse(w, first, last, before[p]);
+    for (size_t i = begin[p]; i < begin[p + 1]; ++i) a[i] = inverse(point(i));
+  });
+  return a;
+}
+
+// Ordered uniforms by exponential spacings: cumsum(-log u) over its total, n of them from n + 1 uniforms. Two passes,
+// no memory.
+class OrderedUniforms {
+ public:
+  OrderedUniforms(const Uniforms& u, size_t from, size_t n) : u_(u), next_(from) {
+    for (size_t i = 0; i <= n; ++i) total_ -= std::log(u.at(from + i));
+  }
+  double next() { return (sum_ -= std::log(u_.at(next_++))) / total_; }
+
+ private:
+  const Uniforms& u_;
+  size_t next_;
+  double total_ = 0, sum_ = 0;
+};
+
+Ancestors multinomial(const double* w, size_t count, size_t n, const Uniforms& u) {
+  OrderedUniforms points(u, 0, n);
+  Inverse inverse(w, count);
+  Ancestors a(n);
+  for (int32_t& ancestor : a) ancestor = inverse(points.next());
+  return a;
+}
+
+// Splits the expected number of offspring in whole copies and a fraction. A product n W that rounding put beside a
+// positive whole number is that number: equal weights must give every particle exactly once.
+struct Expected {
+  size_t copies;
+  double fraction;
+  explicit Expected(double nw) {
+    const double nearest = std::round(nw);
+    const bool snapped = nearest >= 1 && std::fabs(nw - nearest) <= 1e-12 * nearest;
+    const double whole = snapped ? nearest : std::floor(nw);
+    copies = static_cast<size_t>(whole);
+    fraction = snapped ? 0 : nw - whole;
+  }
+};
+
+// floor(n W) copies of each, the rest by multinomial draws from what is left.
+Ancestors residual(const double* w, size_t count, size_t n, const Uniforms& u) {
+  Ancestors a;
+  a.reserve(n);
+  std::vector<double> rest(count);
+  for (size_t i = 0; i < count; ++i) {
+    const Expected expected(static_cast<double>(n) * w[i]);
+    rest[i] = expected.fraction;
+    a.insert(a.end(), std::min(expected.copies, n - a.size()), static_cast<int32_t>(i));
+  }
+  const size_t left = n - a.size();
+  if (left == 0) return a;
+  for (double& r : rest) r /= static_cast<double>(left);
+  const Ancestors drawn = multinomial(rest.data(), count, left, u);
+  a.insert(a.end(), drawn.begin(), drawn.end());
+  return a;
+}
+
+// Srinivasan sampling process (Gerber, Chopin & Whiteley 2019): fractional parts of n W are settled to 0 or 1 in pairs.
+Ancestors ssp(const double* w, size_t count, size_t n, const Uniforms& u) {
+  std::vector<double> xi(count);
+  std::vector<size_t> children(count);
+  size_t total = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const Expected expected(static_cast<double>(n) * w[i]);
+    children[i] = expected.copies;
+    xi[i] = expected.fraction;
+    total += children[i];
+  }
+  size_t i = 0, j = 1;  // the pair that is open; one of the two is settled at every turn
+  for (size_t k = 0; k + 1 < count; ++k) {
+    double raiseI = std::min(xi[j], 1 - xi[i]);
+    const double raiseJ = std::min(xi[i], 1 - xi[j]), sum = raiseI + raiseJ;
+    if (u.at(k) < (sum > 0 ? raiseI / sum : 0)) {
+      std::swap(i, j);
+      raiseI = raiseJ;
+    }
+    if (xi[j] < 1 - xi[i]) {
+      xi[i] += raiseI;
+      j = k + 2;
+    } else {
+      xi[j] -= raiseI;
+      ++children[i];
+      ++total;
+      i = k + 2;
+    }
+  }
+  const size_t open = std::min(i, j);  // its fractional part is 0 or 1 up to rounding
+  if (total < n) children[open] += n - total;
+  Ancestors a;
+  a.reserve(n);
+  for (size_t m = 0; m < count; ++m) a.insert(a.end(), std::min(children[m], n - a.size()), static_cast<int32_t>(m));
+  return a;
+}
+
+// Each is kept with probability W / max W and replaced by a multinomial draw otherwise.
+Ancestors killing(const double* w, size_t count, const Uniforms& u) {
+  const double most = *std::max_element(w, w + count);
+  Ancestors a(count);
+  std::vector<size_t> killed;
+  for (size_t i = 0; i < count; ++i) {
+    a[i] = static_cast<int32_t>(i);
+    if (u.at(i) * most >= w[i]) killed.push_back(i);
+  }
+  if (killed.empty()) return a;
+  OrderedUniforms points(u, count, killed.size());
+  Inverse inverse(w, count);
+  for (const size_t i : killed) a[i] = inverse(points.next());
+  return a;
+}
+
+}  // namespace
+
+double Uniforms::at(size_t i) const {
+  if (values_ == nullptr) {
+    // particle = block of 2^31 numbers, so that a stream is long enough for any n
+    return uniformAt(seed_, kResample, step_, static_cast<uint32_t>(i >> 31), static_cast<uint32_t>(i & 0x7fffffff));
+  }
+  if (i >= count_)
+    throw std::invalid_argument("expected more uniforms: the scheme needs number " + std::to_string(i + 1) + " of " +
+                                std::to_string(count_));
+  return values_[i];
+}
+
+Scheme schemeOf(const char* name) {
+  static const char* const names[] = {"systematic", "stratified", "multinomial", "residual", "ssp", "killing"};
+  for (int i = 0; i < 6; ++i)
+    if (std::string(name) == names[i]) return static_cast<Scheme>(i);
+  throw std::invalid_argument(std::string("unknown resampling scheme ") + name);
+}
+
+Ancestors resample(Scheme scheme, const double* weights, size_t count, size_t n, const Uniforms& u) {
+  if (count == 0 || count > 0x7fffffff || n > 0x7fffffff)
+    throw std::invalid_argument("expected from 1 to 2147483647 weights and draws");
+  const double sum = checkedSum(weights, count);
+  std::vector<double> normalised;
+  if (std::fabs(sum - 1) > 1e-10) {
+    normalised.assign(weights, weights + count);
+    for (double& w : normalised) w /= sum;
+    weights = normalised.data();
+  }
+  if (n == 0) return {};
+  const double m = static_cast<double>(n);
+  switch (scheme) {
+    case Scheme::kSystematic: {
+      const double u0 = u.at(0);
+      return inverseAt(weights, count, n, [=](size_t i) { return (u0 + static_cast<double>(i)) / m; });
+    }
+    case Scheme::kStratified:
+      return inverseAt(weights, count, n, [&](size_t i) { return (u.at(i) + static_cast<double>(i)) / m; });
+    case Scheme::kMultinomial:
+      return multinomial(weights, count, n, u);
+    case Scheme::kResidual:
+      return residual(weights, count, n, u);
+    case Scheme::kSsp:
+      return ssp(weights, count, n, u);
+    case Scheme::kKilling:
+      if (n != count) throw std::invalid_argument("expected as many draws as weights for the killing scheme");
+      return killing(weights, count, u);
+  }
+  throw std::invalid_argument("unknown resampling scheme");
+}
+
+}  // namespace feynkac

@@ -1,0 +1,339 @@
+// Particle kernels and the engine's host-side sampling functions, against float64 references and finite differences.
+#include "kernels/particles.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <stdexcept>
+
+#include "check.h"
+#include "engine/gaussian_mixture.h"
+#include "engine/log_weights.h"
+#include "engine/resampling.h"
+#include "engine/soft_box.h"
+#include "kernels/cpu/runtime/threads.h"
+#include "kernels/random.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+const NormalKey kKey{0x123456789abcdefull, kPropose, 7};
+
+std::vector<float> referenceNormals(size_t rows, size_t d) {
+  std::vector<float> z(rows * d);
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t i = 0; i < d; ++i) {
+      float four[4];
+      normalsFrom(philox(kKey.seed, kKey.purpose, kKey.step, uint32_t(r), uint32_t(i / 4)), four);
+      z[r * d + i] = four[i % 4];
+    }
+  return z;
+}
+
+double logNormal(double difference, double variance) {
+  return -0.5 * (difference * difference / variance + std::log(2 * M_PI * variance));
+}
+
+void testNormals(ParticleKernels& k, const char* isa) {
+  for (const size_t d : {1, 2, 5, 127, 128, 3073}) {
+    const size_t rows = 9;
+    auto out = poisoned(rows * d);
+    k.combine(out.data(), {nullptr, nullptr, 0, false}, 1, kKey, rows, d);
+    const double e = relativeError(out, referenceNormals(rows, d));
+    CHECK(e < 5e-7, "%s d=%zu: %g", isa, d, e);
+  }
+  const size_t n = 1 << 20;
+  auto z = poisoned(n);
+  k.combine(z.data(), {nullptr, nullptr, 0, false}, 1, kKey, 1, n);
+  double m1 = 0, m2 = 0, m4 = 0, lag = 0;
+  for (size_t i = 0; i < n; ++i) {
+    m1 += z[i];
+    m2 += double(z[i]) * z[i];
+    m4 += std::pow(double(z[i]), 4);
+    lag += double(z[i]) * z[(i + 1) % n];
+  }
+  const double s = std::sqrt(double(n));  // five standard errors each
+  CHECK(std::fabs(m1 / n) < 5 / s, "mean %g", m1 / n);
+  CHECK(std::fabs(m2 / n - 1) < 5 * std::sqrt(2.) / s, "variance %g", m2 / n);
+  CHECK(std::fabs(m4 / n - 3) < 5 * std::sqrt(96.) / s, "fourth moment %g", m4 / n);
+  CHECK(std::fabs(lag / n) < 5 / s, "neighbours %g", lag / n);
+}
+
+void testPropose(ParticleKernels& k, const char* isa) {
+  for (const size_t d : {1, 3, 31, 300})
+    for (const bool perCoordinate : {false, true}) {
+      const size_t rows = 13;
+      const auto x = randomVector(rows * d, 1), g = randomVector(rows * d, 2, 3);
+      std::vector<double> v(perCoordinate ? d : 1), tau(v.size());
+      for (size_t i = 0; i < v.size(); ++i) v[i] = 0.3 + 0.01 * double(i % 17), tau[i] = 0.2 + 0.02 * double(i % 5);
+      auto out = poisoned(rows * d);
+      std::vector<double> forward(rows, NAN), backward(rows, NAN), align(rows, NAN), squares(rows, NAN);
+      const int stride = perCoordinate ? 1 : 0;
+      k.propose(out.data(), forward.data(), backward.data(), align.data(), squares.data(), x.data(), g.data(),
+                {v.data(), tau.data(), stride, stride}, kKey, rows, d);
+      const auto z = referenceNormals(rows, d);
+      for (size_t r = 0; r < rows; ++r) {
+        double f = 0, b = 0, a = 0, s = 0;
+        for (size_t i = 0; i < d; ++i) {
+          const size_t at = r * d + i;
+          const double vi = v[i * stride], ti = tau[i * stride], mean = x[at] - vi * g[at];
+          CHECK(std::fabs(out[at] - (mean + std::sqrt(ti) * z[at])) < 4e-6, "%s d=%zu", isa, d);
+          f += logNormal(out[at] - mean, ti);
+          b += logNormal(double(x[at]) - out[at], vi);
+          a += double(g[at]) * (double(x[at]) - out[at]);
+          s += double(g[at]) * g[at];
+        }
+        const double scale = 2e-6 * double(d) + 2e-5;
+        CHECK(std::fabs(forward[r] - f) < scale, "%s d=%zu forward %g %g", isa, d, forward[r], f);
+        CHECK(std::fabs(backward[r] - b) < 10 * scale, "%s d=%zu backward %g %g", isa, d, backward[r], b);
+        CHECK(std::fabs(align[r] - a) < 10 * scale, "%s d=%zu alignment %g %g", isa, d, align[r], a);
+        CHECK(std::fabs(squares[r] - s) < 10 * scale, "%s d=%zu squares %g %g", isa, d, squares[r], s);
+      }
+    }
+}
+
+void testLinear(ParticleKernels& k, const char* isa) {
+  for (const size_t d : {1, 6, 333}) {
+    const size_t rows = 11;
+    const auto a = randomVector(rows * d, 3), b = randomVector(rows * d, 4);
+    const float* terms[] = {a.data(), b.data()};
+    for (const bool perRow : {false, true}) {
+      std::vector<double> c(perRow ? 2 * rows : 2);
+      for (size_t i = 0; i < c.size(); ++i) c[i] = 0.5 - 0.1 * double(i);
+      auto out = poisoned(rows * d);
+      const LinearTerms linear{terms, c.data(), 2, perRow};
+      k.combine(out.data(), linear, 0.25, kKey, rows, d);
+      std::vector<double> squares(rows, NAN), wantSquares(rows, 0);
+      k.rowSquares(squares.data(), linear, rows, d);
+      const auto z = referenceNormals(rows, d);
+      std::vector<double> want(rows * d);
+      for (size_t r = 0; r < rows; ++r)
+        for (size_t i = 0; i < d; ++i) {
+          const double y = (perRow ? c[r] : c[0]) * a[r * d + i] + (perRow ? c[rows + r] : c[1]) * b[r * d + i];
+          want[r * d + i] = y + 0.25 * z[r * d + i];
+          wantSquares[r] += y * y;
+        }
+      CHECK(relativeError(out, want) < 1e-6, "%s combine d=%zu", isa, d);
+      CHECK(relativeError(squares, wantSquares) < 1e-6, "%s rowSquares d=%zu", isa, d);
+    }
+    std::vector<double> weights(rows), columns(d, NAN), wantColumns(d, 0);
+    for (size_t r = 0; r < rows; ++r) weights[r] = double(r) / 55;
+    k.columnSquares(columns.data(), a.data(), weights.data(), rows, d);
+    for (size_t r = 0; r < rows; ++r)
+      for (size_t i = 0; i < d; ++i) wantColumns[i] += weights[r] * double(a[r * d + i]) * a[r * d + i];
+    CHECK(relativeError(columns, wantColumns) < 1e-12, "%s columnSquares d=%zu", isa, d);
+    std::vector<int32_t> ancestors(rows);
+    for (size_t r = 0; r < rows; ++r) ancestors[r] = int32_t((r * 7 + 3) % rows);
+    auto gathered = poisoned(rows * d);
+    k.gather(gathered.data(), a.data(), ancestors.data(), rows, d * sizeof(float));
+    for (size_t r = 0; r < rows; ++r)
+      CHECK(std::memcmp(&gathered[r * d], &a[size_t(ancestors[r]) * d], d * 4) == 0, "%s gather d=%zu", isa, d);
+  }
+  const float inf = INFINITY, one = 1;
+  const float* terms[] = {&one, &inf};
+  const double c[] = {1, 0};
+  float out = NAN;
+  k.combine(&out, {terms, c, 2, false}, 0, kKey, 1, 1);
+  CHECK(out == 1, "a term with coefficient 0 counts: %g", out);
+}
+
+// Every result is the same with one thread and with several.
+void testThreads(ParticleKernels& k) {
+  const size_t rows = 301, d = 700;
+  const auto x = randomVector(rows * d, 5), g = randomVector(rows * d, 6);
+  std::vector<std::vector<float>> outs;
+  std::vector<std::vector<double>> sums;
+  std::vector<double> w(300000);
+  for (size_t i = 0; i < w.size(); ++i) w[i] = double((i * 7919) % 1000);
+  std::vector<std::vector<int32_t>> ancestors;
+  const int before = threadCount();
+  for (const int threads : {1, 2, 5}) {
+    setThreadCount(threads);
+    auto out = poisoned(rows * d);
+    std::vector<double> f(4 * rows);
+    const double v = 0.5, tau = 0.4;
+    k.propose(out.data(), &f[0], &f[rows], &f[2 * rows], &f[3 * rows], x.data(), g.data(), {&v, &tau, 0, 0}, kKey, rows,
+              d);
+    f.push_back(logWeightStats(w.data(), w.size()).logSum);
+    outs.push_back(out);
+    sums.push_back(f);
+    ancestors.push_back(resample(Scheme::kSystematic, w.data(), w.size(), w.size(), {3, 1}));
+  }
+  setThreadCount(before);
+  for (int i = 1; i < 3; ++i) {
+    CHECK(outs[i] == outs[0], "moves depend on the threads");
+    CHECK(sums[i] == sums[0], "sums depend on the threads");
+    CHECK(ancestors[i] == ancestors[0], "ancestors depend on the threads");
+  }
+}
+
+// E and grad of f at x against central differences of E in float64 arithmetic of the callee.
+using EnergyAt = std::function<void(double*, float*, const float*, size_t rows)>;
+void testGradient(const char* name, const EnergyAt& f, const std::vector<float>& x, size_t rows, double h,
+                  double tolerance) {
+  const size_t d = x.size() / rows;
+  std::vector<double> e(rows, NAN);
+  auto g = poisoned(x.size());
+  f(e.data(), g.data(), x.data(), rows);
+  auto ignored = poisoned(x.size());
+  for (size_t i = 0; i < d; ++i) {
+    std::vector<double> up(rows), down(rows);
+    auto a = x, b = x;
+    for (size_t r = 0; r < rows; ++r) a[r * d + i] += float(h), b[r * d + i] -= float(h);
+    f(up.data(), ignored.data(), a.data(), rows);
+    f(down.data(), ignored.data(), b.data(), rows);
+    for (size_t r = 0; r < rows; ++r) {
+      const double slope = (up[r] - down[r]) / (double(a[r * d + i]) - double(b[r * d + i]));
+      CHECK(std::fabs(g[r * d + i] - slope) <= tolerance * (1 + std::fabs(slope)), "%s row %zu: %g, differences %g",
+            name, r, double(g[r * d + i]), slope);
+    }
+  }
+}
+
+void testMixture() {
+  const size_t d = 3, components = 2, rows = 17;
+  const std::vector<double> logWeights{std::log(0.3), std::log(0.7)}, means{0, 1, 2, -1, 0.5, 0};
+  const std::vector<double> full{2, 0.5, 0.1, 0.5, 1, 0.2, 0.1, 0.2, 0.6, 0.3, 0, 0, 0, 0.4, 0, 0, 0, 0.5};
+  const std::vector<double> diagonal{2, 1, 0.6, 0.3, 0.4, 0.5}, scalar{0.8, 0.3};
+  const auto x = randomVector(rows * d, 8, 2);
+  for (const auto& [form, cov] :
+       {std::pair(CovarianceForm::kFull, full), std::pair(CovarianceForm::kDiagonal, diagonal),
+        std::pair(CovarianceForm::kScalar, scalar)}) {
+    const GaussianMixture m{components, d, logWeights.data(), means.data(), cov.data(), form};
+    testGradient(
+        "mixture", [&](double* e, float* g, const float* at, size_t n) { mixtureEnergy(e, g, at, 0.4, m, n); }, x, rows,
+        1e-3, 2e-5);
+  }
+  // a diagonal matrix in all three forms is the same mixture
+  std::vector<double> e(rows), reference(rows);
+  auto g = poisoned(rows * d);
+  const std::vector<double> s{0.5, 0.5}, di(6, 0.5), fu{.5, 0, 0, 0, .5, 0, 0, 0, .5, .5, 0, 0, 0, .5, 0, 0, 0, .5};
+  mixtureEnergy(reference.data(), g.data(), x.data(), 0.1,
+                {components, d, logWeights.data(), means.data(), s.data(), CovarianceForm::kScalar}, rows);
+  for (size_t r = 0; r < rows; ++r) {  // and it is the textbook's formula
+    double p = 0;
+    for (size_t c = 0; c < components; ++c) {
+      double l = logWeights[c];
+      for (size_t i = 0; i < d; ++i) l += logNormal(x[r * d + i] - means[c * d + i], 0.51);
+      p += std::exp(l);
+    }
+    CHECK(std::fabs(reference[r] + std::log(p)) < 1e-10, "mixture energy %g %g", reference[r], -std::log(p));
+  }
+  for (const auto& [form, cov] : {std::pair(CovarianceForm::kFull, fu), std::pair(CovarianceForm::kDiagonal, di)}) {
+    mixtureEnergy(e.data(), g.data(), x.data(), 0.1, {components, d, logWeights.data(), means.data(), cov.data(), form},
+                  rows);
+    CHECK(relativeError(e, reference) < 1e-13, "forms of the covariance disagree");
+  }
+  const size_t n = 200000;
+  auto draws = poisoned(n * d);
+  mixtureSample(draws.data(), {components, d, logWeights.data(), means.data(), full.data(), CovarianceForm::kFull}, 5,
+                n);
+  double mean0 = 0, cross = 0;
+  for (size_t r = 0; r < n; ++r)
+    mean0 += draws[r * d] / double(n), cross += double(draws[r * d]) * draws[r * d + 1] / double(n);
+  CHECK(std::fabs(mean0 - 0.7 * -1) < 0.015, "mean of the draws %g", mean0);
+  CHECK(std::fabs(cross - (0.3 * 0.5 + 0.7 * -0.5)) < 0.015, "second moment of the draws %g", cross);
+  std::vector<double> indefinite{1, 2, 2, 1};
+  CHECK(!cholesky(indefinite.data(), 2, 1e-12), "an indefinite matrix has a Cholesky factor");
+}
+
+void testSoftBox() {
+  const std::vector<double> lower{-1, -INFINITY, 0.2, -INFINITY}, upper{1, 0.5, INFINITY, INFINITY};
+  for (const double t : {0.05, 0.7, 20.0}) {
+    const auto x = randomVector(40 * 4, 9, 1.5);
+    testGradient(
+        "soft box",
+        [&](double* e, float* g, const float* at, size_t n) { softBox(e, g, at, lower.data(), upper.data(), t, n, 4); },
+        x, 40, 1e-3 * t, 3e-4);
+  }
+  // one wall: -log Phi, at values of 50-digit arithmetic
+  const double inf = INFINITY, low = -inf, high = 0;
+  for (const auto& [z, want] : {std::pair(0.0, 0.69314718055994531), std::pair(1.0, 1.8410216450092634),
+                                std::pair(10.0, 53.23128515051247), std::pair(30.0, 454.32124395634320)}) {
+    const float x = float(z);
+    double e = NAN;
+    float g = NAN;
+    softBox(&e, &g, &x, &low, &high, 1, 1, 1);
+    CHECK(std::fabs(e - want) < 1e-9 * want, "-log Phi(-%g) = %.17g, expected %.17g", z, e, want);
+  }
+}
+
+void testLogWeights() {
+  const double inf = INFINITY;
+  const auto stats = [](std::vector<double> lw) { return logWeightStats(lw.data(), lw.size()); };
+  CHECK(stats({-inf, -inf}).logSum == -inf && stats({-inf, -inf}).ess == 0 && stats({-inf, -inf}).invalid == -1,
+        "all -inf");
+  CHECK(stats({0, NAN, 1}).invalid == 1 && stats({0, 1, inf}).invalid == 2, "invalid");
+  CHECK(stats({-1e308, 1e308}).logSum == 1e308 && stats({-1e308, 1e308}).ess == 1, "range");
+  std::vector<double> lw{-inf, 0, 0}, w(3, NAN), term{NAN, 1, 1 + std::log(3.)};
+  const double* terms[] = {term.data()};
+  const double c = 2;
+  const LogWeightStats s = reweight(lw.data(), w.data(), terms, &c, 1, 3);
+  CHECK(s.invalid == -1 && lw[0] == -inf && w[0] == 0, "a dead particle came back");
+  CHECK(std::fabs(w[2] - 0.9) < 1e-15 && std::fabs(s.logSum - 2 - std::log(10.)) < 1e-14, "weights");
+}
+
+void testResampling() {
+  // counts within one of n W for systematic and ssp, never a particle without weight, at sizes around the pieces
+  for (const size_t count : {1u, 2u, 3u, 65535u, 65536u, 65537u, 200001u})
+    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kStratified, Scheme::kMultinomial, Scheme::kResidual,
+                                Scheme::kSsp, Scheme::kKilling}) {
+      std::vector<double> w(count);
+      for (size_t i = 0; i < count; ++i) w[i] = i % 3 == 1 ? 0 : std::exp(std::sin(double(i)) * 3);
+      if (count == 2) w[0] = 0, w[1] = 3;
+      const double sum = std::accumulate(w.begin(), w.end(), 0.0);
+      const auto a = resample(scheme, w.data(), count, count, {11, uint32_t(count)});
+      CHECK(a.size() == count, "size");
+      std::vector<int> copies(count);
+      for (const int32_t j : a) ++copies[size_t(j)];
+      for (size_t i = 0; i < count; ++i) {
+        const double expected = double(count) * w[i] / sum;
+        if (w[i] == 0) CHECK(copies[i] == 0, "scheme %d copied a particle without weight", int(scheme));
+        if (scheme == Scheme::kSystematic || scheme == Scheme::kSsp)
+          CHECK(std::fabs(copies[i] - expected) < 1 + 1e-6, "scheme %d: %d copies for %g", int(scheme), copies[i],
+                expected);
+        if (scheme == Scheme::kResidual) CHECK(copies[i] >= std::floor(expected - 1e-9), "residual");
+      }
+    }
+  // equal weights give every particle once, also where n (1/n) rounds below one
+  for (const size_t count : {49u, 98u, 1000u})
+    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kResidual, Scheme::kSsp}) {
+      const std::vector<double> w(count, 1.0 / double(count));
+      const auto a = resample(scheme, w.data(), count, count, {1, 0});
+      for (size_t i = 0; i < count; ++i) CHECK(a[i] == int32_t(i), "scheme %d, equal weights %zu", int(scheme), count);
+    }
+  for (const std::vector<double>& bad : {std::vector<double>{}, {0, 0}, {1, NAN}, {1, -1}, {1, INFINITY}}) {
+    bool threw = false;
+    try {
+      resample(Scheme::kSystematic, bad.data(), bad.size(), 4, {1, 0});
+    } catch (const std::invalid_argument&) {
+      threw = true;
+    }
+    CHECK(threw, "bad weights were taken");
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (const char* isa : {"baseline", "avx2", "avx512"}) {
+    std::unique_ptr<ParticleKernels> k;
+    try {
+      k.reset(makeCpuParticleKernels(isa));
+    } catch (const std::invalid_argument&) {
+      continue;
+    }
+    testNormals(*k, isa);
+    testPropose(*k, isa);
+    testLinear(*k, isa);
+    testThreads(*k);
+  }
+  testMixture();
+  testSoftBox();
+  testLogWeights();
+  testResampling();
+  return report("particles");
+}
