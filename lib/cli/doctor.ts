@@ -1,0 +1,75 @@
+import os from 'node:os'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { type CommonOptions, common } from './options.js'
+import { version } from './version.js'
+
+/** What an issue report should start with: where this runs, what was found and why something else was not. */
+interface Findings {
+  version: string
+  node: string
+  platform: string
+  glibc: string | null
+  cpu: string
+  cores: number
+  memory: { total: number; free: number }
+  addon: { path: string | null; isa: string | null; threads: number | null; error: string | null }
+  devices: { name: string; available: boolean; reason?: string }[]
+}
+
+export function register(program: Command): void {
+  common(
+    program.command('doctor').description('Show platform, native build, memory and devices.'),
+    'feynkac doctor --json',
+  ).action(async (options: CommonOptions) => {
+    const findings = await examine(options)
+    if (options.json) console.log(JSON.stringify(findings))
+    else print(findings)
+    if (findings.addon.error) throw new (await import('../errors.js')).DeviceError(findings.addon.error)
+  })
+}
+
+async function examine(options: CommonOptions): Promise<Findings> {
+  const report = process.report?.getReport() as unknown as { header?: { glibcVersionRuntime?: string } } | undefined
+  const addon = await examineAddon(options)
+  return {
+    version: await version(),
+    node: process.version,
+    platform: `${process.platform}-${process.arch} ${os.release()}`,
+    glibc: report?.header?.glibcVersionRuntime ?? null,
+    cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
+    cores: os.availableParallelism(),
+    memory: { total: os.totalmem(), free: os.freemem() },
+    addon,
+    devices: [
+      addon.error ? { name: 'cpu', available: false, reason: addon.error } : { name: 'cpu', available: true },
+      { name: 'cuda', available: false, reason: 'this build has no CUDA backend' },
+    ],
+  }
+}
+
+async function examineAddon(options: CommonOptions): Promise<Findings['addon']> {
+  try {
+    const { createRequire } = await import('node:module')
+    const find = createRequire(import.meta.url)('node-gyp-build') as { path(dir: string): string }
+    const { native } = await import('../native.js')
+    if (options.threads !== undefined) native.setThreads(options.threads)
+    const path = find.path(fileURLToPath(new URL('../..', import.meta.url)))
+    return { path, ...native.cpu(), error: null }
+  } catch (error) {
+    return { path: null, isa: null, threads: null, error: (error as Error).message }
+  }
+}
+
+function print(found: Findings): void {
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+  console.log(`feynkac   ${found.version}
+node      ${found.node}
+platform  ${found.platform}${found.glibc ? `, glibc ${found.glibc}` : ''}
+cpu       ${found.cpu}, ${found.cores} cores
+memory    ${gib(found.memory.free)} free of ${gib(found.memory.total)}
+addon     ${found.addon.path ?? 'none'}
+kernels   ${found.addon.isa ? `${found.addon.isa}, ${found.addon.threads} threads` : 'none'}`)
+  for (const { name, available, reason } of found.devices)
+    console.log(`${`device`.padEnd(9)} ${name}: ${available ? 'available' : `not available: ${reason}`}`)
+}

@@ -1,0 +1,63 @@
+import { Command, CommanderError } from 'commander'
+import { ArgumentError, FeynkacError } from '../errors.js'
+import { Interrupted } from './interrupt.js'
+import { version } from './version.js'
+
+/** The command line: exit codes 0 ok, 1 failed, 2 wrong usage, 128 + signal when interrupted. */
+
+interface Entry {
+  summary: string
+  load: () => Promise<{ register(program: Command): void }>
+}
+
+// Only the chosen command's file is loaded, so that start-up and help stay quick.
+const commands: Record<string, Entry> = {
+  demo: { summary: 'run the main job on synthetic data and write a report', load: () => import('./demo.js') },
+  train: { summary: 'train a denoiser, or an energy by score matching', load: () => import('./train.js') },
+  distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
+  sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
+  inspect: { summary: 'show what a model file holds and what it needs', load: () => import('./inspect.js') },
+  verify: { summary: 'recompute a fixture file and compare', load: () => import('./verify.js') },
+  bench: { summary: 'say how to run the benchmarks', load: () => import('./bench.js') },
+  doctor: { summary: 'show platform, native build and devices', load: () => import('./doctor.js') },
+}
+
+/** Runs one command; argv is what follows the program's name. Resolves to the exit code and never rejects. */
+export async function main(argv: string[]): Promise<number> {
+  const program = new Command('feynkac')
+    .description('Distil diffusion models into energies and sample them under control.')
+    .exitOverride()
+    .showHelpAfterError('(--help shows the options)')
+    .version(await version())
+  try {
+    const name = argv.find((word) => !word.startsWith('-'))
+    const chosen = name === 'help' ? argv[argv.indexOf('help') + 1] : name
+    for (const [command, { summary, load }] of Object.entries(commands))
+      if (command === chosen) (await load()).register(program)
+      else program.command(command).description(summary)
+    for (const command of program.commands) inheritSettings(command, program)
+    if (!argv.length) program.help()
+    await program.parseAsync(argv, { from: 'user' })
+    return 0
+  } catch (error) {
+    return report(error, argv)
+  }
+}
+
+function inheritSettings(command: Command, parent: Command): void {
+  command.copyInheritedSettings(parent)
+  for (const child of command.commands) inheritSettings(child, command)
+}
+
+function report(error: unknown, argv: string[]): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
+  if (error instanceof Interrupted) {
+    if (error.message) process.stderr.write(`${error.message}\n`)
+    return error.exitCode
+  }
+  const verbose = argv.includes('--verbose') || Boolean(process.env['DEBUG'])
+  const text = error instanceof Error ? (verbose ? error.stack : error.message) : String(error)
+  const prefix = error instanceof FeynkacError || verbose ? '' : 'unexpected: '
+  process.stderr.write(`feynkac: ${prefix}${text}\n`)
+  return error instanceof ArgumentError ? 2 : 1
+}

@@ -1,0 +1,75 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+
+/** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
+
+interface Range {
+  min?: number
+  max?: number
+  above?: number
+}
+
+/** A number such as 0.5, 2e6 or 200k (k, M: thousands, millions). */
+export function number({ min = -Infinity, max = Infinity, above = -Infinity }: Range = {}) {
+  return (text: string): number => {
+    const match = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)([kM]?)$/i.exec(text.trim())
+    const value = match ? Number(match[1]) * { '': 1, k: 1e3, m: 1e6 }[match[2]!.toLowerCase()]! : Number.NaN
+    if (value >= min && value <= max && value > above) return value
+    const bounds = [
+      above > -Infinity ? `above ${above}` : min > -Infinity ? `of at least ${min}` : '',
+      max < Infinity ? `at most ${max}` : '',
+    ].filter(Boolean)
+    throw new InvalidArgumentError(`Expected a number${bounds.length ? ` ${bounds.join(' and ')}` : ''}.`)
+  }
+}
+
+/** A whole number, written like `number`. */
+export function count(min = 1, max = Number.MAX_SAFE_INTEGER) {
+  const parse = number({ min, max })
+  return (text: string): number => {
+    const value = parse(text)
+    if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('Expected a whole number.')
+    return value
+  }
+}
+
+/** A comma-separated list of whole numbers; `none` is the empty one. */
+export function counts(min = 1) {
+  const parse = count(min)
+  return (text: string): number[] => (text === 'none' ? [] : text.split(',').map(parse))
+}
+
+/** For options that may be given several times: appends to what was given before. */
+export function repeated<T>(parse: (text: string) => T) {
+  return (text: string, before: T[] | undefined): T[] => [...(before ?? []), parse(text)]
+}
+
+export interface CommonOptions {
+  device: string
+  seed?: number
+  threads?: number
+  json?: boolean
+  verbose?: boolean
+}
+
+/** Adds --device, --seed, --threads, --json and --verbose, and an example under the help. */
+export function common(command: Command, example: string): Command {
+  return command
+    .option('--device <name>', 'cpu, or auto for the best there is', 'auto')
+    .option('--seed <number>', 'seed of all random numbers (0)', count(0))
+    .option('--threads <number>', 'CPU threads (all cores)', count(1, 1024))
+    .option('--json', 'print the result as one JSON object on stdout, and nothing else there')
+    .option('--verbose', 'show the stack of an error')
+    .addHelpText('after', `\nExample:\n  ${example}`)
+}
+
+/** An option without default whose value is one of the choices. */
+export function choice(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices([...choices])
+}
+
+/** Applies --threads; every command that computes calls it first. */
+export async function applyThreads(options: CommonOptions): Promise<void> {
+  if (options.threads === undefined) return
+  const { native } = await import('../native.js')
+  native.setThreads(options.threads)
+}

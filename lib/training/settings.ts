@@ -1,0 +1,102 @@
+import { isDeepStrictEqual } from 'node:util'
+import { finiteNumber, integer } from '../args.js'
+import { ArgumentError, describe, invalid } from '../errors.js'
+
+/** Options that define a run: with the data and the weights at the start they fix every weight at the end. */
+export interface Settings {
+  /** Samples per step (128) and per pass through the network; smaller micro-batches need less memory. */
+  batchSize: number
+  microBatch: number
+  /** Adam's learning rate (1e-3), reached after `warmUp` images. */
+  lr: number
+  warmUp: number
+  /** Half-life of the averaged weights in images; at most 5 % of the images seen. */
+  emaHalfLife: number
+  /** Largest global gradient norm (1); 0: no clipping. */
+  clip: number
+  beta1: number
+  beta2: number
+  eps: number
+  /** Noise levels: ln sigma ~ N(pMean, pStd^2), (-1.2, 1.2). */
+  pMean: number
+  pStd: number
+  /** Probability of leaving out each attribute of a label, independently (0.1 where there are labels). */
+  labelDropout: number
+  /** Mirror images left to right at random (false). */
+  flips: boolean
+  seed: number
+  /** The run stops when the loss exceeds this many times its running median (10). */
+  divergence: number
+}
+
+/** Checks those that are given; throws ArgumentError. */
+export function checkSettings(given: Partial<Settings>): void {
+  const check = <K extends keyof Settings>(name: K, test: (name: string, value: unknown) => unknown) => {
+    if (given[name] !== undefined) test(name, given[name])
+  }
+  const probability = (name: string, value: unknown) => finiteNumber(name, value, { min: 0, max: 1 })
+  const positive = (name: string, value: unknown) => finiteNumber(name, value, { above: 0 })
+  const notNegative = (name: string, value: unknown) => finiteNumber(name, value, { min: 0 })
+  const decay = (name: string, value: unknown) => finiteNumber(name, value, { min: 0, max: 1 - 1e-12 })
+  check('batchSize', (name, value) => integer(name, value, 1, 2 ** 20))
+  check('microBatch', (name, value) => integer(name, value, 1, 2 ** 20))
+  check('lr', positive)
+  check('warmUp', notNegative)
+  check('emaHalfLife', notNegative)
+  check('clip', notNegative)
+  check('beta1', decay)
+  check('beta2', decay)
+  check('eps', positive)
+  check('pMean', finiteNumber)
+  check('pStd', positive)
+  check('labelDropout', probability)
+  check('flips', (name, value) => {
+    if (typeof value !== 'boolean') throw invalid(name, 'true or false', value)
+  })
+  check('seed', (name, value) => integer(name, value, 0))
+  check('divergence', (name, value) => finiteNumber(name, value, { above: 1 }))
+}
+
+/**
+ * Values of a run's options: what was given, then what the checkpoint holds, then the default. Throws ArgumentError naming
+ * every option that was given and contradicts the checkpoint.
+ */
+export function settle<T extends object>(given: Partial<T>, stored: T | undefined, defaults: T): T {
+  const settled = { ...defaults }
+  const conflicts: string[] = []
+  for (const key of Object.keys(defaults) as (keyof T & string)[]) {
+    const value = given[key]
+    if (stored && value !== undefined && !isDeepStrictEqual(value, stored[key]))
+      conflicts.push(`${key} (${short(value)}, the checkpoint has ${short(stored[key])})`)
+    settled[key] = stored ? stored[key] : ((value ?? defaults[key]) as T[typeof key])
+  }
+  if (conflicts.length)
+    throw new ArgumentError(
+      `cannot resume with other options than the run began with: ${conflicts.join('; ')}. Leave them out, or start a new run in another directory`,
+    )
+  return settled
+}
+
+function short(value: unknown): string {
+  return typeof value === 'object' && value !== null ? JSON.stringify(value).slice(0, 200) : describe(value)
+}
+
+/** Defaults that depend on the run's length: shorter runs warm up faster and average over less. */
+export function defaultSettings(images: number, conditional: boolean): Omit<Settings, 'microBatch'> {
+  return {
+    batchSize: 128,
+    lr: 1e-3,
+    warmUp: Math.min(10_000, Math.round(images / 20)),
+    emaHalfLife: Math.min(500_000, Math.round(images / 20)),
+    clip: 1,
+    beta1: 0.9,
+    beta2: 0.999,
+    eps: 1e-8,
+    pMean: -1.2,
+    pStd: 1.2,
+    labelDropout: conditional ? 0.1 : 0,
+    flips: false,
+    seed: 0,
+    divergence: 10,
+  }
+}

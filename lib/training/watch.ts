@@ -1,0 +1,89 @@
+/** What is watched while training: the running median of the loss, divergence, and the loss per noise level. */
+
+const windowSteps = 101
+const fewestSteps = 20
+const fewestSamples = 64
+
+/**
+ * Running median of the loss over the last 101 steps. With small batches one step's loss is mostly noise, so what is
+ * compared with the median is the mean over the last 64 samples or more.
+ */
+export class LossWatch {
+  private readonly averaged: number
+
+  /** losses: those of the last steps, as `state()` of an earlier run gave them. */
+  constructor(
+    batchSize: number,
+    private readonly limit: number,
+    private readonly losses: number[] = [],
+    private readonly means: number[] = [],
+  ) {
+    this.averaged = Math.ceil(fewestSamples / batchSize)
+  }
+
+  /** Takes one step's loss in; true: it is above `limit` times the running median, or not finite. */
+  diverged(loss: number): boolean {
+    if (!Number.isFinite(loss)) return true
+    this.losses.push(loss)
+    if (this.losses.length > this.averaged) this.losses.shift()
+    const mean = this.losses.reduce((sum, value) => sum + value, 0) / this.losses.length
+    const above = this.means.length >= fewestSteps && mean > this.limit * this.median()
+    this.means.push(mean)
+    if (this.means.length > windowSteps) this.means.shift()
+    return above
+  }
+
+  /** NaN before the first step. */
+  median(): number {
+    const sorted = [...this.means].sort((a, b) => a - b)
+    const middle = sorted.length >> 1
+    return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+  }
+
+  state(): { losses: number[]; means: number[] } {
+    return { losses: [...this.losses], means: [...this.means] }
+  }
+}
+
+const bins = 10
+
+/** Mean loss in ten equal bins of ln sigma over pMean +- 2.5 pStd; the outer two are open. */
+export class SigmaBins {
+  private readonly sums = new Float64Array(bins)
+  private readonly counts = new Float64Array(bins)
+
+  constructor(
+    private readonly pMean: number,
+    private readonly pStd: number,
+  ) {}
+
+  private bin(sigma: number): number {
+    const at = Math.floor((Math.log(sigma) - this.pMean) / (this.pStd / 2)) + bins / 2
+    return Math.min(bins - 1, Math.max(0, Number.isNaN(at) ? 0 : at))
+  }
+
+  add(losses: Float64Array, sigmas: Float64Array): void {
+    for (let i = 0; i < losses.length; i++) {
+      const at = this.bin(sigmas[i]!)
+      this.sums[at]! += losses[i]!
+      this.counts[at]! += 1
+    }
+  }
+
+  /** The bin that holds sigma, in words. */
+  describe(sigma: number): string {
+    const at = this.bin(sigma)
+    const edge = (i: number) => Math.exp(this.pMean + (i - bins / 2) * (this.pStd / 2)).toPrecision(3)
+    if (at === 0) return `sigma below ${edge(1)}`
+    if (at === bins - 1) return `sigma above ${edge(bins - 1)}`
+    return `sigma from ${edge(at)} to ${edge(at + 1)}`
+  }
+
+  /** Mean loss per bin since the last call, lowest noise first; null where a bin was empty. */
+  take(): (number | null)[] {
+    const means = Array.from(this.sums, (sum, i) => (this.counts[i] ? sum / this.counts[i]! : null))
+    this.sums.fill(0)
+    this.counts.fill(0)
+    return means
+  }
+}
