@@ -1,0 +1,105 @@
+import { integer } from '../args.js'
+import { invalid } from '../errors.js'
+
+/** One categorical attribute; a class label is one attribute. */
+export interface Attribute {
+  name: string
+  /** Number of values. */
+  size: number
+  /** Names of the values, where the data has them. */
+  values?: string[]
+}
+
+/** The label vector of a sample: the one-hot vectors of its attributes, one after the other. */
+export interface LabelSpec {
+  attributes: Attribute[]
+}
+
+/** Samples in memory. */
+export interface Dataset {
+  readonly name: string
+  /** Number of samples. */
+  readonly size: number
+  /** Shape of one sample: [channels, height, width] for images, [dimensions] for vectors. */
+  readonly shape: number[]
+  readonly labels: LabelSpec | null
+  /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
+  read(index: number, out: Float32Array, offset: number): void
+  /** One class index per attribute; empty without labels. Throws ArgumentError. */
+  label(index: number): readonly number[]
+}
+
+/** Length of the label vector: the sum of the attributes' sizes, 0 without labels. */
+export function labelDim(spec: LabelSpec | null): number {
+  return spec === null ? 0 : spec.attributes.reduce((sum, { size }) => sum + size, 0)
+}
+
+/**
+ * Writes a label vector to out[offset ...]: a one in each attribute's block; null leaves a block zero (unknown).
+ * classes: one class index, or null, per attribute. Throws ArgumentError.
+ */
+export function encodeLabel(
+  spec: LabelSpec,
+  classes: readonly (number | null)[],
+  out: Float32Array,
+  offset: number,
+): void {
+  const { attributes } = spec
+  if (!Array.isArray(classes) || classes.length !== attributes.length)
+    throw invalid('classes', `one class index or null for each of ${attributes.map((a) => a.name).join(', ')}`, classes)
+  integer('offset', offset, 0, out.length - labelDim(spec))
+  let at = offset
+  attributes.forEach(({ name, size }, i) => {
+    const value = classes[i]
+    out.fill(0, at, at + size)
+    if (value !== null) out[at + integer(`attribute '${name}'`, value, 0, size - 1)] = 1
+    at += size
+  })
+}
+
+/** What a MemoryDataset is made of. */
+export interface DatasetParts {
+  name: string
+  shape: number[]
+  /** Sample after sample; bytes are read as [-1, 1] (v / 127.5 - 1), floats as they are. */
+  data: Uint8Array | Float32Array
+  labels: LabelSpec | null
+  /** [size * attributes] class indices. */
+  classes?: Int32Array
+}
+
+/** A data set whose samples lie one after the other in one array. */
+export class MemoryDataset implements Dataset {
+  readonly name: string
+  readonly size: number
+  readonly shape: number[]
+  readonly labels: LabelSpec | null
+  private readonly data: Uint8Array | Float32Array
+  private readonly classes: Int32Array
+  private readonly width: number
+
+  constructor({ name, shape, data, labels, classes }: DatasetParts) {
+    this.name = name
+    this.shape = shape
+    this.data = data
+    this.labels = labels
+    this.classes = classes ?? new Int32Array(0)
+    this.width = shape.reduce((a, b) => a * b, 1)
+    this.size = data.length / this.width
+  }
+
+  read(index: number, out: Float32Array, offset: number): void {
+    const { data, width } = this
+    integer('index', index, 0, this.size - 1)
+    integer('offset', offset, 0, out.length - width)
+    const start = index * width
+    if (data instanceof Float32Array) out.set(data.subarray(start, start + width), offset)
+    else for (let i = 0; i < width; i++) out[offset + i] = data[start + i] / 127.5 - 1
+  }
+
+  label(index: number): readonly number[] {
+    integer('index', index, 0, this.size - 1)
+    const count = this.labels?.attributes.length ?? 0
+    return Array.from(this.classes.subarray(index * count, (index + 1) * count))
+  }
+}
