@@ -1,0 +1,28 @@
+import type { Command } from 'commander'
+import { choice, common } from './options.js'
+import { given, headFlags, runTrainingCommand, type TrainFlags, trainingFlags } from './train-options.js'
+
+interface Flags extends TrainFlags {
+  teacher?: string
+  init?: 'teacher' | 'random'
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('distill')
+    .description('Distil a denoiser into an energy: the projection of its score on gradient fields.')
+    .option('--teacher <file>', 'the denoiser (model.safetensors of a training run)')
+    .addOption(
+      choice('--init <weights>', "begin with the teacher's weights or new ones (teacher)", ['teacher', 'random']),
+    )
+  headFlags(trainingFlags(command), 'dot')
+  common(
+    command,
+    'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
+      '    --output runs/energy --images 200k',
+  ).action(async (flags: Flags) => {
+    const { distill } = await import('../training/distill.js')
+    const own = given({ teacher: flags.teacher, init: flags.init, head: flags.head, headScale: flags.headScale })
+    await runTrainingCommand('distill', flags, (options) => distill({ ...options, ...own }))
+  })
+}

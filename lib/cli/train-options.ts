@@ -1,0 +1,141 @@
+import type { Command } from 'commander'
+import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, choice, count, counts, number } from './options.js'
+import { progress } from './progress.js'
+
+/** What `train` and `distill` share. Options have no defaults here: those given must not contradict a resumed run. */
+
+export interface TrainFlags extends CommonOptions {
+  data?: string
+  output: string
+  images?: number
+  batch?: number
+  microBatch?: number
+  lr?: number
+  warmUp?: number
+  emaHalfLife?: number
+  clip?: number
+  beta1?: number
+  beta2?: number
+  eps?: number
+  pMean?: number
+  pStd?: number
+  labelDropout?: number
+  flips?: boolean
+  divergence?: number
+  width?: number
+  channelMult?: number[]
+  blocks?: number
+  attention?: number[]
+  head?: 'dot' | 'l2' | 'norm'
+  headScale?: number
+  checkpointEvery?: number
+  logEvery?: number
+  resume?: boolean
+}
+
+export function trainingFlags(command: Command): Command {
+  const probability = number({ min: 0, max: 1 })
+  const positive = number({ above: 0 })
+  const notNegative = number({ min: 0 })
+  return command
+    .option('--data <spec>', 'training data: a file, a folder or a named synthetic set')
+    .requiredOption('--output <directory>', 'where checkpoints, log.jsonl and model.safetensors go')
+    .option('--images <number>', 'images to see in all, such as 200k', count())
+    .option('--batch <number>', 'images per step (128)', count())
+    .option('--micro-batch <number>', 'images per pass through the network (as memory allows)', count())
+    .option('--lr <number>', 'learning rate (1e-3)', positive)
+    .option('--warm-up <images>', 'images until the full learning rate', notNegative)
+    .option('--ema-half-life <images>', 'half-life of the averaged weights', notNegative)
+    .option('--clip <norm>', 'largest gradient norm, 0 for none (1)', notNegative)
+    .option('--beta1 <number>', "Adam's beta1 (0.9)", number({ min: 0, max: 1 }))
+    .option('--beta2 <number>', "Adam's beta2 (0.999)", number({ min: 0, max: 1 }))
+    .option('--eps <number>', "Adam's epsilon (1e-8)", positive)
+    .option('--p-mean <number>', 'mean of ln sigma (-1.2)', number())
+    .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', positive)
+    .option('--label-dropout <probability>', 'of each attribute of a label (0.1 with labels)', probability)
+    .option('--flips', 'mirror images left to right at random')
+    .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
+    .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
+    .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
+    .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
+    .option('--attention <list>', 'network: resolutions that attend, such as 16,8, or none', counts())
+    .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
+    .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
+    .option('--resume', 'go on from the newest checkpoint in the output directory')
+}
+
+export function headFlags(command: Command, without: string): Command {
+  return command
+    .addOption(choice('--head <form>', `form of the energy (${without})`, ['dot', 'l2', 'norm']))
+    .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
+}
+
+/** Options of the library from the flags; what was not given is left out. */
+export function trainingOptions(flags: TrainFlags): TrainingOptions {
+  const { width, channelMult, blocks, attention } = flags
+  const network = given({ width, channelMult, blocks, attention })
+  return given({
+    data: flags.data,
+    images: flags.images,
+    batchSize: flags.batch,
+    microBatch: flags.microBatch,
+    lr: flags.lr,
+    warmUp: flags.warmUp,
+    emaHalfLife: flags.emaHalfLife,
+    clip: flags.clip,
+    beta1: flags.beta1,
+    beta2: flags.beta2,
+    eps: flags.eps,
+    pMean: flags.pMean,
+    pStd: flags.pStd,
+    labelDropout: flags.labelDropout,
+    flips: flags.flips,
+    divergence: flags.divergence,
+    seed: flags.seed,
+    network: Object.keys(network).length ? network : undefined,
+    output: flags.output,
+    resume: flags.resume,
+    checkpointEvery: flags.checkpointEvery,
+    logEvery: flags.logEvery,
+    device: flags.device,
+  })
+}
+
+export function given<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
+}
+
+/** Runs training with progress, stops it on SIGINT and SIGTERM with a checkpoint, and prints the result. */
+export async function runTrainingCommand(
+  command: 'train' | 'distill',
+  flags: TrainFlags,
+  start: (options: TrainingOptions) => Promise<TrainingResult<{ dispose(): void }>>,
+): Promise<void> {
+  await applyThreads(flags)
+  let shown: ReturnType<typeof progress> | undefined
+  const began = performance.now()
+  const onProgress = (at: TrainingProgress) => {
+    shown ??= progress(at.totalImages, at.images)
+    shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${at.imagesPerSecond.toPrecision(3)} images/s`)
+  }
+  try {
+    const result = await interruptible((signal) => start({ ...trainingOptions(flags), signal, onProgress }))
+    shown?.end()
+    result.model.dispose()
+    const { steps, images, loss, path } = result
+    const seconds = (performance.now() - began) / 1000
+    if (flags.json) console.log(JSON.stringify({ model: path, steps, images, loss, seconds }))
+    else
+      console.log(`${path}: ${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`)
+  } catch (error) {
+    shown?.end()
+    if (error instanceof Interrupted)
+      throw new Interrupted(
+        error.signal,
+        `stopped; resume with: feynkac ${command} --resume --output ${JSON.stringify(flags.output)}`,
+      )
+    throw error
+  }
+}

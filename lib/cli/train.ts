@@ -1,0 +1,31 @@
+import type { Command } from 'commander'
+import { ArgumentError } from '../errors.js'
+import { common } from './options.js'
+import { given, headFlags, runTrainingCommand, type TrainFlags, trainingFlags } from './train-options.js'
+
+interface Flags extends TrainFlags {
+  sigmaData?: number
+  labels: boolean
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('train')
+    .description('Train a denoiser by denoising score matching; with --head, an energy.')
+  headFlags(trainingFlags(command), 'without: a denoiser')
+    .option('--sigma-data <number>', 'standard deviation of the data (0.5; vectors: measured)', (text) => Number(text))
+    .option('--no-labels', 'ignore the labels of the data')
+  common(
+    command,
+    'feynkac train --data fashion-mnist/train-images-idx3-ubyte.gz --output runs/teacher --images 400k --width 48',
+  ).action(async (flags: Flags) => {
+    if (flags.headScale !== undefined && !flags.head) throw new ArgumentError('--head-scale needs --head dot')
+    const { trainDenoiser, trainEnergy } = await import('../training/dsm.js')
+    const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
+    await runTrainingCommand('train', flags, (options) =>
+      flags.head
+        ? trainEnergy({ ...options, ...own, ...given({ head: flags.head, headScale: flags.headScale }) })
+        : trainDenoiser({ ...options, ...own }),
+    )
+  })
+}

@@ -1,0 +1,76 @@
+import { FormatError } from '../errors.js'
+import { flatten, type ModelInfo, modelMetadata, parseModelInfo, unflatten } from '../models/model-file.js'
+import { type NativeNetwork, type ParameterSlot, run } from '../native.js'
+import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
+import type { LoopState } from './loop.js'
+
+/**
+ * Checkpoints: safetensors with the weights, their average and Adam's moments as `slot.name`, and the rest of the run as
+ * JSON in the metadata. All random numbers are functions of the seed and the step, so there is no other state.
+ */
+
+export interface CheckpointState {
+  loop: LoopState
+  info: ModelInfo
+  /** Everything that defines the run, as `settle` compares it. */
+  definition: Record<string, unknown>
+  /** Where the data and the teacher came from, when they were given by name. */
+  sources: { data: string | null; teacher: string | null }
+}
+
+export interface Checkpoint extends CheckpointState {
+  path: string
+  tensors: ReadonlyMap<string, Tensor>
+}
+
+const format = 'feynkac-checkpoint-1'
+const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
+
+export async function writeCheckpoint(path: string, state: CheckpointState, network: NativeNetwork): Promise<void> {
+  const tensors: [string, { shape: number[]; data: Float32Array }][] = []
+  for (const slot of slots) {
+    const values = new Float32Array(network.parameterCount())
+    await run(() => network.read(slot, values))
+    tensors.push(...unflatten(network, values, `${slot}.`))
+  }
+  const { info, ...rest } = state
+  await writeSafetensors(path, tensors, { ...modelMetadata(info), training: JSON.stringify({ format, ...rest }) })
+}
+
+/** Throws FileError, or FormatError where the file is not a whole checkpoint. */
+export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  const { metadata, tensors } = await readSafetensors(path)
+  const info = parseModelInfo(metadata, path)
+  const fail = (what: string): never => {
+    throw new FormatError(`${path}: ${what}`, path)
+  }
+  let json: Partial<CheckpointState> & { format?: unknown }
+  try {
+    json = JSON.parse(metadata['training'] ?? 'null')
+  } catch {
+    return fail('the state of the training in the metadata is not JSON')
+  }
+  if (json?.format !== format) return fail('not a checkpoint of a training run (is it a model file?)')
+  const { loop, definition, sources } = json
+  const numbers = (value: unknown) => Array.isArray(value) && value.every(Number.isFinite)
+  if (
+    !Number.isSafeInteger(loop?.step) ||
+    loop!.step < 0 ||
+    !numbers(loop!.watch?.losses) ||
+    !numbers(loop!.watch?.means)
+  )
+    return fail('the state of the training has no valid step and losses')
+  if (typeof definition !== 'object' || definition === null || typeof sources !== 'object' || sources === null)
+    return fail('the state of the training lacks its options')
+  return { path, tensors, info, loop: loop!, definition, sources }
+}
+
+/** Fills all of a network's slots. Throws FormatError where names or shapes do not fit. */
+export async function restore(network: NativeNetwork, { path, tensors }: Checkpoint): Promise<void> {
+  for (const slot of slots) {
+    const values = flatten(network, tensors, path, `${slot}.`, (name) =>
+      slots.some((other) => name.startsWith(`${other}.`)),
+    )
+    await run(() => network.write(slot, values))
+  }
+}

@@ -1,0 +1,53 @@
+import { knownOptions, oneOf } from '../args.js'
+import { labelDim } from '../data/dataset.js'
+import { ArgumentError, invalid } from '../errors.js'
+import { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { createEnergy, givenHead, type HeadOptions, headDefaults } from './heads.js'
+import { openData, openRun, type TrainingOptions, type TrainingResult, train, trainingOptionNames } from './run.js'
+
+export interface DistillOptions extends TrainingOptions, HeadOptions {
+  /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
+  teacher?: Denoiser | string
+  /** Begin with the teacher's weights ('teacher', the default where the networks agree) or new ones ('random'). */
+  init?: 'teacher' | 'random'
+}
+
+/**
+ * Distils a denoiser into an energy: the projection of its score on gradient fields (method.md section 2; Thornton et al.
+ * 2025), min E lambda ||D_student - D_teacher||^2 / d over noised data. Samples and labels reach both networks alike.
+ * Throws ArgumentError for bad options or data that do not fit the teacher, FileError where the output cannot be written,
+ * NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+  knownOptions('distill', options, [...trainingOptionNames, 'teacher', 'head', 'headScale', 'init'])
+  if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
+  const opened = await openRun(options)
+  const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
+  if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
+  const teacher = typeof given === 'string' ? await Denoiser.load(given, { device: options.device }) : given
+  try {
+    const data = await openData(options, opened)
+    const { shape, info } = teacher
+    if (shape.join() !== data.shape.join())
+      throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
+    const dims = data.labels ? labelDim(data.labels) : 0
+    if (teacher.labelDim > 0 && teacher.labelDim !== dims)
+      throw new ArgumentError(`the teacher takes ${teacher.labelDim} label entries but the data have ${dims}`)
+    return await train(options, opened, data, {
+      objective: 'distill',
+      given: { ...givenHead(options), ...(options.init && { init: options.init }) },
+      defaults: {
+        ...headDefaults(options),
+        sigmaData: info.sigmaData,
+        init: options.network === undefined ? 'teacher' : 'random',
+      },
+      teacher,
+      teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),
+      conditional: teacher.labelDim > 0,
+      create: createEnergy(options.device, { sigmaMin: info.sigmaMin, sigmaMax: info.sigmaMax }),
+    })
+  } finally {
+    if (typeof given === 'string') teacher.dispose()
+  }
+}

@@ -1,0 +1,86 @@
+import { finiteNumber, knownOptions } from '../args.js'
+import type { Dataset } from '../data/dataset.js'
+import { invalid } from '../errors.js'
+import { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { readSamples } from './batches.js'
+import { createEnergy, givenHead, type HeadOptions, headDefaults } from './heads.js'
+import {
+  type Definition,
+  type FrontEnd,
+  openData,
+  openRun,
+  type TrainingOptions,
+  type TrainingResult,
+  train,
+  trainingOptionNames,
+} from './run.js'
+
+/** Denoising score matching: the target is the clean sample (Vincent 2011; weights and noise levels of Karras et al. 2022). */
+
+export interface DenoisingOptions extends TrainingOptions {
+  /** Standard deviation of the data; default 0.5 for images, measured for vectors. */
+  sigmaData?: number
+  /** Give the network the data's labels (default: where there are any). */
+  conditional?: boolean
+}
+
+export interface EnergyOptions extends DenoisingOptions, HeadOptions {}
+
+/**
+ * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
+ * be written, NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
+  knownOptions('trainDenoiser', options, [...trainingOptionNames, 'sigmaData', 'conditional'])
+  return matchScore(
+    options,
+    { kind: 'denoiser' },
+    { kind: 'denoiser', headScale: 1 },
+    ({ network, sigmaData, seed }, labels) =>
+      Denoiser.create({ network, sigmaData, labels }, { device: options.device, seed }),
+  )
+}
+
+/** Trains an energy on data directly, without a teacher: the baseline of distillation. Errors as `trainDenoiser`. */
+export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
+  knownOptions('trainEnergy', options, [...trainingOptionNames, 'sigmaData', 'conditional', 'head', 'headScale'])
+  return matchScore(options, givenHead(options), headDefaults(options), createEnergy(options.device))
+}
+
+async function matchScore<M extends Denoiser | EnergyModel>(
+  options: DenoisingOptions,
+  given: Partial<Definition>,
+  defaults: Pick<Definition, 'kind' | 'headScale'>,
+  create: FrontEnd<M>['create'],
+): Promise<TrainingResult<M>> {
+  const opened = await openRun(options)
+  const data = await openData(options, opened)
+  const { sigmaData, conditional } = options
+  if (sigmaData !== undefined) finiteNumber('sigmaData', sigmaData, { above: 0 })
+  if (conditional && !data.labels) throw invalid('conditional', 'false, as the data have no labels', conditional)
+  const stored = opened.checkpoint?.definition as Definition | undefined
+  return train(options, opened, data, {
+    objective: 'dsm',
+    given: { ...given, ...(sigmaData === undefined ? {} : { sigmaData }) },
+    defaults: { ...defaults, sigmaData: stored ? stored.sigmaData : await deviation(data), init: 'random' },
+    teacherSource: null,
+    conditional: conditional ?? (stored ? stored.network.args.label_dim > 0 : data.labels !== null),
+    create,
+  })
+}
+
+/** Standard deviation over coordinates and the first samples; 0.5 for images in [-1, 1], as in EDM. */
+async function deviation(data: Dataset): Promise<number> {
+  if (data.shape.length === 3) return 0.5
+  const { x0 } = await readSamples(
+    data,
+    null,
+    Int32Array.from({ length: Math.min(4096, data.size) }, (_, i) => i),
+  )
+  const mean = x0.reduce((sum, value) => sum + value, 0) / x0.length
+  const variance = x0.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x0.length
+  if (!(variance > 0) || !Number.isFinite(variance))
+    throw invalid('data', 'samples that are finite and not all the same', variance)
+  return Number(Math.sqrt(variance).toPrecision(3))
+}

@@ -1,0 +1,108 @@
+import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { FileError, FormatError } from '../errors.js'
+import { fileError, writeFileAtomic } from '../files.js'
+import type { LogLine } from './loop.js'
+
+/** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
+
+const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
+
+export class RunFolder {
+  private last: string | null = null
+
+  private constructor(readonly path: string) {}
+
+  /** Opens or makes the directory. Throws FileError where it cannot be written. */
+  static async open(path: string): Promise<RunFolder> {
+    try {
+      await mkdir(path, { recursive: true })
+      // an unwritable directory must stop a run before its first step
+      await writeFileAtomic(join(path, '.writable'), '')
+      await rm(join(path, '.writable'))
+      // what a killed run was writing
+      for (const name of await readdir(path)) if (/^\.checkpoint-.*\.tmp$/.test(name)) await rm(join(path, name))
+    } catch (error) {
+      throw fileError(error, path, 'write to the directory')
+    }
+    return new RunFolder(path)
+  }
+
+  get model(): string {
+    return join(this.path, 'model.safetensors')
+  }
+
+  get logFile(): string {
+    return join(this.path, 'log.jsonl')
+  }
+
+  /** The last checkpoint that was written or read whole in this process. */
+  get lastCheckpoint(): string | null {
+    return this.last
+  }
+
+  /** Paths of the checkpoints, newest first. */
+  async checkpoints(): Promise<string[]> {
+    const names = (await readdir(this.path)).filter((name) => checkpointName.test(name)).sort()
+    return names.reverse().map((name) => join(this.path, name))
+  }
+
+  /** The newest checkpoint that `read` accepts; one with corrupt content is passed over for the one before. */
+  async newest<T>(read: (path: string) => Promise<T>): Promise<T | null> {
+    const paths = await this.checkpoints()
+    let failure: unknown
+    for (const path of paths)
+      try {
+        const content = await read(path)
+        this.last = path
+        return content
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error
+        failure ??= error
+      }
+    if (failure) throw failure
+    return null
+  }
+
+  /** Has `write` save the checkpoint of a step, then removes all but the last two. */
+  async checkpoint(step: number, write: (path: string) => Promise<void>): Promise<void> {
+    const path = join(this.path, `checkpoint-${String(step).padStart(9, '0')}.safetensors`)
+    await this.explained(() => write(path))
+    this.last = path
+    for (const old of (await this.checkpoints()).slice(2)) await rm(old, { force: true })
+  }
+
+  /** Appends one line to log.jsonl. */
+  async log(line: LogLine): Promise<void> {
+    await this.explained(async () => {
+      try {
+        await appendFile(this.logFile, `${JSON.stringify(line)}\n`)
+      } catch (error) {
+        throw fileError(error, this.logFile, 'write')
+      }
+    })
+  }
+
+  /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint. */
+  async rewindLog(step: number): Promise<void> {
+    const text = await readFile(this.logFile, 'utf8').catch(() => '')
+    const kept = text.split('\n').filter((line) => {
+      try {
+        return (JSON.parse(line) as LogLine).step <= step
+      } catch {
+        return false
+      }
+    })
+    if (text) await writeFileAtomic(this.logFile, kept.map((line) => `${line}\n`).join(''))
+  }
+
+  private async explained(write: () => Promise<void>): Promise<void> {
+    try {
+      await write()
+    } catch (error) {
+      if (!(error instanceof FileError)) throw error
+      const rest = this.last ? `The last good checkpoint is ${this.last}` : 'There is no checkpoint yet'
+      throw new FileError(`training stopped: ${error.message}. ${rest}`, error.path, { cause: error })
+    }
+  }
+}

@@ -1,0 +1,178 @@
+import { performance } from 'node:perf_hooks'
+import { NumericsError } from '../errors.js'
+import type { NativeNetwork, NetworkKind } from '../native.js'
+import { run } from '../native.js'
+import type { Batches } from './batches.js'
+import { emaDecay, learningRate } from './schedule.js'
+import type { Settings } from './settings.js'
+import { LossWatch, SigmaBins } from './watch.js'
+
+/** One training run's loop, the same for score matching and distillation: they differ in the network and the teacher. */
+
+export interface TrainingProgress {
+  /** Steps done, images seen, and how many images the run has. */
+  step: number
+  images: number
+  totalImages: number
+  /** Of this step: mean of lambda(sigma) ||D - target||^2 / d. */
+  loss: number
+  /** Running median of the loss. */
+  median: number
+  gradNorm: number
+  /** Since this call began, resumed steps left out. */
+  imagesPerSecond: number
+}
+
+/** One line of log.jsonl: as the progress, and the mean loss in ten bins of ln sigma since the line before. */
+export interface LogLine extends TrainingProgress {
+  binLosses: (number | null)[]
+}
+
+export interface LoopState {
+  /** Steps done. */
+  step: number
+  watch: { losses: number[]; means: number[] }
+}
+
+export interface Loop {
+  network: NativeNetwork
+  teacher?: NativeNetwork
+  kind: NetworkKind
+  headScale: number
+  sigmaData: number
+  settings: Settings
+  batches: Batches
+  state: LoopState
+  images: number
+  /** Images between lines of the log. */
+  logEvery: number
+  /** Images between checkpoints; undefined: two minutes. */
+  checkpointEvery?: number
+  signal?: AbortSignal
+  onProgress?: (progress: TrainingProgress) => void
+  log: (line: LogLine) => Promise<void>
+  /** Saves the state and the network; resolves after it is safely on disk. */
+  checkpoint: (state: LoopState) => Promise<void>
+  /** Path of the last checkpoint that is known to be good, for messages. */
+  lastCheckpoint: () => string | null
+}
+
+const checkpointMs = 120_000
+
+/**
+ * Runs until `images` have been seen. An aborted signal lets the step in progress finish, saves a checkpoint and throws the
+ * signal's reason. Throws NumericsError, before anything is saved, where the loss or the gradient is not finite or the loss
+ * diverges (method.md section 5).
+ */
+export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
+  const { settings, network, batches, signal } = loop
+  const { batchSize, seed } = settings
+  const steps = Math.ceil(loop.images / batchSize)
+  const watch = new LossWatch(batchSize, settings.divergence, loop.state.watch.losses, loop.state.watch.means)
+  const bins = new SigmaBins(settings.pMean, settings.pStd)
+  const losses = new Float64Array(batchSize)
+  const sigmas = new Float64Array(batchSize)
+  const firstStep = loop.state.step
+  let step = firstStep
+  const state = (): LoopState => ({ step, watch: watch.state() })
+  const began = performance.now()
+  let saved = { step, at: began }
+  let batch = step < steps ? await batches.prepare(step + 1) : undefined
+
+  while (batch && step < steps) {
+    if (signal?.aborted) {
+      if (saved.step !== step) await loop.checkpoint(state())
+      throw signal.reason
+    }
+    const imagesBefore = step * batchSize
+    step++
+    const job = run(() =>
+      network.train({
+        kind: loop.kind,
+        headScale: loop.headScale,
+        sigmaData: loop.sigmaData,
+        teacher: loop.teacher,
+        ...batch!,
+        microBatch: settings.microBatch,
+        pMean: settings.pMean,
+        pStd: settings.pStd,
+        seed,
+        step,
+        lr: learningRate(settings.lr, settings.warmUp, imagesBefore + batchSize),
+        beta1: settings.beta1,
+        beta2: settings.beta2,
+        eps: settings.eps,
+        clip: settings.clip,
+        emaDecay: emaDecay(settings.emaHalfLife, imagesBefore, batchSize),
+        losses,
+        sigmas,
+      }),
+    )
+    // the next batch is put together while the step runs on the addon's threads
+    const [{ loss, gradNorm }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
+    if (watch.diverged(loss) || !Number.isFinite(gradNorm))
+      throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
+    batch = next
+
+    bins.add(losses, sigmas)
+    const images = step * batchSize
+    const now = performance.now()
+    const progress: TrainingProgress = {
+      step,
+      images,
+      totalImages: steps * batchSize,
+      loss,
+      median: watch.median(),
+      gradNorm,
+      imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
+    }
+    if (passes(loop.logEvery, images, batchSize) || step === steps)
+      await loop.log({ ...progress, binLosses: bins.take() })
+    loop.onProgress?.(progress)
+    const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
+    if (due && step < steps) {
+      await loop.checkpoint(state())
+      saved = { step, at: performance.now() }
+    }
+  }
+  if (saved.step !== step) await loop.checkpoint(state())
+  return { ...state(), median: watch.median() }
+}
+
+/** Whether the last `batchSize` images up to `images` passed a multiple of `every`. */
+function passes(every: number, images: number, batchSize: number): boolean {
+  return Math.floor(images / every) > Math.floor((images - batchSize) / every)
+}
+
+/** Waits for both even where one fails: the step must not outlive the loop. */
+async function both<A, B>(first: Promise<A>, second: B | Promise<B>): Promise<[A, B]> {
+  const [a, b] = await Promise.allSettled([first, second])
+  if (a.status === 'rejected') throw a.reason
+  if (b.status === 'rejected') throw b.reason
+  return [a.value, b.value]
+}
+
+function divergence(
+  loop: Loop,
+  { step, loss, gradNorm, median }: { step: number; loss: number; gradNorm: number; median: number },
+  bins: SigmaBins,
+  losses: Float64Array,
+  sigmas: Float64Array,
+): NumericsError {
+  let worst = 0
+  losses.forEach((value, i) => {
+    if (Number.isNaN(losses[worst]!)) return
+    if (Number.isNaN(value) || value > losses[worst]!) worst = i
+  })
+  const what = !Number.isFinite(loss)
+    ? 'the loss is not finite'
+    : !Number.isFinite(gradNorm)
+      ? 'the gradient is not finite'
+      : `the loss ${loss.toPrecision(4)} is above ${loop.settings.divergence} times its running median ${median.toPrecision(4)}`
+  const checkpoint = loop.lastCheckpoint()
+  return new NumericsError(
+    `training diverged at step ${step}: ${what}; the worst sample has ${bins.describe(sigmas[worst]!)}. ` +
+      (checkpoint ? `The last good checkpoint is ${checkpoint}. ` : 'There is no checkpoint. ') +
+      'A lower learning rate, a longer warm-up or stronger clipping may help',
+  )
+}

@@ -1,0 +1,289 @@
+import { createHash } from 'node:crypto'
+import { setImmediate as breathe } from 'node:timers/promises'
+import { finiteNumber, integer } from '../args.js'
+import type { Dataset, LabelSpec } from '../data/dataset.js'
+import { labelDim } from '../data/dataset.js'
+import { loadDataset } from '../data/load.js'
+import { ArgumentError, FileError, invalid } from '../errors.js'
+import type { NetworkConfig } from '../models/config.js'
+import type { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { type NativeNetwork, type NetworkKind, run } from '../native.js'
+import { type Architecture, networkFor } from './architecture.js'
+import { Batches, readSamples } from './batches.js'
+import { type Checkpoint, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
+import { RunFolder } from './folder.js'
+import { type TrainingProgress, trainingLoop } from './loop.js'
+import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
+
+export type { TrainingProgress } from './loop.js'
+
+/** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
+
+export interface TrainingOptions extends Partial<Settings> {
+  /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
+  data?: Dataset | string
+  /** Images (samples) to see in all; a resumed run may extend it. */
+  images?: number
+  /** A new network's shape (default: small), or all of its configuration. */
+  network?: Architecture | NetworkConfig
+  /** Directory of checkpoints, log.jsonl and the final model.safetensors; without it nothing is written. */
+  output?: string
+  /** Go on from the newest checkpoint in `output`; other options are taken from it and must not contradict it. */
+  resume?: boolean
+  /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
+  checkpointEvery?: number
+  logEvery?: number
+  /** 'cpu', or 'auto' (the default) for the best device there is. */
+  device?: string
+  /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
+  signal?: AbortSignal
+  onProgress?: (progress: TrainingProgress) => void
+}
+
+export const trainingOptionNames = [
+  ...['data', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery', 'device', 'signal', 'onProgress'],
+  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'pMean', 'pStd'],
+  ...['labelDropout', 'flips', 'seed', 'divergence'],
+]
+
+export interface TrainingResult<M> {
+  /** The trained model: the averaged weights. Its `dispose` is the caller's. */
+  model: M
+  steps: number
+  images: number
+  /** Running median of the loss at the end. */
+  loss: number
+  /** The model's file, where there is an output directory. */
+  path: string | null
+}
+
+/** Everything that fixes the final weights. */
+export interface Definition extends Settings {
+  objective: 'dsm' | 'distill'
+  kind: NetworkKind
+  headScale: number
+  sigmaData: number
+  init: 'random' | 'teacher'
+  network: NetworkConfig
+  /** Fingerprints. */
+  data: string
+  teacher: string | null
+}
+
+/** How a front end differs from the others. */
+export interface FrontEnd<M extends Denoiser | EnergyModel> {
+  objective: Definition['objective']
+  /** What the caller chose explicitly, and what holds otherwise. */
+  given: Partial<Definition>
+  defaults: Pick<Definition, 'kind' | 'headScale' | 'sigmaData' | 'init'>
+  teacher?: Denoiser
+  /** Name of the teacher's file, for the checkpoint. */
+  teacherSource: string | null
+  /** Whether the network is given the data's labels. */
+  conditional: boolean
+  create(definition: Definition, labels: LabelSpec | null): Promise<M>
+}
+
+/** The directory and the checkpoint to resume from; opened first, as it may name the data and the teacher. */
+export interface Opened {
+  folder: RunFolder | null
+  checkpoint: Checkpoint | null
+}
+
+export async function openRun(options: TrainingOptions): Promise<Opened> {
+  if (options.output === undefined) {
+    if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
+    return { folder: null, checkpoint: null }
+  }
+  const folder = await RunFolder.open(options.output)
+  if (!options.resume) {
+    if ((await folder.checkpoints()).length)
+      throw new ArgumentError(
+        `${options.output} holds the checkpoints of a run: resume it, or choose another directory`,
+      )
+    return { folder, checkpoint: null }
+  }
+  const checkpoint = await folder.newest(readCheckpoint)
+  if (!checkpoint) throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
+  return { folder, checkpoint }
+}
+
+export async function openData(options: TrainingOptions, { checkpoint }: Opened): Promise<Dataset> {
+  const data = options.data ?? checkpoint?.sources.data ?? undefined
+  if (data === undefined) throw invalid('data', 'a data set or its specification', data)
+  return typeof data === 'string' ? await loadDataset(data) : data
+}
+
+export async function train<M extends Denoiser | EnergyModel>(
+  options: TrainingOptions,
+  opened: Opened,
+  data: Dataset,
+  front: FrontEnd<M>,
+): Promise<TrainingResult<M>> {
+  checkSettings(options)
+  const { folder, checkpoint } = opened
+  const stored = checkpoint?.definition as (Definition & { images: number }) | undefined
+  const images = integer('images', options.images ?? stored?.images, 1)
+  for (const name of ['checkpointEvery', 'logEvery'] as const)
+    if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
+
+  const labels = front.conditional ? data.labels : null
+  const definition = define(options, front, stored, {
+    images,
+    labels,
+    shape: data.shape,
+    data: await fingerprintData(data),
+    teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
+  })
+  if (definition.flips && data.shape.length !== 3) throw invalid('flips', 'false, as the data are not images', true)
+  if (definition.labelDropout > 0 && !labels)
+    throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
+
+  const model = await front.create(definition, labels)
+  try {
+    if (!stored && options.microBatch === undefined)
+      definition.microBatch = fittingBatch(model.network, definition.kind, definition.batchSize)
+    if (checkpoint) await restore(model.network, checkpoint)
+    else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
+
+    const sources = {
+      data: typeof options.data === 'string' ? options.data : (checkpoint?.sources.data ?? null),
+      teacher: front.teacherSource,
+    }
+    const save = async (loop: Checkpoint['loop']) =>
+      folder?.checkpoint(loop.step, (path) =>
+        writeCheckpoint(
+          path,
+          { loop, info: model.info, definition: { ...definition, images }, sources },
+          model.network,
+        ),
+      )
+    const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
+    // the first checkpoint shows before the first step whether there is room for the others
+    if (!checkpoint) await save(start)
+    await folder?.rewindLog(start.step)
+
+    const end = await trainingLoop({
+      network: model.network,
+      teacher: front.teacher?.network,
+      kind: definition.kind,
+      headScale: definition.headScale,
+      sigmaData: definition.sigmaData,
+      settings: definition,
+      batches: new Batches(data, labels, definition),
+      state: start,
+      images,
+      logEvery: options.logEvery ?? Math.ceil(images / 200),
+      checkpointEvery: options.checkpointEvery,
+      signal: options.signal,
+      onProgress: options.onProgress,
+      log: async (line) => folder?.log(line),
+      checkpoint: save,
+      lastCheckpoint: () => folder?.lastCheckpoint ?? null,
+    })
+
+    await averageInto(model.network)
+    if (folder) await model.save(folder.model)
+    return {
+      model,
+      steps: end.step,
+      images: end.step * definition.batchSize,
+      loss: end.median,
+      path: folder?.model ?? null,
+    }
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+function define<M extends Denoiser | EnergyModel>(
+  options: TrainingOptions,
+  front: FrontEnd<M>,
+  stored: Definition | undefined,
+  found: { images: number; labels: LabelSpec | null; shape: readonly number[]; data: string; teacher: string | null },
+): Definition {
+  const { objective, teacher } = front
+  const identity = { objective, data: found.data, teacher: found.teacher }
+  const dims = found.labels ? labelDim(found.labels) : 0
+  const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
+  const general = defaultSettings(found.images, found.labels !== null)
+  const defaults: Definition = {
+    ...general,
+    microBatch: general.batchSize,
+    ...front.defaults,
+    ...identity,
+    network: network ?? teacher?.info.network ?? networkFor(found.shape, dims),
+  }
+  const settled = settle({ ...onlySettings(options), ...front.given, ...identity, network }, stored, defaults)
+  const { shape, args } = settled.network
+  if (shape.join() !== found.shape.join())
+    throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
+  if (args.label_dim !== dims)
+    throw new ArgumentError(`the network takes ${args.label_dim} label entries but the data have ${dims}`)
+  if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
+    throw invalid('init', "'random', as the network is not the teacher's", settled.init)
+  settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
+  return settled
+}
+
+function configure(network: Architecture | NetworkConfig, shape: readonly number[], labels: number): NetworkConfig {
+  return 'class' in network ? network : networkFor(shape, labels, network)
+}
+
+const settingNames = Object.keys(defaultSettings(1, false)).concat('microBatch') as (keyof Settings)[]
+
+function onlySettings(options: TrainingOptions): Partial<Settings> {
+  return Object.fromEntries(
+    settingNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+  )
+}
+
+const workingBytes = 2 ** 30
+
+/** Size of equal micro-batches whose activations stay within 1 GiB. */
+function fittingBatch(network: NativeNetwork, kind: NetworkKind, batchSize: number): number {
+  const most = Math.max(1, Math.floor(workingBytes / network.workingBytes('train', kind, 1)))
+  return Math.ceil(batchSize / Math.ceil(batchSize / most))
+}
+
+async function copyWeights(from: NativeNetwork, to: NativeNetwork): Promise<void> {
+  const values = new Float32Array(from.parameterCount())
+  await run(() => from.read('params', values))
+  await run(() => to.write('params', values))
+  await run(() => to.write('ema', values))
+}
+
+/** The averaged weights become the network's own. */
+async function averageInto(network: NativeNetwork): Promise<void> {
+  const values = new Float32Array(network.parameterCount())
+  await run(() => network.read('ema', values))
+  await run(() => network.write('params', values))
+}
+
+/** Tells data sets apart by size, shape, labels and their first samples. */
+async function fingerprintData(data: Dataset): Promise<string> {
+  const count = Math.min(16, data.size)
+  const { x0, labels } = await readSamples(
+    data,
+    data.labels,
+    Int32Array.from({ length: count }, (_, i) => i),
+  )
+  const hash = createHash('sha256').update(new Uint8Array(x0.buffer))
+  if (labels) hash.update(new Uint8Array(labels.buffer))
+  return `${data.size} samples of ${data.shape.join('x')} (${hash.digest('hex').slice(0, 12)})`
+}
+
+async function fingerprintNetwork(network: NativeNetwork): Promise<string> {
+  const values = new Float32Array(network.parameterCount())
+  await run(() => network.read('params', values))
+  const hash = createHash('sha256')
+  const piece = 2 ** 19
+  for (let at = 0; at < values.length; at += piece) {
+    const part = values.subarray(at, at + piece)
+    hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength))
+    await breathe()
+  }
+  return `${values.length} weights (${hash.digest('hex').slice(0, 12)})`
+}
