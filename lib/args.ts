@@ -2,7 +2,11 @@ import { invalid } from './errors.js'
 
 /** Checks of arguments: each returns its value, narrowed, or throws ArgumentError. */
 
-export function finiteNumber(name: string, value: unknown, range: { min?: number; max?: number; above?: number } = {}): number {
+export function finiteNumber(
+  name: string,
+  value: unknown,
+  range: { min?: number; max?: number; above?: number } = {},
+): number {
   const { min = -Infinity, max = Infinity, above = -Infinity } = range
   if (typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max && value > above) return value
   const bounds = [
@@ -14,7 +18,11 @@ export function finiteNumber(name: string, value: unknown, range: { min?: number
 
 export function integer(name: string, value: unknown, min: number, max: number = Number.MAX_SAFE_INTEGER): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) return value
-  throw invalid(name, max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`, value)
+  throw invalid(
+    name,
+    max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`,
+    value,
+  )
 }
 
 export function oneOf<T extends string>(name: string, value: unknown, choices: readonly T[]): T {

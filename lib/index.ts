@@ -13,7 +13,7 @@ export {
   OutOfMemoryError,
 } from './errors.js'
 export type { CallOptions } from './models/batches.js'
-export { type NetworkConfig, residualMLP, type ResidualMLPArgs, songUNet, type SongUNetArgs } from './models/config.js'
+export { type NetworkConfig, type ResidualMLPArgs, residualMLP, type SongUNetArgs, songUNet } from './models/config.js'
 export { Denoiser, type LoadOptions, type NewModel } from './models/denoiser.js'
 export { EnergyModel } from './models/energy.js'
 export type { Labels } from './models/labels.js'

@@ -28,7 +28,9 @@ function print({ file, network, rows, ok }: Awaited<ReturnType<typeof verifyFixt
   const gradients = rows.filter((r) => r.name.startsWith('grad.'))
   const shown = all ? rows : rows.filter((r) => !r.name.startsWith('grad.') || !r.ok)
   for (const row of shown)
-    console.log(`  ${row.ok ? 'ok  ' : 'FAIL'} ${row.name.padEnd(36)} ${row.error.toExponential(1)}  (bound ${row.bound.toExponential(0)})`)
+    console.log(
+      `  ${row.ok ? 'ok  ' : 'FAIL'} ${row.name.padEnd(36)} ${row.error.toExponential(1)}  (bound ${row.bound.toExponential(0)})`,
+    )
   if (!all && gradients.length > 0) {
     const worst = gradients.reduce((a, b) => (a.error > b.error ? a : b))
     console.log(`       ${gradients.length} parameter gradients, worst ${worst.error.toExponential(1)} (${worst.name})`)

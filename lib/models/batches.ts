@@ -28,9 +28,14 @@ export function chunkSize(network: NativeNetwork, info: ModelInfo, bytes = WORKI
 }
 
 /** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample. */
-export function checkBatch(x: Float32Array, sigma: number | Float64Array, size: number): { batch: number; sigmas: Float64Array } {
+export function checkBatch(
+  x: Float32Array,
+  sigma: number | Float64Array,
+  size: number,
+): { batch: number; sigmas: Float64Array } {
   float32Array('x', x)
-  if (x.length === 0 || x.length % size !== 0) throw invalid('x', `a Float32Array whose length is a multiple of ${size}`, x)
+  if (x.length === 0 || x.length % size !== 0)
+    throw invalid('x', `a Float32Array whose length is a multiple of ${size}`, x)
   const batch = x.length / size
   const sigmas = typeof sigma === 'number' ? new Float64Array(batch).fill(sigma) : sigma
   if (!(sigmas instanceof Float64Array) || sigmas.length !== batch)

@@ -94,7 +94,8 @@ export function parseNetworkConfig(json: unknown, shape: unknown, path: string):
   const fail = (what: string): never => {
     throw new FormatError(`${path}: network configuration: ${what}`, path)
   }
-  const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v)
+  const isObject = (v: unknown): v is Record<string, unknown> =>
+    typeof v === 'object' && v !== null && !Array.isArray(v)
   if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
   const given = json.args
   const sizes = Array.isArray(shape) ? shape : fail('expected an array for shape')
@@ -118,7 +119,8 @@ export function parseNetworkConfig(json: unknown, shape: unknown, path: string):
     if (sizes.length !== 1 || sizes[0] !== args.dim) fail('shape must be [dim]')
     return { class: 'ResidualMLP', shape: [args.dim], args }
   }
-  if (json.class !== 'SongUNet') return fail(`class ${JSON.stringify(json.class)} is not supported: SongUNet or ResidualMLP`)
+  if (json.class !== 'SongUNet')
+    return fail(`class ${JSON.stringify(json.class)} is not supported: SongUNet or ResidualMLP`)
   const args = check(SONG_DEFAULTS)
   for (const [key, value] of Object.entries(FIXED))
     if (args[key as keyof SongUNetArgs] !== value)

@@ -8,16 +8,25 @@ import { ArgumentError, invalid } from '../errors.js'
 export type Labels = Float32Array | readonly (number | null)[] | Readonly<Record<string, number | string | null>>
 
 /** Class indices per attribute from attributes by name. */
-export function namedClasses(spec: LabelSpec, named: Readonly<Record<string, number | string | null>>): (number | null)[] {
+export function namedClasses(
+  spec: LabelSpec,
+  named: Readonly<Record<string, number | string | null>>,
+): (number | null)[] {
   for (const name of Object.keys(named))
     if (!spec.attributes.some((a) => a.name === name))
-      throw new ArgumentError(`unknown attribute '${name}': the model knows ${spec.attributes.map((a) => a.name).join(', ')}`)
+      throw new ArgumentError(
+        `unknown attribute '${name}': the model knows ${spec.attributes.map((a) => a.name).join(', ')}`,
+      )
   return spec.attributes.map((attribute) => {
     const value = named[attribute.name] ?? null
     if (typeof value !== 'string') return value
     const index = attribute.values?.indexOf(value) ?? -1
     if (index < 0)
-      throw invalid(`attribute '${attribute.name}'`, attribute.values ? `one of ${attribute.values.join(', ')}` : 'a class index', value)
+      throw invalid(
+        `attribute '${attribute.name}'`,
+        attribute.values ? `one of ${attribute.values.join(', ')}` : 'a class index',
+        value,
+      )
     return index
   })
 }
@@ -38,7 +47,8 @@ export function resolveLabels(
     throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
   }
   if (spec === null) throw invalid('labels', 'a Float32Array (the model file names no attributes)', labels)
-  if (typeof labels !== 'object' || labels === null) throw invalid('labels', 'label vectors, class indices or named attributes', labels)
+  if (typeof labels !== 'object' || labels === null)
+    throw invalid('labels', 'label vectors, class indices or named attributes', labels)
   const classes = Array.isArray(labels) ? labels : namedClasses(spec, labels as Record<string, number>)
   const row = new Float32Array(dim)
   encodeLabel(spec, classes, row, 0)

@@ -98,7 +98,8 @@ export function flatten(
   const parameters = network.parameters()
   const names = new Set(parameters.map((p) => prefix + p.name))
   for (const name of tensors.keys())
-    if (!names.has(name) && !ignore(name)) throw new FormatError(`${path}: tensor '${name}' is not part of this network`, path)
+    if (!names.has(name) && !ignore(name))
+      throw new FormatError(`${path}: tensor '${name}' is not part of this network`, path)
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)
     if (!tensor) throw new FormatError(`${path}: tensor '${prefix + p.name}' is missing`, path)
@@ -136,7 +137,12 @@ export async function loadModel(path: string, device: string): Promise<{ info: M
 }
 
 /** Writes a model file atomically. */
-export async function saveModel(path: string, info: ModelInfo, network: NativeNetwork, flat?: Float32Array): Promise<void> {
+export async function saveModel(
+  path: string,
+  info: ModelInfo,
+  network: NativeNetwork,
+  flat?: Float32Array,
+): Promise<void> {
   let weights = flat
   if (!weights) {
     weights = new Float32Array(network.parameterCount())

@@ -28,7 +28,10 @@ const BOUNDS = { image: 2e-5, scalar: 1e-6, energy: 5e-6, loss: 5e-6, gradient: 
  * energy gradients and loss gradients that another implementation computed from them) and compares.
  * Throws FormatError when the file is not such a fixture or its network is not supported.
  */
-export async function verifyFixture(path: string, options: { device?: string; signal?: AbortSignal } = {}): Promise<VerifyResult> {
+export async function verifyFixture(
+  path: string,
+  options: { device?: string; signal?: AbortSignal } = {},
+): Promise<VerifyResult> {
   const { metadata, tensors } = await readSafetensors(path)
   const fail = (what: string): never => {
     throw new FormatError(`${path}: ${what}`, path)
@@ -57,9 +60,9 @@ export async function verifyFixture(path: string, options: { device?: string; si
     const batch = sigma.length
     if (batch === 0 || x.length % batch !== 0) fail("'x' and 'sigma' disagree on the batch")
     const rows: VerifyRow[] = []
-    const add = (name: string, error: number, bound: number) =>
-      rows.push({ name, error, bound, ok: error <= bound })
-    const perSample = (name: string, got: Float32Array) => add(name, worstRelative(got, floats(name), batch), BOUNDS.image)
+    const add = (name: string, error: number, bound: number) => rows.push({ name, error, bound, ok: error <= bound })
+    const perSample = (name: string, got: Float32Array) =>
+      add(name, worstRelative(got, floats(name), batch), BOUNDS.image)
 
     const labels = tensors.has('class_labels') ? floats('class_labels') : undefined
     const augment = tensors.has('augment_labels') ? floats('augment_labels') : undefined
@@ -74,7 +77,11 @@ export async function verifyFixture(path: string, options: { device?: string; si
     })
     const call = { labels, augment, signal: options.signal }
     const image = () => new Float32Array(x.length)
-    const evaluate = async (kind: NetworkKind, wanted: Parameters<typeof evaluateInChunks>[4], given: object = call) => {
+    const evaluate = async (
+      kind: NetworkKind,
+      wanted: Parameters<typeof evaluateInChunks>[4],
+      given: object = call,
+    ) => {
       await evaluateInChunks(network, info(kind), x, sigma, wanted, given)
     }
 
@@ -128,7 +135,11 @@ export async function verifyFixture(path: string, options: { device?: string; si
       await evaluate('dot', { jvp, direction: v })
       const reference = doubles('dot.jvpE.f64')
       const scale = rowNorms(v, batch).map((n, b) => n * rowNorms(floats('dot.gradE'), batch)[b])
-      add('dot.jvpE', jvp.reduce((e, value, b) => worst(e, Math.abs(value - reference[b]) / scale[b]), 0), BOUNDS.scalar)
+      add(
+        'dot.jvpE',
+        jvp.reduce((e, value, b) => worst(e, Math.abs(value - reference[b]) / scale[b]), 0),
+        BOUNDS.scalar,
+      )
     }
 
     if (tensors.has('L.f64')) {
@@ -151,10 +162,17 @@ export async function verifyFixture(path: string, options: { device?: string; si
   }
 }
 
-function parseJson(text: string, fail: (what: string) => never): Record<string, any> {
+/** The parts of a fixture's config that are read here, unchecked. */
+interface FixtureConfig {
+  network?: unknown
+  shape?: unknown
+  precond?: { sigma_data?: unknown }
+}
+
+function parseJson(text: string, fail: (what: string) => never): FixtureConfig {
   try {
     const json = JSON.parse(text)
-    if (typeof json === 'object' && json !== null) return json
+    if (typeof json === 'object' && json !== null) return json as FixtureConfig
   } catch {
     // falls through to the one message
   }

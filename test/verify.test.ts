@@ -1,0 +1,51 @@
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { FormatError } from '../lib/errors.js'
+import { verifyFixture } from '../lib/verify/fixture.js'
+import { shared } from './shared.js'
+
+// Which of EDM's networks this version computes; the files hold numbers of the reference implementation.
+describe.each(['ddpmpp-uncond', 'ddpmpp-cond', 'gray28'])('%s', (name) => {
+  const fixture = shared(`fixtures/unet/${name}.safetensors`)
+
+  it.skipIf(fixture.missing)(
+    'is recomputed within its bounds: outputs, energies, gradients, loss and its gradients',
+    async () => {
+      const { rows, ok } = await verifyFixture(fixture.path)
+      expect(rows.filter((r) => !r.ok)).toEqual([])
+      expect(ok).toBe(true)
+      for (const kind of ['F', 'D', 'dot.gradF', 'dot.gradE', 'dot.jvpE', 'l2.E', 'l2.gradE', 'L'])
+        expect(rows.map((r) => r.name)).toContain(kind)
+      expect(rows.filter((r) => r.name.startsWith('grad.')).length).toBeGreaterThan(100)
+    },
+  )
+})
+
+describe('verify', () => {
+  const fixture = shared('fixtures/unet/gray28.safetensors')
+
+  it.skipIf(fixture.missing)('notices one changed weight', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'feynkac-'))
+    try {
+      const path = join(folder, 'changed.safetensors')
+      await copyFile(fixture.path, path)
+      const bytes = await readFile(path)
+      const headerLength = Number(bytes.readBigUInt64LE(0))
+      const header = JSON.parse(bytes.subarray(8, 8 + headerLength).toString())
+      const at = 8 + headerLength + header['model.dec.14x14_in0.conv0.weight'].data_offsets[0]
+      bytes.writeFloatLE(bytes.readFloatLE(at) + 1, at)
+      await writeFile(path, bytes)
+      expect((await verifyFixture(path)).ok).toBe(false)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  const unsupported = shared('fixtures/unet/adm.safetensors')
+  it.skipIf(unsupported.missing)('says which networks it does not compute', async () => {
+    await expect(verifyFixture(unsupported.path)).rejects.toThrow(FormatError)
+    await expect(verifyFixture(unsupported.path)).rejects.toThrow('DhariwalUNet')
+  })
+})
