@@ -39,8 +39,9 @@ export async function verifyFixture(
   if (metadata.config === undefined) fail('not a fixture: no config in the metadata')
   const config = parseJson(metadata.config!, fail)
   const networkConfig = parseNetworkConfig(config.network, config.shape, path)
-  const sigmaData = config.precond?.sigma_data
-  if (!(typeof sigmaData === 'number' && sigmaData > 0)) fail('precond.sigma_data is missing from the config')
+  const given = config.precond?.sigma_data
+  const sigmaData =
+    typeof given === 'number' && given > 0 ? given : fail('precond.sigma_data is missing from the config')
 
   const expected = (name: string): Tensor => tensors.get(name) ?? fail(`tensor '${name}' is missing`)
   const floats = (name: string): Float32Array => toFloat32(expected(name))
