@@ -1,0 +1,118 @@
+// Projection loss, gradient norm and Adam against float64, independent of the thread count.
+#include <cstring>
+
+#include "check.h"
+#include "kernels/cpu/runtime/threads.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+void checkLoss(Kernels& k, const std::string& isa) {
+  for (const size_t n : {size_t(1), size_t(75), size_t(3072)}) {
+    const int batch = 3;
+    const float weight = 0.37f;
+    const std::vector<float> g = randomVector(batch * n, 1), target = randomVector(batch * n, 2);
+    std::vector<float> v = poisoned(batch * n);
+    std::vector<double> losses(batch, NAN), wantLosses(batch), want(batch * n);
+    for (int b = 0; b < batch; ++b)
+      for (size_t i = b * n; i < (b + 1) * n; ++i) {
+        const double d = double(g[i]) - double(target[i]);
+        want[i] = 2 * double(weight) * d;
+        wantLosses[b] += d * d;
+      }
+    k.projectionLoss(v.data(), losses.data(), g.data(), target.data(), weight, batch, n);
+    CHECK(relativeError(v, want) < 2e-7, "%s: v of %zu, error %.2e", isa.c_str(), n, relativeError(v, want));
+    CHECK(relativeError(losses, wantLosses) < 2e-7, "%s: losses, error %.2e", isa.c_str(),
+          relativeError(losses, wantLosses));
+  }
+}
+
+void checkSumSquares(Kernels& k, const std::string& isa) {
+  for (const size_t n : {size_t(1), size_t(49), size_t(16385), size_t(300007)}) {
+    const std::vector<float> g = randomVector(n, 3, 1.0f, 100.0f);
+    long double exact = 0;  // a float64 sum in one line would be off by more than ours
+    for (const float x : g) exact += double(x) * double(x);
+    const double want = static_cast<double>(exact);
+    double once = NAN;
+    for (const int threads : {1, 2, 3}) {
+      setThreadCount(threads);
+      double out = NAN;
+      k.sumSquares(&out, g.data(), n);
+      CHECK(std::abs(out - want) <= 1e-13 * want, "%s: sumSquares of %zu is %.17g, not %.17g", isa.c_str(), n, out,
+            want);
+      if (threads == 1) once = out;
+      CHECK(out == once, "%s: sumSquares with %d threads differs", isa.c_str(), threads);
+    }
+  }
+  std::vector<float> g(40000, 1.0f);
+  g[39999] = NAN;
+  double out = 0;
+  k.sumSquares(&out, g.data(), g.size());
+  CHECK(std::isnan(out), "%s: sumSquares lost a NaN", isa.c_str());
+}
+
+struct State {
+  std::vector<float> p, ema, m, v;
+  bool operator==(const State& o) const { return p == o.p && ema == o.ema && m == o.m && v == o.v; }
+};
+
+State initial(size_t n) {
+  return {randomVector(n, 1), randomVector(n, 2), std::vector<float>(n, 0.0f), std::vector<float>(n, 0.0f)};
+}
+
+void checkAdam(Kernels& k, const std::string& isa, double clip) {
+  for (const size_t n : {size_t(1), size_t(1000), size_t(16391)}) {
+    State s = initial(n), threaded = s;
+    std::vector<double> p(s.p.begin(), s.p.end()), ema(s.ema.begin(), s.ema.end()), m(n), v(n);
+    for (int step = 1; step <= 20; ++step) {
+      const AdamStep a{2e-3, 0.9, 0.99, 1e-8, step, clip, 0.95};
+      const std::vector<float> g = randomVector(n, 10 + step, step == 3 ? 40.0f : 0.5f);  // step 3 is the one to clip
+      double sumsq = 0;
+      for (const float x : g) sumsq += double(x) * double(x);
+      const double scale = clip > 0 ? std::fmin(1.0, clip / std::sqrt(sumsq)) : 1.0;
+      for (size_t i = 0; i < n; ++i) {
+        const double gi = scale * g[i];
+        m[i] = a.beta1 * m[i] + (1 - a.beta1) * gi;
+        v[i] = a.beta2 * v[i] + (1 - a.beta2) * gi * gi;
+        const double mHat = m[i] / (1 - std::pow(a.beta1, step)), vHat = v[i] / (1 - std::pow(a.beta2, step));
+        p[i] -= a.lr * mHat / (std::sqrt(vHat) + a.eps);
+        ema[i] = a.emaDecay * ema[i] + (1 - a.emaDecay) * p[i];
+      }
+      setThreadCount(1);
+      k.adam(s.p.data(), s.ema.data(), s.m.data(), s.v.data(), g.data(), &sumsq, a, n);
+      setThreadCount(3);
+      k.adam(threaded.p.data(), threaded.ema.data(), threaded.m.data(), threaded.v.data(), g.data(), &sumsq, a, n);
+    }
+    CHECK(s == threaded, "%s: adam with three threads differs", isa.c_str());
+    CHECK(relativeError(s.p, p) < 1e-6, "%s: adam of %zu, error %.2e", isa.c_str(), n, relativeError(s.p, p));
+    CHECK(relativeError(s.ema, ema) < 1e-6, "%s: average, error %.2e", isa.c_str(), relativeError(s.ema, ema));
+    CHECK(relativeError(s.m, m) < 2e-6, "%s: first moment, error %.2e", isa.c_str(), relativeError(s.m, m));
+    CHECK(relativeError(s.v, v) < 2e-6, "%s: second moment, error %.2e", isa.c_str(), relativeError(s.v, v));
+  }
+}
+
+void checkNotFinite(Kernels& k, const std::string& isa) {
+  const size_t n = 100;
+  for (const double sumsq : {double(NAN), double(INFINITY)}) {
+    const State before = initial(n);
+    State s = before;
+    k.adam(s.p.data(), s.ema.data(), s.m.data(), s.v.data(), poisoned(n).data(), &sumsq,
+           {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.99}, n);
+    CHECK(s == before, "%s: a gradient norm of %g changed something", isa.c_str(), sumsq);
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (auto& [isa, k] : allKernels()) {
+    checkLoss(*k, isa);
+    checkSumSquares(*k, isa);
+    checkAdam(*k, isa, 0);
+    checkAdam(*k, isa, 5.0);
+    checkNotFinite(*k, isa);
+  }
+  return report("optimizer");
+}
