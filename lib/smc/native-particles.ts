@@ -81,7 +81,7 @@ export interface NativeParticles {
   /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
   gather(request: { ancestors: Int32Array; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
   /**
-   * logWeights += sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
+   * logWeights += constant + sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
    * and weights = normalised weights (NaN when all are -infinity).
    */
   reweight(request: {
@@ -89,6 +89,7 @@ export interface NativeParticles {
     weights: Float64Array
     terms: readonly Float64Array[]
     coefficients: Float64Array
+    constant: number
   }): NativeJob<LogWeightStats>
   logWeightStats(logWeights: Float64Array): LogWeightStats
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */

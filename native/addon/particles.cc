@@ -310,12 +310,13 @@ Value reweight(const CallbackInfo& info) {
     return arrayOf<double>(v, n, lw.size).data;
   });
   const auto coefficients = arrayOf<double>(q["coefficients"], "coefficients", terms.size());
+  const double constant = numberOf(q["constant"], "constant");
   auto stats = std::make_shared<LogWeightStats>();
   return startJob(
       info.Env(), {q},
       [=](const Stop&) {
         *stats = feynkac::reweight(lw.data, weights.data, terms.data(), coefficients.data,
-                                   static_cast<int>(terms.size()), lw.size);
+                                   static_cast<int>(terms.size()), constant, lw.size);
       },
       [stats](Napi::Env env) { return statsObject(env, *stats); });
 }

@@ -148,11 +148,11 @@ void mixtureSample(float* out, const GaussianMixture& mixture, uint64_t seed, si
     std::vector<float> z((d + 3) / 4 * 4);
     for (size_t r = first; r < last; ++r) {
       const auto particle = static_cast<uint32_t>(r);
-      double u = uniformAt(seed, kUser, 0, particle, 0);
+      double u = uniformAt(seed, kMixture, 0, particle, 0);
       size_t c = 0;
       while (c + 1 < mixture.components && (u -= std::exp(mixture.logWeights[c])) >= 0) ++c;
       for (size_t i = 0; i < d; i += 4)
-        normalsFrom(philox(seed, kUser, 1, particle, static_cast<uint32_t>(i / 4)), &z[i]);
+        normalsFrom(philox(seed, kMixture, 1, particle, static_cast<uint32_t>(i / 4)), &z[i]);
       for (size_t i = 0; i < d; ++i) {
         double v = 0;
         if (full)

@@ -59,11 +59,11 @@ LogWeightStats statsOf(const Partial& p) {
 LogWeightStats logWeightStats(const double* lw, size_t n) { return statsOf(total(lw, n)); }
 
 LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients, int count,
-                        size_t n) {
+                        double constant, size_t n) {
   forPieces(n, kPiece, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) {
       if (lw[i] == -kInfinity) continue;
-      double increment = 0;
+      double increment = constant;
       for (int j = 0; j < count; ++j) increment += coefficients[j] * terms[j][i];
       lw[i] += increment;
     }

@@ -15,9 +15,9 @@ struct LogWeightStats {
 
 LogWeightStats logWeightStats(const double* lw, size_t n);
 
-// lw[n] += sum_j coefficients[j] terms[j][n] where lw[n] > -infinity: a particle that has no weight stays without,
-// whatever its energies became. Then weights = exp(lw) / sum exp(lw), unless the stats say that there is none.
+// lw[n] += constant + sum_j coefficients[j] terms[j][n] where lw[n] > -infinity: a particle that has no weight stays
+// without, whatever its energies became. Then weights = exp(lw) / sum exp(lw), unless the stats say that there is none.
 LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients, int count,
-                        size_t n);
+                        double constant, size_t n);
 
 }  // namespace feynkac

@@ -27,6 +27,7 @@ enum Purpose : uint32_t {
   kMoment = 9,     // MCMC momenta and proposals
   kAccept = 10,    // MCMC accept decisions
   kUser = 11,      // streams of the public API's callers
+  kMixture = 12,   // draws of Gaussian mixtures
 };
 
 struct Philox {

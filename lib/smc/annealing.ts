@@ -1,0 +1,215 @@
+import { NumericsError } from '../errors.js'
+import { native, run } from '../native.js'
+import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
+import { gatherRows, type Increment, type Population } from './feynman-kac.js'
+import { type Kernel, type Proposal, precisionForm, stepKernel } from './kernels.js'
+import { type MoveOptions, Mover } from './mcmc.js'
+import { PURPOSE } from './random.js'
+import type { Target } from './targets.js'
+
+/** What one proposal of native code reports beside the new particles. */
+interface Move {
+  logForward: Float64Array
+  logBackward: Float64Array
+  alignment: Float64Array
+  gradSquares: Float64Array
+}
+
+/** How a scheme weights its particles. U and the extras at s are `before`, at s' `after`; dt = s^2 - s'^2. */
+interface WeightRule {
+  /** What it needs of every evaluation beside U. */
+  extra: Extra
+  /** Gradient that drives the proposal: the target's, or the base model's (the first). */
+  drift: 'target' | 'base'
+  increment(
+    before: TargetEvaluation,
+    after: TargetEvaluation,
+    move: Move,
+    dt: number,
+  ): [terms: Float64Array[], coefficients: number[]]
+  /** Kernel and proposal where the caller says nothing. */
+  defaults: { kernel: Kernel; proposal: Proposal }
+}
+
+const bridge: WeightRule = {
+  extra: 'none',
+  drift: 'target',
+  // exact at any step count: log G = U(x) - U'(x') + log L(x|x') - log M(x'|x)
+  increment: (before, after, move) => [
+    [before.energy, after.energy, move.logBackward, move.logForward],
+    [1, -1, 1, -1],
+  ],
+  defaults: { kernel: 'scaled', proposal: 'analytic' },
+}
+
+export const weightRules = {
+  bridge,
+  /** log G = V(x) - V'(x'), V = U - E_base, particles moved by the base model's own reverse kernel. */
+  tilt: {
+    extra: 'base',
+    drift: 'base',
+    increment: (before, after) => [
+      [before.energy, before.extra!, after.energy, after.extra!],
+      [1, -1, -1, 1],
+    ],
+    defaults: { kernel: 'plain', proposal: 'analytic' },
+  },
+  /**
+   * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents: along the reverse SDE with the composed score S,
+   * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2). Biased at coarse steps.
+   */
+  fkc: {
+    extra: 'squares',
+    drift: 'target',
+    increment: (before, _after, move, dt) => [
+      [move.gradSquares, before.extra!],
+      [dt / 2, -dt / 2],
+    ],
+    defaults: { kernel: 'plain', proposal: 'sde' },
+  },
+  /**
+   * Density ratios by reverse kernels (He et al. 2025): p_j(x')/p_j(x) is taken for N(x'; x + dt s_j, dt) / N(x; x', dt), so
+   * log G = <x' - x, S> - dt/2 sum_j w_j |s_j|^2 + log L - log M.
+   */
+  rne: {
+    extra: 'squares',
+    drift: 'target',
+    increment: (before, _after, move, dt) => [
+      [move.alignment, before.extra!, move.logBackward, move.logForward],
+      [1, -dt / 2, 1, -1],
+    ],
+    defaults: { kernel: 'plain', proposal: 'sde' },
+  },
+  /** No weights: where the proposals alone lead. */
+  none: { ...bridge, increment: () => [[], []] },
+} as const satisfies Record<string, WeightRule>
+
+export type WeightScheme = keyof typeof weightRules
+
+export interface AnnealingOptions {
+  particles: number
+  sigmas: Float64Array
+  weights: WeightScheme
+  kernel: Kernel
+  proposal: Proposal
+  moves?: MoveOptions
+  precisions?: readonly Float64Array[]
+  seed: number
+  batch: number
+  signal?: AbortSignal
+}
+
+/** Particles of a target on its way down the noise levels (method.md section 4). */
+export class AnnealedPopulation implements Population {
+  readonly levels: number
+  samples: Float32Array
+  suspect: string | undefined
+  /** m of every step taken, as used by the analytic proposals. */
+  readonly precisions: Float64Array[] = []
+  readonly #rule: WeightRule
+  readonly #evaluator: Evaluator
+  readonly #mover?: Mover
+  #state!: TargetEvaluation
+  #spare: Float32Array // the other half of a pair of buffers for the particles
+
+  constructor(
+    readonly target: Target,
+    readonly options: AnnealingOptions,
+  ) {
+    this.levels = options.sigmas.length
+    this.#rule = weightRules[options.weights]
+    this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal)
+    this.samples = new Float32Array(options.particles * this.#evaluator.d)
+    this.#spare = new Float32Array(this.samples.length)
+    const { moves, particles, seed, signal } = options
+    if (moves) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal)
+  }
+
+  get evaluations(): number {
+    return this.#evaluator.count
+  }
+
+  where(k: number): string {
+    return `level ${k} of ${this.levels - 1} (sigma = ${this.options.sigmas[k]}) of target '${this.target.name}'`
+  }
+
+  /** x ~ N(0, s^2 / Lambda), weighted by pi / start. */
+  async start(): Promise<Increment> {
+    const { particles: rows, sigmas, seed, signal, weights } = this.options
+    const variance = sigmas[0] ** 2 / this.target.lambda
+    const noise = { std: Math.sqrt(variance), seed, purpose: PURPOSE.start, step: 0 }
+    const x = this.samples
+    await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
+    await this.#evaluate(0)
+    if (weights === 'none') return { terms: [], coefficients: [], constant: 0 }
+    const squares = new Float64Array(rows)
+    await run(() => native.rowSquares({ out: squares, terms: [x], coefficients: Float64Array.of(1) }), signal)
+    return {
+      terms: [this.#state.energy, squares],
+      coefficients: [-1, 1 / (2 * variance)],
+      constant: (this.#evaluator.d / 2) * Math.log(2 * Math.PI * variance),
+    }
+  }
+
+  async advance(k: number, weights: Float64Array): Promise<Increment> {
+    const { particles: n, sigmas, kernel, proposal, seed, signal } = this.options
+    const [s, next] = [sigmas[k - 1], sigmas[k]]
+    const before = this.#state
+    const grad = this.#rule.drift === 'base' ? before.baseGrad! : before.grad
+    const precision = await this.#precision(k, grad, weights)
+    const { v, tau } = stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
+    const move: Move = {
+      logForward: new Float64Array(n),
+      logBackward: new Float64Array(n),
+      alignment: new Float64Array(n),
+      gradSquares: new Float64Array(n),
+    }
+    const [x, out] = [this.samples, this.#spare]
+    await run(() => native.propose({ ...move, out, x, grad, v, tau, seed, step: k }), signal)
+    this.samples = out
+    this.#spare = x
+    await this.#evaluate(k)
+    const [terms, coefficients] = this.#rule.increment(before, this.#state, move, s * s - next * next)
+    return { terms, coefficients, constant: 0 }
+  }
+
+  async gather(ancestors: Int32Array): Promise<void> {
+    const { signal } = this.options
+    const { energy, grad, extra, baseGrad } = this.#state
+    // the base's gradient alone drives tilted particles, the target's all others
+    const drift = baseGrad ?? grad
+    const [x, u, g] = await gatherRows([this.samples, energy, drift] as const, ancestors, signal)
+    const [e] = extra ? await gatherRows([extra] as const, ancestors, signal) : []
+    this.samples = x
+    this.#state = { energy: u, grad: g, extra: e, baseGrad: baseGrad && g }
+  }
+
+  async move(k: number, weights: Float64Array): Promise<number> {
+    if (!this.#mover) return Number.NaN
+    const state = { x: this.samples, ...this.#state }
+    const acceptance = await this.#mover.run(state, this.options.sigmas[k], this.#evaluator, weights)
+    this.samples = state.x
+    this.#state = state
+    return acceptance
+  }
+
+  async #evaluate(k: number): Promise<void> {
+    this.#state = await this.#evaluator.evaluate(this.samples, this.options.sigmas[k])
+    this.suspect = this.#state.suspect
+  }
+
+  /** m at level k - 1, from the weighted particles there: frozen, measured, or not needed. */
+  async #precision(k: number, grad: Float32Array, weights: Float64Array): Promise<Float64Array> {
+    const form = precisionForm(this.options.proposal)
+    const out =
+      this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
+    if (form !== 'none' && !this.options.precisions) {
+      await run(() => native.meanSquares({ out, grad, weights }), this.options.signal)
+      if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), this.suspect)
+      if (out.some((m) => m === Number.POSITIVE_INFINITY))
+        throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)
+    }
+    this.precisions.push(out)
+    return out
+  }
+}

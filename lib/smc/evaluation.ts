@@ -1,0 +1,133 @@
+import { ArgumentError, describe, FeynkacError, NumericsError } from '../errors.js'
+import type { EnergyFunction } from './energy-function.js'
+import type { Target } from './targets.js'
+
+/** Energies [B] and gradients [B, d] at a batch of points; the arrays belong to whoever asked. */
+export interface Evaluation {
+  energy: Float64Array
+  grad: Float32Array
+}
+
+/** What a sampling rule needs of a target beside U and its gradient. */
+export type Extra = 'none' | 'squares' | 'base'
+
+/** U and grad U of a target, and what `Extra` asked for. */
+export interface TargetEvaluation extends Evaluation {
+  /** squares: sum_j exponent_j |grad E_j|^2; base: the energy of the first model */
+  extra?: Float64Array
+  /** base: the gradient of the first model */
+  baseGrad?: Float32Array
+  /** The first model that gave NaN, to be named if it comes to matter. */
+  suspect?: string
+}
+
+/** Number of values of one sample. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1)
+}
+
+/** What to call a model in a message: its own `name`, or its class. */
+export function nameOf(model: object): string {
+  const { name } = model as { name?: unknown }
+  if (typeof name === 'string' && name !== '') return name
+  const className = model.constructor?.name
+  return className && className !== 'Object' ? className : 'the energy function'
+}
+
+/** Runs a user's callback: what it throws becomes a FeynkacError that says where, unless it is one already or the run was aborted. */
+export async function callback<T>(
+  where: string,
+  signal: AbortSignal | undefined,
+  call: () => T | Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted()
+  try {
+    return await call()
+  } catch (cause) {
+    if (cause instanceof FeynkacError || signal?.aborted) throw cause
+    throw new FeynkacError(`${where} failed: ${cause instanceof Error ? cause.message : describe(cause)}`, { cause })
+  }
+}
+
+/** One energyGrad call, with its answer checked. */
+export async function energyGrad(
+  model: EnergyFunction,
+  x: Float32Array,
+  sigma: number,
+  signal?: AbortSignal,
+): Promise<Evaluation> {
+  const where = `energyGrad of ${nameOf(model)} at sigma = ${sigma}`
+  const result = await callback(where, signal, () => model.energyGrad(x, sigma, { signal }))
+  const n = x.length / sizeOf(model.shape)
+  if (!(result?.energy instanceof Float64Array) || result.energy.length !== n)
+    throw new ArgumentError(
+      `${where}: expected energy to be a Float64Array of length ${n} but received ${describe(result?.energy)}`,
+    )
+  if (!(result.grad instanceof Float32Array) || result.grad.length !== x.length)
+    throw new ArgumentError(
+      `${where}: expected grad to be a Float32Array of length ${x.length} but received ${describe(result.grad)}`,
+    )
+  return { energy: result.energy, grad: result.grad }
+}
+
+/** Evaluates a target at any number of particles: in batches, each model once per particle. */
+export class Evaluator {
+  /** Evaluations of one model at one particle so far. */
+  count = 0
+  readonly d: number
+
+  constructor(
+    readonly target: Target,
+    /** Largest number of particles that a model gets at once. */
+    readonly batch: number,
+    readonly extra: Extra,
+    readonly signal?: AbortSignal,
+  ) {
+    this.d = sizeOf(target.shape)
+  }
+
+  async evaluate(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
+    const n = x.length / this.d
+    if (n <= this.batch) return this.#batch(x, sigma)
+    const whole: TargetEvaluation = { energy: new Float64Array(n), grad: new Float32Array(x.length) }
+    if (this.extra !== 'none') whole.extra = new Float64Array(n)
+    if (this.extra === 'base') whole.baseGrad = new Float32Array(x.length)
+    for (let first = 0; first < n; first += this.batch) {
+      const part = await this.#batch(x.subarray(first * this.d, Math.min(n, first + this.batch) * this.d), sigma)
+      whole.energy.set(part.energy, first)
+      whole.grad.set(part.grad, first * this.d)
+      if (part.extra) whole.extra!.set(part.extra, first)
+      if (part.baseGrad) whole.baseGrad!.set(part.baseGrad, first * this.d)
+      whole.suspect ??= part.suspect
+    }
+    return whole
+  }
+
+  async #batch(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
+    const { target, signal } = this
+    const parts: Evaluation[] = []
+    let suspect: string | undefined
+    for (const model of target.models) {
+      const part = await energyGrad(model, x, sigma, signal)
+      this.count += part.energy.length
+      if (hasNaN(part.energy)) suspect ??= nameOf(model)
+      parts.push(part)
+    }
+    const squares = this.extra === 'squares' ? new Float64Array(x.length / this.d) : undefined
+    const whole = await target.combine(parts, x, sigma, { signal, squares })
+    if (this.extra === 'base') return { ...whole, extra: parts[0].energy, baseGrad: parts[0].grad, suspect }
+    return { ...whole, extra: squares, suspect }
+  }
+}
+
+export function hasNaN(values: Float64Array): boolean {
+  for (let i = 0; i < values.length; i++) if (Number.isNaN(values[i])) return true
+  return false
+}
+
+/** The error for a NaN among weights or energies. */
+export function notANumber(where: string, suspect: string | undefined): NumericsError {
+  return new NumericsError(
+    `${suspect ?? 'a log-weight or a gradient'} is NaN at ${where}; check that the model is finite at this noise level`,
+  )
+}

@@ -1,0 +1,112 @@
+import { float32Array, float64Array } from '../args.js'
+import { invalid } from '../errors.js'
+import { native, run } from '../native.js'
+import { callback } from './evaluation.js'
+import type { Rows } from './native-particles.js'
+import { ParticleRng } from './random.js'
+
+/**
+ * A Feynman–Kac model in the convention of Chopin & Papaspiliopoulos and of the Python package `particles`: an initial law M_0, Markov
+ * kernels M_k and potentials G_k. `smc` runs any object of this shape; all methods may be asynchronous.
+ */
+export interface FeynmanKacModel {
+  /** Number of levels, the initial one included. */
+  readonly levels: number
+  /** X_0 ~ M_0: n particles, n rows of any length. */
+  initial(n: number, rng: ParticleRng): Float32Array | Promise<Float32Array>
+  /** X_k ~ M_k(. | x), row by row; x is left as it is. */
+  propagate(k: number, x: Float32Array, rng: ParticleRng): Float32Array | Promise<Float32Array>
+  /** log G_k for every particle, -Infinity allowed; xPrev is null at k = 0. */
+  logPotential(k: number, xPrev: Float32Array | null, x: Float32Array): Float64Array | Promise<Float64Array>
+}
+
+/** log-weight += constant + sum_j coefficients[j] terms[j] */
+export interface Increment {
+  terms: readonly Float64Array[]
+  coefficients: readonly number[]
+  constant: number
+}
+
+/** A population of particles as the SMC loop sees it: it moves through levels, says what its weights change by, and is resampled. */
+export interface Population {
+  readonly levels: number
+  /** Where level k is, for messages: 'level 3 of 64 (sigma = 12.3) of product'. */
+  where(k: number): string
+  start(): Promise<Increment>
+  /** From level k - 1 to k; `weights` are the normalised ones at k - 1. */
+  advance(k: number, weights: Float64Array): Promise<Increment>
+  gather(ancestors: Int32Array): Promise<void>
+  /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
+  move(k: number, weights: Float64Array): Promise<number>
+  /** The model to name when the weights hold NaN. */
+  readonly suspect: string | undefined
+  readonly samples: Float32Array
+  /** Evaluations of a model at a particle so far. */
+  readonly evaluations: number
+}
+
+/** Copies of row-wise arrays with the ancestors' rows. */
+export async function gatherRows<T extends readonly Rows[]>(
+  from: T,
+  ancestors: Int32Array,
+  signal?: AbortSignal,
+): Promise<T> {
+  const to = from.map((a) => new (a.constructor as new (length: number) => Rows)(a.length))
+  await run(() => native.gather({ ancestors, from, to }), signal)
+  return to as unknown as T
+}
+
+/** The population of a model of the user's own. */
+export class ModelPopulation implements Population {
+  readonly levels: number
+  readonly suspect = 'a log-potential of the model'
+  evaluations = 0
+  samples: Float32Array = new Float32Array()
+
+  constructor(
+    readonly model: FeynmanKacModel,
+    readonly particles: number,
+    readonly seed: number,
+    readonly signal?: AbortSignal,
+  ) {
+    if (!Number.isSafeInteger(model.levels) || model.levels < 1 || model.levels > 0xffff)
+      throw invalid('levels of the model', 'an integer from 1 to 65535', model.levels)
+    this.levels = model.levels
+  }
+
+  where(k: number): string {
+    return `level ${k} of ${this.levels - 1} of the model`
+  }
+
+  async start(): Promise<Increment> {
+    const rng = new ParticleRng(this.seed, 0, this.particles)
+    const x = await callback('initial', this.signal, () => this.model.initial(this.particles, rng))
+    if (float32Array('the result of initial', x).length === 0 || x.length % this.particles !== 0)
+      throw invalid('the result of initial', `${this.particles} rows of one length`, x)
+    this.samples = x
+    return this.#potential(0, null)
+  }
+
+  async advance(k: number): Promise<Increment> {
+    const [x, rng] = [this.samples, new ParticleRng(this.seed, k, this.particles)]
+    const next = await callback(`propagate at level ${k}`, this.signal, () => this.model.propagate(k, x, rng))
+    this.samples = float32Array(`the result of propagate at level ${k}`, next, x.length)
+    return this.#potential(k, x)
+  }
+
+  async gather(ancestors: Int32Array): Promise<void> {
+    const [x] = await gatherRows([this.samples] as const, ancestors, this.signal)
+    this.samples = x
+  }
+
+  async move(): Promise<number> {
+    return Number.NaN
+  }
+
+  async #potential(k: number, previous: Float32Array | null): Promise<Increment> {
+    const where = `logPotential at level ${k}`
+    const logG = await callback(where, this.signal, () => this.model.logPotential(k, previous, this.samples))
+    this.evaluations += this.particles
+    return { terms: [float64Array(`the result of ${where}`, logG, this.particles)], coefficients: [1], constant: 0 }
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * The variances of one move from noise s to s' < s (method.md section 4): backward kernel L(x|x') = N(x; x', v) and proposal
+ * M(x'|x) = N(x'; x - v grad U, tau). Each holds one variance for all coordinates, or one per coordinate.
+ */
+export interface StepKernel {
+  v: Float64Array
+  tau: Float64Array
+}
+
+export const kernels = ['scaled', 'plain'] as const
+export type Kernel = (typeof kernels)[number]
+
+export const proposals = ['analytic', 'analytic-diagonal', 'posterior', 'sde'] as const
+export type Proposal = (typeof proposals)[number]
+
+/** Whether a proposal needs the path's precision m, and in what form. */
+export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal' {
+  return proposal === 'analytic' ? 'scalar' : proposal === 'analytic-diagonal' ? 'diagonal' : 'none'
+}
+
+/**
+ * @param lambda Lambda for the scaled kernel, 1 for the plain one: a mode at noise s has variance s^2 / Lambda
+ * @param precision m, the weighted mean of |grad log pi_s|^2 / d (or of each coordinate's square) over the particles
+ */
+export function stepKernel(
+  s: number,
+  next: number,
+  lambda: number,
+  proposal: Proposal,
+  precision: Float64Array,
+): StepKernel {
+  const v = (s * s - next * next) / lambda
+  const floor = (next * next) / (s * s)
+  if (proposal === 'sde') return { v: Float64Array.of(v), tau: Float64Array.of(v) }
+  if (proposal === 'posterior') return { v: Float64Array.of(v), tau: Float64Array.of(v * floor) }
+  // the optimal reverse variance of Analytic-DPM (Bao et al. 2022)
+  return { v: Float64Array.of(v), tau: precision.map((m) => v * Math.max(1 - v * m, floor)) }
+}

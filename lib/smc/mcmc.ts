@@ -1,0 +1,249 @@
+import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
+import { NumericsError } from '../errors.js'
+import { native, run } from '../native.js'
+import type { EnergyFunction } from './energy-function.js'
+import { Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
+import type { Rows } from './native-particles.js'
+import { PURPOSE } from './random.js'
+import { checkedSigmas } from './schedule.js'
+import { asTarget } from './targets.js'
+
+export const moveKernels = ['mala', 'hmc', 'ula', 'uhmc'] as const
+export type MoveKernel = (typeof moveKernels)[number]
+
+/** MCMC moves that leave exp(-U) of one level invariant (ula, uhmc: up to a bias of the step size). */
+export interface MoveOptions {
+  /** Default 'mala'. ULA and UHMC skip the accept decision. */
+  kernel?: MoveKernel
+  /** Moves per level; default 1. */
+  steps?: number
+  /**
+   * Step length in units of the level's own length scale, (mean of |grad U|^2 / d)^(-1/2); or a function of sigma that gives it in units of x.
+   * Default: 1.2 d^(-1/6) for (M)ALA, 0.8 d^(-1/4) for (U)HMC.
+   */
+  stepSize?: number | ((sigma: number) => number)
+  /** Leapfrog steps of one (U)HMC move; default 3. */
+  leapfrog?: number
+  /** Adapt the step (diminishing, Robbins–Monro) towards an acceptance of 0.57 for MALA, 0.65 for HMC; default false. */
+  tune?: boolean
+}
+
+/** Particles with U and grad U at one level. */
+export interface ChainState extends TargetEvaluation {
+  x: Float32Array
+}
+
+const TARGET_ACCEPTANCE = { mala: 0.57, hmc: 0.65 } as const
+
+/** Makes moves with one set of options; keeps the tuned step and counts its moves, so that no random number is used twice. */
+export class Mover {
+  readonly kernel: MoveKernel
+  readonly steps: number
+  readonly leapfrog: number
+  /** Factor that tuning has put on the step length. */
+  tuned = 1
+  /** Step length of the last level, in units of x. */
+  step = Number.NaN
+  /** Moves accepted per chain, and moves made. */
+  readonly accepted: Float64Array
+  moves = 0
+
+  constructor(
+    readonly options: MoveOptions,
+    readonly chains: number,
+    readonly d: number,
+    readonly seed: number,
+    readonly signal?: AbortSignal,
+  ) {
+    knownOptions('moves', options, ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune'])
+    this.kernel = oneOf('moves.kernel', options.kernel ?? 'mala', moveKernels)
+    this.steps = integer('moves.steps', options.steps ?? 1, 1)
+    this.leapfrog = integer('moves.leapfrog', options.leapfrog ?? 3, 1)
+    if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
+    this.accepted = new Float64Array(chains)
+  }
+
+  /** All the moves of one level, in place of `state`'s arrays; the mean acceptance, NaN without accept decisions. */
+  async run(state: ChainState, sigma: number, evaluator: Evaluator, weights: Float64Array): Promise<number> {
+    const base = await this.#baseStep(state, sigma, weights)
+    let acceptance = 0
+    for (let i = 0; i < this.steps; i++) {
+      this.signal?.throwIfAborted()
+      this.step = base * this.tuned
+      const rate = await this.#move(state, sigma, evaluator)
+      acceptance += rate / this.steps
+      this.moves++
+      if (this.options.tune && (this.kernel === 'mala' || this.kernel === 'hmc'))
+        this.tuned *= Math.exp((rate - TARGET_ACCEPTANCE[this.kernel]) * 2 * (1 + this.moves) ** -0.6)
+    }
+    return acceptance
+  }
+
+  async #baseStep(state: ChainState, sigma: number, weights: Float64Array): Promise<number> {
+    const { stepSize } = this.options
+    if (typeof stepSize === 'function') return finiteNumber('stepSize(sigma)', stepSize(sigma), { above: 0 })
+    const langevin = this.kernel === 'mala' || this.kernel === 'ula'
+    const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 0.8 * this.d ** (-1 / 4))
+    const out = new Float64Array(1)
+    await run(() => native.meanSquares({ out, grad: state.grad, weights }), this.signal)
+    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${sigma} before an MCMC move`, state.suspect)
+    return relative * (out[0] > 0 ? Math.min(out[0] ** -0.5, 1e6 * sigma) : sigma)
+  }
+
+  async #move(state: ChainState, sigma: number, evaluator: Evaluator): Promise<number> {
+    const langevin = this.kernel === 'mala' || this.kernel === 'ula'
+    const proposed = langevin
+      ? await this.#langevin(state, sigma, evaluator)
+      : await this.#hamiltonian(state, sigma, evaluator)
+    const { next, logRatio } = proposed
+    if (this.kernel === 'ula' || this.kernel === 'uhmc') {
+      if (hasNaN(next.energy)) throw notANumber(`sigma = ${sigma} in an MCMC move`, next.suspect)
+      Object.assign(state, next)
+      return Number.NaN
+    }
+    const accepted = new Uint8Array(this.chains)
+    const [from, to] = [rowsOf(next), rowsOf(state)]
+    const { seed, moves: step } = this
+    const count = await run(() => native.metropolis({ accepted, logRatio, from, to, seed, step }), this.signal)
+    for (let r = 0; r < this.chains; r++) this.accepted[r] += accepted[r]
+    return count / this.chains
+  }
+
+  /** x' = x - h/2 grad U + sqrt(h) z, h = step^2; the ratio needs both directions' densities (Roberts & Tweedie 1996). */
+  async #langevin(state: ChainState, sigma: number, evaluator: Evaluator) {
+    const h = this.step ** 2
+    const x = await this.#combine([state.x, state.grad], [1, -h / 2], this.step, this.moves)
+    const next: ChainState = { x, ...(await evaluator.evaluate(x, sigma)) }
+    const forward = await this.#squares([x, state.x, state.grad], [1, -1, h / 2])
+    const backward = await this.#squares([state.x, x, next.grad], [1, -1, h / 2])
+    const logRatio = state.energy.map((u, r) => u - next.energy[r] + (forward[r] - backward[r]) / (2 * h))
+    return { next, logRatio }
+  }
+
+  /** Leapfrog with unit mass from a fresh momentum (Neal 2011). */
+  async #hamiltonian(state: ChainState, sigma: number, evaluator: Evaluator) {
+    const e = this.step
+    let p = await this.#combine([], [], 1, this.moves, state.x.length)
+    const before = await this.#squares([p], [1])
+    let next: ChainState = state
+    for (let l = 0; l < this.leapfrog; l++) {
+      p = await this.#combine([p, next.grad], [1, l === 0 ? -e / 2 : -e])
+      const x = await this.#combine([next.x, p], [1, e])
+      next = { x, ...(await evaluator.evaluate(x, sigma)) }
+    }
+    p = await this.#combine([p, next.grad], [1, -e / 2])
+    const after = await this.#squares([p], [1])
+    const logRatio = state.energy.map((u, r) => u - next.energy[r] + (before[r] - after[r]) / 2)
+    return { next, logRatio }
+  }
+
+  async #combine(terms: Float32Array[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
+    const out = new Float32Array(length)
+    const noise = { std, seed: this.seed, purpose: PURPOSE.moment, step }
+    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.chains, noise }
+    await run(() => native.combine(request), this.signal)
+    return out
+  }
+
+  async #squares(terms: Float32Array[], coefficients: number[]): Promise<Float64Array> {
+    const out = new Float64Array(this.chains)
+    await run(() => native.rowSquares({ out, terms, coefficients: Float64Array.from(coefficients) }), this.signal)
+    return out
+  }
+}
+
+function rowsOf({ x, energy, grad, extra }: ChainState): Rows[] {
+  return extra ? [x, energy, grad, extra] : [x, energy, grad]
+}
+
+export interface McmcOptions extends MoveOptions {
+  /** Independent chains, run side by side. */
+  chains: number
+  /** Noise levels to run at, in order, `steps` moves each: one, or an annealing sequence. */
+  sigmas: ArrayLike<number>
+  /** Starting points [chains, d]; default draws of N(0, sigma^2 / Lambda) of the first level. */
+  initial?: Float32Array
+  /** Default 0. */
+  seed?: number
+  /** Largest number of chains a model gets at once; the results do not depend on it. */
+  batch?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { level: number; levels: number; sigma: number; acceptance: number }) => void
+}
+
+export interface McmcResult {
+  /** [chains, ...shape] */
+  samples: Float32Array
+  /** U of every chain at the last level. */
+  energy: Float64Array
+  /** Mean acceptance per level; NaN for ULA and UHMC. */
+  acceptance: Float64Array
+  /** Share of accepted moves per chain; NaN for ULA and UHMC. */
+  chainAcceptance: Float64Array
+  /** Step length of the last move of each level, in units of x. */
+  stepSizes: Float64Array
+  /** Evaluations of a model at a chain. */
+  evaluations: number
+}
+
+/**
+ * Markov chain Monte Carlo on a target: ULA, MALA, HMC or UHMC, with one accept decision per chain.
+ * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
+ */
+export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
+  const {
+    chains: count,
+    sigmas: levels,
+    initial,
+    seed: s,
+    batch: most,
+    signal,
+    onProgress,
+    ...moveOptions
+  } = options ?? {}
+  const chains = integer('chains', count, 1, 0x7fffffff)
+  const sigmas = checkedSigmas(levels, 1)
+  const seed = integer('seed', s ?? 0, 0)
+  const t = asTarget(target)
+  const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal)
+  const { d } = evaluator
+  const mover = new Mover(moveOptions, chains, d, seed, signal)
+  const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
+  const x = initial ? Float32Array.from(float32Array('initial', initial, chains * d)) : new Float32Array(chains * d)
+  if (!initial) {
+    const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: PURPOSE.start, step: 0 }
+    await run(
+      () => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }),
+      signal,
+    )
+  }
+  const weights = new Float64Array(chains).fill(1 / chains)
+  const acceptance = new Float64Array(sigmas.length)
+  const stepSizes = new Float64Array(sigmas.length)
+  let state: ChainState = { x, energy: new Float64Array(chains), grad: new Float32Array(x.length) }
+  for (const [level, sigma] of sigmas.entries()) {
+    signal?.throwIfAborted()
+    state = { x: state.x, ...(await evaluator.evaluate(state.x, sigma)) }
+    const bad = state.energy.findIndex((u) => !Number.isFinite(u))
+    if (bad >= 0)
+      throw new NumericsError(
+        `the energy of chain ${bad} is ${state.energy[bad]} at sigma = ${sigma} (${state.suspect ?? nameOf(t)}): start where it is finite`,
+      )
+    acceptance[level] = await mover.run(state, sigma, evaluator, weights)
+    stepSizes[level] = mover.step
+    onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
+  }
+  return {
+    samples: state.x,
+    energy: state.energy,
+    acceptance,
+    chainAcceptance: mover.accepted.map((a) => (adjusted ? a / mover.moves : Number.NaN)),
+    stepSizes,
+    evaluations: evaluator.count,
+  }
+}
+
+/** Particles of one batch: about four megabytes of float32. */
+export function defaultBatch(shape: readonly number[]): number {
+  return Math.max(1, Math.floor(2 ** 20 / shape.reduce((a, b) => a * b, 1)))
+}

@@ -1,0 +1,101 @@
+import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
+import { invalid } from '../errors.js'
+import { native, run, translate } from '../native.js'
+import type { EnergyFunction } from './energy-function.js'
+import type { MixtureArrays } from './native-particles.js'
+
+export interface GaussianMixtureOptions {
+  /** Positive or zero; normalised here. */
+  weights: ArrayLike<number>
+  /** One mean of d numbers per component. */
+  means: readonly ArrayLike<number>[]
+  /** Per component: a variance, d variances, or a symmetric d x d matrix (rows); positive semidefinite, 0 is a point. */
+  covariances: readonly (number | ArrayLike<number> | readonly ArrayLike<number>[])[]
+}
+
+export interface GaussianMixture extends EnergyFunction {
+  /** n independent draws [n, d] of the mixture without noise. Reproducible from the seed (default 0). */
+  sample(n: number, options?: { seed?: number }): Float32Array
+}
+
+/**
+ * A Gaussian mixture as an energy function, exact at every noise level: E(x, sigma) = -log sum_i w_i N(x; mean_i, covariance_i + sigma^2 I),
+ * normalised, in float64 inside. @throws ArgumentError
+ */
+export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixture {
+  knownOptions('gaussianMixture', options, ['weights', 'means', 'covariances'])
+  const mixture = mixtureArrays(options)
+  const d = mixture.means.length / mixture.logWeights.length
+  return {
+    shape: [d],
+    async energyGrad(x, sigma, { signal } = {}) {
+      float32Array('x', x)
+      if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
+      finiteNumber('sigma', sigma, { min: 0 })
+      const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
+      await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), signal)
+      return out
+    },
+    sample(n, sampleOptions = {}) {
+      knownOptions('sample', sampleOptions, ['seed'])
+      const out = new Float32Array(integer('n', n, 0, 0x7fffffff) * d)
+      try {
+        native.mixtureSample(out, mixture, integer('seed', sampleOptions.seed ?? 0, 0))
+      } catch (error) {
+        throw translate(error)
+      }
+      return out
+    },
+  }
+}
+
+function mixtureArrays({ weights, means, covariances }: GaussianMixtureOptions): MixtureArrays {
+  const count = weights?.length
+  if (!(count >= 1)) throw invalid('weights', 'at least one number', weights)
+  const w = Array.from(weights, (value, i) => finiteNumber(`weights[${i}]`, value, { min: 0 }))
+  const total = w.reduce((a, b) => a + b, 0)
+  if (!(total > 0)) throw invalid('weights', 'a positive sum', weights)
+  if (means?.length !== count) throw invalid('means', `${count} means`, means)
+  if (covariances?.length !== count) throw invalid('covariances', `${count} covariances`, covariances)
+  const d = means[0].length
+  if (!(d >= 1)) throw invalid('means[0]', 'at least one number', means[0])
+  const logWeights = Float64Array.from(w, (value) => Math.log(value / total))
+  const flatMeans = Float64Array.from(means.flatMap((mean, i) => row(`means[${i}]`, mean, d)))
+  const forms = covariances.map((c) =>
+    typeof c === 'number' ? 'scalar' : typeof c?.[0] === 'number' ? 'diagonal' : 'full',
+  )
+  const form = forms.includes('full') ? 'full' : forms.includes('diagonal') ? 'diagonal' : 'scalar'
+  const flat = covariances.flatMap((c, i) => covariance(`covariances[${i}]`, c, d, form))
+  return { logWeights, means: flatMeans, covariances: Float64Array.from(flat), form }
+}
+
+function row(name: string, value: ArrayLike<number>, d: number, range: { min?: number } = {}): number[] {
+  if (value?.length !== d) throw invalid(name, `${d} numbers`, value)
+  return Array.from(value, (v, i) => finiteNumber(`${name}[${i}]`, v, range))
+}
+
+/** One covariance in the mixture's common form. */
+function covariance(
+  name: string,
+  value: number | ArrayLike<number> | readonly ArrayLike<number>[],
+  d: number,
+  form: MixtureArrays['form'],
+): number[] {
+  if (typeof value === 'number' || typeof value?.[0] === 'number') {
+    const variances =
+      typeof value === 'number'
+        ? new Array<number>(d).fill(finiteNumber(name, value, { min: 0 }))
+        : row(name, value as ArrayLike<number>, d, { min: 0 })
+    if (form === 'scalar') return variances.slice(0, 1)
+    if (form === 'diagonal') return variances
+    return variances.flatMap((v, i) => variances.map((_, j) => (i === j ? v : 0)))
+  }
+  if (value?.length !== d) throw invalid(name, `a variance, ${d} variances or a ${d} x ${d} matrix`, value)
+  const rows = Array.from(value as readonly ArrayLike<number>[], (r, i) => row(`${name}[${i}]`, r, d))
+  rows.forEach((r, i) => {
+    for (let j = 0; j < i; j++)
+      if (Math.abs(r[j] - rows[j][i]) > 1e-9 * Math.max(Math.abs(r[j]), Math.abs(rows[j][i])))
+        throw invalid(name, 'a symmetric matrix', rows)
+  })
+  return rows.flat()
+}

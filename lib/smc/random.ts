@@ -1,0 +1,35 @@
+import { native } from '../native.js'
+
+/** Values of native/kernels/random.h's enum Purpose: two purposes never share random numbers. */
+export const PURPOSE = { start: 6, propose: 7, moment: 9, user: 11 } as const
+
+/**
+ * Random numbers for a FeynmanKacModel of one's own: counter-based, so the same (seed, level, call, particle) gives the same
+ * numbers whatever else is drawn. Every call within a level gives new numbers.
+ */
+export class ParticleRng {
+  #calls = 0
+  constructor(
+    readonly seed: number,
+    readonly level: number,
+    readonly particles: number,
+  ) {}
+
+  /** Standard normals, `each` for every particle: [particles, each]. */
+  normals(each = 1): Float32Array {
+    const out = new Float32Array(this.particles * each)
+    native.normals(out, this.particles, this.seed, PURPOSE.user, this.#step())
+    return out
+  }
+
+  /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
+  uniforms(each = 1): Float64Array {
+    const out = new Float64Array(this.particles * each)
+    native.uniforms(out, this.particles, this.seed, PURPOSE.user, this.#step())
+    return out
+  }
+
+  #step(): number {
+    return this.level + 0x10000 * this.#calls++
+  }
+}

@@ -1,0 +1,64 @@
+import { float64Array, integer, knownOptions, oneOf } from '../args.js'
+import { invalid, NumericsError } from '../errors.js'
+import { native, translate } from '../native.js'
+import type { LogWeightStats } from './native-particles.js'
+
+/**
+ * Resampling schemes. Each draws n ancestors with E[offspring of i] = n W_i. Systematic and SSP give floor or ceil of n W_i copies;
+ * SSP (Gerber, Chopin & Whiteley 2019) is consistent as well; killing needs as many draws as weights and keeps survivors in place.
+ */
+export const resamplingSchemes = ['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'] as const
+export type ResamplingScheme = (typeof resamplingSchemes)[number]
+
+export interface ResampleOptions {
+  /** Default 'systematic'. */
+  scheme?: ResamplingScheme
+  /** Number of draws; default the number of weights. */
+  n?: number
+  /** Uniforms in [0, 1) in the order in which the scheme consumes them (as the Python package `particles` does; killing: u_keep, then u). */
+  uniforms?: Float64Array
+  /** Where no uniforms are given: the seed to draw them from; default 0. */
+  seed?: number
+}
+
+/**
+ * Draws ancestors by weight.
+ * @param weights finite, not negative, with a positive sum; normalised here if they are not
+ * @returns n indices of weights, 0-based; never one with weight zero; sorted by all schemes but residual (copies first) and killing
+ * @throws ArgumentError
+ */
+export function resample(weights: Float64Array, options: ResampleOptions = {}): Int32Array {
+  knownOptions('resample', options, ['scheme', 'n', 'uniforms', 'seed'])
+  float64Array('weights', weights)
+  const scheme = oneOf('scheme', options.scheme ?? 'systematic', resamplingSchemes)
+  const n = integer('n', options.n ?? weights.length, 0, 0x7fffffff)
+  const seed = integer('seed', options.seed ?? 0, 0)
+  const uniforms = options.uniforms === undefined ? null : float64Array('uniforms', options.uniforms)
+  if (uniforms?.some((u) => !(u >= 0 && u < 1))) throw invalid('uniforms', 'numbers in [0, 1)', uniforms)
+  try {
+    return native.resample(weights, scheme, n, uniforms, seed)
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
+function stats(logWeights: Float64Array): LogWeightStats {
+  if (float64Array('logWeights', logWeights).length === 0)
+    throw invalid('logWeights', 'at least one number', logWeights)
+  const result = native.logWeightStats(logWeights)
+  if (result.invalid >= 0)
+    throw new NumericsError(
+      `logWeights[${result.invalid}] is ${logWeights[result.invalid]}: log-weights are finite or -Infinity`,
+    )
+  return result
+}
+
+/** Effective sample size (sum w)^2 / sum w^2 of w = exp(logWeights), from 1 to N; 0 when all are -Infinity. Throws NumericsError on NaN. */
+export function effectiveSampleSize(logWeights: Float64Array): number {
+  return stats(logWeights).ess
+}
+
+/** log of the mean of exp(logWeights), safe at any magnitude; -Infinity when all are. Throws NumericsError on NaN or +Infinity. */
+export function logMeanExp(logWeights: Float64Array): number {
+  return stats(logWeights).logSum - Math.log(logWeights.length)
+}

@@ -1,0 +1,192 @@
+import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
+import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { native, run } from '../native.js'
+import type { EnergyFunction } from './energy-function.js'
+import { callback, Evaluator, hasNaN, nameOf, sizeOf } from './evaluation.js'
+import { defaultBatch } from './mcmc.js'
+import { PURPOSE } from './random.js'
+import { checkedSigmas } from './schedule.js'
+import { asTarget } from './targets.js'
+
+/** A denoiser D(x, sigma) = E[x0 | x], the other thing that `sample` takes. */
+export interface DenoiserFunction {
+  readonly shape: readonly number[]
+  denoise(x: Float32Array, sigma: number, options?: { signal?: AbortSignal }): Promise<Float32Array>
+}
+
+export const sampleMethods = ['heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
+export type SampleMethod = (typeof sampleMethods)[number]
+
+/** Noise added back before each step of stochastic Heun (Karras et al. 2022, algorithm 2). */
+export interface Churn {
+  /** S_churn, over all steps; default 40. */
+  churn?: number
+  /** S_min and S_max: noise levels at which to churn; default 0.05 and 50. */
+  min?: number
+  max?: number
+  /** S_noise: factor on the noise's standard deviation; default 1.003. */
+  noise?: number
+}
+
+export interface SampleOptions {
+  /** Number of samples. */
+  particles: number
+  /** Strictly decreasing; the last may be 0, which is a step onto the denoised image. */
+  sigmas: ArrayLike<number>
+  /** Default 'heun', the probability-flow ODE. */
+  method?: SampleMethod
+  /** For 'stochastic-heun'. */
+  churn?: Churn
+  /** Starting points [particles, d] at sigmas[0]; default draws of N(0, sigma^2 / Lambda). */
+  initial?: Float32Array
+  seed?: number
+  /** Largest number of particles a model gets at once; the results do not depend on it. */
+  batch?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => void
+}
+
+export interface SampleResult {
+  /** [particles, ...shape] */
+  samples: Float32Array
+  /** Evaluations of a model at a particle. */
+  evaluations: number
+}
+
+/**
+ * Samples without weights, of a denoiser, an energy, or a composed target (whose scores are then summed: the baseline that SMC corrects).
+ * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
+ * 'ancestral': the same with the posterior's variance v s'^2/s^2.
+ * @throws ArgumentError; NumericsError on NaN; the signal's reason within one step
+ */
+export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
+  knownOptions('sample', options, knownSample)
+  const n = integer('particles', options.particles, 1, 0x7fffffff)
+  const sigmas = checkedSigmas(options.sigmas, 2, true)
+  const method = oneOf('method', options.method ?? 'heun', sampleMethods)
+  const seed = integer('seed', options.seed ?? 0, 0)
+  const { signal } = options
+  const churn = checkedChurn(options.churn ?? {})
+  const { evaluate, lambda, d, count } = denoiserOf(model, options)
+  const last = sigmas.length - 1
+
+  /** sum_j coefficients[j] terms[j] + std n, n of step k */
+  const combine = async (
+    terms: Float32Array[],
+    coefficients: number[],
+    std = 0,
+    step = 0,
+    purpose: number = PURPOSE.propose,
+  ) => {
+    const out = new Float32Array(n * d)
+    const request = {
+      out,
+      terms,
+      coefficients: Float64Array.from(coefficients),
+      rows: n,
+      noise: { std, seed, purpose, step },
+    }
+    await run(() => native.combine(request), signal)
+    return out
+  }
+
+  let x = options.initial
+    ? float32Array('initial', options.initial, n * d)
+    : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, PURPOSE.start)
+  for (let k = 1; k <= last; k++) {
+    signal?.throwIfAborted()
+    const [s, next] = [sigmas[k - 1], sigmas[k]]
+    if (method === 'heun' || method === 'stochastic-heun') {
+      const gamma =
+        method === 'heun' || s < churn.min || s > churn.max ? 0 : Math.min(churn.churn / last, Math.SQRT2 - 1)
+      const up = s * (1 + gamma)
+      if (gamma > 0) x = await combine([x], [1], churn.noise * Math.sqrt(up * up - s * s), k)
+      x = await heunStep(x, up, next, evaluate, combine)
+    } else {
+      // x + (s^2 - s'^2) S with S = (D - x)/s^2
+      const denoised = await evaluate(x, s)
+      const ratio = (next * next) / (s * s)
+      const variance = (s * s - next * next) * (method === 'ancestral' ? ratio : 1)
+      const std = next > 0 ? Math.sqrt(variance) : 0
+      x = await combine([x, denoised], [ratio, 1 - ratio], std, k)
+    }
+    options.onProgress?.({ level: k, lastLevel: last, sigma: next })
+  }
+  return { samples: x, evaluations: count() }
+}
+
+const knownSample = ['particles', 'sigmas', 'method', 'churn', 'initial', 'seed', 'batch', 'signal', 'onProgress']
+
+type Combine = (terms: Float32Array[], coefficients: number[]) => Promise<Float32Array>
+type Denoise = (x: Float32Array, sigma: number) => Promise<Float32Array>
+
+/** dx/ds = (x - D)/s; Euler to s', and the trapezoidal rule where s' > 0 (Karras et al. 2022, algorithm 1). */
+async function heunStep(
+  x: Float32Array,
+  s: number,
+  next: number,
+  denoise: Denoise,
+  combine: Combine,
+): Promise<Float32Array> {
+  const first = await denoise(x, s)
+  const h = next - s
+  const euler = await combine([x, first], [1 + h / s, -h / s])
+  if (next === 0) return euler
+  const second = await denoise(euler, next)
+  const [a, b] = [h / (2 * s), h / (2 * next)]
+  return combine([x, first, euler, second], [1 + a, -a, b, -b])
+}
+
+function checkedChurn(churn: Churn): Required<Churn> {
+  knownOptions('churn', churn, ['churn', 'min', 'max', 'noise'])
+  return {
+    churn: finiteNumber('churn.churn', churn.churn ?? 40, { min: 0 }),
+    min: finiteNumber('churn.min', churn.min ?? 0.05, { min: 0 }),
+    max: finiteNumber('churn.max', churn.max ?? 50, { min: 0 }),
+    noise: finiteNumber('churn.noise', churn.noise ?? 1.003, { above: 0 }),
+  }
+}
+
+/** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */
+function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, signal }: SampleOptions) {
+  if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
+    const target = asTarget(model as EnergyFunction)
+    const evaluator = new Evaluator(target, integer('batch', most ?? defaultBatch(target.shape), 1), 'none', signal)
+    const evaluate: Denoise = async (x, sigma) => {
+      const { grad, energy } = await evaluator.evaluate(x, sigma)
+      const out = new Float32Array(x.length)
+      const coefficients = Float64Array.of(1, -sigma * sigma)
+      await run(() => native.combine({ out, terms: [x, grad], coefficients, rows: energy.length }), signal)
+      return checkedFinite(out, energy.length, sigma, model, signal)
+    }
+    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count }
+  }
+  const denoiser = model as DenoiserFunction
+  if (!Array.isArray(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
+  const d = sizeOf(denoiser.shape)
+  const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
+  let count = 0
+  const evaluate: Denoise = async (x, sigma) => {
+    const out = new Float32Array(x.length)
+    for (let first = 0; first < x.length; first += batch) {
+      const part = x.subarray(first, first + batch)
+      const where = `denoise of ${nameOf(denoiser)} at sigma = ${sigma}`
+      const result = await callback(where, signal, () => denoiser.denoise(part, sigma, { signal }))
+      if (!(result instanceof Float32Array) || result.length !== part.length)
+        throw new ArgumentError(
+          `${where}: expected a Float32Array of length ${part.length} but received ${describe(result)}`,
+        )
+      out.set(result, first)
+      count += part.length / d
+    }
+    return checkedFinite(out, x.length / d, sigma, model, signal)
+  }
+  return { evaluate, lambda: 1, d, count: () => count }
+}
+
+async function checkedFinite(denoised: Float32Array, rows: number, sigma: number, model: object, signal?: AbortSignal) {
+  const out = new Float64Array(rows)
+  await run(() => native.rowSquares({ out, terms: [denoised], coefficients: Float64Array.of(1) }), signal)
+  if (hasNaN(out)) throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${sigma}`)
+  return denoised
+}

@@ -1,0 +1,40 @@
+import { finiteNumber, integer } from '../args.js'
+import { invalid } from '../errors.js'
+
+export interface SigmaGridOptions {
+  /** Transitions K; the grid has K + 1 levels. */
+  steps: number
+  /** Smallest and largest noise level; default 0.002 and 80 (EDM). */
+  min?: number
+  max?: number
+  /** Spacing; 7 puts most levels at small noise, 1 is even. */
+  rho?: number
+}
+
+/** Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends. */
+export function sigmaGrid(options: SigmaGridOptions): Float64Array {
+  const steps = integer('steps', options?.steps, 1, 1_000_000)
+  const max = finiteNumber('max', options.max ?? 80, { above: 0 })
+  const min = finiteNumber('min', options.min ?? 0.002, { above: 0 })
+  if (min >= max) throw invalid('min', `a number below max = ${max}`, min)
+  const rho = finiteNumber('rho', options.rho ?? 7, { above: 0 })
+  const [from, to] = [max ** (1 / rho), min ** (1 / rho)]
+  const grid = Float64Array.from({ length: steps + 1 }, (_, k) => (from + (k / steps) * (to - from)) ** rho)
+  grid[0] = max
+  grid[steps] = min
+  return grid
+}
+
+/** Noise levels of the caller's own: strictly decreasing and positive, except that the last may be 0 where `zero` allows it. */
+export function checkedSigmas(value: unknown, least: number, zero = false): Float64Array {
+  const expected = `at least ${least} strictly decreasing ${zero ? 'noise levels, positive but for a last 0' : 'positive noise levels'}`
+  if (!Array.isArray(value) && !(value instanceof Float64Array) && !(value instanceof Float32Array))
+    throw invalid('sigmas', expected, value)
+  const sigmas = Float64Array.from(value as ArrayLike<number>)
+  const right = sigmas.every((s, k) => {
+    const last = k === sigmas.length - 1
+    return Number.isFinite(s) && (s > 0 || (zero && last && k > 0 && s === 0)) && (k === 0 || s < sigmas[k - 1])
+  })
+  if (!right || sigmas.length < least) throw invalid('sigmas', expected, Array.from(sigmas))
+  return sigmas
+}

@@ -1,0 +1,223 @@
+import { finiteNumber, integer, knownOptions, oneOf } from '../args.js'
+import { ArgumentError, invalid, NumericsError } from '../errors.js'
+import { native, run } from '../native.js'
+import { AnnealedPopulation, type WeightScheme, weightRules } from './annealing.js'
+import { type LevelReport, rootsOf, type SmcDiagnostics } from './diagnostics.js'
+import type { EnergyFunction } from './energy-function.js'
+import { notANumber, sizeOf } from './evaluation.js'
+import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
+import { type Kernel, kernels, type Proposal, precisionForm, proposals } from './kernels.js'
+import { defaultBatch, type MoveOptions } from './mcmc.js'
+import type { LogWeightStats } from './native-particles.js'
+import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
+import { checkedSigmas } from './schedule.js'
+import { asTarget, type Target } from './targets.js'
+
+/** Options of a run on any model. */
+export interface SmcRunOptions {
+  particles: number
+  /** Default 'systematic'. */
+  resampling?: ResamplingScheme
+  /** Resample when the effective sample size falls below this share of the particles, 0 to 1; default 0.5. */
+  essThreshold?: number
+  /** Resample after the last level, so that the samples have equal weights; default false. */
+  finalResample?: boolean
+  /** Default 0. Same seed, same result; batches and threads do not matter. */
+  seed?: number
+  signal?: AbortSignal
+  onProgress?: (report: LevelReport) => void
+}
+
+/** Options of a run on a target. */
+export interface SmcOptions extends SmcRunOptions {
+  /** Strictly decreasing, positive: sigmaGrid, or one's own. */
+  sigmas: ArrayLike<number>
+  /** Default 'bridge'. 'fkc' and 'rne' need a target with exponents (linear in the energies). */
+  weights?: WeightScheme
+  /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default for bridge weights) or s^2 - s'^2 ('plain'). */
+  kernel?: Kernel
+  /** Variance of the proposal; default 'analytic' ('sde' for fkc and rne). */
+  proposal?: Proposal
+  /** MCMC moves at every level, after its resampling; default none. With bridge weights, or none. */
+  moves?: MoveOptions
+  /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
+  precisions?: readonly Float64Array[]
+  /** Largest number of particles that a model gets at once; default about 4 MB of them. */
+  batch?: number
+}
+
+export interface SmcResult {
+  /** [particles, ...shape], weighted by logWeights. */
+  samples: Float32Array
+  /** Normalised: their exponentials sum to one. */
+  logWeights: Float64Array
+  /** log of the estimated normaliser of the last level's exp(-U); NaN without weights. */
+  logZ: number
+  /** Effective sample size before resampling, per level. */
+  ess: Float64Array
+  /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
+  ancestors: (Int32Array | null)[]
+  diagnostics: SmcDiagnostics
+}
+
+/**
+ * Sequential Monte Carlo on a target (or a plain energy function), or on a Feynman–Kac model of one's own.
+ * @throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step
+ */
+export function smc(model: FeynmanKacModel, options: SmcRunOptions): Promise<SmcResult>
+export function smc(target: EnergyFunction, options: SmcOptions): Promise<SmcResult>
+export async function smc(
+  model: EnergyFunction | FeynmanKacModel,
+  options: SmcRunOptions | SmcOptions,
+): Promise<SmcResult> {
+  if (isFeynmanKac(model)) {
+    knownOptions('smc on a FeynmanKacModel', options, runOptions)
+    const common = checkedRun(options)
+    return runSmc(new ModelPopulation(model, common.particles, common.seed, common.signal), common)
+  }
+  knownOptions('smc', options, [...runOptions, ...targetOptions])
+  const target = asTarget(model)
+  const common = checkedRun(options)
+  const population = new AnnealedPopulation(target, { ...common, ...checkedTarget(target, options as SmcOptions) })
+  return runSmc(population, common, population.options.sigmas, population.options.weights !== 'none')
+}
+
+const runOptions = ['particles', 'resampling', 'essThreshold', 'finalResample', 'seed', 'signal', 'onProgress']
+const targetOptions = ['sigmas', 'weights', 'kernel', 'proposal', 'moves', 'precisions', 'batch']
+
+function isFeynmanKac(model: unknown): model is FeynmanKacModel {
+  const m = model as FeynmanKacModel
+  return [m?.initial, m?.propagate, m?.logPotential].every((f) => typeof f === 'function')
+}
+
+function checkedRun(options: SmcRunOptions) {
+  return {
+    particles: integer('particles', options.particles, 1, 0x7fffffff),
+    resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
+    essThreshold: finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 }),
+    finalResample: options.finalResample === true,
+    seed: integer('seed', options.seed ?? 0, 0),
+    signal: options.signal,
+    onProgress: options.onProgress,
+  }
+}
+
+function checkedTarget(target: Target, options: SmcOptions) {
+  const sigmas = checkedSigmas(options.sigmas, 2)
+  const weights = oneOf('weights', options.weights ?? 'bridge', Object.keys(weightRules) as WeightScheme[])
+  const { extra, defaults } = weightRules[weights]
+  const kernel = oneOf('kernel', options.kernel ?? defaults.kernel, kernels)
+  const proposal = oneOf('proposal', options.proposal ?? defaults.proposal, proposals)
+  if ((weights === 'tilt' || weights === 'fkc') && kernel !== 'plain')
+    throw new ArgumentError(
+      `weights: '${weights}' moves particles by the plain kernel: leave kernel out, or use weights: 'bridge'`,
+    )
+  if (weights === 'fkc' && proposal !== 'sde')
+    throw new ArgumentError(
+      "weights: 'fkc' holds for proposal: 'sde' alone: leave proposal out, or use weights: 'bridge'",
+    )
+  if (extra === 'squares' && !target.exponents)
+    throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
+  if (options.moves && extra !== 'none')
+    throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
+  const { precisions } = options
+  const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
+  const fits = (m: unknown) => m instanceof Float64Array && m.length === length && m.every(Number.isFinite)
+  if (precisions && (precisions.length !== sigmas.length - 1 || !precisions.every(fits)))
+    throw invalid(
+      'precisions',
+      `${sigmas.length - 1} Float64Arrays of length ${length}, from a run on the same sigmas`,
+      precisions,
+    )
+  const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
+  return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, batch }
+}
+
+/** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */
+async function runSmc(
+  population: Population,
+  options: ReturnType<typeof checkedRun>,
+  sigmas?: Float64Array,
+  weighted = true,
+): Promise<SmcResult> {
+  const { particles: n, seed, signal, resampling: scheme } = options
+  const logWeights = new Float64Array(n)
+  const weights = new Float64Array(n).fill(1 / n)
+  const ancestors: (Int32Array | null)[] = []
+  const levels: LevelReport[] = []
+  const lastLevel = population.levels - 1
+  let logZ = 0 // of the levels up to the last resampling, which sets the log-weights to zero
+  let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1 }
+
+  for (let k = 0; k <= lastLevel; k++) {
+    signal?.throwIfAborted()
+    const before = population.evaluations
+    const increment = k === 0 ? await population.start() : await population.advance(k, weights)
+    stats = await reweight(logWeights, weights, increment, signal)
+    if (stats.invalid >= 0) throw notANumber(population.where(k), population.suspect)
+    if (stats.ess === 0) throw collapsed(population.where(k))
+    const level = logZ + stats.logSum - Math.log(n)
+
+    let [drawn, unique] = [null as Int32Array | null, n]
+    if (k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample) {
+      const result = await run(() => native.resampleJob({ weights, scheme, seed, step: k }), signal)
+      drawn = result.ancestors
+      unique = result.unique
+      await population.gather(drawn)
+      logZ = level
+      logWeights.fill(0)
+      weights.fill(1 / n)
+    }
+    ancestors.push(drawn)
+    const acceptance = await population.move(k, weights)
+    levels.push({
+      level: k,
+      lastLevel,
+      sigma: sigmas?.[k] ?? Number.NaN,
+      ess: stats.ess,
+      logZ: weighted ? level : Number.NaN,
+      resampled: drawn !== null,
+      uniqueAncestors: unique,
+      acceptance,
+      evaluations: population.evaluations - before,
+    })
+    options.onProgress?.(levels[k])
+  }
+
+  const logSum = ancestors[lastLevel] ? Math.log(n) : stats.logSum
+  const roots = rootsOf(ancestors, n)
+  return {
+    samples: population.samples,
+    logWeights: logWeights.map((lw) => lw - logSum),
+    logZ: levels[lastLevel].logZ,
+    ess: Float64Array.from(levels, (l) => l.ess),
+    ancestors,
+    diagnostics: {
+      levels,
+      evaluations: population.evaluations,
+      resamplings: ancestors.filter(Boolean).length,
+      roots,
+      distinctRoots: new Set(roots).size,
+      precisions: population instanceof AnnealedPopulation ? population.precisions : [],
+    },
+  }
+}
+
+function reweight(
+  logWeights: Float64Array,
+  weights: Float64Array,
+  { terms, coefficients, constant }: Increment,
+  signal?: AbortSignal,
+): Promise<LogWeightStats> {
+  return run(
+    () => native.reweight({ logWeights, weights, terms, coefficients: Float64Array.from(coefficients), constant }),
+    signal,
+  )
+}
+
+function collapsed(where: string): NumericsError {
+  return new NumericsError(
+    `all particles have weight zero at ${where}: nothing is left to resample. ` +
+      'Use more particles or more levels, or a target whose support the particles can reach',
+  )
+}

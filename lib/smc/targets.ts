@@ -1,0 +1,344 @@
+import { finiteNumber, knownOptions } from '../args.js'
+import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { native, run } from '../native.js'
+import type { EnergyFunction } from './energy-function.js'
+import { callback, type Evaluation, energyGrad, sizeOf } from './evaluation.js'
+
+/**
+ * A path of target densities pi_sigma(x) proportional to exp(-U_sigma(x)), made of the energies of models (method.md section 4). A target
+ * is an EnergyFunction itself, so targets nest: bounded(product([a, b]), ...).
+ */
+export interface Target extends EnergyFunction {
+  readonly name: string
+  /** Lambda: the sum of the exponents of the normalised densities in pi; a mode of pi at noise sigma has variance sigma^2 / Lambda. */
+  readonly lambda: number
+  /** Each is evaluated once per particle and level. */
+  readonly models: readonly EnergyFunction[]
+  /** Where U = sum_j exponents[j] E_j and nothing else: the exponents. */
+  readonly exponents?: readonly number[]
+  /**
+   * U and its gradient from the models' evaluations at the same x. `squares`, to be filled with sum_j exponents[j] |grad E_j|^2, may be
+   * given where the target has exponents. May return the arrays of `parts`.
+   */
+  combine(
+    parts: readonly Evaluation[],
+    x: Float32Array,
+    sigma: number,
+    options?: { signal?: AbortSignal; squares?: Float64Array },
+  ): Promise<Evaluation>
+}
+
+/** Accepted by every target: overrides Lambda. */
+export interface LambdaOption {
+  lambda?: number
+}
+
+function checkedModel(name: string, value: unknown): EnergyFunction {
+  const model = value as EnergyFunction
+  if (typeof model?.energyGrad !== 'function' || !Array.isArray(model.shape) || !(sizeOf(model.shape) >= 1))
+    throw invalid(name, 'an energy function { shape, energyGrad(x, sigma) }', value)
+  return model
+}
+
+function checkedModels(value: unknown): EnergyFunction[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw invalid('energies', 'an array of at least one energy function', value)
+  const models = value.map((model, i) => checkedModel(`energies[${i}]`, model))
+  for (const model of models)
+    if (String(model.shape) !== String(models[0].shape))
+      throw invalid('energies', `energy functions of one shape, [${models[0].shape}]`, model.shape)
+  return models
+}
+
+function checkedNumbers(name: string, value: unknown, length: number, min = -Infinity): number[] {
+  if (!(Array.isArray(value) || value instanceof Float64Array) || value.length !== length)
+    throw invalid(name, `an array of ${length} numbers`, value)
+  return Array.from(value, (w, i) => finiteNumber(`${name}[${i}]`, w, { min }))
+}
+
+const lambdaOf = (model: EnergyFunction): number => (model as Target).lambda ?? 1
+
+/** The energy function itself as a target: what `smc` makes of a plain one. */
+export function asTarget(model: EnergyFunction): Target {
+  if (typeof (model as Target).combine === 'function') return model as Target
+  return linear('energy', [checkedModel('target', model)], [1], {}, lambdaOf(model))
+}
+
+function makeTarget(fields: Omit<Target, 'shape' | 'energyGrad'>, options: LambdaOption): Target {
+  const lambda = finiteNumber('lambda', options.lambda ?? fields.lambda, { above: 0 })
+  return {
+    ...fields,
+    lambda,
+    shape: fields.models[0].shape,
+    async energyGrad(x, sigma, { signal } = {}) {
+      const parts: Evaluation[] = []
+      for (const model of fields.models) parts.push(await energyGrad(model, x, sigma, signal))
+      return fields.combine(parts, x, sigma, { signal })
+    },
+  }
+}
+
+/** The composition of several evaluations by native code; the outputs are new. */
+async function compose(
+  form: 'linear' | 'mixture',
+  parts: readonly Evaluation[],
+  coefficients: Float64Array,
+  options: { signal?: AbortSignal; squares?: Float64Array },
+): Promise<Evaluation> {
+  const out = { energy: new Float64Array(parts[0].energy.length), grad: new Float32Array(parts[0].grad.length) }
+  const [energies, grads] = [parts.map((p) => p.energy), parts.map((p) => p.grad)]
+  await run(
+    () => native.compose({ ...out, form, coefficients, energies, grads, squares: options.squares }),
+    options.signal,
+  )
+  return out
+}
+
+function linear(
+  name: string,
+  models: readonly EnergyFunction[],
+  exponents: readonly number[],
+  options: LambdaOption,
+  lambda = linearLambda(models, exponents),
+): Target {
+  const coefficients = Float64Array.from(exponents)
+  const combine: Target['combine'] = async (parts, _x, _sigma, wanted = {}) =>
+    exponents.length === 1 && exponents[0] === 1 && !wanted.squares
+      ? parts[0]
+      : compose('linear', parts, coefficients, wanted)
+  return makeTarget({ name, models, exponents, lambda, combine }, options)
+}
+
+/** The sum of the exponents; with negative ones among them not below 0.75 (measured: 0.75 to 1 beats 0.5). */
+function linearLambda(models: readonly EnergyFunction[], exponents: readonly number[]): number {
+  const sum = exponents.reduce((total, w, j) => total + w * lambdaOf(models[j]), 0)
+  return exponents.some((w) => w < 0) ? Math.max(sum, 0.75) : sum
+}
+
+/** pi proportional to p^gamma: gamma > 1 sharpens, gamma < 1 flattens. U = gamma E, Lambda = gamma. */
+export function lowTemperature(energy: EnergyFunction, options: { gamma: number } & LambdaOption): Target {
+  knownOptions('lowTemperature', options, ['gamma', 'lambda'])
+  const gamma = finiteNumber('gamma', options.gamma, { above: 0 })
+  return linear('lowTemperature', [checkedModel('energy', energy)], [gamma], options)
+}
+
+/**
+ * AND: pi proportional to the product of p_i^w_i, U = sum_i w_i E_i. Weights may be negative. The conditions of one model,
+ * p(x | c_1, ..., c_n) where they are independent given x, are product([E(x|c_1), ..., E(x|c_n), E(x)], { weights: [1, ..., 1, -(n - 1)] }).
+ * @param options.weights one exponent per energy; default all 1
+ */
+export function product(
+  energies: readonly EnergyFunction[],
+  options: { weights?: ArrayLike<number> } & LambdaOption = {},
+): Target {
+  knownOptions('product', options, ['weights', 'lambda'])
+  const models = checkedModels(energies)
+  return linear(
+    'product',
+    models,
+    checkedNumbers('weights', options.weights ?? models.map(() => 1), models.length),
+    options,
+  )
+}
+
+/**
+ * OR: pi = sum_i w_i p_i, U = -log sum_i w_i exp(-E_i - logZ_i).
+ * @param options.weights at least 0; default 1/n each
+ * @param options.logZ the log-normalisers of exp(-E_i), which decide the branches' relative mass; default 0 (normalised energies)
+ */
+export function mixture(
+  energies: readonly EnergyFunction[],
+  options: { weights?: ArrayLike<number>; logZ?: ArrayLike<number> } & LambdaOption = {},
+): Target {
+  knownOptions('mixture', options, ['weights', 'logZ', 'lambda'])
+  const models = checkedModels(energies)
+  const weights = checkedNumbers('weights', options.weights ?? models.map(() => 1 / models.length), models.length, 0)
+  if (!weights.some((w) => w > 0)) throw invalid('weights', 'at least one positive number', weights)
+  const logZ = checkedNumbers('logZ', options.logZ ?? models.map(() => 0), models.length)
+  const coefficients = Float64Array.from(weights, (w, i) => Math.log(w) - logZ[i])
+  return makeTarget(
+    {
+      name: 'mixture',
+      models,
+      lambda: Math.max(...models.map(lambdaOf)),
+      combine: (parts, _x, _sigma, wanted = {}) => compose('mixture', parts, coefficients, wanted),
+    },
+    options,
+  )
+}
+
+/** NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain. */
+export function negation(
+  energy: EnergyFunction,
+  negated: EnergyFunction,
+  options: { strength: number } & LambdaOption,
+): Target {
+  knownOptions('negation', options, ['strength', 'lambda'])
+  const strength = finiteNumber('strength', options.strength, { above: 0 })
+  return linear('negation', checkedModels([energy, negated]), [1, -strength], options)
+}
+
+/** Guidance: pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1. */
+export function guided(
+  unconditional: EnergyFunction,
+  conditional: EnergyFunction,
+  options: { scale: number } & LambdaOption,
+): Target {
+  knownOptions('guided', options, ['scale', 'lambda'])
+  const scale = finiteNumber('scale', options.scale)
+  return linear('guided', checkedModels([unconditional, conditional]), [1 - scale, scale], { lambda: 1, ...options })
+}
+
+/** What a set's membership test gets: denoised images [count, d], row-major. One answer per image. */
+export type Contains = (
+  denoised: Float32Array,
+  count: number,
+  options: { signal?: AbortSignal },
+) => ArrayLike<boolean | number> | Promise<ArrayLike<boolean | number>>
+
+export interface BoxOptions extends LambdaOption {
+  /** Bounds of every coordinate: one number for all, or one per coordinate; may be infinite. */
+  lower: number | ArrayLike<number>
+  upper: number | ArrayLike<number>
+  /** tau: width of the walls at noise 0; default 0, hard walls. */
+  softness?: number
+}
+
+export interface ContainsOptions extends LambdaOption {
+  contains: Contains
+  /** Noise level at which leaving the set costs one nat; it costs (anneal / sigma)^2. Default 1. */
+  anneal?: number
+}
+
+/**
+ * pi proportional to p restricted to a set. A box: p times the noised soft box h_s = prod [Phi((hi-x)/t) - Phi((lo-x)/t)],
+ * t^2 = softness^2 + sigma^2, which has an exact gradient; Lambda counts the box as one more density. Any other set: the indicator of the
+ * denoised image x - sigma^2 grad E, its price annealed; proposals do not see it, the weights do.
+ */
+export function bounded(energy: EnergyFunction, options: BoxOptions | ContainsOptions): Target {
+  const model = checkedModel('energy', energy)
+  if (options !== null && typeof options === 'object' && 'contains' in options) {
+    knownOptions('bounded', options, ['contains', 'anneal', 'lambda'])
+    return boundedBySet(model, options)
+  }
+  knownOptions('bounded', options, ['lower', 'upper', 'softness', 'lambda'])
+  const box = softBox(model.shape, options)
+  return linear('bounded', [model, box], [1, 1], options)
+}
+
+/** -log h_s of a box as an energy function. Its Lambda is the share of coordinates bounded on both sides. */
+function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction & { lambda: number; name: string } {
+  const d = sizeOf(shape)
+  const bounds = (name: 'lower' | 'upper'): Float64Array => {
+    const value = options[name]
+    const all = typeof value === 'number' ? new Float64Array(d).fill(value) : Float64Array.from(value ?? [])
+    if (all.length !== d || all.some(Number.isNaN)) throw invalid(name, `a number or ${d} numbers`, value)
+    return all
+  }
+  const [lower, upper] = [bounds('lower'), bounds('upper')]
+  if (lower.some((l, i) => !(l < upper[i]))) throw invalid('lower', 'bounds below those of upper', options.lower)
+  const softness = finiteNumber('softness', options.softness ?? 0, { min: 0 })
+  const closed = lower.reduce((n, l, i) => n + (Number.isFinite(l) && Number.isFinite(upper[i]) ? 1 : 0), 0)
+  return {
+    name: 'the box',
+    shape,
+    lambda: closed / d,
+    async energyGrad(x, sigma, { signal } = {}) {
+      const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
+      await run(() => native.softBox({ ...out, x, lower, upper, t: Math.hypot(softness, sigma) }), signal)
+      return out
+    },
+  }
+}
+
+/** D = x - sigma^2 grad E */
+async function denoised(x: Float32Array, part: Evaluation, sigma: number, signal?: AbortSignal): Promise<Float32Array> {
+  const out = new Float32Array(x.length)
+  const coefficients = Float64Array.of(1, -sigma * sigma)
+  await run(() => native.combine({ out, terms: [x, part.grad], coefficients, rows: part.energy.length }), signal)
+  return out
+}
+
+function checkedLength<T>(where: string, value: ArrayLike<T> | undefined, length: number): ArrayLike<T> {
+  if (value?.length === length) return value
+  throw new ArgumentError(`${where}: expected ${length} values but received ${describe(value)}`)
+}
+
+function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
+  const { contains } = options
+  if (typeof contains !== 'function') throw invalid('contains', 'a function', contains)
+  const anneal = finiteNumber('anneal', options.anneal ?? 1, { above: 0 })
+  return makeTarget(
+    {
+      name: 'bounded',
+      models: [model],
+      lambda: lambdaOf(model),
+      async combine([part], x, sigma, { signal } = {}) {
+        const count = part.energy.length
+        const image = await denoised(x, part, sigma, signal)
+        const inside = await callback('contains of bounded', signal, () => contains(image, count, { signal }))
+        checkedLength('contains of bounded', inside, count)
+        const price = (anneal / sigma) ** 2
+        return { energy: part.energy.map((e, i) => (inside[i] ? e : e + price)), grad: part.grad }
+      },
+    },
+    options,
+  )
+}
+
+/** Rewards of denoised images [count, d]: the values, and optionally their gradients with respect to the image [count, d]. */
+export type Reward = (
+  denoised: Float32Array,
+  count: number,
+  options: { sigma: number; signal?: AbortSignal },
+) => RewardValue | Promise<RewardValue>
+export type RewardValue = ArrayLike<number> | { value: ArrayLike<number>; grad?: Float32Array }
+
+/**
+ * pi proportional to p exp(strength r), U_s = E - strength r(D(x, s)). Where the reward has a gradient, proposals follow it through
+ * dD/dx taken for c_skip = sigmaData^2 / (sigma^2 + sigmaData^2), its value for Gaussian data: the weights are exact for any proposal.
+ * @param options.strength a number, or a function of sigma (its last value is the target's)
+ * @param options.sigmaData standard deviation of the data; default 0.5
+ */
+export function rewardTilt(
+  energy: EnergyFunction,
+  reward: Reward,
+  options: { strength: number | ((sigma: number) => number); sigmaData?: number } & LambdaOption,
+): Target {
+  knownOptions('rewardTilt', options, ['strength', 'sigmaData', 'lambda'])
+  const model = checkedModel('energy', energy)
+  if (typeof reward !== 'function') throw invalid('reward', 'a function', reward)
+  const { strength } = options
+  if (typeof strength !== 'function') finiteNumber('strength', strength)
+  const variance = finiteNumber('sigmaData', options.sigmaData ?? 0.5, { above: 0 }) ** 2
+  return makeTarget(
+    {
+      name: 'rewardTilt',
+      models: [model],
+      lambda: lambdaOf(model),
+      async combine([part], x, sigma, { signal } = {}) {
+        const count = part.energy.length
+        const beta = typeof strength === 'function' ? finiteNumber('strength(sigma)', strength(sigma)) : strength
+        const image = await denoised(x, part, sigma, signal)
+        const result = await callback('the reward', signal, () => reward(image, count, { sigma, signal }))
+        const { value, grad } =
+          result !== null && typeof result === 'object' && 'value' in result ? result : { value: result }
+        checkedLength('the reward', value, count)
+        const nan = Array.prototype.findIndex.call(value, (r) => typeof r !== 'number' || Number.isNaN(r))
+        if (nan >= 0)
+          throw new NumericsError(`the reward of image ${nan} at sigma = ${sigma} is ${describe(value[nan])}`)
+        const tilted = part.energy.map((e, i) => e - beta * value[i])
+        if (grad === undefined) return { energy: tilted, grad: part.grad }
+        if (!(grad instanceof Float32Array) || grad.length !== x.length)
+          throw new ArgumentError(
+            `the reward: expected grad to be a Float32Array of length ${x.length} but received ${describe(grad)}`,
+          )
+        const out = new Float32Array(x.length)
+        const coefficients = Float64Array.of(1, (-beta * variance) / (sigma * sigma + variance))
+        await run(() => native.combine({ out, terms: [part.grad, grad], coefficients, rows: count }), signal)
+        return { energy: tilted, grad: out }
+      },
+    },
+    options,
+  )
+}
