@@ -1,0 +1,94 @@
+import { FormatError } from '../errors.js'
+import type { Attribute, LabelSpec } from './dataset.js'
+
+/**
+ * Labels of image collections: `dataset.json` as NVlabs/edm writes it, {"labels": [[file name, label], ...]} or null, where a
+ * label is a class index or a list of attribute indices; beside it `attributes.json` may name the attributes.
+ */
+export interface Labelling {
+  labels: LabelSpec | null
+  /** [names.length * attributes] */
+  classes: Int32Array
+}
+
+const NONE: Labelling = { labels: null, classes: new Int32Array(0) }
+const MAX_CLASSES = 1 << 16
+
+type Fail = (what: string) => never
+
+/** Parses JSON or throws FormatError. */
+export function parseJson(bytes: Uint8Array, path: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (cause) {
+    throw new FormatError(`${path}: not JSON: ${(cause as Error).message}`, path, { cause })
+  }
+}
+
+/** The labels of named images. attributes: the content of attributes.json, undefined when there is none. */
+export function datasetLabels(json: unknown, attributes: unknown, names: readonly string[], path: string): Labelling {
+  const fail: Fail = (what) => {
+    throw new FormatError(`${path}: dataset.json: ${what}`, path)
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) fail('expected an object with labels')
+  const list = (json as { labels?: unknown }).labels
+  if (list === null || list === undefined) return NONE
+  if (!Array.isArray(list)) return fail('expected a list of [file name, label] for labels')
+  const byName = new Map<string, number[]>()
+  let width = -1
+  for (const pair of list) {
+    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== 'string')
+      return fail(`expected [file name, label] in labels but found ${JSON.stringify(pair).slice(0, 80)}`)
+    const [name, label] = pair as [string, unknown]
+    const vector = Array.isArray(label) ? label : [label]
+    if (vector.length === 0 || !vector.every((v) => Number.isSafeInteger(v) && v >= 0 && v < MAX_CLASSES))
+      fail(`expected a class index or a list of attribute indices as label of '${name}'`)
+    if (width >= 0 && vector.length !== width)
+      fail(`the label of '${name}' has ${vector.length} attributes, others have ${width}`)
+    width = vector.length
+    byName.set(name.replaceAll('\\', '/'), vector)
+  }
+  if (width < 0) return NONE
+  const sizes = new Array<number>(width).fill(1)
+  for (const vector of byName.values()) for (let a = 0; a < width; a++) sizes[a] = Math.max(sizes[a], vector[a] + 1)
+  const classes = new Int32Array(names.length * width)
+  names.forEach((name, i) => {
+    classes.set(byName.get(name) ?? fail(`image '${name}' has no label`), i * width)
+  })
+  return { labels: { attributes: describe(attributes, sizes, path) }, classes }
+}
+
+/** Names and sizes of the attributes: each entry is a number of values or the list of their names; an object names the attributes. */
+function describe(json: unknown, sizes: readonly number[], path: string): Attribute[] {
+  const fail: Fail = (what) => {
+    throw new FormatError(`${path}: attributes.json: ${what}`, path)
+  }
+  if (json === undefined)
+    return sizes.map((size, i) => ({ name: sizes.length === 1 ? 'class' : `attribute${i}`, size }))
+  if (typeof json !== 'object' || json === null) return fail('expected an object or a list')
+  const entries: [string, unknown][] = Array.isArray(json)
+    ? json.map((value, i) => [`attribute${i}`, value])
+    : Object.entries(json)
+  if (entries.length !== sizes.length)
+    fail(`it describes ${entries.length} attributes but the labels have ${sizes.length}`)
+  return entries.map(([name, value], i) => {
+    const values = Array.isArray(value) && value.every((v) => typeof v === 'string') ? (value as string[]) : undefined
+    const size = values ? values.length : (value as number)
+    if (!Number.isSafeInteger(size) || size < 1 || size > MAX_CLASSES)
+      return fail(`expected a number of values, or the list of their names, for '${name}'`)
+    if (sizes[i] > size) fail(`'${name}' has ${size} values but a label has index ${sizes[i] - 1}`)
+    return values ? { name, size, values } : { name, size }
+  })
+}
+
+/** Labels by the top folder of each image; none unless every image lies in one of two folders or more. */
+export function folderLabels(names: readonly string[]): Labelling {
+  const tops = names.map((name) => name.slice(0, Math.max(0, name.indexOf('/'))))
+  const values = [...new Set(tops)].sort()
+  if (values.length < 2 || values.includes('')) return NONE
+  const index = new Map(values.map((value, i) => [value, i]))
+  return {
+    labels: { attributes: [{ name: 'class', size: values.length, values }] },
+    classes: Int32Array.from(tops, (top) => index.get(top)!),
+  }
+}

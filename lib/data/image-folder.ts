@@ -1,0 +1,24 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileError, readFileChecked } from '../files.js'
+import { type ImageSource, MAX_FILE } from './image-source.js'
+
+/** The files of a folder and the folders in it; hidden ones and links to folders are left out. Throws FileError. */
+export async function folderSource(path: string, signal?: AbortSignal): Promise<ImageSource> {
+  const names: string[] = []
+  const visit = async (folder: string): Promise<void> => {
+    signal?.throwIfAborted()
+    for (const entry of await readdir(join(path, folder), { withFileTypes: true })) {
+      if (entry.name.startsWith('.')) continue
+      const name = folder === '' ? entry.name : `${folder}/${entry.name}`
+      if (entry.isDirectory()) await visit(name)
+      else names.push(name)
+    }
+  }
+  try {
+    await visit('')
+  } catch (error) {
+    throw fileError(error, path, 'read the folder')
+  }
+  return { path, names, read: (name) => readFileChecked(join(path, name), { maxBytes: MAX_FILE, signal }) }
+}
