@@ -46,7 +46,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
   }
   let json: Partial<CheckpointState> & { format?: unknown }
   try {
-    json = JSON.parse(metadata['training'] ?? 'null')
+    json = JSON.parse(metadata.training ?? 'null')
   } catch {
     return fail('the state of the training in the metadata is not JSON')
   }

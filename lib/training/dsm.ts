@@ -63,7 +63,7 @@ async function matchScore<M extends Denoiser | EnergyModel>(
   return train(options, opened, data, {
     objective: 'dsm',
     given: { ...given, ...(sigmaData === undefined ? {} : { sigmaData }) },
-    defaults: { ...defaults, sigmaData: stored ? stored.sigmaData : await deviation(data), init: 'random' },
+    defaults: { ...defaults, sigmaData: stored?.sigmaData ?? sigmaData ?? (await deviation(data)), init: 'random' },
     teacherSource: null,
     conditional: conditional ?? (stored ? stored.network.args.label_dim > 0 : data.labels !== null),
     create,

@@ -1,5 +1,5 @@
 import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { FileError, FormatError } from '../errors.js'
 import { fileError, writeFileAtomic } from '../files.js'
 import type { LogLine } from './loop.js'
@@ -16,7 +16,7 @@ export class RunFolder {
   /** Opens or makes the directory. Throws FileError where it cannot be written. */
   static async open(path: string): Promise<RunFolder> {
     try {
-      await mkdir(path, { recursive: true })
+      await makeFolder(path)
       // an unwritable directory must stop a run before its first step
       await writeFileAtomic(join(path, '.writable'), '')
       await rm(join(path, '.writable'))
@@ -104,5 +104,18 @@ export class RunFolder {
       const rest = this.last ? `The last good checkpoint is ${this.last}` : 'There is no checkpoint yet'
       throw new FileError(`training stopped: ${error.message}. ${rest}`, error.path, { cause: error })
     }
+  }
+}
+
+/** As mkdir's `recursive`, which never returns where a file system says that a new folder's parent is missing (/proc). */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return
+    if (code !== 'ENOENT' || dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await mkdir(path)
   }
 }

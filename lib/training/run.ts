@@ -229,7 +229,10 @@ function define<M extends Denoiser | EnergyModel>(
 }
 
 function configure(network: Architecture | NetworkConfig, shape: readonly number[], labels: number): NetworkConfig {
-  return 'class' in network ? network : networkFor(shape, labels, network)
+  if (!('class' in network)) return networkFor(shape, labels, network)
+  if (!Array.isArray(network.shape) || typeof network.args !== 'object' || network.args === null)
+    throw invalid('network', 'an architecture, or a configuration as songUNet and residualMLP make it', network)
+  return network
 }
 
 const settingNames = Object.keys(defaultSettings(1, false)).concat('microBatch') as (keyof Settings)[]

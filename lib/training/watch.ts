@@ -1,12 +1,14 @@
 /** What is watched while training: the running median of the loss, divergence, and the loss per noise level. */
 
 const windowSteps = 101
-const fewestSteps = 20
+const fewestMeans = 3
 const fewestSamples = 64
+const smallestMedian = 1e-3
 
 /**
  * Running median of the loss over the last 101 steps. With small batches one step's loss is mostly noise, so what is
- * compared with the median is the mean over the last 64 samples or more.
+ * compared with the median, and enters it, is the mean over the last 64 samples or more. Losses near 0 may grow many times
+ * over without harm: the loss of a network that is always 0 is about 1.
  */
 export class LossWatch {
   private readonly averaged: number
@@ -26,16 +28,17 @@ export class LossWatch {
     if (!Number.isFinite(loss)) return true
     this.losses.push(loss)
     if (this.losses.length > this.averaged) this.losses.shift()
+    if (this.losses.length < this.averaged) return false
     const mean = this.losses.reduce((sum, value) => sum + value, 0) / this.losses.length
-    const above = this.means.length >= fewestSteps && mean > this.limit * this.median()
+    const above = this.means.length >= fewestMeans && mean > this.limit * Math.max(smallestMedian, this.median())
     this.means.push(mean)
     if (this.means.length > windowSteps) this.means.shift()
     return above
   }
 
-  /** NaN before the first step. */
+  /** Of the losses so far where there are fewer than one mean needs; NaN before the first step. */
   median(): number {
-    const sorted = [...this.means].sort((a, b) => a - b)
+    const sorted = [...(this.means.length ? this.means : this.losses)].sort((a, b) => a - b)
     const middle = sorted.length >> 1
     return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
   }

@@ -1,0 +1,110 @@
+import { ArgumentError } from '../errors.js'
+import type { EnergyModel } from '../models/energy.js'
+import type { EnergyFunction } from '../smc/energy-function.js'
+import { bounded, product, type Target } from '../smc/targets.js'
+
+/**
+ * The targets of the `sample` command. All but the box are sums of energies with exponents: terms of the same model under the
+ * same labels are collected, so that each is evaluated once.
+ */
+
+export type NamedLabels = Readonly<Record<string, number | string>>
+
+/** One energy of a composition: a model file (null: the command's own model) under labels (null: none). */
+export interface TermSpec {
+  file: string | null
+  labels: NamedLabels | null
+}
+
+/** `name=value,...`, `FILE` or `FILE@name=value,...`. */
+export function parseTerm(text: string): TermSpec {
+  const at = text.lastIndexOf('@')
+  if (at >= 0) return { file: text.slice(0, at) || null, labels: parseAttributes(text.slice(at + 1)) }
+  return text.includes('=') ? { file: null, labels: parseAttributes(text) } : { file: text, labels: null }
+}
+
+/** `name=value,...`; a value is an index or a name. Throws ArgumentError. */
+export function parseAttributes(text: string): NamedLabels {
+  const labels: Record<string, number | string> = {}
+  for (const part of text.split(',')) {
+    const match = /^([^=]+)=(.+)$/.exec(part.trim())
+    if (!match) throw new ArgumentError(`expected name=value,... for attributes but received ${JSON.stringify(text)}`)
+    const [, name, value] = match as unknown as [string, string, string]
+    if (Object.hasOwn(labels, name))
+      throw new ArgumentError(`attribute '${name}' is given twice in ${JSON.stringify(text)}`)
+    labels[name] = /^\d+$/.test(value) ? Number(value) : value
+  }
+  return labels
+}
+
+export interface Composition {
+  /** p(x | labels) of the command's own model, and the further densities to multiply. */
+  base: NamedLabels | null
+  also: readonly TermSpec[]
+  /** Densities to divide by, to the power `strength`. */
+  not: readonly TermSpec[]
+  strength: number
+  /** Divide the unconditional density out of a product of conditional ones: p(x | c_1, ..., c_n) for independent conditions. */
+  dividePrior: boolean
+  /** Classifier-free guidance of every conditional density; 1: none. */
+  guidance: number
+  /** The whole density to this power. */
+  gamma: number
+  box: readonly [number, number] | null
+}
+
+/** The target of a composition; `load` gives the model of a file, null being the command's own. Throws ArgumentError. */
+export async function composeTarget(
+  composition: Composition,
+  load: (file: string | null) => Promise<EnergyModel>,
+): Promise<Target | EnergyFunction> {
+  const { base, also, not, strength, dividePrior, guidance, gamma, box } = composition
+  const terms = new Map<string, { energy: EnergyFunction; exponent: number }>()
+  const add = async ({ file, labels }: TermSpec, exponent: number): Promise<void> => {
+    const key = JSON.stringify([file, labels && Object.entries(labels).sort()])
+    const known = terms.get(key)
+    if (known) known.exponent += exponent
+    else terms.set(key, { energy: named(await load(file), file, labels), exponent })
+  }
+  const addGuided = async (term: TermSpec, exponent: number): Promise<void> => {
+    if (!term.labels || guidance === 1) return add(term, exponent)
+    await add(term, exponent * guidance)
+    await add({ file: term.file, labels: null }, exponent * (1 - guidance))
+  }
+  const multiplied: TermSpec[] = [{ file: null, labels: base }, ...also]
+  if (guidance !== 1 && !multiplied.some(({ labels }) => labels))
+    throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
+  for (const term of multiplied) await addGuided(term, gamma)
+  if (dividePrior) {
+    const others = multiplied.slice(1)
+    if (!others.length || multiplied.some(({ labels }) => !labels))
+      throw new ArgumentError('--divide-prior needs at least two densities with labels: give --attributes and --with')
+    for (const { file } of others) await add({ file, labels: null }, -gamma)
+  }
+  for (const term of not) await add(term, -gamma * strength)
+  const parts = [...terms.values()].filter(({ exponent }) => exponent !== 0)
+  if (!parts.length) throw new ArgumentError('nothing is left of the composition: all exponents cancel')
+  const target =
+    parts.length === 1 && parts[0]!.exponent === 1
+      ? parts[0]!.energy
+      : product(
+          parts.map(({ energy }) => energy),
+          { weights: parts.map(({ exponent }) => exponent) },
+        )
+  return box ? bounded(target, { lower: box[0], upper: box[1] }) : target
+}
+
+/** The energy under its labels, with a name for messages. */
+function named(model: EnergyModel, file: string | null, labels: NamedLabels | null): EnergyFunction & { name: string } {
+  const given = labels && Object.entries(labels).map(([name, value]) => `${name}=${value}`)
+  const { shape, energyGrad } = labels ? model.conditioned(labels) : unconditional(model)
+  return {
+    shape,
+    energyGrad,
+    name: `the energy${file ? ` of ${file}` : ''}${given ? ` given ${given.join(', ')}` : ''}`,
+  }
+}
+
+function unconditional(model: EnergyModel): EnergyFunction {
+  return { shape: model.shape, energyGrad: (x, sigma, options) => model.energyGrad(x, sigma, options) }
+}
