@@ -8,6 +8,10 @@ import { progress } from './progress.js'
 
 export interface TrainFlags extends CommonOptions {
   data?: string
+  labelFile?: string
+  resize?: number
+  channels?: number
+  limit?: number
   output: string
   images?: number
   batch?: number
@@ -40,7 +44,11 @@ export function trainingFlags(command: Command): Command {
   const positive = number({ above: 0 })
   const notNegative = number({ min: 0 })
   return command
-    .option('--data <spec>', 'training data: a file, a folder or a named synthetic set')
+    .option('--data <spec>', 'training data: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
+    .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
+    .option('--resize <side>', 'resize images to this side', count(1, 4096))
+    .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
+    .option('--limit <number>', 'only the first so many samples', count())
     .requiredOption('--output <directory>', 'where checkpoints, log.jsonl and model.safetensors go')
     .option('--images <number>', 'images to see in all, such as 200k', count())
     .option('--batch <number>', 'images per step (128)', count())
@@ -76,8 +84,15 @@ export function headFlags(command: Command, without: string): Command {
 export function trainingOptions(flags: TrainFlags): TrainingOptions {
   const { width, channelMult, blocks, attention } = flags
   const network = given({ width, channelMult, blocks, attention })
+  const dataOptions = given({
+    labels: flags.labelFile,
+    resize: flags.resize,
+    channels: flags.channels as 1 | 3 | undefined,
+    limit: flags.limit,
+  })
   return given({
     data: flags.data,
+    dataOptions: Object.keys(dataOptions).length ? dataOptions : undefined,
     images: flags.images,
     batchSize: flags.batch,
     microBatch: flags.microBatch,

@@ -3,6 +3,7 @@ import { flatten, type ModelInfo, modelMetadata, parseModelInfo, unflatten } fro
 import { type NativeNetwork, type ParameterSlot, run } from '../native.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
 import type { LoopState } from './loop.js'
+import type { DataOptions } from './run.js'
 
 /**
  * Checkpoints: safetensors with the weights, their average and Adam's moments as `slot.name`, and the rest of the run as
@@ -15,7 +16,13 @@ export interface CheckpointState {
   /** Everything that defines the run, as `settle` compares it. */
   definition: Record<string, unknown>
   /** Where the data and the teacher came from, when they were given by name. */
-  sources: { data: string | null; teacher: string | null }
+  sources: { data: DataSource | null; teacher: string | null }
+}
+
+/** What `loadDataset` is given. */
+export interface DataSource {
+  spec: string
+  options: DataOptions
 }
 
 export interface Checkpoint extends CheckpointState {

@@ -27,14 +27,15 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
   const teacher = typeof given === 'string' ? await Denoiser.load(given, { device: options.device }) : given
   try {
-    const data = await openData(options, opened)
+    const source = await openData(options, opened)
+    const { data } = source
     const { shape, info } = teacher
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
     const dims = data.labels ? labelDim(data.labels) : 0
     if (teacher.labelDim > 0 && teacher.labelDim !== dims)
       throw new ArgumentError(`the teacher takes ${teacher.labelDim} label entries but the data have ${dims}`)
-    return await train(options, opened, data, {
+    return await train(options, opened, source, {
       objective: 'distill',
       given: { ...givenHead(options), ...(options.init && { init: options.init }) },
       defaults: {

@@ -55,12 +55,13 @@ async function matchScore<M extends Denoiser | EnergyModel>(
   create: FrontEnd<M>['create'],
 ): Promise<TrainingResult<M>> {
   const opened = await openRun(options)
-  const data = await openData(options, opened)
+  const source = await openData(options, opened)
+  const { data } = source
   const { sigmaData, conditional } = options
   if (sigmaData !== undefined) finiteNumber('sigmaData', sigmaData, { above: 0 })
   if (conditional && !data.labels) throw invalid('conditional', 'false, as the data have no labels', conditional)
   const stored = opened.checkpoint?.definition as Definition | undefined
-  return train(options, opened, data, {
+  return train(options, opened, source, {
     objective: 'dsm',
     given: { ...given, ...(sigmaData === undefined ? {} : { sigmaData }) },
     defaults: { ...defaults, sigmaData: stored?.sigmaData ?? sigmaData ?? (await deviation(data)), init: 'random' },

@@ -3,7 +3,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { finiteNumber, integer } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
-import { loadDataset } from '../data/load.js'
+import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
 import type { NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
@@ -11,7 +11,7 @@ import type { EnergyModel } from '../models/energy.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches, readSamples } from './batches.js'
-import { type Checkpoint, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
+import { type Checkpoint, type DataSource, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
 import { RunFolder } from './folder.js'
 import { type TrainingProgress, trainingLoop } from './loop.js'
 import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
@@ -20,9 +20,13 @@ export type { TrainingProgress } from './loop.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
 
+export type DataOptions = Omit<LoadDatasetOptions, 'signal' | 'onProgress'>
+
 export interface TrainingOptions extends Partial<Settings> {
   /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
   data?: Dataset | string
+  /** How `loadDataset` is to read the specification. */
+  dataOptions?: DataOptions
   /** Images (samples) to see in all; a resumed run may extend it. */
   images?: number
   /** A new network's shape (default: small), or all of its configuration. */
@@ -42,7 +46,19 @@ export interface TrainingOptions extends Partial<Settings> {
 }
 
 export const trainingOptionNames = [
-  ...['data', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery', 'device', 'signal', 'onProgress'],
+  ...[
+    'data',
+    'dataOptions',
+    'images',
+    'network',
+    'output',
+    'resume',
+    'checkpointEvery',
+    'logEvery',
+    'device',
+    'signal',
+    'onProgress',
+  ],
   ...['batchSize', 'microBatch', 'lr', 'warmUp', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'pMean', 'pStd'],
   ...['labelDropout', 'flips', 'seed', 'divergence'],
 ]
@@ -109,16 +125,22 @@ export async function openRun(options: TrainingOptions): Promise<Opened> {
   return { folder, checkpoint }
 }
 
-export async function openData(options: TrainingOptions, { checkpoint }: Opened): Promise<Dataset> {
-  const data = options.data ?? checkpoint?.sources.data ?? undefined
-  if (data === undefined) throw invalid('data', 'a data set or its specification', data)
-  return typeof data === 'string' ? await loadDataset(data) : data
+/** The data and, where they were named, by what. A resumed run reads what its checkpoint names. */
+export async function openData(
+  options: TrainingOptions,
+  { checkpoint }: Opened,
+): Promise<{ data: Dataset; source: DataSource | null }> {
+  const { data, dataOptions = {}, signal } = options
+  if (data !== undefined && typeof data !== 'string') return { data, source: checkpoint?.sources.data ?? null }
+  const source = data === undefined ? checkpoint?.sources.data : { spec: data, options: dataOptions }
+  if (!source) throw invalid('data', 'a data set or its specification', data)
+  return { data: await loadDataset(source.spec, { ...source.options, signal }), source }
 }
 
 export async function train<M extends Denoiser | EnergyModel>(
   options: TrainingOptions,
   opened: Opened,
-  data: Dataset,
+  { data, source }: { data: Dataset; source: DataSource | null },
   front: FrontEnd<M>,
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
@@ -147,10 +169,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     if (checkpoint) await restore(model.network, checkpoint)
     else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
 
-    const sources = {
-      data: typeof options.data === 'string' ? options.data : (checkpoint?.sources.data ?? null),
-      teacher: front.teacherSource,
-    }
+    const sources = { data: source, teacher: front.teacherSource }
     const save = async (loop: Checkpoint['loop']) =>
       folder?.checkpoint(loop.step, (path) =>
         writeCheckpoint(

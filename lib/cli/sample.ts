@@ -1,0 +1,132 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import { ArgumentError } from '../errors.js'
+import { fileError, writeFileAtomic } from '../files.js'
+import type { SmcOptions } from '../smc/smc.js'
+import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
+import { interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, choice, common, count, number, repeated } from './options.js'
+import type { Drawn } from './sample-run.js'
+
+/** The command `sample`: its options and the files it writes. */
+
+const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
+
+export interface SampleFlags extends CommonOptions {
+  output: string
+  particles: number
+  steps: number
+  sigmaMin?: number
+  sigmaMax?: number
+  rho: number
+  method?: (typeof methods)[number]
+  class?: number
+  attributes?: NamedLabels
+  gamma: number
+  with?: TermSpec[]
+  not?: TermSpec[]
+  strength: number
+  dividePrior?: boolean
+  guidance: number
+  box?: [number, number]
+  weights?: SmcOptions['weights']
+  kernel?: SmcOptions['kernel']
+  proposal?: SmcOptions['proposal']
+  resampling?: SmcOptions['resampling']
+  essThreshold?: number
+  moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
+}
+
+export function register(program: Command): void {
+  const positive = number({ above: 0 })
+  const command = program
+    .command('sample')
+    .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
+    .argument('<model>', 'model.safetensors of an energy or a denoiser')
+    .option('--output <directory>', 'where samples.png, samples.npy, weights.npy and samples.json go', 'samples')
+    .option('--particles <number>', 'samples to draw', count(), 64)
+    .option('--steps <number>', 'noise levels to go through', count(), 64)
+    .option('--sigma-min <number>', "smallest noise level (the model's)", positive)
+    .option('--sigma-max <number>', "largest noise level (the model's)", positive)
+    .option('--rho <number>', 'spacing of the noise levels', positive, 7)
+    .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
+    .option('--class <index>', 'class of a model with one attribute', count(0))
+    .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))
+    .option('--gamma <number>', 'the density to this power: above 1, low temperature', positive, 1)
+    .option('--with <term>', 'AND: multiply by FILE, FILE@labels or labels (repeat)', repeated(usage(parseTerm)))
+    .option('--divide-prior', 'AND of independent conditions: divide the unconditional density out')
+    .option('--not <term>', 'NOT: divide by this density (repeat)', repeated(usage(parseTerm)))
+    .option('--strength <number>', 'power of what --not divides by', positive, 0.5)
+    .option('--guidance <scale>', 'classifier-free guidance; 1: none', number(), 1)
+    .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
+    .addOption(choice('--weights <form>', 'of smc (bridge)', ['bridge', 'tilt', 'fkc', 'rne', 'none']))
+    .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
+    .addOption(choice('--proposal <form>', 'of smc (analytic)', ['analytic', 'analytic-diagonal', 'posterior', 'sde']))
+    .addOption(
+      choice('--resampling <scheme>', 'of smc (systematic)', [
+        ...['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'],
+      ]),
+    )
+    .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
+    .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
+  common(
+    command,
+    'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
+  ).action(async (model: string, flags: SampleFlags) => {
+    await applyThreads(flags)
+    const { draw } = await import('./sample-run.js')
+    const drawn = await interruptible((signal) => draw(model, flags, signal))
+    const files = await write(flags.output, drawn)
+    const { samples, logWeights, ...report } = drawn
+    const summary = { model, files, particles: flags.particles, ...report.summary }
+    if (flags.json) console.log(JSON.stringify(summary))
+    else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
+  })
+}
+
+function text(value: unknown): string {
+  if (typeof value === 'number' && !Number.isInteger(value)) return value.toPrecision(6)
+  return Array.isArray(value) ? value.join(', ') : String(value)
+}
+
+/** A parser that throws ArgumentError, as commander wants it. */
+function usage<T>(parse: (text: string) => T) {
+  return (value: string): T => {
+    try {
+      return parse(value)
+    } catch (error) {
+      if (error instanceof ArgumentError) throw new InvalidArgumentError(error.message)
+      throw error
+    }
+  }
+}
+
+function parseBox(value: string): [number, number] {
+  const bounds = value.split(',').map(number())
+  if (bounds.length !== 2 || !(bounds[0]! < bounds[1]!)) throw new InvalidArgumentError('Expected two bounds, lo < hi.')
+  return bounds as [number, number]
+}
+
+async function write(folder: string, { samples, logWeights, shape, shown, report }: Drawn): Promise<string[]> {
+  const { writeGrid, writeNpy } = await import('./outputs.js')
+  try {
+    await mkdir(folder, { recursive: true })
+  } catch (error) {
+    throw fileError(error, folder, 'make the directory')
+  }
+  const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
+  const path = (name: string) => join(folder, name)
+  const files = [path('samples.npy'), path('samples.json')]
+  await writeNpy(files[0]!, samples, [count, ...shape])
+  await writeFileAtomic(files[1]!, `${JSON.stringify(report, null, 1)}\n`)
+  if (logWeights) {
+    files.push(path('weights.npy'))
+    await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
+  }
+  if (shape.length === 3) {
+    files.push(path('samples.png'))
+    await writeGrid(files.at(-1)!, shown, shape)
+  }
+  return files
+}
