@@ -34,27 +34,41 @@ struct Activation {
   }
 };
 
+// Merges the moments of a chunk of rows into those of the `before` rows above it.
+FEYNKAC_INLINE void mergeMoments(double* mean, double* m2, vd center, vd deviation, vd square, double rows,
+                                 double before) {
+  const vd offset = deviation * (1.0 / rows), old = loadDoubles(mean), delta = center + offset - old;
+  const double weight = rows / (before + rows);
+  storeDoubles(mean, old + delta * weight);
+  storeDoubles(m2, loadDoubles(m2) + square - offset * offset * rows + delta * delta * (before * weight));
+}
+
 // Mean and sum of squared deviations of each channel: exact to rounding whatever the mean, by merging the moments of
 // chunks of rows (Chan, Golub & LeVeque 1983); the second look at a chunk finds it in the first-level cache.
 void channelMoments(const NormBlock& k, const float* x, double* mean, double* m2) {
   for (int j = 0; j < k.padded; ++j) mean[j] = m2[j] = 0;
   for (int row = 0; row < k.pixels; row += kChunk) {
     const int end = row + kChunk < k.pixels ? row + kChunk : k.pixels, rows = end - row;
-    const double weight = double(rows) / end;
     k.columns([&](auto io, int j) __attribute__((always_inline)) {
-      vf total = {}, deviation = {}, square = {};
-      for (int i = row; i < end; ++i) total += io.load(x + k.at(i, j));
-      const vf center = total * (1.0f / float(rows));
-      for (int i = row; i < end; ++i) {
-        const vf d = io.load(x + k.at(i, j)) - center;
-        deviation += d;
-        square += d * d;
+      vf total[4] = {}, deviation[2] = {}, square[2] = {};  // several chains of additions
+      int i = row;
+      for (; i + 4 <= end; i += 4)
+        for (int u = 0; u < 4; ++u) total[u] += io.load(x + k.at(i + u, j));
+      for (; i < end; ++i) total[0] += io.load(x + k.at(i, j));
+      const vf center = ((total[0] + total[1]) + (total[2] + total[3])) * (1.0f / float(rows));
+      const auto look = [&](int at, int u) __attribute__((always_inline)) {
+        const vf d = io.load(x + k.at(at, j)) - center;
+        deviation[u] += d;
+        square[u] += d * d;
+      };
+      for (i = row; i + 2 <= end; i += 2) {
+        look(i, 0);
+        look(i + 1, 1);
       }
-      for (int l = 0; l < kLanes; ++l) {
-        const double off = double(deviation[l]) / rows, delta = double(center[l]) + off - mean[j + l];
-        mean[j + l] += delta * weight;
-        m2[j + l] += double(square[l]) - off * off * rows + delta * delta * row * weight;
-      }
+      if (i < end) look(i, 0);
+      const vf d = deviation[0] + deviation[1], s = square[0] + square[1];
+      mergeMoments(mean + j, m2 + j, lower(center), lower(d), lower(s), rows, row);
+      mergeMoments(mean + j + kLanes / 2, m2 + j + kLanes / 2, upper(center), upper(d), upper(s), rows, row);
     });
   }
 }

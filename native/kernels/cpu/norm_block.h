@@ -21,6 +21,11 @@ struct PartVector {
   inline __attribute__((always_inline)) void store(float* p, vf v) const { storeTail(p, v, n); }
 };
 
+FEYNKAC_INLINE void addTo(double* sums, vf v) {
+  storeDoubles(sums, loadDoubles(sums) + lower(v));
+  storeDoubles(sums + kLanes / 2, loadDoubles(sums + kLanes / 2) + upper(v));
+}
+
 struct NormBlock {
   int sample, first, n, padded;  // channels first .. first + n of the sample; padded: n up to whole vectors
   int pixels, channels, groupSize, nGroups;
@@ -46,10 +51,14 @@ struct NormBlock {
     for (int row = 0; row < pixels; row += kChunk) {
       const int end = row + kChunk < pixels ? row + kChunk : pixels;
       columns([&](auto io, int j) __attribute__((always_inline)) {
-        vf s[Q] = {};
-        for (int i = row; i < end; ++i) f(io, i, j, s);
-        for (int q = 0; q < Q; ++q)
-          for (int l = 0; l < kLanes; ++l) sums[q][j + l] += double(s[q][l]);
+        vf even[Q] = {}, odd[Q] = {};  // two chains of additions
+        int i = row;
+        for (; i + 2 <= end; i += 2) {
+          f(io, i, j, even);
+          f(io, i + 1, j, odd);
+        }
+        if (i < end) f(io, i, j, even);
+        for (int q = 0; q < Q; ++q) addTo(sums[q] + j, even[q] + odd[q]);
       });
     }
   }

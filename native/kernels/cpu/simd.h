@@ -69,8 +69,20 @@ FEYNKAC_INLINE float sum(vf v) {
   for (int i = 0; i < kLanes; ++i) s += v[i];
   return s;
 }
+// Where one is NaN, the second.
+#if defined(__AVX512F__)
+FEYNKAC_INLINE vf max(vf a, vf b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+FEYNKAC_INLINE vf min(vf a, vf b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+#elif defined(__AVX__)
+FEYNKAC_INLINE vf max(vf a, vf b) { return _mm256_max_ps(a, b); }
+FEYNKAC_INLINE vf min(vf a, vf b) { return _mm256_min_ps(a, b); }
+#elif defined(__x86_64__)
+FEYNKAC_INLINE vf max(vf a, vf b) { return _mm_max_ps(a, b); }
+FEYNKAC_INLINE vf min(vf a, vf b) { return _mm_min_ps(a, b); }
+#else
 FEYNKAC_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
 FEYNKAC_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+#endif
 FEYNKAC_INLINE float maxLane(vf v) {
   float m = v[0];
   for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
@@ -100,35 +112,52 @@ FEYNKAC_INLINE vd upper(vf v) {
   memcpy(&h, reinterpret_cast<const char*>(&v) + sizeof h, sizeof h);
   return __builtin_convertvector(h, vd);
 }
+FEYNKAC_INLINE vd loadDoubles(const double* p) {
+  vd v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+FEYNKAC_INLINE void storeDoubles(double* p, vd v) { memcpy(p, &v, sizeof v); }
 FEYNKAC_INLINE double sum(vd v) {
   double s = 0;
   for (int i = 0; i < kLanes / 2; ++i) s += v[i];
   return s;
 }
 
-// exp(x) to 2 ulp for every x: denormal results, 0, infinity and NaN included. Cody-Waite reduction to [-ln2/2, ln2/2],
-// the polynomial of Cephes (Moshier) there, and the power of two applied in two halves so that neither leaves float32's
-// range.
-FEYNKAC_INLINE vf exp(vf x) {
-  const vf c = min(max(x, splat(-104.0f)), splat(89.0f));
-  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const vf n = (c * 1.44269504088896341f + magic) - magic;
-  vf r = c - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
+FEYNKAC_INLINE vf asFloats(vi bits) {
+  vf v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+// exp(x) = p 2^n: Cody-Waite reduction to [-ln2/2, ln2/2] and the polynomial of Cephes (Moshier) there. NaN stays in p.
+FEYNKAC_INLINE vf expParts(vf x, vi* n) {
+  const vf magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  const vf t = x * 1.44269504088896341f + magic, rounded = t - magic;
+  vf r = x - rounded * 0.693359375f;
+  r = r - rounded * -2.12194440e-4f;
   vf p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  const vi whole = __builtin_convertvector(n, vi), half = whole >> 1;
-  const vi lowBits = (half + 127) << 23, highBits = (whole - half + 127) << 23;
-  vf low, high;
-  memcpy(&low, &lowBits, sizeof low);
-  memcpy(&high, &highBits, sizeof high);
-  return x == x ? p * low * high : x;
+  memcpy(n, &t, sizeof t);
+  *n -= 0x4b400000;
+  return p * (r * r) + (r + 1.0f);
 }
-FEYNKAC_INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
+// exp(x) to 2 ulp for every x: denormal results, 0, infinity and NaN included. The power of two is applied in two
+// halves, so that neither leaves float32's range.
+FEYNKAC_INLINE vf exp(vf x) {
+  vi n;
+  const vf p = expParts(min(splat(89.0f), max(splat(-104.0f), x)), &n);
+  const vi half = n >> 1;
+  return p * asFloats((half + 127) << 23) * asFloats((n - half + 127) << 23);
+}
+// 1 / (1 + exp(-x)); below -87 it stays at 1.6e-38.
+FEYNKAC_INLINE vf sigmoid(vf x) {
+  vi n;
+  const vf p = expParts(min(splat(87.0f), max(splat(-87.0f), -x)), &n);
+  return 1.0f / (1.0f + p * asFloats((n + 127) << 23));
+}
 
 }  // namespace FEYNKAC_ISA
 }  // namespace feynkac

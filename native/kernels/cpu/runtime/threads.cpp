@@ -1,0 +1,150 @@
+#include "threads.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+
+namespace feynkac {
+namespace {
+
+constexpr int kSpins = 2000;  // tens of microseconds: the gap between two kernels is shorter than a wake-up
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// One region of work at a time. Workers that come while it is open take pieces beside the caller; one that comes late
+// finds it closed, so the caller never waits for a thread that has not begun.
+class Pool {
+ public:
+  bool tryRun(int n, int threads, void* context, Piece piece) {
+    const std::unique_lock<std::mutex> caller(callers_, std::try_to_lock);
+    if (!caller.owns_lock()) return false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      hire(threads - 1);
+      n_ = n;
+      context_ = context;
+      piece_ = piece;
+      next_ = 0;
+      places_ = threads - 1;
+      error_ = nullptr;
+      open_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    takePieces();
+    std::unique_lock<std::mutex> lock(mutex_);
+    open_ = false;
+    lock.unlock();
+    for (int spin = 0; spin < kSpins && active_.load(std::memory_order_acquire) > 0; ++spin) pause();
+    lock.lock();
+    idle_.wait(lock, [this] { return active_.load() == 0; });
+    if (error_) std::rethrow_exception(error_);
+    return true;
+  }
+
+ private:
+  void hire(int workers) {
+    for (; hired_ < workers; ++hired_) {
+      try {
+        std::thread(&Pool::work, this).detach();
+      } catch (const std::system_error&) {
+        return;  // fewer threads: slower, and the same results
+      }
+    }
+  }
+
+  void takePieces() {
+    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
+      try {
+        piece_(context_, i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (!error_) error_ = std::current_exception();
+      }
+    }
+  }
+
+  void work() {
+    unsigned seen = 0;
+    for (;;) {
+      for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) pause();
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return generation_.load() != seen; });
+      seen = generation_.load();
+      if (!open_ || places_ == 0) continue;
+      --places_;
+      active_.fetch_add(1);
+      lock.unlock();
+      takePieces();
+      lock.lock();
+      if (active_.fetch_sub(1) == 1) idle_.notify_one();
+    }
+  }
+
+  std::mutex callers_, mutex_;
+  std::condition_variable wake_, idle_;
+  std::atomic<unsigned> generation_{0};
+  std::atomic<int> next_{0}, active_{0};
+  int hired_ = 0, places_ = 0, n_ = 0;
+  bool open_ = false;
+  void* context_ = nullptr;
+  Piece piece_ = nullptr;
+  std::exception_ptr error_;
+};
+
+// Never destroyed: its threads end with the process, whatever order statics are destroyed in.
+Pool& pool() {
+  static Pool* const instance = new Pool;
+  return *instance;
+}
+
+std::atomic<int> wanted{0};
+
+}  // namespace
+
+int threadCount() {
+  const int n = wanted.load(std::memory_order_relaxed);
+  return n > 0 ? n : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void setThreadCount(int n) { wanted = n; }
+
+void runPieces(int n, void* context, Piece piece) {
+  const int threads = std::min(threadCount(), n);
+  if (threads > 1 && pool().tryRun(n, threads, context, piece)) return;
+  for (int i = 0; i < n; ++i) piece(context, i);
+}
+
+float* scratch(int slot, size_t floats) {
+  struct Memory {
+    float* data = nullptr;
+    size_t floats = 0;
+    ~Memory() { std::free(data); }
+  };
+  thread_local Memory memory[4];
+  Memory& m = memory[slot];
+  if (m.floats < floats) {
+    std::free(m.data);
+    m.data = nullptr;
+    m.floats = 0;
+    void* data = nullptr;
+    if (posix_memalign(&data, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
+    m.data = static_cast<float*>(data);
+    m.floats = floats;
+  }
+  return m.data;
+}
+
+}  // namespace feynkac
