@@ -2,6 +2,9 @@
  * feynkac: pretrained diffusion models as energies, and Feynman–Kac sampling from them under control.
  * Thornton et al., "Composition and Control with Distilled Energy Diffusion Models and Sequential Monte Carlo", AISTATS 2025.
  */
+export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
+export { type LoadDatasetOptions, loadDataset } from './data/load.js'
+export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export { type DeviceInfo, devices, setThreads } from './devices.js'
 export {
   ArgumentError,
@@ -13,9 +16,45 @@ export {
   OutOfMemoryError,
 } from './errors.js'
 export type { CallOptions } from './models/batches.js'
-export { type NetworkConfig, type ResidualMLPArgs, residualMLP, type SongUNetArgs, songUNet } from './models/config.js'
+export {
+  type NetworkConfig,
+  type ResidualMLPArgs,
+  residualMLP,
+  type SongUNetArgs,
+  songUNet,
+} from './models/config.js'
 export { Denoiser, type LoadOptions, type NewModel } from './models/denoiser.js'
 export { EnergyModel } from './models/energy.js'
 export type { Labels } from './models/labels.js'
 export type { ModelInfo } from './models/model-file.js'
+export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
+export type { EnergyFunction } from './smc/energy-function.js'
+export type { FeynmanKacModel } from './smc/feynman-kac.js'
+export type { Kernel, Proposal } from './smc/kernels.js'
+export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
+export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
+export type { ParticleRng } from './smc/random.js'
+export {
+  effectiveSampleSize,
+  logMeanExp,
+  type ResampleOptions,
+  type ResamplingScheme,
+  resample,
+} from './smc/resampling.js'
+export { type SampleMethod, type SampleOptions, type SampleResult, sample } from './smc/samplers.js'
+export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
+export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
+export {
+  bounded,
+  guided,
+  lowTemperature,
+  mixture,
+  negation,
+  product,
+  rewardTilt,
+  type Target,
+} from './smc/targets.js'
+export { type DistillOptions, distill } from './training/distill.js'
+export { type DenoisingOptions, type EnergyOptions, trainDenoiser, trainEnergy } from './training/dsm.js'
+export type { TrainingOptions, TrainingProgress, TrainingResult } from './training/run.js'
 export { type VerifyResult, type VerifyRow, verifyFixture } from './verify/fixture.js'
