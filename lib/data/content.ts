@@ -1,10 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
-import { promisify } from 'node:util'
-import { gunzip as gunzipCallback } from 'node:zlib'
+import { createGunzip } from 'node:zlib'
 import { FormatError, OutOfMemoryError } from '../errors.js'
 import { formatBytes, readFileChecked } from '../files.js'
-
-const gunzip = promisify(gunzipCallback)
 
 /** The most that a compressed file may unfold to: a small file can claim a thousand times its size. */
 const MAX_CONTENT = 2 ** 31
@@ -13,17 +10,34 @@ const MAX_CONTENT = 2 ** 31
 export async function readContent(path: string, signal?: AbortSignal): Promise<Uint8Array> {
   const bytes = await readFileChecked(path, { signal })
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
+  const chunks: Uint8Array[] = []
+  let total = 0
+  const stream = createGunzip({ chunkSize: 1 << 20 })
   try {
-    return await gunzip(bytes, { maxOutputLength: MAX_CONTENT, chunkSize: 1 << 20 })
+    stream.end(bytes)
+    for await (const chunk of stream) {
+      signal?.throwIfAborted()
+      total += chunk.length
+      if (total > MAX_CONTENT)
+        throw new FormatError(`${path}: it unfolds to more than ${formatBytes(MAX_CONTENT)}`, path)
+      chunks.push(chunk)
+    }
   } catch (cause) {
-    signal?.throwIfAborted()
-    const { code, message } = cause as NodeJS.ErrnoException
-    const what =
-      code === 'ERR_BUFFER_TOO_LARGE'
-        ? `it unfolds to more than ${formatBytes(MAX_CONTENT)}`
-        : `the gzip data are corrupt or truncated (${message})`
-    throw new FormatError(`${path}: ${what}`, path, { cause })
+    if (cause instanceof FormatError || signal?.aborted) throw cause
+    throw new FormatError(`${path}: the gzip data are corrupt or truncated (${(cause as Error).message})`, path, {
+      cause,
+    })
   }
+  const out = allocateBytes(total, path)
+  let at = 0
+  const copy = (from: number, to: number) => {
+    for (const chunk of chunks.slice(from, to)) {
+      out.set(chunk, at)
+      at += chunk.length
+    }
+  }
+  await inSlices(chunks.length, 4, copy, signal)
+  return out
 }
 
 /** Runs `work` over [0, count) in slices of about `slice`, giving the event loop a turn between them. */

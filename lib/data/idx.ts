@@ -74,5 +74,5 @@ export async function readIdxLabels(
     throw new FormatError(`${path}: labels must have one dimension but have shape [${shape}]`, path)
   if (shape[0] !== count) throw new FormatError(`${path}: ${shape[0]} labels for ${count} images`, path)
   const size = data.reduce((a, b) => Math.max(a, b), 0) + 1
-  return { labels: { attributes: [{ name: 'class', size }] }, classes: Int32Array.from(data) }
+  return { labels: { attributes: [{ name: 'class', size }] }, classes: new Int32Array(data) }
 }

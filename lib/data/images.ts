@@ -1,6 +1,7 @@
-import sharp from 'sharp'
+import sharp, { type OutputInfo, type Sharp } from 'sharp'
 import { ArgumentError, FeynkacError, FormatError } from '../errors.js'
-import { allocateBytes } from './content.js'
+import { allocateBytes, inSlices } from './content.js'
+import { resampler } from './resample.js'
 
 /** What is done to every image. */
 export interface ImageOptions {
@@ -19,10 +20,9 @@ export interface Images {
   data: Uint8Array<ArrayBuffer>
 }
 
-/** One image as sharp takes it: a file's bytes, or pixels with their layout. */
+/** One image file. */
 export interface Picture {
   bytes: Uint8Array
-  raw?: { width: number; height: number; channels: 1 | 3 }
   /** For messages: the file, and the entry in it. */
   name: string
 }
@@ -31,6 +31,8 @@ export interface Picture {
 const MAX_PIXELS = 2 ** 26
 /** Images in work at once: enough to keep libuv's threads busy while this thread goes on. */
 const PARALLEL = 8
+/** Up to this many pixels an image is resampled here: sharp's own resize costs more than a millisecond each. */
+const SMALL = 2 ** 16
 
 /** Image file names that sharp reads. */
 export function isImageName(name: string): boolean {
@@ -68,7 +70,8 @@ export async function loadImages(
         )
       if (image.channels > channels)
         throw new FormatError(`${source?.name}: in colour but others are grey: give channels`, source?.name ?? '')
-      toPlanes(image, channels, data, index * size)
+      // a grey image fills every plane of a colour one
+      for (let at = index * size; at < (index + 1) * size; at += image.planes.length) data.set(image.planes, at)
       done++
       if (done % 64 === 0 || done === count) onProgress?.({ done, total: count })
     }
@@ -85,55 +88,92 @@ export async function loadImages(
 }
 
 interface Decoded {
-  pixels: Uint8Array
+  /** Channel by channel. */
+  planes: Uint8Array
   width: number
   height: number
-  channels: 1 | 3
+  channels: number
 }
 
-async function decode({ bytes, raw, name }: Picture, options: ImageOptions): Promise<Decoded> {
+async function decode({ bytes, name }: Picture, { resize, channels }: ImageOptions): Promise<Decoded> {
+  let pixels: Pixels
   try {
-    let image = sharp(bytes, { limitInputPixels: MAX_PIXELS, ...(raw ? { raw } : {}) })
-    if (!raw) image = image.autoOrient().flatten({ background: '#000' })
-    if (options.resize !== undefined) {
-      const [height, width] = typeof options.resize === 'number' ? [options.resize, options.resize] : options.resize
-      image = image.resize({ height, width, fit: 'cover' })
+    const image = sharp(bytes, { limitInputPixels: MAX_PIXELS }).autoOrient().flatten({ background: '#000' })
+    pixels = await rawPixels(channels === 1 ? image.greyscale() : image)
+    const { width, height, channels: given } = pixels.info
+    if (given !== 1 && given !== 3) throw new FormatError(`${name}: it has ${given} channels`, name)
+    if (resize !== undefined && width * height > SMALL) {
+      const [h, w] = sides(resize)
+      const large = sharp(pixels.data, { raw: { width, height, channels: given } })
+      const small = large.resize({ height: h, width: w, fit: 'cover' })
+      pixels = await rawPixels(given === 1 ? small.greyscale() : small)
     }
-    if (options.channels === 1 || raw?.channels === 1) image = image.greyscale()
-    const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-    if (info.channels !== 1 && info.channels !== 3)
-      throw new FormatError(`${name}: it has ${info.channels} channels`, name)
-    return { pixels: data, width: info.width, height: info.height, channels: info.channels }
   } catch (cause) {
     if (cause instanceof FeynkacError) throw cause
-    throw new FormatError(`${name}: no image that can be decoded: ${(cause as Error).message.split('\n')[0]}`, name, {
-      cause,
-    })
+    const what = (cause as Error).message.split('\n')[0]
+    throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
   }
+  const { width, height, channels: given } = pixels.info
+  const planes = toPlanes(pixels.data, given)
+  const [h, w] = resize === undefined ? [height, width] : sides(resize)
+  if (h === height && w === width) return { planes, width, height, channels: given }
+  const out = new Uint8Array(given * h * w)
+  const resample = resampler([height, width], [h, w])
+  for (let c = 0; c < given; c++)
+    resample(planes.subarray(c * width * height, (c + 1) * width * height), out.subarray(c * h * w, (c + 1) * h * w))
+  return { planes: out, width: w, height: h, channels: given }
 }
 
-/** Interleaved pixels to planes; a grey image fills every plane. */
-function toPlanes({ pixels, channels: given }: Decoded, channels: number, out: Uint8Array, offset: number): void {
-  const area = pixels.length / given
-  for (let c = 0; c < channels; c++)
-    for (let i = 0; i < area; i++) out[offset + c * area + i] = pixels[i * given + (given === 1 ? 0 : c)]
+type Pixels = { data: Buffer; info: OutputInfo }
+
+function rawPixels(image: Sharp): Promise<Pixels> {
+  return image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
 }
 
-/** Resizes or recolours images in memory; gives back the same when there is nothing to do. */
+function sides(resize: number | [number, number]): [height: number, width: number] {
+  return typeof resize === 'number' ? [resize, resize] : resize
+}
+
+/** Interleaved pixels, channel by channel. */
+function toPlanes(pixels: Uint8Array, channels: number): Uint8Array {
+  if (channels === 1) return pixels
+  const area = pixels.length / channels
+  const planes = new Uint8Array(pixels.length)
+  for (let c = 0; c < channels; c++) for (let i = 0; i < area; i++) planes[c * area + i] = pixels[i * channels + c]
+  return planes
+}
+
+/** Resizes or recolours images in memory; gives back the same when there is nothing to do. Grey is Rec. 601's luma. */
 export async function convertImages(images: Images, name: string, options: ImageOptions): Promise<Images> {
-  const [channels, height, width] = images.shape
-  const { resize } = options
-  const [h, w] = resize === undefined ? [height, width] : typeof resize === 'number' ? [resize, resize] : resize
-  if (h === height && w === width && (options.channels ?? channels) === channels) return images
-  if (channels !== 1 && channels !== 3)
-    throw new ArgumentError(`${name}: images of ${channels} channels cannot be resized or recoloured`)
+  const [given, height, width] = images.shape
+  const { resize = [height, width], channels = given, signal } = options
+  const [h, w] = sides(resize)
+  if (h === height && w === width && channels === given) return images
+  if (channels !== given && given !== 1 && given !== 3)
+    throw new ArgumentError(`${name}: images of ${given} channels cannot be made grey or coloured`)
   const area = height * width
-  const size = channels * area
-  const picture = async (index: number): Promise<Picture> => {
-    const bytes = new Uint8Array(size)
-    for (let c = 0; c < channels; c++)
-      for (let i = 0; i < area; i++) bytes[i * channels + c] = images.data[index * size + c * area + i]
-    return { bytes, raw: { width, height, channels }, name: `${name}, image ${index}` }
+  const count = images.data.length / (given * area)
+  const data = allocateBytes(count * channels * h * w, `${count} images of ${h}x${w}`)
+  const resample = resampler([height, width], [h, w])
+  const grey = new Uint8Array(area)
+  const convert = (from: number, to: number) => {
+    for (let i = from; i < to; i++)
+      for (let c = 0; c < channels; c++) {
+        const start = (i * given + (channels === given ? c : 0)) * area
+        const plane = channels < given ? grey : images.data.subarray(start, start + area)
+        if (channels < given) luma(images.data.subarray(start, start + 3 * area), grey)
+        const at = (i * channels + c) * h * w
+        const out = data.subarray(at, at + h * w)
+        if (h === height && w === width) out.set(plane)
+        else resample(plane, out)
+      }
   }
-  return loadImages(images.data.length / size, picture, options)
+  await inSlices(count, Math.max(1, Math.floor(2 ** 15 / (given * area))), convert, signal)
+  return { shape: [channels, h, w], data }
+}
+
+function luma(planes: Uint8Array, out: Uint8Array): void {
+  const area = out.length
+  for (let i = 0; i < area; i++)
+    out[i] = Math.round(0.299 * planes[i] + 0.587 * planes[area + i] + 0.114 * planes[2 * area + i])
 }

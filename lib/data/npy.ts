@@ -52,8 +52,9 @@ export async function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSi
 
 /** Little-endian floats as float32, checked to be finite. */
 async function floats(data: Uint8Array, item: number, fail: (what: string) => never, signal?: AbortSignal) {
-  const copy = data.slice().buffer // aligned
-  const numbers = item === 4 ? new Float32Array(copy) : new Float64Array(copy)
+  const { buffer, byteOffset, length } = data.byteOffset % item === 0 ? data : data.slice()
+  const numbers =
+    item === 4 ? new Float32Array(buffer, byteOffset, length / 4) : new Float64Array(buffer, byteOffset, length / 8)
   const out = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length)
   const convert = (from: number, to: number) => {
     for (let i = from; i < to; i++) {

@@ -1,3 +1,5 @@
+import { float32Array } from '../args.js'
+import { invalid } from '../errors.js'
 import type { LabelSpec } from './dataset.js'
 
 /**
@@ -7,14 +9,14 @@ import type { LabelSpec } from './dataset.js'
  */
 export const shapeLabels: LabelSpec = {
   attributes: [
-    { name: 'shape', size: 3, values: ['disc', 'square', 'cross'] },
+    { name: 'shape', size: 3, values: ['ring', 'square', 'cross'] },
     { name: 'place', size: 4, values: ['top-left', 'top-right', 'bottom-left', 'bottom-right'] },
   ],
 }
 
 const SHAPES = 3
 const PLACES = 4
-/** In parts of the side: where the quarters' centres lie, a disc's radius, and how far they vary. */
+/** In parts of the side: where the quarters' centres lie, a shape's radius, and how far they vary. */
 const NEAR = 0.3125
 const RADIUS = 0.25
 const SHIFT = 0.045
@@ -31,8 +33,8 @@ interface Drawing {
 function distance({ shape, radius }: Drawing, dx: number, dy: number): number {
   const ax = Math.abs(dx)
   const ay = Math.abs(dy)
-  if (shape === 0) return Math.hypot(dx, dy) - radius
-  if (shape === 1) return Math.max(ax, ay) - 0.88 * radius // about a disc's area
+  if (shape === 0) return Math.abs(Math.hypot(dx, dy) - 0.8 * radius) - 0.22 * radius
+  if (shape === 1) return Math.max(ax, ay) - 0.88 * radius
   const arm = 0.33 * radius
   return Math.max(Math.max(ax, ay) - 1.1 * radius, Math.min(ax, ay) - arm)
 }
@@ -77,7 +79,7 @@ export interface ShapeScore {
 }
 
 /** A picture below this correlation shows none of the shapes: noise, a blend of two, an empty image. */
-const RECOGNISED = 0.85
+const RECOGNISED = 0.8
 
 interface Template {
   shape: number
@@ -117,14 +119,17 @@ function standardise(values: Float32Array): Float32Array {
 
 /**
  * Tells the attributes of a picture by the template it correlates best with, whatever its brightness and contrast.
- * image: side * side numbers, in [-1, 1] as a data set gives them; may be noisy.
+ * image: side * side numbers, in [-1, 1] as a data set gives them; may be noisy. shape: [1, side, side]. Throws ArgumentError.
  */
 export function scoreShapes(image: Float32Array, shape: readonly number[]): ShapeScore {
+  const side = shape[2]
+  if (shape.length !== 3 || shape[0] !== 1 || shape[1] !== side) throw invalid('shape', '[1, side, side]', shape)
+  float32Array('image', image, side * side)
   const picture = standardise(image)
   let best: Template | null = null
   let match = RECOGNISED
   let highest = -1
-  for (const template of templates(shape[shape.length - 1])) {
+  for (const template of templates(side)) {
     let dot = 0
     for (let i = 0; i < picture.length; i++) dot += picture[i] * template.values[i]
     highest = Math.max(highest, dot)

@@ -41,6 +41,8 @@ export interface Safetensors {
 
 /** The format's own limit, which keeps a wrong length from being allocated. */
 const MAX_HEADER = 100e6
+/** Bytes of neighbouring tensors that are read together. */
+const GROUP = 2 ** 26
 
 interface Entry {
   name: string
@@ -69,15 +71,30 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
     await readFully(handle, header, 8, path)
     const { metadata, entries } = parseHeader(header, size - 8 - length, fail)
     const tensors = new Map<string, Tensor>()
-    for (const { name, dtype, shape, begin, end } of entries) {
-      const bytes = allocate(end - begin, `tensor '${name}' of ${path}`)
+    // neighbours share one read and one buffer: a network has hundreds of small tensors
+    for (let from = 0; from < entries.length; ) {
+      const { name, begin } = entries[from]
+      let to = from + 1
+      while (to < entries.length && entries[to].end - begin <= GROUP) to++
+      const bytes = allocate(entries[to - 1].end - begin, `tensor '${name}' of ${path}`)
       await readFully(handle, bytes, 8 + length + begin, path)
-      tensors.set(name, { dtype, shape, data: new ARRAYS[dtype](bytes.buffer) })
+      for (const entry of entries.slice(from, to)) tensors.set(entry.name, view(entry, bytes, entry.begin - begin))
+      from = to
     }
     return { metadata, tensors }
   } finally {
     await handle.close()
   }
+}
+
+function view({ dtype, shape, begin, end }: Entry, bytes: Uint8Array<ArrayBuffer>, offset: number): Tensor {
+  const item = ARRAYS[dtype].BYTES_PER_ELEMENT
+  const size = end - begin
+  const data =
+    offset % item === 0
+      ? new ARRAYS[dtype](bytes.buffer, offset, size / item)
+      : new ARRAYS[dtype](bytes.slice(offset, offset + size).buffer)
+  return { dtype, shape, data }
 }
 
 function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
@@ -94,7 +111,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Checks the whole header before anything is allocated by it. dataBytes: what follows the header in the file. */
+/** Checks the whole header before anything is allocated by it; entries in the order of their data. dataBytes: what follows in the file. */
 function parseHeader(
   bytes: Uint8Array,
   dataBytes: number,
@@ -122,7 +139,8 @@ function parseHeader(
   }
   // the format wants the data without holes, so that no byte of a file goes unread and none is read twice
   let end = 0
-  for (const entry of [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end)) {
+  entries.sort((a, b) => a.begin - b.begin || a.end - b.end)
+  for (const entry of entries) {
     if (entry.begin < end) fail(`tensor '${entry.name}' overlaps another`)
     if (entry.begin > end) fail(`${entry.begin - end} bytes before tensor '${entry.name}' belong to no tensor`)
     end = entry.end
