@@ -15,73 +15,93 @@ interface Move {
   gradSquares: Float64Array
 }
 
-/** How a scheme weights its particles. U and the extras at s are `before`, at s' `after`; dt = s^2 - s'^2. */
+/** One step from s to s', for its weights: dt = s^2 - s'^2, and the proposal's variance where it is one for all coordinates. */
+interface Step {
+  before: TargetEvaluation
+  after: TargetEvaluation
+  move: Move
+  dt: number
+  tau: number
+  d: number
+  /** Sum of the target's exponents. */
+  exponent: number
+}
+
+/** How a scheme weights its particles. */
 interface WeightRule {
   /** What it needs of every evaluation beside U. */
   extra: Extra
   /** Gradient that drives the proposal: the target's, or the base model's (the first). */
   drift: 'target' | 'base'
-  increment(
-    before: TargetEvaluation,
-    after: TargetEvaluation,
-    move: Move,
-    dt: number,
-  ): [terms: Float64Array[], coefficients: number[]]
-  /** Kernel and proposal where the caller says nothing. */
-  defaults: { kernel: Kernel; proposal: Proposal }
-}
-
-const bridge: WeightRule = {
-  extra: 'none',
-  drift: 'target',
-  // exact at any step count: log G = U(x) - U'(x') + log L(x|x') - log M(x'|x)
-  increment: (before, after, move) => [
-    [before.energy, after.energy, move.logBackward, move.logForward],
-    [1, -1, 1, -1],
-  ],
-  defaults: { kernel: 'scaled', proposal: 'analytic' },
+  increment(step: Step): Increment
+  /** Kernels and proposals it holds for; the first of each is the default. */
+  kernels: readonly Kernel[]
+  proposals: readonly Proposal[]
 }
 
 export const weightRules = {
-  bridge,
+  /** Exact at any step count: log G = U(x) - U'(x') + log L(x|x') - log M(x'|x). */
+  bridge: {
+    extra: 'none',
+    drift: 'target',
+    increment: ({ before, after, move }) => ({
+      terms: [before.energy, after.energy, move.logBackward, move.logForward],
+      coefficients: [1, -1, 1, -1],
+      constant: 0,
+    }),
+    kernels: ['scaled', 'plain'],
+    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
+  },
   /** log G = V(x) - V'(x'), V = U - E_base, particles moved by the base model's own reverse kernel. */
   tilt: {
     extra: 'base',
     drift: 'base',
-    increment: (before, after) => [
-      [before.energy, before.extra!, after.energy, after.extra!],
-      [1, -1, -1, 1],
-    ],
-    defaults: { kernel: 'plain', proposal: 'analytic' },
+    increment: ({ before, after }) => ({
+      terms: [before.energy, before.extra!, after.energy, after.extra!],
+      coefficients: [1, -1, -1, 1],
+      constant: 0,
+    }),
+    kernels: ['plain'],
+    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
   },
   /**
-   * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents: along the reverse SDE with the composed score S,
+   * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents w_j: along the reverse SDE with the composed score S,
    * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2). Biased at coarse steps.
    */
   fkc: {
     extra: 'squares',
     drift: 'target',
-    increment: (before, _after, move, dt) => [
-      [move.gradSquares, before.extra!],
-      [dt / 2, -dt / 2],
-    ],
-    defaults: { kernel: 'plain', proposal: 'sde' },
+    increment: ({ before, move, dt }) => ({
+      terms: [move.gradSquares, before.extra!],
+      coefficients: [dt / 2, -dt / 2],
+      constant: 0,
+    }),
+    kernels: ['plain'],
+    proposals: ['sde'],
   },
   /**
-   * Density ratios by reverse kernels (He et al. 2025): p_j(x')/p_j(x) is taken for N(x'; x + dt s_j, dt) / N(x; x', dt), so
-   * log G = <x' - x, S> - dt/2 sum_j w_j |s_j|^2 + log L - log M.
+   * Density ratios by reverse kernels (He et al. 2025): p_j(x')/p_j(x) is taken for N(x'; x + dt s_j, tau) / L, L = N(x; x', dt), so that
+   * G = prod_j [N(x'; x + dt s_j, tau) / L]^w_j L / M; written out in what the proposal returns. With tau = dt it equals fkc.
    */
   rne: {
     extra: 'squares',
     drift: 'target',
-    increment: (before, _after, move, dt) => [
-      [move.alignment, before.extra!, move.logBackward, move.logForward],
-      [1, -dt / 2, 1, -1],
-    ],
-    defaults: { kernel: 'plain', proposal: 'sde' },
+    increment: ({ before, move, dt, tau, d, exponent: w }) => ({
+      terms: [move.alignment, before.extra!, move.logBackward, move.logForward],
+      coefficients: [dt / tau, (-dt * dt) / (2 * tau), (w * dt) / tau + 1 - w, -1],
+      constant: ((w * d) / 2) * ((dt / tau) * Math.log(2 * Math.PI * dt) - Math.log(2 * Math.PI * tau)),
+    }),
+    kernels: ['plain'],
+    proposals: ['sde', 'posterior', 'analytic'],
   },
   /** No weights: where the proposals alone lead. */
-  none: { ...bridge, increment: () => [[], []] },
+  none: {
+    extra: 'none',
+    drift: 'target',
+    increment: () => ({ terms: [], coefficients: [], constant: 0 }),
+    kernels: ['scaled', 'plain'],
+    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
+  },
 } as const satisfies Record<string, WeightRule>
 
 export type WeightScheme = keyof typeof weightRules
@@ -169,8 +189,17 @@ export class AnnealedPopulation implements Population {
     this.samples = out
     this.#spare = x
     await this.#evaluate(k)
-    const [terms, coefficients] = this.#rule.increment(before, this.#state, move, s * s - next * next)
-    return { terms, coefficients, constant: 0 }
+    const exponent = this.target.exponents?.reduce((a, b) => a + b, 0) ?? 1
+    const step = {
+      before,
+      after: this.#state,
+      move,
+      dt: s * s - next * next,
+      tau: tau[0],
+      d: this.#evaluator.d,
+      exponent,
+    }
+    return this.#rule.increment(step)
   }
 
   async gather(ancestors: Int32Array): Promise<void> {

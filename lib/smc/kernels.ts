@@ -7,11 +7,10 @@ export interface StepKernel {
   tau: Float64Array
 }
 
-export const kernels = ['scaled', 'plain'] as const
-export type Kernel = (typeof kernels)[number]
+export type Kernel = 'scaled' | 'plain'
 
-export const proposals = ['analytic', 'analytic-diagonal', 'posterior', 'sde'] as const
-export type Proposal = (typeof proposals)[number]
+/** sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate. */
+export type Proposal = 'analytic' | 'analytic-diagonal' | 'posterior' | 'sde'
 
 /** Whether a proposal needs the path's precision m, and in what form. */
 export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal' {

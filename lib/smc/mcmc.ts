@@ -19,7 +19,7 @@ export interface MoveOptions {
   steps?: number
   /**
    * Step length in units of the level's own length scale, (mean of |grad U|^2 / d)^(-1/2); or a function of sigma that gives it in units of x.
-   * Default: 1.2 d^(-1/6) for (M)ALA, 0.8 d^(-1/4) for (U)HMC.
+   * Default: 1.2 d^(-1/6) for (M)ALA, 1.2 d^(-1/4) for (U)HMC.
    */
   stepSize?: number | ((sigma: number) => number)
   /** Leapfrog steps of one (U)HMC move; default 3. */
@@ -83,7 +83,7 @@ export class Mover {
     const { stepSize } = this.options
     if (typeof stepSize === 'function') return finiteNumber('stepSize(sigma)', stepSize(sigma), { above: 0 })
     const langevin = this.kernel === 'mala' || this.kernel === 'ula'
-    const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 0.8 * this.d ** (-1 / 4))
+    const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)
     await run(() => native.meanSquares({ out, grad: state.grad, weights }), this.signal)
     if (Number.isNaN(out[0])) throw notANumber(`sigma = ${sigma} before an MCMC move`, state.suspect)

@@ -6,7 +6,7 @@ import { type LevelReport, rootsOf, type SmcDiagnostics } from './diagnostics.js
 import type { EnergyFunction } from './energy-function.js'
 import { notANumber, sizeOf } from './evaluation.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
-import { type Kernel, kernels, type Proposal, precisionForm, proposals } from './kernels.js'
+import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import type { LogWeightStats } from './native-particles.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
@@ -34,7 +34,7 @@ export interface SmcOptions extends SmcRunOptions {
   sigmas: ArrayLike<number>
   /** Default 'bridge'. 'fkc' and 'rne' need a target with exponents (linear in the energies). */
   weights?: WeightScheme
-  /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default for bridge weights) or s^2 - s'^2 ('plain'). */
+  /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that tilt, fkc and rne have). */
   kernel?: Kernel
   /** Variance of the proposal; default 'analytic' ('sde' for fkc and rne). */
   proposal?: Proposal
@@ -105,17 +105,10 @@ function checkedRun(options: SmcRunOptions) {
 function checkedTarget(target: Target, options: SmcOptions) {
   const sigmas = checkedSigmas(options.sigmas, 2)
   const weights = oneOf('weights', options.weights ?? 'bridge', Object.keys(weightRules) as WeightScheme[])
-  const { extra, defaults } = weightRules[weights]
-  const kernel = oneOf('kernel', options.kernel ?? defaults.kernel, kernels)
-  const proposal = oneOf('proposal', options.proposal ?? defaults.proposal, proposals)
-  if ((weights === 'tilt' || weights === 'fkc') && kernel !== 'plain')
-    throw new ArgumentError(
-      `weights: '${weights}' moves particles by the plain kernel: leave kernel out, or use weights: 'bridge'`,
-    )
-  if (weights === 'fkc' && proposal !== 'sde')
-    throw new ArgumentError(
-      "weights: 'fkc' holds for proposal: 'sde' alone: leave proposal out, or use weights: 'bridge'",
-    )
+  const rule = weightRules[weights]
+  const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
+  const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? rule.proposals[0], rule.proposals)
+  const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
   if (options.moves && extra !== 'none')

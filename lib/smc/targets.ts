@@ -60,7 +60,7 @@ const lambdaOf = (model: EnergyFunction): number => (model as Target).lambda ?? 
 
 /** The energy function itself as a target: what `smc` makes of a plain one. */
 export function asTarget(model: EnergyFunction): Target {
-  if (typeof (model as Target).combine === 'function') return model as Target
+  if (typeof (model as Target)?.combine === 'function') return model as Target
   return linear('energy', [checkedModel('target', model)], [1], {}, lambdaOf(model))
 }
 
@@ -206,7 +206,7 @@ export interface BoxOptions extends LambdaOption {
 
 export interface ContainsOptions extends LambdaOption {
   contains: Contains
-  /** Noise level at which leaving the set costs one nat; it costs (anneal / sigma)^2. Default 1. */
+  /** Noise level at which leaving the set costs one nat; it costs (anneal / sigma)^2. Default 0.1: a tenth of the data's scale or less. */
   anneal?: number
 }
 
@@ -226,8 +226,8 @@ export function bounded(energy: EnergyFunction, options: BoxOptions | ContainsOp
   return linear('bounded', [model, box], [1, 1], options)
 }
 
-/** -log h_s of a box as an energy function. Its Lambda is the share of coordinates bounded on both sides. */
-function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction & { lambda: number; name: string } {
+/** -log h_s of a box as an energy function. */
+function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction & { name: string } {
   const d = sizeOf(shape)
   const bounds = (name: 'lower' | 'upper'): Float64Array => {
     const value = options[name]
@@ -238,11 +238,9 @@ function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction 
   const [lower, upper] = [bounds('lower'), bounds('upper')]
   if (lower.some((l, i) => !(l < upper[i]))) throw invalid('lower', 'bounds below those of upper', options.lower)
   const softness = finiteNumber('softness', options.softness ?? 0, { min: 0 })
-  const closed = lower.reduce((n, l, i) => n + (Number.isFinite(l) && Number.isFinite(upper[i]) ? 1 : 0), 0)
   return {
     name: 'the box',
     shape,
-    lambda: closed / d,
     async energyGrad(x, sigma, { signal } = {}) {
       const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
       await run(() => native.softBox({ ...out, x, lower, upper, t: Math.hypot(softness, sigma) }), signal)
@@ -267,7 +265,7 @@ function checkedLength<T>(where: string, value: ArrayLike<T> | undefined, length
 function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
   const { contains } = options
   if (typeof contains !== 'function') throw invalid('contains', 'a function', contains)
-  const anneal = finiteNumber('anneal', options.anneal ?? 1, { above: 0 })
+  const anneal = finiteNumber('anneal', options.anneal ?? 0.1, { above: 0 })
   return makeTarget(
     {
       name: 'bounded',
