@@ -1,15 +1,18 @@
 import { copyFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { ArgumentError, FileError, FormatError } from '../lib/errors.js'
 import { residualMLP } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
-import { type ParameterSlot, run } from '../lib/native.js'
+import { native, type ParameterSlot, run } from '../lib/native.js'
 import { readCheckpoint, restore, writeCheckpoint } from '../lib/training/checkpoint.js'
 import { distill } from '../lib/training/distill.js'
 import { trainDenoiser } from '../lib/training/dsm.js'
 import { gaussianPoints, labelledImages } from './training-data.js'
+
+// one thread: these networks are too small for more, and the machine may be busy
+beforeAll(() => native.setThreads(1))
 
 let folder = ''
 beforeEach(async () => {
@@ -29,7 +32,7 @@ describe('a checkpoint file', () => {
   const state = {
     loop: { step: 12, watch: { losses: [0.1, 1 / 3], means: [0.25] } },
     definition: { lr: 1e-3, clip: 1 },
-    sources: { data: 'rings', teacher: null },
+    sources: { data: { spec: 'rings', options: { limit: 5 } }, teacher: null },
   }
 
   it('brings back every slot and the state bit by bit', async () => {

@@ -13,7 +13,7 @@ export function number({ min = -Infinity, max = Infinity, above = -Infinity }: R
   return (text: string): number => {
     const match = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)([kM]?)$/i.exec(text.trim())
     const value = match ? Number(match[1]) * { '': 1, k: 1e3, m: 1e6 }[match[2]!.toLowerCase()]! : Number.NaN
-    if (value >= min && value <= max && value > above) return value
+    if (Number.isFinite(value) && value >= min && value <= max && value > above) return value
     const bounds = [
       above > -Infinity ? `above ${above}` : min > -Infinity ? `of at least ${min}` : '',
       max < Infinity ? `at most ${max}` : '',
