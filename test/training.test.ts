@@ -21,9 +21,9 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true }))
 
-const mlp = { width: 64, blocks: 2 }
+const mlp = { width: 32, blocks: 2 }
 const points = gaussianPoints(4096)
-const quick = { data: points, network: mlp, images: 128 * 600, batchSize: 128, lr: 3e-3, seed: 3 }
+const quick = { data: points, network: mlp, images: 128 * 400, batchSize: 128, lr: 5e-3, seed: 3 }
 
 /** Noisy points and the Gaussian's exact denoiser, mean + (s^2 / (s^2 + sigma^2)) (x - mean) per coordinate. */
 function exactDenoiser(sigma: number) {
@@ -53,9 +53,9 @@ describe('trainDenoiser', () => {
   it('learns the exact denoiser of a Gaussian', async () => {
     const seen: TrainingProgress[] = []
     const { model, steps, images, loss } = await trainDenoiser({ ...quick, onProgress: (at) => seen.push(at) })
-    expect(steps).toBe(600)
-    expect(images).toBe(128 * 600)
-    expect(seen.map(({ step }) => step)).toEqual(Array.from({ length: 600 }, (_, i) => i + 1))
+    expect(steps).toBe(400)
+    expect(images).toBe(128 * 400)
+    expect(seen.map(({ step }) => step)).toEqual(Array.from({ length: 400 }, (_, i) => i + 1))
     expect(seen.at(-1)!.median).toBe(loss)
     expect(model.info).toMatchObject({ kind: 'denoiser', labels: null })
     // the untrained network (h = 0) errs by the scale of the target, about 1
@@ -134,7 +134,7 @@ describe('energies', () => {
   it('distill comes close to its teacher, from its weights or from new ones', async () => {
     const { model: teacher } = await trainDenoiser(quick)
     for (const init of ['teacher', 'random'] as const) {
-      const { model } = await distill({ teacher, data: points, init, images: 128 * 400, lr: 3e-3, seed: 5 })
+      const { model } = await distill({ teacher, data: points, init, images: 128 * 250, lr: 5e-3, seed: 5 })
       expect(model.info).toMatchObject({ kind: 'dot', headScale: 0.5, sigmaData: teacher.info.sigmaData })
       for (const sigma of [0.1, 0.4, 1.5]) {
         const { x } = exactDenoiser(sigma)

@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
 import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
@@ -146,11 +147,14 @@ export async function runTrainingCommand(
       console.log(`${path}: ${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`)
   } catch (error) {
     shown?.end()
-    if (error instanceof Interrupted)
-      throw new Interrupted(
-        error.signal,
-        `stopped; resume with: feynkac ${command} --resume --output ${JSON.stringify(flags.output)}`,
-      )
+    if (error instanceof Interrupted) throw new Interrupted(error.signal, await howToResume(command, flags.output))
     throw error
   }
+}
+
+async function howToResume(command: string, output: string): Promise<string> {
+  const names = await readdir(output).catch(() => [])
+  return names.some((name) => name.startsWith('checkpoint-'))
+    ? `stopped; resume with: feynkac ${command} --resume --output ${JSON.stringify(output)}`
+    : 'stopped before the first checkpoint'
 }
