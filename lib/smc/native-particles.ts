@@ -94,12 +94,14 @@ export interface NativeParticles {
   logWeightStats(logWeights: Float64Array): LogWeightStats
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
+  /** The same for as many ancestors as weights; resolves with the number of different ones. */
   resampleJob(request: {
+    ancestors: Int32Array
     weights: Float64Array
     scheme: string
     seed: number
     step: number
-  }): NativeJob<{ ancestors: Int32Array; unique: number }>
+  }): NativeJob<number>
   /**
    * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is
    * copied to to[j]. Resolves with the number accepted. NaN is a rejection.

@@ -153,9 +153,9 @@ async function runSmc(
 
     let [drawn, unique] = [null as Int32Array | null, n]
     if (k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample) {
-      const result = await run(() => native.resampleJob({ weights, scheme, seed, step: k }), signal)
-      drawn = result.ancestors
-      unique = result.unique
+      drawn = new Int32Array(n)
+      const request = { ancestors: drawn, weights, scheme, seed, step: k }
+      unique = await run(() => native.resampleJob(request), signal)
       await population.gather(drawn)
       logZ = level
       logWeights.fill(0)

@@ -326,49 +326,37 @@ Value logWeightStats(const CallbackInfo& info) {
   return statsObject(info.Env(), feynkac::logWeightStats(lw.data, lw.size));
 }
 
-Napi::Int32Array ancestorsArray(Napi::Env env, const std::vector<int32_t>& a) {
-  auto out = Napi::Int32Array::New(env, a.size());
-  std::copy(a.begin(), a.end(), out.Data());
-  return out;
-}
-
 Value resampleNow(const CallbackInfo& info) {
   const auto weights = arrayOf<double>(info[0], "weights");
   const Scheme scheme = schemeOf(textOf(info[1], "scheme").c_str());
-  const size_t n = integerOf(info[2], "n");
-  if (info[3].IsNull())
-    return ancestorsArray(info.Env(),
-                          resample(scheme, weights.data, weights.size, n, {integerOf(info[4], "seed"), 0u}));
-  const auto given = arrayOf<double>(info[3], "uniforms");
-  return ancestorsArray(info.Env(), resample(scheme, weights.data, weights.size, n, Uniforms(given.data, given.size)));
+  auto out = Napi::Int32Array::New(info.Env(), integerOf(info[2], "n", 2147483647.0));
+  if (info[3].IsNull()) {
+    resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size, {integerOf(info[4], "seed"), 0u});
+  } else {
+    const auto given = arrayOf<double>(info[3], "uniforms");
+    resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size, Uniforms(given.data, given.size));
+  }
+  return out;
 }
 
 Value resampleJob(const CallbackInfo& info) {
   const Object q = requestOf(info);
   const auto weights = arrayOf<double>(q["weights"], "weights");
+  const auto ancestors = arrayOf<int32_t>(q["ancestors"], "ancestors", weights.size);
   const Scheme scheme = schemeOf(textOf(q["scheme"], "scheme").c_str());
   const Uniforms uniforms(integerOf(q["seed"], "seed"), wordOf(q["step"], "step"));
-  struct Result {
-    std::vector<int32_t> ancestors;
-    size_t unique = 0;
-  };
-  auto result = std::make_shared<Result>();
+  auto unique = std::make_shared<size_t>(0);
   return startJob(
       info.Env(), {q},
       [=](const Stop&) {
-        result->ancestors = resample(scheme, weights.data, weights.size, weights.size, uniforms);
+        resample(ancestors.data, ancestors.size, scheme, weights.data, weights.size, uniforms);
         std::vector<bool> seen(weights.size);
-        for (const int32_t a : result->ancestors) {
-          result->unique += !seen[a];
-          seen[a] = true;
+        for (size_t i = 0; i < ancestors.size; ++i) {
+          *unique += !seen[ancestors.data[i]];
+          seen[ancestors.data[i]] = true;
         }
       },
-      [result](Napi::Env env) {
-        auto out = Object::New(env);
-        out["ancestors"] = ancestorsArray(env, result->ancestors);
-        out["unique"] = Napi::Number::New(env, static_cast<double>(result->unique));
-        return out;
-      });
+      [unique](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*unique)); });
 }
 
 Value metropolis(const CallbackInfo& info) {

@@ -14,8 +14,6 @@ namespace {
 
 constexpr size_t kPiece = 1 << 16;
 
-using Ancestors = std::vector<int32_t>;
-
 // Checks the weights and returns their sum, added up in pieces.
 double checkedSum(const double* w, size_t count) {
   std::vector<double> sums((count + kPiece - 1) / kPiece);
@@ -61,7 +59,7 @@ class Inverse {
 
 // Ancestors at n points that are a non-decreasing function of their index, in parallel over pieces of the weights.
 template <class Point>
-Ancestors inverseAt(const double* w, size_t count, size_t n, const Point& point) {
+void inverseAt(int32_t* a, size_t n, const double* w, size_t count, const Point& point) {
   const size_t pieces = (count + kPiece - 1) / kPiece;
   std::vector<double> before(pieces + 1, 0);  // cumulative sums at the beginnings of the pieces
   forPieces(count, kPiece, [&](size_t first, size_t last) {
@@ -87,36 +85,21 @@ Ancestors inverseAt(const double* w, size_t count, size_t n, const Point& point)
     }
     begin[p] = low;
   }
-  Ancestors a(n);
   forPieces(count, kPiece, [&](size_t first, size_t last) {
     const size_t p = first / kPiece;
     Inverse inverse(w, first, last, before[p]);
     for (size_t i = begin[p]; i < begin[p + 1]; ++i) a[i] = inverse(point(i));
   });
-  return a;
 }
 
-// Ordered uniforms by exponential spacings: cumsum(-log u) over its total, n of them from n + 1 uniforms. Two passes,
-// no memory.
-class OrderedUniforms {
- public:
-  OrderedUniforms(const Uniforms& u, size_t from, size_t n) : u_(u), next_(from) {
-    for (size_t i = 0; i <= n; ++i) total_ -= std::log(u.at(from + i));
-  }
-  double next() { return (sum_ -= std::log(u_.at(next_++))) / total_; }
-
- private:
-  const Uniforms& u_;
-  size_t next_;
-  double total_ = 0, sum_ = 0;
-};
-
-Ancestors multinomial(const double* w, size_t count, size_t n, const Uniforms& u) {
-  OrderedUniforms points(u, 0, n);
-  Inverse inverse(w, count);
-  Ancestors a(n);
-  for (int32_t& ancestor : a) ancestor = inverse(points.next());
-  return a;
+// Multinomial draws at ordered uniforms, by exponential spacings: cumsum(-log u) over its total, n points from n + 1 uniforms.
+void multinomial(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& u, size_t from = 0) {
+  std::vector<double> z = u.range(from, n + 1);
+  forPieces(z.size(), kPiece, [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) z[i] = -std::log(z[i]);
+  });
+  for (size_t i = 1; i <= n; ++i) z[i] += z[i - 1];
+  inverseAt(a, n, w, count, [&](size_t i) { return z[i] / z[n]; });
 }
 
 // Splits the expected number of offspring in whole copies and a fraction. A product n W that rounding put beside a
@@ -133,32 +116,35 @@ struct Expected {
   }
 };
 
+// `copies` times i, as far as there is room; the new end.
+int32_t* put(int32_t* a, const int32_t* end, size_t copies, size_t i) {
+  return std::fill_n(a, std::min(copies, static_cast<size_t>(end - a)), static_cast<int32_t>(i));
+}
+
 // floor(n W) copies of each, the rest by multinomial draws from what is left.
-Ancestors residual(const double* w, size_t count, size_t n, const Uniforms& u) {
-  Ancestors a;
-  a.reserve(n);
+void residual(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& u) {
+  const int32_t* end = a + n;
   std::vector<double> rest(count);
   for (size_t i = 0; i < count; ++i) {
     const Expected expected(static_cast<double>(n) * w[i]);
     rest[i] = expected.fraction;
-    a.insert(a.end(), std::min(expected.copies, n - a.size()), static_cast<int32_t>(i));
+    a = put(a, end, expected.copies, i);
   }
-  const size_t left = n - a.size();
-  if (left == 0) return a;
+  const auto left = static_cast<size_t>(end - a);
+  if (left == 0) return;
   for (double& r : rest) r /= static_cast<double>(left);
-  const Ancestors drawn = multinomial(rest.data(), count, left, u);
-  a.insert(a.end(), drawn.begin(), drawn.end());
-  return a;
+  multinomial(a, left, rest.data(), count, u);
 }
 
 // Srinivasan sampling process (Gerber, Chopin & Whiteley 2019): fractional parts of n W are settled to 0 or 1 in pairs.
-Ancestors ssp(const double* w, size_t count, size_t n, const Uniforms& u) {
+void ssp(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& uniforms) {
+  const std::vector<double> u = uniforms.range(0, count - 1);
   std::vector<double> xi(count);
-  std::vector<size_t> children(count);
+  std::vector<uint32_t> children(count);
   size_t total = 0;
   for (size_t i = 0; i < count; ++i) {
     const Expected expected(static_cast<double>(n) * w[i]);
-    children[i] = expected.copies;
+    children[i] = static_cast<uint32_t>(expected.copies);
     xi[i] = expected.fraction;
     total += children[i];
   }
@@ -166,7 +152,7 @@ Ancestors ssp(const double* w, size_t count, size_t n, const Uniforms& u) {
   for (size_t k = 0; k + 1 < count; ++k) {
     double raiseI = std::min(xi[j], 1 - xi[i]);
     const double raiseJ = std::min(xi[i], 1 - xi[j]), sum = raiseI + raiseJ;
-    if (u.at(k) < (sum > 0 ? raiseI / sum : 0)) {
+    if (u[k] < (sum > 0 ? raiseI / sum : 0)) {
       std::swap(i, j);
       raiseI = raiseJ;
     }
@@ -181,27 +167,22 @@ Ancestors ssp(const double* w, size_t count, size_t n, const Uniforms& u) {
     }
   }
   const size_t open = std::min(i, j);  // its fractional part is 0 or 1 up to rounding
-  if (total < n) children[open] += n - total;
-  Ancestors a;
-  a.reserve(n);
-  for (size_t m = 0; m < count; ++m) a.insert(a.end(), std::min(children[m], n - a.size()), static_cast<int32_t>(m));
-  return a;
+  if (total < n) children[open] += static_cast<uint32_t>(n - total);
+  const int32_t* end = a + n;
+  for (size_t m = 0; m < count; ++m) a = put(a, end, children[m], m);
 }
 
 // Each is kept with probability W / max W and replaced by a multinomial draw otherwise.
-Ancestors killing(const double* w, size_t count, const Uniforms& u) {
+void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
   const double most = *std::max_element(w, w + count);
-  Ancestors a(count);
   std::vector<size_t> killed;
   for (size_t i = 0; i < count; ++i) {
     a[i] = static_cast<int32_t>(i);
     if (u.at(i) * most >= w[i]) killed.push_back(i);
   }
-  if (killed.empty()) return a;
-  OrderedUniforms points(u, count, killed.size());
-  Inverse inverse(w, count);
-  for (const size_t i : killed) a[i] = inverse(points.next());
-  return a;
+  std::vector<int32_t> drawn(killed.size());
+  if (!killed.empty()) multinomial(drawn.data(), drawn.size(), w, count, u, count);
+  for (size_t i = 0; i < killed.size(); ++i) a[killed[i]] = drawn[i];
 }
 
 }  // namespace
@@ -217,6 +198,15 @@ double Uniforms::at(size_t i) const {
   return values_[i];
 }
 
+std::vector<double> Uniforms::range(size_t from, size_t n) const {
+  if (n > 0) at(from + n - 1);  // throws before the work where there are too few
+  std::vector<double> out(n);
+  forPieces(n, kPiece, [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) out[i] = at(from + i);
+  });
+  return out;
+}
+
 Scheme schemeOf(const char* name) {
   static const char* const names[] = {"systematic", "stratified", "multinomial", "residual", "ssp", "killing"};
   for (int i = 0; i < 6; ++i)
@@ -224,7 +214,7 @@ Scheme schemeOf(const char* name) {
   throw std::invalid_argument(std::string("unknown resampling scheme ") + name);
 }
 
-Ancestors resample(Scheme scheme, const double* weights, size_t count, size_t n, const Uniforms& u) {
+void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count, const Uniforms& u) {
   if (count == 0 || count > 0x7fffffff || n > 0x7fffffff)
     throw std::invalid_argument("expected from 1 to 2147483647 weights and draws");
   const double sum = checkedSum(weights, count);
@@ -234,26 +224,25 @@ Ancestors resample(Scheme scheme, const double* weights, size_t count, size_t n,
     for (double& w : normalised) w /= sum;
     weights = normalised.data();
   }
-  if (n == 0) return {};
+  if (n == 0) return;
   const double m = static_cast<double>(n);
   switch (scheme) {
     case Scheme::kSystematic: {
       const double u0 = u.at(0);
-      return inverseAt(weights, count, n, [=](size_t i) { return (u0 + static_cast<double>(i)) / m; });
+      return inverseAt(ancestors, n, weights, count, [=](size_t i) { return (u0 + static_cast<double>(i)) / m; });
     }
     case Scheme::kStratified:
-      return inverseAt(weights, count, n, [&](size_t i) { return (u.at(i) + static_cast<double>(i)) / m; });
+      return inverseAt(ancestors, n, weights, count, [&](size_t i) { return (u.at(i) + static_cast<double>(i)) / m; });
     case Scheme::kMultinomial:
-      return multinomial(weights, count, n, u);
+      return multinomial(ancestors, n, weights, count, u);
     case Scheme::kResidual:
-      return residual(weights, count, n, u);
+      return residual(ancestors, n, weights, count, u);
     case Scheme::kSsp:
-      return ssp(weights, count, n, u);
+      return ssp(ancestors, n, weights, count, u);
     case Scheme::kKilling:
       if (n != count) throw std::invalid_argument("expected as many draws as weights for the killing scheme");
-      return killing(weights, count, u);
+      return killing(ancestors, weights, count, u);
   }
-  throw std::invalid_argument("unknown resampling scheme");
 }
 
 }  // namespace feynkac

@@ -19,6 +19,7 @@ class Uniforms {
   Uniforms(const double* values, size_t count) : values_(values), count_(count) {}
   Uniforms(uint64_t seed, uint32_t step) : seed_(seed), step_(step) {}
   double at(size_t i) const;  // throws std::invalid_argument behind the last given one
+  std::vector<double> range(size_t from, size_t n) const;
 
  private:
   const double* values_ = nullptr;
@@ -27,8 +28,9 @@ class Uniforms {
   uint32_t step_ = 0;
 };
 
-// weights [count]: finite, not negative, with a positive sum; normalised here where the sum is not 1 up to rounding.
+// ancestors [n]. weights [count]: finite, not negative, with a positive sum; normalised here where the sum is not 1 up to rounding.
 // kKilling needs n == count. Throws std::invalid_argument.
-std::vector<int32_t> resample(Scheme scheme, const double* weights, size_t count, size_t n, const Uniforms& uniforms);
+void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count,
+              const Uniforms& uniforms);
 
 }  // namespace feynkac

@@ -20,6 +20,12 @@ using namespace feynkac::test;
 
 namespace {
 
+std::vector<int32_t> draw(Scheme scheme, const std::vector<double>& w, uint32_t seed) {
+  std::vector<int32_t> a(w.size(), -1);
+  resample(a.data(), a.size(), scheme, w.data(), w.size(), {seed, 1u});
+  return a;
+}
+
 const NormalKey kKey{0x123456789abcdefull, kPropose, 7};
 
 std::vector<float> referenceNormals(size_t rows, size_t d) {
@@ -160,7 +166,10 @@ void testThreads(ParticleKernels& k) {
     f.push_back(logWeightStats(w.data(), w.size()).logSum);
     outs.push_back(out);
     sums.push_back(f);
-    ancestors.push_back(resample(Scheme::kSystematic, w.data(), w.size(), w.size(), {3, 1}));
+    ancestors.push_back(draw(Scheme::kSystematic, w, 3));
+    ancestors.back().resize(2 * w.size());
+    const auto m = draw(Scheme::kMultinomial, w, 3);
+    std::copy(m.begin(), m.end(), ancestors.back().begin() + ptrdiff_t(w.size()));
   }
   setThreadCount(before);
   for (int i = 1; i < 3; ++i) {
@@ -285,8 +294,7 @@ void testResampling() {
       for (size_t i = 0; i < count; ++i) w[i] = i % 3 == 1 ? 0 : std::exp(std::sin(double(i)) * 3);
       if (count == 2) w[0] = 0, w[1] = 3;
       const double sum = std::accumulate(w.begin(), w.end(), 0.0);
-      const auto a = resample(scheme, w.data(), count, count, {11, uint32_t(count)});
-      CHECK(a.size() == count, "size");
+      const auto a = draw(scheme, w, uint32_t(count));
       std::vector<int> copies(count);
       for (const int32_t j : a) ++copies[size_t(j)];
       for (size_t i = 0; i < count; ++i) {
@@ -302,13 +310,13 @@ void testResampling() {
   for (const size_t count : {49u, 98u, 1000u})
     for (const Scheme scheme : {Scheme::kSystematic, Scheme::kResidual, Scheme::kSsp}) {
       const std::vector<double> w(count, 1.0 / double(count));
-      const auto a = resample(scheme, w.data(), count, count, {1, 0});
+      const auto a = draw(scheme, w, 1);
       for (size_t i = 0; i < count; ++i) CHECK(a[i] == int32_t(i), "scheme %d, equal weights %zu", int(scheme), count);
     }
   for (const std::vector<double>& bad : {std::vector<double>{}, {0, 0}, {1, NAN}, {1, -1}, {1, INFINITY}}) {
     bool threw = false;
     try {
-      resample(Scheme::kSystematic, bad.data(), bad.size(), 4, {1, 0});
+      draw(Scheme::kSystematic, bad, 1);
     } catch (const std::invalid_argument&) {
       threw = true;
     }
