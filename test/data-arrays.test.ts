@@ -296,7 +296,7 @@ describe('corrupt files', () => {
       ['fuzz.gz', gzipSync(idx([5, 2, 2], Array(20).fill(7)))],
     ]
     for (const [name, bytes] of kinds)
-      for (const corrupt of corruptions(bytes, 300, 2)) {
+      for (const corrupt of corruptions(bytes, 200, 2)) {
         const error = await loadDataset(await save(name, corrupt)).catch((e) => e)
         if (error instanceof Error) expect(error).toBeInstanceOf(FileError)
       }

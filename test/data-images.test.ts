@@ -20,7 +20,7 @@ function png(colour: number[], height = 4, width = 4): Promise<Buffer> {
   const channels = colour.length as 1 | 3 | 4
   const bytes = Uint8Array.from({ length: height * width * channels }, (_, i) => colour[i % channels])
   const image = sharp(bytes, { raw: { width, height, channels } })
-  return (channels === 1 ? image.greyscale() : image).png().toBuffer()
+  return (channels === 1 ? image.toColourspace('b-w') : image).png().toBuffer()
 }
 
 async function saveZip(files: Zippable, level: 0 | 6 = 0): Promise<string> {
@@ -166,7 +166,7 @@ describe('zip of images', () => {
   })
 
   it('does not unfold a bomb', async () => {
-    const bytes = Buffer.from(zipSync({ 'a.png': new Uint8Array(50e6) }, { level: 9 }))
+    const bytes = Buffer.from(zipSync({ 'a.png': new Uint8Array(5e6) }, { level: 1 }))
     const path = join(folder, 'set.zip')
     const central = bytes.lastIndexOf(Buffer.from([0x50, 0x4b, 1, 2]))
     bytes.writeUInt32LE(1000, central + 24) // claims 1000 bytes
@@ -183,7 +183,7 @@ describe('zip of images', () => {
       { level: 6 },
     )
     const path = join(folder, 'set.zip')
-    for (const corrupt of corruptions(bytes, 300, 3)) {
+    for (const corrupt of corruptions(bytes, 120, 3)) {
       await writeFile(path, corrupt)
       const error = await loadDataset(path).catch((e) => e)
       if (error instanceof Error) expect(error).toBeInstanceOf(FileError)
@@ -257,7 +257,7 @@ describe('folder of images', () => {
 
   it('stops when aborted', async () => {
     const files: Record<string, Uint8Array> = {}
-    for (let i = 0; i < 200; i++) files[`${i}.png`] = await png([i])
+    for (let i = 0; i < 100; i++) files[`${i}.png`] = await png([i])
     const root = await saveFolder('many', files)
     const controller = new AbortController()
     const seen: number[] = []
@@ -266,7 +266,7 @@ describe('folder of images', () => {
       controller.abort(new Error('enough'))
     }
     await expect(loadDataset(root, { signal: controller.signal, onProgress })).rejects.toThrow('enough')
-    expect(seen[0]).toBeLessThan(200)
+    expect(seen[0]).toBeLessThan(100)
   })
 })
 

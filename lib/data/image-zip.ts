@@ -1,6 +1,7 @@
+import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { crc32, inflateRaw as inflateRawCallback } from 'node:zlib'
-import { type Entry, fromFdPromise, type ZipFile } from 'yauzl'
+import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile } from 'yauzl'
 import { FeynkacError, FormatError } from '../errors.js'
 import { fileError, formatBytes, openFile, readFully } from '../files.js'
 import { type ImageSource, MAX_FILE } from './image-source.js'
@@ -8,6 +9,46 @@ import { type ImageSource, MAX_FILE } from './image-source.js'
 const inflateRaw = promisify(inflateRawCallback)
 const STORED = 0
 const DEFLATED = 8
+const WINDOW = 1 << 16
+
+/** Serves the many small reads of an archive's directory from one large one. */
+class WindowReader extends RandomAccessReader {
+  private window = new Uint8Array(0)
+  private start = 0
+
+  constructor(
+    private readonly handle: FileHandle,
+    private readonly size: number,
+  ) {
+    super()
+  }
+
+  override read(
+    out: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null) => void,
+  ): void {
+    this.fill(position, length).then(
+      () => {
+        const at = position - this.start
+        out.set(this.window.subarray(at, at + length), offset)
+        setImmediate(callback, null)
+      },
+      (error) => setImmediate(callback, error),
+    )
+  }
+
+  private async fill(position: number, length: number): Promise<void> {
+    if (position >= this.start && position + length <= this.start + this.window.length) return
+    if (position < 0 || position + length > this.size) throw new Error('it is truncated')
+    const window = new Uint8Array(Math.min(this.size - position, Math.max(length, WINDOW)))
+    await readFully(this.handle, window, position, '')
+    this.window = window
+    this.start = position
+  }
+}
 
 /** Whether bytes begin as a zip archive does, also an empty one. */
 export function looksLikeZip(bytes: Uint8Array): boolean {
@@ -23,7 +64,7 @@ export async function withZip<T>(
   use: (source: ImageSource) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const { handle } = await openFile(path)
+  const { handle, size } = await openFile(path)
   const corrupt = (error: unknown): never => {
     signal?.throwIfAborted()
     const known = fileError(error, path, 'read')
@@ -33,7 +74,8 @@ export async function withZip<T>(
     throw new FormatError(`${path}: not a zip archive that can be read: ${message}`, path, { cause: error })
   }
   try {
-    const zip = await fromFdPromise(handle.fd, { lazyEntries: true, autoClose: false }).catch(corrupt)
+    const options = { lazyEntries: true, autoClose: false }
+    const zip = await fromRandomAccessReaderPromise(new WindowReader(handle, size), size, options).catch(corrupt)
     const entries = await listFiles(zip, path, signal).catch(corrupt)
     const read = async (name: string): Promise<Uint8Array> => {
       const entry = entries.get(name)!

@@ -1,5 +1,5 @@
 import sharp, { type OutputInfo, type Sharp } from 'sharp'
-import { ArgumentError, FeynkacError, FormatError } from '../errors.js'
+import { ArgumentError, FormatError } from '../errors.js'
 import { allocateBytes, inSlices } from './content.js'
 import { resampler } from './resample.js'
 
@@ -48,30 +48,33 @@ export async function loadImages(
   picture: (index: number) => Promise<Picture>,
   options: ImageOptions,
 ): Promise<Images> {
-  const { signal, onProgress } = options
-  const first = await decode(await picture(0), options)
+  const { signal, onProgress, resize } = options
+  const start = await picture(0)
+  const channels = options.channels ?? ((await isGrey(start)) ? 1 : 3)
+  const first = await decode(start, channels, resize)
   const { width, height } = first
-  const channels = options.channels ?? first.channels
-  const shape: [number, number, number] = [channels, height, width]
   const size = channels * height * width
   const data = allocateBytes(count * size, `${count} images of ${height}x${width}`)
   let next = 0
   let done = 0
+  const load = async (index: number) => {
+    const source = await picture(index)
+    if (channels === 1 && options.channels === undefined && !(await isGrey(source)))
+      throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
+    const image = await decode(source, channels, resize)
+    if (image.width !== width || image.height !== height)
+      throw new FormatError(
+        `${source.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
+        source.name,
+      )
+    return image
+  }
   const worker = async () => {
     while (next < count) {
       signal?.throwIfAborted()
       const index = next++
-      const source = index === 0 ? null : await picture(index)
-      const image = source === null ? first : await decode(source, options)
-      if (image.width !== width || image.height !== height)
-        throw new FormatError(
-          `${source?.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
-          source?.name ?? '',
-        )
-      if (image.channels > channels)
-        throw new FormatError(`${source?.name}: in colour but others are grey: give channels`, source?.name ?? '')
-      // a grey image fills every plane of a colour one
-      for (let at = index * size; at < (index + 1) * size; at += image.planes.length) data.set(image.planes, at)
+      const { planes } = index === 0 ? first : await load(index)
+      data.set(planes, index * size)
       done++
       if (done % 64 === 0 || done === count) onProgress?.({ done, total: count })
     }
@@ -84,7 +87,22 @@ export async function loadImages(
   )
   for (const { reason, status } of (await Promise.allSettled(workers)) as PromiseRejectedResult[])
     if (status === 'rejected') throw reason
-  return { shape, data }
+  return { shape: [channels, height, width], data }
+}
+
+/** What `work` makes of a picture, or FormatError. */
+async function decoding<T>({ name }: Picture, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    const what = (cause as Error).message.split('\n')[0]
+    throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
+  }
+}
+
+/** Whether a file holds grey levels, with or without transparency; sharp decodes them to colour. */
+function isGrey(picture: Picture): Promise<boolean> {
+  return decoding(picture, async () => (await sharp(picture.bytes).metadata()).channels <= 2)
 }
 
 interface Decoded {
@@ -92,42 +110,37 @@ interface Decoded {
   planes: Uint8Array
   width: number
   height: number
-  channels: number
 }
 
-async function decode({ bytes, name }: Picture, { resize, channels }: ImageOptions): Promise<Decoded> {
-  let pixels: Pixels
-  try {
-    const image = sharp(bytes, { limitInputPixels: MAX_PIXELS }).autoOrient().flatten({ background: '#000' })
-    pixels = await rawPixels(channels === 1 ? image.greyscale() : image)
-    const { width, height, channels: given } = pixels.info
-    if (given !== 1 && given !== 3) throw new FormatError(`${name}: it has ${given} channels`, name)
-    if (resize !== undefined && width * height > SMALL) {
-      const [h, w] = sides(resize)
-      const large = sharp(pixels.data, { raw: { width, height, channels: given } })
-      const small = large.resize({ height: h, width: w, fit: 'cover' })
-      pixels = await rawPixels(given === 1 ? small.greyscale() : small)
-    }
-  } catch (cause) {
-    if (cause instanceof FeynkacError) throw cause
-    const what = (cause as Error).message.split('\n')[0]
-    throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
-  }
-  const { width, height, channels: given } = pixels.info
-  const planes = toPlanes(pixels.data, given)
+async function decode(picture: Picture, channels: 1 | 3, resize: ImageOptions['resize']): Promise<Decoded> {
+  const { data, info } = await decoding(picture, async () => {
+    const file = sharp(picture.bytes, { limitInputPixels: MAX_PIXELS }).autoOrient().flatten({ background: '#000' })
+    const decoded = await rawPixels(file, channels)
+    const { width, height } = decoded.info
+    if (resize === undefined || width * height <= SMALL) return decoded
+    const [h, w] = sides(resize)
+    const large = sharp(decoded.data, { raw: { width, height, channels } })
+    return rawPixels(large.resize({ height: h, width: w, fit: 'cover' }), channels)
+  })
+  const { width, height } = info
+  const planes = toPlanes(data, channels)
   const [h, w] = resize === undefined ? [height, width] : sides(resize)
-  if (h === height && w === width) return { planes, width, height, channels: given }
-  const out = new Uint8Array(given * h * w)
+  if (h === height && w === width) return { planes, width, height }
+  const out = new Uint8Array(channels * h * w)
   const resample = resampler([height, width], [h, w])
-  for (let c = 0; c < given; c++)
-    resample(planes.subarray(c * width * height, (c + 1) * width * height), out.subarray(c * h * w, (c + 1) * h * w))
-  return { planes: out, width: w, height: h, channels: given }
+  const area = width * height
+  for (let c = 0; c < channels; c++)
+    resample(planes.subarray(c * area, (c + 1) * area), out.subarray(c * h * w, (c + 1) * h * w))
+  return { planes: out, width: w, height: h }
 }
 
 type Pixels = { data: Buffer; info: OutputInfo }
 
-function rawPixels(image: Sharp): Promise<Pixels> {
-  return image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+function rawPixels(image: Sharp, channels: 1 | 3): Promise<Pixels> {
+  return image
+    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true })
 }
 
 function sides(resize: number | [number, number]): [height: number, width: number] {
