@@ -13,7 +13,8 @@ export interface LoadOptions {
 export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
 
 export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {
-  return { kind, headScale: 1, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
+  const headScale = kind === 'dot' ? 0.5 : 1
+  return { kind, headScale, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
 }
 
 /**
