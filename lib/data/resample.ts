@@ -44,10 +44,21 @@ function axis(size: number, offset: number, extent: number, target: number): Axi
  * A function that resamples one plane of bytes, height x width, to a target shape. What does not fit the target's proportions is cut off
  * evenly at both sides.
  */
-export function resampler(
+export function resampler(from: readonly [number, number], to: readonly [number, number]): Resampler {
+  const key = `${from} ${to}`
+  if (last?.key !== key) last = { key, resample: makeResampler(from, to) }
+  return last.resample
+}
+
+export type Resampler = (plane: Uint8Array, out: Uint8Array) => void
+
+/** Images of a set are alike, and the weights cost more than their use. */
+let last: { key: string; resample: Resampler } | null = null
+
+function makeResampler(
   [height, width]: readonly [number, number],
   [targetHeight, targetWidth]: readonly [number, number],
-): (plane: Uint8Array, out: Uint8Array) => void {
+): Resampler {
   const scale = Math.min(height / targetHeight, width / targetWidth)
   const [h, w] = [scale * targetHeight, scale * targetWidth]
   const across = axis(width, (width - w) / 2, w, targetWidth)
