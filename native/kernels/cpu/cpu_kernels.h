@@ -49,8 +49,8 @@ class CpuKernels final : public Kernels {
   void attentionSecond(float* dqkv, const float* bo, const float* ao, const float* tqkv, const float* qkv,
                        const AttentionShape& s) override;
   // resample.cpp
-  void downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch, int height,
-                  int width, int channels) override;
+  void downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
+                  int height, int width, int channels) override;
   void upsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch, int height,
                 int width, int channels) override;
   // elementwise.cpp
@@ -69,8 +69,8 @@ class CpuKernels final : public Kernels {
   void sumSquares(double* out, const float* g, size_t n) override;
   void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
             size_t n) override;
-  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow, int rows,
-                size_t n) override;
+  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
+                int rows, size_t n) override;
 };
 
 Kernels* makeKernels();  // memory.cpp

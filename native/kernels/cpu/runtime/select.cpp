@@ -27,8 +27,8 @@ bool machineHas(const char* isa) {
 #if defined(__x86_64__)
   if (std::strcmp(isa, "avx2") == 0) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (std::strcmp(isa, "avx512") == 0)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
 #endif
   return false;
 }
@@ -42,7 +42,8 @@ const char* cpuIsa() {
 
 Kernels* makeCpuKernels(const char* isa) {
   if (isa == nullptr) isa = cpuIsa();
-  if (!machineHas(isa)) throw std::invalid_argument(std::string("this machine does not run the instruction set ") + isa);
+  if (!machineHas(isa))
+    throw std::invalid_argument(std::string("this machine does not run the instruction set ") + isa);
 #if defined(__x86_64__)
   if (std::strcmp(isa, "avx512") == 0) return avx512::makeKernels();
   if (std::strcmp(isa, "avx2") == 0) return avx2::makeKernels();
