@@ -12,7 +12,7 @@ struct Failure {
   std::string code, message;
 };
 
-Failure failureOf(std::exception_ptr error) {
+Failure failureOf(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Cancelled&) {

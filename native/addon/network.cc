@@ -282,8 +282,6 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
   std::shared_ptr<Network> network_;
 };
 
-constexpr napi_type_tag NetworkHandle::kTag;
-
 }  // namespace
 
 void initNetwork(Napi::Env env, Napi::Object exports) {

@@ -19,7 +19,7 @@ Buffer Plan::pinned(size_t n) {
   return b;
 }
 
-void Plan::op(std::vector<Buffer> touched, std::function<void(Kernels&)> run) {
+void Plan::op(const std::vector<Buffer>& touched, std::function<void(Kernels&)> run) {
   const int now = static_cast<int>(ops_.size());
   for (const Buffer b : touched) {
     if (b == kNone) continue;

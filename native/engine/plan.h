@@ -23,7 +23,7 @@ class Plan {
   void pin(Buffer b);
 
   // Appends an operation that reads or writes the given buffers (kNone is skipped).
-  void op(std::vector<Buffer> touched, std::function<void(Kernels&)> run);
+  void op(const std::vector<Buffer>& touched, std::function<void(Kernels&)> run);
 
   void layOut();  // after the last op: chooses the offsets
   size_t arenaBytes() const { return arenaBytes_; }

@@ -2,6 +2,7 @@
 // finite differences along random directions, batches against their rows, micro-batches against whole batches, threads
 // against one.
 #include <algorithm>
+#include <utility>
 
 #include "check.h"
 #include "engine/network.h"
@@ -24,12 +25,12 @@ SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, 
           labels,
           augment,
           8,
-          mult,
+          std::move(mult),
           2,
           1,
           blocks,
-          attention,
-          filter};
+          std::move(attention),
+          std::move(filter)};
 }
 
 struct Setup {

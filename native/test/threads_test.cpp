@@ -42,6 +42,7 @@ int main() {
 
   std::atomic<int> failed{0};
   std::vector<std::thread> callers;
+  callers.reserve(4);
   for (int c = 0; c < 4; ++c)
     callers.emplace_back([&] {
       for (int repeat = 0; repeat < 500; ++repeat)

@@ -282,7 +282,7 @@ class SampleGradients {
   double* gamma(const NormBlock& k) const { return at(k, 0); }
   double* beta(const NormBlock& k) const { return at(k, 1); }
   void addTo(float* dgamma, float* dbeta) const {
-    if (partial_ == nullptr) return;
+    if (dgamma == nullptr) return;
     for (int c = 0; c < s_.channels; ++c) {
       double dg = 0, db = 0;
       for (int b = 0; b < s_.batch; ++b) {

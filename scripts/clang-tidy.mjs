@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+import { spawn, spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** Runs clang-tidy by .clang-tidy over every source of native/ (or the given ones), a few at a time; fails on any finding. */
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const build = path.join(root, 'build-tidy')
+const require = createRequire(import.meta.url)
+
+/** Newest version wins: Debian names the program after it. */
+function findTool() {
+  const names = process.env.CLANG_TIDY ? [process.env.CLANG_TIDY] : ['clang-tidy']
+  if (!process.env.CLANG_TIDY) for (let version = 21; version >= 14; version--) names.push(`clang-tidy-${version}`)
+  return names.find((name) => spawnSync(name, ['--version']).status === 0)
+}
+
+/** One command per source. The kernels are compiled once for each instruction set: the last has the widest. */
+function compileCommands() {
+  const headers = [
+    require('node-api-headers').include_dir,
+    path.dirname(require.resolve('node-addon-api/package.json')),
+  ]
+  const configure = ['-S', root, '-B', build, '-DFEYNKAC_TESTS=ON', `-DCMAKE_JS_INC=${headers.join(';')}`]
+  const { status, stdout, stderr } = spawnSync('cmake', configure, { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`cmake ${configure.join(' ')} ended with ${status}\n${stdout}${stderr}`)
+  const file = path.join(build, 'compile_commands.json')
+  const commands = new Map(JSON.parse(fs.readFileSync(file, 'utf8')).map((entry) => [entry.file, entry]))
+  fs.writeFileSync(file, JSON.stringify([...commands.values()], null, 2))
+  return [...commands.keys()]
+}
+
+function tidy(tool, source) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(tool, ['--quiet', '-p', build, source], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const output = []
+    const notes = [] // "12345 warnings generated", of no interest unless it fails
+    child.stdout.on('data', (chunk) => output.push(chunk))
+    child.stderr.on('data', (chunk) => notes.push(chunk))
+    child.on('error', reject)
+    child.on('close', (status) => {
+      const findings = Buffer.concat(output).toString()
+      if (findings || status !== 0) process.stdout.write(findings || `${source}: ${Buffer.concat(notes)}`)
+      resolve(status === 0 && !findings)
+    })
+  })
+}
+
+const tool = findTool()
+if (!tool) {
+  console.error(
+    'clang-tidy is not installed. Debian, Ubuntu: sudo apt-get install -y clang-tidy-14 (or set CLANG_TIDY)',
+  )
+  process.exit(1)
+}
+const wanted = process.argv.slice(2).map((name) => path.resolve(name))
+const sources = compileCommands().filter((file) => !wanted.length || wanted.includes(file))
+let failed = 0
+const queue = [...sources]
+async function work() {
+  for (let source = queue.shift(); source; source = queue.shift()) if (!(await tidy(tool, source))) failed++
+}
+await Promise.all(Array.from({ length: os.availableParallelism() }, work))
+console.log(`clang-tidy: ${sources.length - failed} of ${sources.length} sources without findings`)
+process.exitCode = failed ? 1 : 0
