@@ -63,6 +63,14 @@ describe('trainDenoiser', () => {
     model.dispose()
   })
 
+  it('learns a ring, which has the mean and covariance of a Gaussian', async () => {
+    const options = { data: 'synthetic:ring', network: { width: 64, blocks: 2 }, images: 256 * 300, batchSize: 256 }
+    const { model, loss } = await trainDenoiser({ ...options, lr: 3e-3 })
+    model.dispose()
+    // a network that stays with the Gaussian has loss 1
+    expect(loss).toBeLessThan(0.9)
+  })
+
   it('repeats bit by bit, with and without checkpoints', async () => {
     const weights = async (extra: object) => {
       const { model } = await trainDenoiser({ ...quick, images: 128 * 5, ...extra })

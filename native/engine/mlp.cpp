@@ -1,4 +1,5 @@
 // Residual MLP for vectors, conditioned on the noise level like the U-Net's blocks.
+#include <cmath>
 #include <stdexcept>
 
 #include "engine/networks.h"
@@ -29,7 +30,9 @@ Ports buildResidualMlp(const ResidualMlpConfig& c, Parameters& p, Program& g) {
   Ports ports;
   ports.input = g.variable(1, 1, c.dim, true, true);
   const VarId emb = embedding(p, g, c.hidden * c.channelMultNoise, c.hidden, c.labelDim, 0, ports);
-  VarId h = linear("in", ports.input, c.dim, c.hidden, 1.0);
+  // Scaled by the fan-in alone: a few inputs spread over many units by Xavier's mean of both fans would leave SiLU where it is
+  // all but linear, and a network that is linear at the start never leaves the Gaussian.
+  VarId h = linear("in", ports.input, c.dim, c.hidden, std::sqrt((c.dim + c.hidden) / (2.0 * c.dim)));
   for (int i = 0; i < c.layers; ++i) {
     const std::string block = "block" + std::to_string(i);
     const VarId a = linear(block + ".in", silu(h, kNone), c.hidden, c.hidden, 1.0);
