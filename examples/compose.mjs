@@ -15,7 +15,7 @@ const bar = await energyOf('synthetic:bar') // an upright bar through its middle
 const target = lowTemperature(product([ring, bar]), { gamma: 2 })
 const { samples, ess, diagnostics } = await smc(target, {
   particles: 2000,
-  sigmas: sigmaGrid({ steps: 64, max: 10 }),
+  sigmas: sigmaGrid({ steps: 64, min: 0.05, max: 10 }),
   finalResample: true, // equal weights at the end
 })
 for (let i = 0; i < 8; i++) console.log(samples.slice(2 * i, 2 * i + 2).join('  '))

@@ -40,9 +40,22 @@ export function float64Array(name: string, value: unknown, length?: number): Flo
   throw invalid(name, length === undefined ? 'a Float64Array' : `a Float64Array of length ${length}`, value)
 }
 
-/** Rejects unknown option names, so that a misspelt option is never silently ignored. */
+export function boolean(name: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value
+  throw invalid(name, 'true or false', value)
+}
+
+/**
+ * Rejects unknown option names, so that a misspelt option is never silently ignored; and, as every function takes them alike, a
+ * `signal` that is no AbortSignal and an `onProgress` that is no function.
+ */
 export function knownOptions(where: string, options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object') throw invalid(`options of ${where}`, 'an object', options)
+  if (options === null || typeof options !== 'object' || Array.isArray(options) || ArrayBuffer.isView(options))
+    throw invalid(`options of ${where}`, 'an object', options)
   for (const key of Object.keys(options))
     if (!known.includes(key)) throw invalid(`options of ${where}`, `only ${known.join(', ')}`, key)
+  const { signal, onProgress } = options as { signal?: unknown; onProgress?: unknown }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal)
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalid('onProgress', 'a function', onProgress)
 }

@@ -488,3 +488,21 @@ test('draws of a mixture have its moments', () => {
   expect(Math.abs(covariance[0][0] - (0.25 + 0.1875 + 3))).toBeLessThan(0.12)
   expect(Math.abs(covariance[0][1] - (0.125 - 3))).toBeLessThan(0.12)
 })
+
+test.each([
+  ['signal', { signal: 'stop' }],
+  ['onProgress', { onProgress: 1 }],
+  ['finalResample', { finalResample: 'yes' }],
+  ['moves', { moves: 0 }],
+  ['moves.tune', { moves: { tune: 1 } }],
+  ['precisions', { precisions: 0 }],
+])('a wrong %s is named', async (name, wrong) => {
+  const error = await smc(two, { ...options, ...(wrong as object) }).catch((e) => e)
+  expect(error).toBeInstanceOf(ArgumentError)
+  expect(error.message).toContain(name)
+})
+
+test('a shape that no array can have is rejected', async () => {
+  for (const shape of [[1e300], [0], [1.5], [10n], ['2'], []] as number[][])
+    await expect(smc({ ...two, shape }, options)).rejects.toThrow(ArgumentError)
+})

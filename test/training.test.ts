@@ -71,6 +71,35 @@ describe('trainDenoiser', () => {
     expect(loss).toBeLessThan(0.9)
   })
 
+  it.each([
+    { data: 5 },
+    { data: { size: 4, shape: [2], labels: null } },
+    { dataOptions: { size: 3 } },
+    { network: 'small' },
+    { network: { class: 'ResidualMLP', args: {} } },
+    { output: 5 },
+    { conditional: 1 },
+    { resume: 'yes' },
+    { signal: {} },
+    { onProgress: 'each' },
+  ])('rejects %j', async (wrong) => {
+    await expect(trainDenoiser({ ...quick, ...(wrong as object) })).rejects.toThrow(ArgumentError)
+  })
+
+  it('rejects a new model that cannot be', async () => {
+    const network = { class: 'ResidualMLP', shape: [2], args: { dim: 2, hidden: 8 } } as never
+    const wrong = [
+      { network: { class: 'X' } },
+      { network, sigmaData: -1 },
+      { network, labels: 3 },
+      { network, more: 1 },
+    ]
+    for (const model of [undefined, {}, ...wrong, { network, kind: 'dot' }])
+      await expect(Denoiser.create(model as never)).rejects.toThrow(ArgumentError)
+    await expect(Denoiser.create({ network }, { seed: -1 })).rejects.toThrow(ArgumentError)
+    await expect(EnergyModel.create({ network, kind: 'cube' as never })).rejects.toThrow(ArgumentError)
+  })
+
   it('repeats bit by bit, with and without checkpoints', async () => {
     const weights = async (extra: object) => {
       const { model } = await trainDenoiser({ ...quick, images: 128 * 5, ...extra })

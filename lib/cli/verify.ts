@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { verifyFixture } from '../verify/fixture.js'
-import { type CommonOptions, common } from './options.js'
+import { applyThreads, type CommonOptions, common } from './options.js'
 
 export function register(program: Command): void {
   common(
@@ -11,6 +11,7 @@ export function register(program: Command): void {
       .option('--all', 'list every tensor, not only the worst parameter gradient'),
     'feynkac verify fixtures/unet/ddpmpp-cond.safetensors',
   ).action(async (files: string[], options: CommonOptions & { all?: boolean }) => {
+    await applyThreads(options)
     const results = []
     for (const file of files) results.push(await verifyFixture(file, { device: options.device }))
     if (options.json) console.log(JSON.stringify(results))

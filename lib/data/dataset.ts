@@ -29,8 +29,17 @@ export interface Dataset {
   label(index: number): readonly number[]
 }
 
+/** Throws ArgumentError. */
+export function checkLabelSpec(spec: unknown): asserts spec is LabelSpec {
+  const attributes: unknown = (spec as LabelSpec | null | undefined)?.attributes
+  const right = (a?: Attribute) => typeof a?.name === 'string' && Number.isSafeInteger(a.size) && a.size >= 1
+  if (!Array.isArray(attributes) || !attributes.every(right))
+    throw invalid('labels', 'attributes, each with a name and a size', spec)
+}
+
 /** Length of the label vector: the sum of the attributes' sizes, 0 without labels. */
 export function labelDim(spec: LabelSpec | null): number {
+  if (spec !== null) checkLabelSpec(spec)
   return spec === null ? 0 : spec.attributes.reduce((sum, { size }) => sum + size, 0)
 }
 
@@ -44,7 +53,9 @@ export function encodeLabel(
   out: Float32Array,
   offset: number,
 ): void {
+  checkLabelSpec(spec)
   const { attributes } = spec
+  if (!(out instanceof Float32Array)) throw invalid('out', 'a Float32Array', out)
   if (!Array.isArray(classes) || classes.length !== attributes.length)
     throw invalid('classes', `one class index or null for each of ${attributes.map((a) => a.name).join(', ')}`, classes)
   integer('offset', offset, 0, out.length - labelDim(spec))

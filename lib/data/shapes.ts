@@ -122,8 +122,9 @@ function standardise(values: Float32Array): Float32Array {
  * image: side * side numbers, in [-1, 1] as a data set gives them; may be noisy. shape: [1, side, side]. Throws ArgumentError.
  */
 export function scoreShapes(image: Float32Array, shape: readonly number[]): ShapeScore {
-  const side = shape[2]
-  if (shape.length !== 3 || shape[0] !== 1 || shape[1] !== side) throw invalid('shape', '[1, side, side]', shape)
+  const side = shape?.[2]
+  if (!Array.isArray(shape) || shape.length !== 3 || shape[0] !== 1 || shape[1] !== side)
+    throw invalid('shape', '[1, side, side]', shape)
   float32Array('image', image, side * side)
   const picture = standardise(image)
   let best: Template | null = null

@@ -1,4 +1,4 @@
-import { float32Array } from '../args.js'
+import { float32Array, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 import { type EvaluateRequest, type NativeNetwork, run } from '../native.js'
 import { configLabelDim } from './config.js'
@@ -57,12 +57,14 @@ export async function evaluateInChunks(
   options: CallOptions = {},
   chunk = chunkSize(network, info),
 ): Promise<void> {
+  knownOptions('the call', options, ['labels', 'augment', 'signal'])
   const batch = sigmas.length
   const size = x.length / batch
   const dim = configLabelDim(info.network)
   const labels = resolveLabels(options.labels, info.labels, dim, batch)
   const augmentDim = info.network.class === 'SongUNet' ? info.network.args.augment_dim : 0
-  const augment = options.augment && float32Array('augment', options.augment, batch * augmentDim)
+  const augment =
+    options.augment !== undefined ? float32Array('augment', options.augment, batch * augmentDim) : undefined
   for (let first = 0; first < batch; first += chunk) {
     const last = Math.min(batch, first + chunk)
     const rows = <T extends Float32Array | Float64Array>(array: T | undefined, width: number): T | undefined =>

@@ -1,4 +1,4 @@
-import { FormatError, invalid } from '../errors.js'
+import { ArgumentError, FormatError, invalid } from '../errors.js'
 
 /** Configuration of a network: class and arguments as NVlabs/edm names them, so that their checkpoints read directly. */
 
@@ -62,7 +62,7 @@ const SONG_DEFAULTS: SongUNetArgs = {
  * The height and width must be divisible by 2^(levels - 1).
  */
 export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> = {}): NetworkConfig {
-  if (shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
+  if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
   const [channels, height, width] = shape as [number, number, number]
   return {
     class: 'SongUNet',
@@ -91,9 +91,19 @@ const FIXED: Partial<Record<keyof SongUNetArgs, string>> = {
 
 /** Reads a configuration out of a file's metadata. Throws FormatError naming what is missing or not supported. */
 export function parseNetworkConfig(json: unknown, shape: unknown, path: string): NetworkConfig {
-  const fail = (what: string): never => {
+  return checkNetworkConfig(json, shape, (what) => {
     throw new FormatError(`${path}: network configuration: ${what}`, path)
-  }
+  })
+}
+
+/** A caller's own configuration. Throws ArgumentError. */
+export function givenNetworkConfig(network: unknown): NetworkConfig {
+  return checkNetworkConfig(network, (network as NetworkConfig | null | undefined)?.shape, (what) => {
+    throw new ArgumentError(`network: ${what}; songUNet and residualMLP make configurations`)
+  })
+}
+
+function checkNetworkConfig(json: unknown, shape: unknown, fail: (what: string) => never): NetworkConfig {
   const isObject = (v: unknown): v is Record<string, unknown> =>
     typeof v === 'object' && v !== null && !Array.isArray(v)
   if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')

@@ -1,8 +1,9 @@
-import { ArgumentError } from '../errors.js'
+import { integer, knownOptions } from '../args.js'
+import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
 import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
-import { configLabelDim, type NetworkConfig } from './config.js'
-import { createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
+import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
+import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
 
 export interface LoadOptions {
   /** 'cpu', or 'auto' for the best device there is. */
@@ -12,9 +13,25 @@ export interface LoadOptions {
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
 export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
 
+const newModelNames = ['kind', 'headScale', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels', 'network']
+
+/** The description of a new model, with its defaults. Throws ArgumentError. */
 export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {
+  knownOptions('a new model', given, newModelNames)
   const headScale = kind === 'dot' ? 0.5 : 1
-  return { kind, headScale, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
+  const info = { kind, headScale, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
+  return checkModelInfo(info, givenNetworkConfig(given.network), (what) => {
+    throw new ArgumentError(`a new model: ${what}`)
+  })
+}
+
+/** A network with weights drawn from the seed. */
+export async function newNetwork(info: ModelInfo, options: LoadOptions & { seed?: number }): Promise<NativeNetwork> {
+  knownOptions('create', options, ['device', 'seed'])
+  const seed = integer('seed', options.seed ?? 0, 0)
+  const network = createNetwork(info.network, options.device ?? 'auto')
+  await run(() => network.initialise(seed))
+  return network
 }
 
 /**
@@ -29,6 +46,7 @@ export class Denoiser {
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds an energy. */
   static async load(path: string, options: LoadOptions = {}): Promise<Denoiser> {
+    knownOptions('Denoiser.load', options, ['device'])
     const { info, network } = await loadModel(path, options.device ?? 'auto')
     if (info.kind !== 'denoiser') {
       network.dispose()
@@ -39,9 +57,9 @@ export class Denoiser {
 
   /** A new, randomly initialised denoiser; the same seed gives the same weights. */
   static async create(model: NewModel, options: LoadOptions & { seed?: number } = {}): Promise<Denoiser> {
-    const network = createNetwork(model.network, options.device ?? 'auto')
-    await run(() => network.initialise(options.seed ?? 0))
-    return new Denoiser(completeInfo(model, 'denoiser'), network)
+    const info = completeInfo(model, 'denoiser')
+    if (info.kind !== 'denoiser') throw invalid('kind of a denoiser', "'denoiser'", info.kind)
+    return new Denoiser(info, await newNetwork(info, options))
   }
 
   /** Shape of one sample. */

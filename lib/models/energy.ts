@@ -1,11 +1,12 @@
-import { ArgumentError } from '../errors.js'
-import { type NativeNetwork, run } from '../native.js'
+import { knownOptions } from '../args.js'
+import { ArgumentError, invalid } from '../errors.js'
+import type { NativeNetwork } from '../native.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
 import { configLabelDim } from './config.js'
-import { completeInfo, type LoadOptions, type NewModel, sampleSize } from './denoiser.js'
+import { completeInfo, type LoadOptions, type NewModel, newNetwork, sampleSize } from './denoiser.js'
 import type { Labels } from './labels.js'
-import { createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
+import { loadModel, type ModelInfo, saveModel } from './model-file.js'
 
 /**
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
@@ -19,6 +20,7 @@ export class EnergyModel implements EnergyFunction {
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
   static async load(path: string, options: LoadOptions = {}): Promise<EnergyModel> {
+    knownOptions('EnergyModel.load', options, ['device'])
     const { info, network } = await loadModel(path, options.device ?? 'auto')
     if (info.kind === 'denoiser') {
       network.dispose()
@@ -32,9 +34,9 @@ export class EnergyModel implements EnergyFunction {
     model: NewModel & { kind: 'dot' | 'l2' | 'norm' },
     options: LoadOptions & { seed?: number } = {},
   ): Promise<EnergyModel> {
-    const network = createNetwork(model.network, options.device ?? 'auto')
-    await run(() => network.initialise(options.seed ?? 0))
-    return new EnergyModel(completeInfo(model, model.kind), network)
+    const info = completeInfo(model, model?.kind)
+    if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2' or 'norm'", info.kind)
+    return new EnergyModel(info, await newNetwork(info, options))
   }
 
   /** Shape of one sample. */

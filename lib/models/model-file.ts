@@ -1,6 +1,6 @@
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
-import { FormatError } from '../errors.js'
+import { describe, FormatError } from '../errors.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
@@ -38,14 +38,22 @@ export function parseModelInfo(metadata: Record<string, string>, path: string): 
   }
   if (typeof json !== 'object' || json === null) return fail('the model description is not an object')
   if (json.format !== FORMAT) return fail(`model format ${JSON.stringify(json.format)} is not ${FORMAT}`)
+  return checkModelInfo(json, parseNetworkConfig(json.network, json.network?.shape, path), fail)
+}
+
+/** A model's description with every field checked; `fail` throws. */
+export function checkModelInfo(
+  json: { [K in keyof ModelInfo]?: unknown },
+  network: NetworkConfig,
+  fail: (what: string) => never,
+): ModelInfo {
   const positive = (name: 'headScale' | 'sigmaData' | 'sigmaMin' | 'sigmaMax'): number => {
     const value = json[name]
     return typeof value === 'number' && Number.isFinite(value) && value > 0
       ? value
       : fail(`expected a positive number for ${name} in the model description`)
   }
-  if (!KINDS.includes(json.kind as string)) fail(`unknown model kind ${JSON.stringify(json.kind)}`)
-  const network = parseNetworkConfig(json.network, json.network?.shape, path)
+  if (!KINDS.includes(json.kind as string)) fail(`the kind ${describe(json.kind)} is not one of ${KINDS.join(', ')}`)
   const labels = parseLabels(json.labels, fail)
   if (labels !== null && labelDim(labels) !== configLabelDim(network))
     fail(`the labels have ${labelDim(labels)} entries but the network takes ${configLabelDim(network)}`)

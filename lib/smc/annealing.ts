@@ -142,7 +142,7 @@ export class AnnealedPopulation implements Population {
     this.samples = new Float32Array(options.particles * this.#evaluator.d)
     this.#spare = new Float32Array(this.samples.length)
     const { moves, particles, seed, signal } = options
-    if (moves) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal)
+    if (moves !== undefined) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal)
   }
 
   get evaluations(): number {

@@ -26,6 +26,12 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1)
 }
 
+/** Whether a value is the shape of one sample: positive whole numbers, of an array that can exist. */
+export function isShape(shape: unknown): shape is readonly number[] {
+  const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) > 0
+  return Array.isArray(shape) && shape.length > 0 && shape.every(whole) && sizeOf(shape) <= 2 ** 31
+}
+
 /** What to call a model in a message: its own `name`, or its class. */
 export function nameOf(model: object): string {
   const { name } = model as { name?: unknown }

@@ -1,4 +1,4 @@
-import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
+import { boolean, finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
 import { NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
@@ -28,6 +28,9 @@ export interface MoveOptions {
   tune?: boolean
 }
 
+const moveOptions = ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune']
+const mcmcOptions = [...moveOptions, 'chains', 'sigmas', 'initial', 'seed', 'batch', 'signal', 'onProgress']
+
 /** Particles with U and grad U at one level. */
 export interface ChainState extends TargetEvaluation {
   x: Float32Array
@@ -55,11 +58,12 @@ export class Mover {
     readonly seed: number,
     readonly signal?: AbortSignal,
   ) {
-    knownOptions('moves', options, ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune'])
+    knownOptions('moves', options, moveOptions)
     this.kernel = oneOf('moves.kernel', options.kernel ?? 'mala', moveKernels)
     this.steps = integer('moves.steps', options.steps ?? 1, 1)
     this.leapfrog = integer('moves.leapfrog', options.leapfrog ?? 3, 1)
     if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
+    boolean('moves.tune', options.tune ?? false)
     this.accepted = new Float64Array(chains)
   }
 
@@ -191,26 +195,21 @@ export interface McmcResult {
  * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
  */
 export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
-  const {
-    chains: count,
-    sigmas: levels,
-    initial,
-    seed: s,
-    batch: most,
-    signal,
-    onProgress,
-    ...moveOptions
-  } = options ?? {}
+  knownOptions('mcmc', options, mcmcOptions)
+  const { chains: count, sigmas: levels, initial, seed: s, batch: most, signal, onProgress, ...moves } = options
   const chains = integer('chains', count, 1, 0x7fffffff)
   const sigmas = checkedSigmas(levels, 1)
   const seed = integer('seed', s ?? 0, 0)
   const t = asTarget(target)
   const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal)
   const { d } = evaluator
-  const mover = new Mover(moveOptions, chains, d, seed, signal)
+  const mover = new Mover(moves, chains, d, seed, signal)
   const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
-  const x = initial ? Float32Array.from(float32Array('initial', initial, chains * d)) : new Float32Array(chains * d)
-  if (!initial) {
+  const x =
+    initial !== undefined
+      ? Float32Array.from(float32Array('initial', initial, chains * d))
+      : new Float32Array(chains * d)
+  if (initial === undefined) {
     const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: PURPOSE.start, step: 0 }
     await run(
       () => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }),

@@ -28,12 +28,13 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
   const d = mixture.means.length / mixture.logWeights.length
   return {
     shape: [d],
-    async energyGrad(x, sigma, { signal } = {}) {
+    async energyGrad(x, sigma, options = {}) {
+      knownOptions('energyGrad', options, ['signal'])
       float32Array('x', x)
       if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
       finiteNumber('sigma', sigma, { min: 0 })
       const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
-      await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), signal)
+      await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), options.signal)
       return out
     },
     sample(n, sampleOptions = {}) {
@@ -55,9 +56,10 @@ function mixtureArrays({ weights, means, covariances }: GaussianMixtureOptions):
   const w = Array.from(weights, (value, i) => finiteNumber(`weights[${i}]`, value, { min: 0 }))
   const total = w.reduce((a, b) => a + b, 0)
   if (!(total > 0)) throw invalid('weights', 'a positive sum', weights)
-  if (means?.length !== count) throw invalid('means', `${count} means`, means)
-  if (covariances?.length !== count) throw invalid('covariances', `${count} covariances`, covariances)
-  const d = means[0].length
+  if (!Array.isArray(means) || means.length !== count) throw invalid('means', `${count} means`, means)
+  if (!Array.isArray(covariances) || covariances.length !== count)
+    throw invalid('covariances', `${count} covariances`, covariances)
+  const d = means[0]?.length
   if (!(d >= 1)) throw invalid('means[0]', 'at least one number', means[0])
   const logWeights = Float64Array.from(w, (value) => Math.log(value / total))
   const flatMeans = Float64Array.from(means.flatMap((mean, i) => row(`means[${i}]`, mean, d)))

@@ -2,7 +2,7 @@ import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../arg
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
-import { callback, Evaluator, hasNaN, nameOf, sizeOf } from './evaluation.js'
+import { callback, Evaluator, hasNaN, isShape, nameOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
@@ -90,9 +90,10 @@ export async function sample(model: EnergyFunction | DenoiserFunction, options: 
     return out
   }
 
-  let x = options.initial
-    ? float32Array('initial', options.initial, n * d)
-    : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, PURPOSE.start)
+  let x =
+    options.initial !== undefined
+      ? float32Array('initial', options.initial, n * d)
+      : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, PURPOSE.start)
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
     const [s, next] = [sigmas[k - 1], sigmas[k]]
@@ -162,7 +163,7 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
     return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count }
   }
   const denoiser = model as DenoiserFunction
-  if (!Array.isArray(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
+  if (!isShape(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
   const d = sizeOf(denoiser.shape)
   const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
   let count = 0

@@ -1,4 +1,4 @@
-import { finiteNumber, integer } from '../args.js'
+import { finiteNumber, integer, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 
 export interface SigmaGridOptions {
@@ -13,7 +13,8 @@ export interface SigmaGridOptions {
 
 /** Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends. */
 export function sigmaGrid(options: SigmaGridOptions): Float64Array {
-  const steps = integer('steps', options?.steps, 1, 1_000_000)
+  knownOptions('sigmaGrid', options, ['steps', 'min', 'max', 'rho'])
+  const steps = integer('steps', options.steps, 1, 1_000_000)
   const max = finiteNumber('max', options.max ?? 80, { above: 0 })
   const min = finiteNumber('min', options.min ?? 0.002, { above: 0 })
   if (min >= max) throw invalid('min', `a number below max = ${max}`, min)

@@ -1,4 +1,4 @@
-import { finiteNumber, integer, knownOptions, oneOf } from '../args.js'
+import { boolean, finiteNumber, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { AnnealedPopulation, type WeightScheme, weightRules } from './annealing.js'
@@ -95,7 +95,7 @@ function checkedRun(options: SmcRunOptions) {
     particles: integer('particles', options.particles, 1, 0x7fffffff),
     resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
     essThreshold: finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 }),
-    finalResample: options.finalResample === true,
+    finalResample: boolean('finalResample', options.finalResample ?? false),
     seed: integer('seed', options.seed ?? 0, 0),
     signal: options.signal,
     onProgress: options.onProgress,
@@ -111,12 +111,12 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
-  if (options.moves && extra !== 'none')
+  if (options.moves !== undefined && extra !== 'none')
     throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
   const { precisions } = options
   const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
   const fits = (m: unknown) => m instanceof Float64Array && m.length === length && m.every(Number.isFinite)
-  if (precisions && (precisions.length !== sigmas.length - 1 || !precisions.every(fits)))
+  if (precisions !== undefined && (precisions?.length !== sigmas.length - 1 || !precisions.every(fits)))
     throw invalid(
       'precisions',
       `${sigmas.length - 1} Float64Arrays of length ${length}, from a run on the same sigmas`,

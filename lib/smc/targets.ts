@@ -2,7 +2,7 @@ import { finiteNumber, knownOptions } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
-import { callback, type Evaluation, energyGrad, sizeOf } from './evaluation.js'
+import { callback, type Evaluation, energyGrad, isShape, sizeOf } from './evaluation.js'
 
 /**
  * A path of target densities pi_sigma(x) proportional to exp(-U_sigma(x)), made of the energies of models (method.md section 4). A target
@@ -35,7 +35,7 @@ export interface LambdaOption {
 
 function checkedModel(name: string, value: unknown): EnergyFunction {
   const model = value as EnergyFunction
-  if (typeof model?.energyGrad !== 'function' || !Array.isArray(model.shape) || !(sizeOf(model.shape) >= 1))
+  if (typeof model?.energyGrad !== 'function' || !isShape(model.shape))
     throw invalid(name, 'an energy function { shape, energyGrad(x, sigma) }', value)
   return model
 }

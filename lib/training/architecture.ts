@@ -26,8 +26,8 @@ export function networkFor(shape: readonly number[], labelDim: number, architect
 }
 
 function mlpFor(dim: number, labelDim: number, { width, blocks, channelMult, attention }: Architecture): NetworkConfig {
-  if (channelMult) throw invalid('channelMult', 'nothing, as vectors have no levels', channelMult)
-  if (attention) throw invalid('attention', 'nothing, as vectors have no resolution', attention)
+  if (channelMult !== undefined) throw invalid('channelMult', 'nothing, as vectors have no levels', channelMult)
+  if (attention !== undefined) throw invalid('attention', 'nothing, as vectors have no resolution', attention)
   return residualMLP(dim, {
     hidden: integer('width', width ?? 128, 4, 65536),
     layers: integer('blocks', blocks ?? 4, 1, 1000),

@@ -25,6 +25,8 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   const opened = await openRun(options)
   const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
+  if (typeof given !== 'string' && !(given instanceof Denoiser))
+    throw invalid('teacher', 'a denoiser or its file', given)
   const teacher = typeof given === 'string' ? await Denoiser.load(given, { device: options.device }) : given
   try {
     const source = await openData(options, opened)

@@ -1,4 +1,4 @@
-import { finiteNumber, knownOptions } from '../args.js'
+import { boolean, finiteNumber, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
@@ -59,6 +59,7 @@ async function matchScore<M extends Denoiser | EnergyModel>(
   const { data } = source
   const { sigmaData, conditional } = options
   if (sigmaData !== undefined) finiteNumber('sigmaData', sigmaData, { above: 0 })
+  if (conditional !== undefined) boolean('conditional', conditional)
   if (conditional && !data.labels) throw invalid('conditional', 'false, as the data have no labels', conditional)
   const stored = opened.checkpoint?.definition as Definition | undefined
   return train(options, opened, source, {

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { finiteNumber, integer } from '../args.js'
+import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
-import type { NetworkConfig } from '../models/config.js'
+import { givenNetworkConfig, type NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
@@ -108,10 +108,13 @@ export interface Opened {
 }
 
 export async function openRun(options: TrainingOptions): Promise<Opened> {
+  if (options.resume !== undefined) boolean('resume', options.resume)
   if (options.output === undefined) {
     if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
     return { folder: null, checkpoint: null }
   }
+  if (typeof options.output !== 'string' || options.output === '')
+    throw invalid('output', 'the name of a directory', options.output)
   const folder = await RunFolder.open(options.output)
   if (!options.resume) {
     if ((await folder.checkpoints()).length)
@@ -131,10 +134,21 @@ export async function openData(
   { checkpoint }: Opened,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
-  if (data !== undefined && typeof data !== 'string') return { data, source: checkpoint?.sources.data ?? null }
+  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'limit'])
+  if (data !== undefined && typeof data !== 'string')
+    return { data: checkDataset(data), source: checkpoint?.sources.data ?? null }
   const source = data === undefined ? checkpoint?.sources.data : { spec: data, options: dataOptions }
   if (!source) throw invalid('data', 'a data set or its specification', data)
   return { data: await loadDataset(source.spec, { ...source.options, signal }), source }
+}
+
+function checkDataset(data: Dataset): Dataset {
+  const { size, shape, labels } = data ?? {}
+  const methods = typeof data?.read === 'function' && typeof data.label === 'function'
+  if (!methods || !Number.isSafeInteger(size) || size < 1 || !Array.isArray(shape))
+    throw invalid('data', 'a data set { size, shape, labels, read, label } or its specification', data)
+  labelDim(labels)
+  return data
 }
 
 export async function train<M extends Denoiser | EnergyModel>(
@@ -248,10 +262,9 @@ function define<M extends Denoiser | EnergyModel>(
 }
 
 function configure(network: Architecture | NetworkConfig, shape: readonly number[], labels: number): NetworkConfig {
+  if (network === null || typeof network !== 'object') throw invalid('network', 'an object', network)
   if (!('class' in network)) return networkFor(shape, labels, network)
-  if (!Array.isArray(network.shape) || typeof network.args !== 'object' || network.args === null)
-    throw invalid('network', 'an architecture, or a configuration as songUNet and residualMLP make it', network)
-  return network
+  return givenNetworkConfig(network)
 }
 
 const settingNames = Object.keys(defaultSettings(1, false)).concat('microBatch') as (keyof Settings)[]
