@@ -55,7 +55,7 @@ function report(error: unknown, argv: string[]): number {
     if (error.message) process.stderr.write(`${error.message}\n`)
     return error.exitCode
   }
-  const verbose = argv.includes('--verbose') || Boolean(process.env['DEBUG'])
+  const verbose = argv.includes('--verbose') || Boolean(process.env.DEBUG)
   const text = error instanceof Error ? (verbose ? error.stack : error.message) : String(error)
   const prefix = error instanceof FeynkacError || verbose ? '' : 'unexpected: '
   process.stderr.write(`feynkac: ${prefix}${text}\n`)
