@@ -115,7 +115,7 @@ function loadNative(): NativeModule {
   } catch (cause) {
     throw new DeviceError(
       `feynkac has no native build that loads on ${process.platform}-${process.arch}: ${(cause as Error).message.split('\n')[0]}\n` +
-        'Build it here (needs CMake and a C++17 compiler): npx --no feynkac build',
+        `Build it here (needs CMake and a C++17 compiler): node ${root}bin/feynkac.js build`,
       { cause },
     )
   }

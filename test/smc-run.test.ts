@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { ArgumentError, FeynkacError, NumericsError } from '../lib/errors.js'
+import { ArgumentError, FeynkacError, NumericsError, OutOfMemoryError } from '../lib/errors.js'
 import { native } from '../lib/native.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
@@ -505,4 +505,10 @@ test.each([
 test('a shape that no array can have is rejected', async () => {
   for (const shape of [[1e300], [0], [1.5], [10n], ['2'], []] as number[][])
     await expect(smc({ ...two, shape }, options)).rejects.toThrow(ArgumentError)
+})
+
+test('particles beyond the memory are refused before they are allocated', async () => {
+  const large = { ...two, shape: [3, 4096, 4096] }
+  await expect(smc(two, { ...options, particles: 2 ** 31 - 1 })).rejects.toThrow(OutOfMemoryError)
+  await expect(smc(large, { ...options, particles: 1e6 })).rejects.toThrow(OutOfMemoryError)
 })

@@ -1,3 +1,4 @@
+import { setImmediate as breathe } from 'node:timers/promises'
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
 import { describe, FormatError } from '../errors.js'
@@ -21,6 +22,8 @@ export interface ModelInfo {
 }
 
 const FORMAT = 'feynkac-model-1'
+/** Numbers handled between two turns of the event loop: about a millisecond. */
+const SLICE = 2 ** 19
 const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm']
 
 /** Reads and checks the model description in a file's metadata. */
@@ -96,13 +99,13 @@ export function createNetwork(config: NetworkConfig, device: string): NativeNetw
  * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
  * nothing left over. `ignore`: other tensors of the file.
  */
-export function flatten(
+export async function flatten(
   network: NativeNetwork,
   tensors: ReadonlyMap<string, Tensor>,
   path: string,
   prefix = '',
   ignore: (name: string) => boolean = () => false,
-): Float32Array {
+): Promise<Float32Array> {
   const parameters = network.parameters()
   const names = new Set(parameters.map((p) => prefix + p.name))
   for (const name of tensors.keys())
@@ -118,7 +121,14 @@ export function flatten(
       )
   }
   const flat = new Float32Array(network.parameterCount())
-  for (const p of parameters) flat.set(toFloat32(tensors.get(prefix + p.name)!), p.offset)
+  let copied = 0
+  for (const p of parameters) {
+    flat.set(toFloat32(tensors.get(prefix + p.name)!), p.offset)
+    copied += p.size
+    if (copied < SLICE) continue
+    copied = 0
+    await breathe()
+  }
   return flat
 }
 
@@ -137,9 +147,11 @@ export async function loadModel(path: string, device: string): Promise<{ info: M
   const { metadata, tensors } = await readSafetensors(path)
   const info = parseModelInfo(metadata, path)
   const network = createNetwork(info.network, device)
-  const flat = flatten(network, tensors, path)
-  for (let i = 0; i < flat.length; i++)
+  const flat = await flatten(network, tensors, path)
+  for (let i = 0; i < flat.length; i++) {
+    if (i % SLICE === SLICE - 1) await breathe()
     if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
+  }
   await run(() => network.write('params', flat))
   return { info, network }
 }

@@ -1,4 +1,5 @@
 import { NumericsError } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
@@ -139,6 +140,8 @@ export class AnnealedPopulation implements Population {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
     this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal)
+    // particles before and after a step, and the gradients of both
+    requireMemory(16 * options.particles * this.#evaluator.d, `${options.particles} particles of [${target.shape}]`)
     this.samples = new Float32Array(options.particles * this.#evaluator.d)
     this.#spare = new Float32Array(this.samples.length)
     const { moves, particles, seed, signal } = options

@@ -1,5 +1,6 @@
 import { boolean, finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
 import { NumericsError } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
 import { Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
@@ -203,6 +204,7 @@ export async function mcmc(target: EnergyFunction, options: McmcOptions): Promis
   const t = asTarget(target)
   const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal)
   const { d } = evaluator
+  requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
   const mover = new Mover(moves, chains, d, seed, signal)
   const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
   const x =

@@ -1,5 +1,6 @@
 import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { native, run, translate } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
 import type { MixtureArrays } from './native-particles.js'
@@ -39,7 +40,9 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
     },
     sample(n, sampleOptions = {}) {
       knownOptions('sample', sampleOptions, ['seed'])
-      const out = new Float32Array(integer('n', n, 0, 0x7fffffff) * d)
+      const length = integer('n', n, 0, 0x7fffffff) * d
+      requireMemory(4 * length, `${n} samples of [${d}]`)
+      const out = new Float32Array(length)
       try {
         native.mixtureSample(out, mixture, integer('seed', sampleOptions.seed ?? 0, 0))
       } catch (error) {

@@ -1,5 +1,6 @@
 import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, isShape, nameOf, sizeOf } from './evaluation.js'
@@ -68,6 +69,7 @@ export async function sample(model: EnergyFunction | DenoiserFunction, options: 
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
   const { evaluate, lambda, d, count } = denoiserOf(model, options)
+  requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */

@@ -1,5 +1,6 @@
 import { boolean, finiteNumber, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, invalid, NumericsError } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { AnnealedPopulation, type WeightScheme, weightRules } from './annealing.js'
 import { type LevelReport, rootsOf, type SmcDiagnostics } from './diagnostics.js'
@@ -90,9 +91,14 @@ function isFeynmanKac(model: unknown): model is FeynmanKacModel {
   return [m?.initial, m?.propagate, m?.logPotential].every((f) => typeof f === 'function')
 }
 
+/** Bytes of one particle's weights, ancestors and log-densities. */
+const PARTICLE_BYTES = 80
+
 function checkedRun(options: SmcRunOptions) {
+  const particles = integer('particles', options.particles, 1, 0x7fffffff)
+  requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
   return {
-    particles: integer('particles', options.particles, 1, 0x7fffffff),
+    particles,
     resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
     essThreshold: finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 }),
     finalResample: boolean('finalResample', options.finalResample ?? false),

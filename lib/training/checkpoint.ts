@@ -75,7 +75,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 /** Fills all of a network's slots. Throws FormatError where names or shapes do not fit. */
 export async function restore(network: NativeNetwork, { path, tensors }: Checkpoint): Promise<void> {
   for (const slot of slots) {
-    const values = flatten(network, tensors, path, `${slot}.`, (name) =>
+    const values = await flatten(network, tensors, path, `${slot}.`, (name) =>
       slots.some((other) => name.startsWith(`${other}.`)),
     )
     await run(() => network.write(slot, values))

@@ -53,7 +53,7 @@ export async function verifyFixture(
   try {
     const isModel = (name: string) => name.startsWith('model.')
     const weights = new Map([...tensors].filter(([name]) => isModel(name)))
-    const flat = flatten(network, weights, path, 'model.', (name) => name.endsWith('.resample_filter'))
+    const flat = await flatten(network, weights, path, 'model.', (name) => name.endsWith('.resample_filter'))
     await run(() => network.write('params', flat), options.signal)
 
     const x = floats('x')
