@@ -1,8 +1,7 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError } from '../errors.js'
-import { fileError, writeFileAtomic } from '../files.js'
+import { fileError, makeFolder, writeFileAtomic } from '../files.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
 import { interruptible } from './interrupt.js'
@@ -76,6 +75,7 @@ export function register(program: Command): void {
   ).action(async (model: string, flags: SampleFlags) => {
     await applyThreads(flags)
     const { draw } = await import('./sample-run.js')
+    await makeOutput(flags.output)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     const files = await write(flags.output, drawn)
     const { samples, logWeights, ...report } = drawn
@@ -108,13 +108,17 @@ function parseBox(value: string): [number, number] {
   return bounds as [number, number]
 }
 
-async function write(folder: string, { samples, logWeights, shape, shown, report }: Drawn): Promise<string[]> {
-  const { writeGrid, writeNpy } = await import('./outputs.js')
+/** Before the work, so that it is not lost. */
+async function makeOutput(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
   } catch (error) {
     throw fileError(error, folder, 'make the directory')
   }
+}
+
+async function write(folder: string, { samples, logWeights, shape, shown, report }: Drawn): Promise<string[]> {
+  const { writeGrid, writeNpy } = await import('./outputs.js')
   const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]

@@ -1,7 +1,7 @@
-import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { appendFile, readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { FileError, FormatError } from '../errors.js'
-import { fileError, writeFileAtomic } from '../files.js'
+import { fileError, makeFolder, writeFileAtomic } from '../files.js'
 import type { LogLine } from './loop.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
@@ -104,18 +104,5 @@ export class RunFolder {
       const rest = this.last ? `The last good checkpoint is ${this.last}` : 'There is no checkpoint yet'
       throw new FileError(`training stopped: ${error.message}. ${rest}`, error.path, { cause: error })
     }
-  }
-}
-
-/** As mkdir's `recursive`, which never returns where a file system says that a new folder's parent is missing (/proc). */
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') return
-    if (code !== 'ENOENT' || dirname(path) === path) throw error
-    await makeFolder(dirname(path))
-    await mkdir(path)
   }
 }
