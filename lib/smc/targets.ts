@@ -167,15 +167,31 @@ export function mixture(
   )
 }
 
-/** NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain. */
+/**
+ * NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain.
+ * @param options.floor the negated density's noise level is not taken below this (default 0): q at small noise is sharp, and far from its
+ * own samples, where NOT sends the particles, a learnt energy is not to be trusted
+ */
 export function negation(
   energy: EnergyFunction,
   negated: EnergyFunction,
-  options: { strength: number } & LambdaOption,
+  options: { strength: number; floor?: number } & LambdaOption,
 ): Target {
-  knownOptions('negation', options, ['strength', 'lambda'])
+  knownOptions('negation', options, ['strength', 'floor', 'lambda'])
   const strength = finiteNumber('strength', options.strength, { above: 0 })
-  return linear('negation', checkedModels([energy, negated]), [1, -strength], options)
+  const floor = finiteNumber('floor', options.floor ?? 0, { min: 0 })
+  const [model, other] = checkedModels([energy, negated])
+  const smooth: EnergyFunction = {
+    shape: other.shape,
+    energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
+  }
+  return linear(
+    'negation',
+    [model, floor > 0 ? smooth : other],
+    [1, -strength],
+    options,
+    linearLambda([model, other], [1, -strength]),
+  )
 }
 
 /** Guidance: pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1. */
