@@ -17,7 +17,7 @@ import type { DemoContext } from './run.js'
 
 const RING = { modes: 8, radius: 0.55, std: 0.1 }
 const BAR = { width: 0.2828, height: 0.99 }
-const SIGMA = { min: 0.08, max: 5 }
+const SIGMA = { min: 0.05, max: 5 }
 const STEPS = 64
 
 const spec = (name: string, parameters: Record<string, number>) =>
@@ -101,13 +101,13 @@ async function learn(name: string, data: string, { seed, signal, shorter, stage 
     ...common,
     images,
     emaHalfLife: images / 6,
-    network: { width: 48, blocks: 3 },
+    network: { width: 64, blocks: 3 },
     onProgress: (p) => stage(`plane: denoiser of the ${name}`, p.images, p.totalImages),
   })
   try {
     const { model } = await distill({
       ...common,
-      images: images / 3,
+      images: images / 4,
       teacher: teacher.model,
       onProgress: (p) => stage(`plane: energy of the ${name}`, p.images, p.totalImages),
     })
