@@ -78,7 +78,8 @@ export class GridDensity {
     const totalVariation = (outside + found.reduce((sum, p, k) => sum + Math.abs(p - this.cells[k]), 0)) / 2
     let squares = 0
     const own = quantiles(cloud)
-    own.forEach((slice, k) => slice.forEach((q, t) => (squares += (q - this.reference[k][t]) ** 2)))
+    for (const [k, slice] of own.entries())
+      for (const [t, q] of slice.entries()) squares += (q - this.reference[k][t]) ** 2
     return { totalVariation, slicedW2: Math.sqrt(squares / (SLICES * QUANTILES)) }
   }
 }

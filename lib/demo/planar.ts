@@ -168,7 +168,8 @@ async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoC
         found.set(method, [...(found.get(method) ?? []), row])
         if (s === 0) result.clouds.push({ title, method, cloud })
         if (s === 0 && method === 'smc')
-          ess?.forEach((value, level) => result.ess.push({ problem: name, level, share: value / particles }))
+          for (const [level, value] of (ess ?? []).entries())
+            result.ess.push({ problem: name, level, share: value / particles })
       }
     }
     for (const [method, rows] of found) result.rows.push(summary(name, method, rows))
