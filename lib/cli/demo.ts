@@ -3,27 +3,48 @@ import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common } from './options.js'
 import { type Progress, progress } from './progress.js'
 
-/** The command `demo`: compositions in the plane against their exact answers. */
+/** The command `demo`: the main job on synthetic data. */
+
+interface Flags extends CommonOptions {
+  output: string
+  quick?: boolean
+}
+
 export function register(program: Command): void {
   const command = program
     .command('demo')
-    .description('Learn a ring and a bar, compose them, and compare with the exact answers.')
-    .option('--quick', 'train a tenth as long')
-  common(command, 'feynkac demo --seed 1').action(async (flags: CommonOptions & { quick?: boolean }) => {
+    .description('Learn energies of points and pictures, compose them by SMC, compare, and write a report.')
+    .option('--output <directory>', 'where report.html, results.json and figures go', 'feynkac-demo')
+    .option('--quick', 'train and compare a twentieth as long: shows that it runs, not how well')
+  common(command, 'feynkac demo --output report --seed 1').action(async (flags: Flags) => {
     await applyThreads(flags)
-    const { planarDemo } = await import('../demo/planar.js')
+    const { runDemo } = await import('../demo/run.js')
     let shown: { name: string; bar: Progress } | undefined
-    const stage = (name: string, done: number, total: number) => {
+    const onStage = (name: string, done: number, total: number) => {
       if (shown?.name !== name) {
         shown?.bar.end()
         shown = { name, bar: progress(total) }
       }
       shown.bar.update(done, name)
     }
-    const run = (signal: AbortSignal) =>
-      planarDemo({ seed: flags.seed ?? 0, shorter: flags.quick ? 0.1 : 1, signal, stage })
-    const { rows } = await interruptible(run).finally(() => shown?.bar.end())
-    if (flags.json) console.log(JSON.stringify({ plane: rows }))
-    else console.table(rows.map(({ spread, ...row }) => row))
+    const { output, seed, quick } = flags
+    const run = (signal: AbortSignal) => runDemo({ output, seed, signal, onStage, ...(quick && { shorter: 0.05 }) })
+    const { result, files } = await interruptible(run).finally(() => shown?.bar.end())
+    if (flags.json) return console.log(JSON.stringify({ ...result, files }))
+    const { planarTable, shapesTable } = await import('../demo/figures.js')
+    for (const table of [planarTable(result.plane.rows), shapesTable(result.pictures.rows)]) print(table)
+    console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
   })
+}
+
+function print({ header, rows }: { header: string[]; rows: string[][] }): void {
+  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)))
+  for (const row of [header, ...rows])
+    console.log(
+      row
+        .map((cell, i) => cell.padEnd(widths[i]))
+        .join('  ')
+        .trimEnd(),
+    )
+  console.log()
 }

@@ -1,3 +1,12 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { finiteNumber, integer, knownOptions } from '../args.js'
+import { fileError, writeFileAtomic } from '../files.js'
+import { htmlReport } from '../report/html.js'
+import { figures, reportBlocks } from './figures.js'
+import { type PlanarResult, planarDemo } from './planar.js'
+import { type ShapesResult, shapesDemo } from './shapes.js'
+
 /** What the parts of the demo share. */
 export interface DemoContext {
   seed: number
@@ -5,4 +14,61 @@ export interface DemoContext {
   /** 1, or the share of the training that a quick run does. */
   shorter: number
   stage(name: string, done: number, total: number): void
+}
+
+export interface DemoOptions {
+  /** Folder of the report; made if it is not there. */
+  output: string
+  seed?: number
+  /** Share of the training to do, up to 1. */
+  shorter?: number
+  signal?: AbortSignal
+  onStage?: DemoContext['stage']
+}
+
+export interface DemoResult {
+  seed: number
+  /** Wall clock. */
+  seconds: number
+  plane: Pick<PlanarResult, 'particles' | 'seeds' | 'rows'>
+  pictures: Pick<ShapesResult, 'side' | 'particles' | 'rows'>
+}
+
+/** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError */
+export async function runDemo(options: DemoOptions): Promise<{ result: DemoResult; files: string[] }> {
+  knownOptions('runDemo', options, ['output', 'seed', 'shorter', 'signal', 'onStage'])
+  const began = performance.now()
+  const { output, signal } = options
+  const context: DemoContext = {
+    seed: integer('seed', options.seed ?? 0, 0),
+    shorter: finiteNumber('shorter', options.shorter ?? 1, { above: 0, max: 1 }),
+    signal,
+    stage: options.onStage ?? (() => {}),
+  }
+  try {
+    await mkdir(output, { recursive: true })
+  } catch (error) {
+    throw fileError(error, output, 'make the directory')
+  }
+  const plane = await planarDemo(context)
+  const pictures = await shapesDemo(context)
+  const drawn = await figures(plane, pictures)
+  signal?.throwIfAborted()
+  const result: DemoResult = {
+    seed: context.seed,
+    seconds: Math.round((performance.now() - began) / 1000),
+    plane: { particles: plane.particles, seeds: plane.seeds, rows: plane.rows },
+    pictures: { side: pictures.side, particles: pictures.particles, rows: pictures.rows },
+  }
+  const contents: Record<string, string | Buffer> = {
+    'report.html': htmlReport('feynkac: compositions of learnt energies', reportBlocks(result, drawn)),
+    'results.json': `${JSON.stringify(result, null, 1)}\n`,
+    ...Object.fromEntries(drawn.map(({ name, png }) => [`${name}.png`, png])),
+  }
+  const files: string[] = []
+  for (const [name, content] of Object.entries(contents)) {
+    files.push(join(output, name))
+    await writeFileAtomic(files.at(-1)!, [typeof content === 'string' ? Buffer.from(content) : content])
+  }
+  return { result, files }
 }

@@ -1,0 +1,128 @@
+import { scoreShapes, shapeLabels } from '../data/shapes.js'
+import type { EnergyModel } from '../models/energy.js'
+import { sample } from '../smc/samplers.js'
+import { sigmaGrid } from '../smc/schedule.js'
+import { smc } from '../smc/smc.js'
+import { product, type Target } from '../smc/targets.js'
+import { distill } from '../training/distill.js'
+import { trainDenoiser } from '../training/dsm.js'
+import type { DemoContext } from './run.js'
+
+/**
+ * Small pictures of one shape in one quarter. "This shape AND this place" is composed of energies that each know one of the two, and
+ * what comes out is read by a rule.
+ */
+
+export const SIDE = 12
+const PARTICLES = 96
+const SIGMA = { min: 0.2, max: 20 }
+const STEPS = 40
+/** Class indices of (shape, place) to ask for. */
+const WANTED: readonly (readonly [number, number])[] = [
+  [2, 1],
+  [0, 2],
+]
+
+export interface ShapesRow {
+  wanted: string
+  /** 'plain': p(x|A) p(x|B); 'prior': p(x|A) p(x|B) / p(x). */
+  target: 'plain' | 'prior'
+  method: 'smc' | 'summed'
+  /** Shares of the samples that show the shape, the place, and both. */
+  shape: number
+  place: number
+  both: number
+  smallestEss?: number
+  distinctRoots?: number
+}
+
+export interface ShapesResult {
+  side: number
+  particles: number
+  rows: ShapesRow[]
+  /** For the figures, of the first pair: denoised samples. */
+  pictures: { target: ShapesRow['target']; method: ShapesRow['method']; samples: Float32Array }[]
+}
+
+export async function shapesDemo(context: DemoContext): Promise<ShapesResult> {
+  const energy = await learn(context)
+  try {
+    return await compose(energy, context)
+  } finally {
+    energy.dispose()
+  }
+}
+
+async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
+  const common = { data: `synthetic:shapes:count=8000,size=${SIDE}`, batchSize: 64, labelDropout: 0.5, seed, signal }
+  const teacher = await trainDenoiser({
+    ...common,
+    images: Math.round(32_000 * shorter),
+    lr: 2e-3,
+    network: { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] },
+    onProgress: (p) => stage('pictures: denoiser', p.images, p.totalImages),
+  })
+  try {
+    const { model } = await distill({
+      ...common,
+      images: Math.round(12_800 * shorter),
+      lr: 1e-3,
+      teacher: teacher.model,
+      onProgress: (p) => stage('pictures: energy', p.images, p.totalImages),
+    })
+    return model
+  } finally {
+    teacher.model.dispose()
+  }
+}
+
+async function compose(energy: EnergyModel, { seed, signal, stage }: DemoContext): Promise<ShapesResult> {
+  const result: ShapesResult = { side: SIDE, particles: PARTICLES, rows: [], pictures: [] }
+  const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
+  const prior = energy.conditioned([null, null])
+  const runs = WANTED.length * 4
+  for (const [shape, place] of WANTED) {
+    const [a, b] = [energy.conditioned([shape, null]), energy.conditioned([null, place])]
+    const targets: [ShapesRow['target'], Target][] = [
+      ['plain', product([a, b])],
+      ['prior', product([a, b, prior], { weights: [1, 1, -1] })],
+    ]
+    const wanted = [shape, place].map((value, i) => shapeLabels.attributes[i].values![value]).join(', ')
+    for (const [name, target] of targets)
+      for (const method of ['smc', 'summed'] as const) {
+        stage('pictures: compositions', result.rows.length, runs)
+        const options = { particles: PARTICLES, sigmas, seed, signal }
+        const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
+        const samples = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
+        const images = await denoised(target, samples)
+        result.rows.push({
+          wanted,
+          target: name,
+          method,
+          ...scores(images, shape, place),
+          ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
+        })
+        if (result.rows.length <= 4) result.pictures.push({ target: name, method, samples: images })
+      }
+  }
+  stage('pictures: compositions', runs, runs)
+  return result
+}
+
+/** The mean of the clean image given the noisy one at the last level, x - sigma^2 grad U: what is left of the noise is not part of a picture. */
+async function denoised(target: Target, samples: Float32Array): Promise<Float32Array> {
+  const { grad } = await target.energyGrad(samples, SIGMA.min)
+  return samples.map((x, i) => x - SIGMA.min ** 2 * grad[i])
+}
+
+function scores(images: Float32Array, shape: number, place: number) {
+  const share = { shape: 0, place: 0, both: 0 }
+  const size = SIDE * SIDE
+  for (let i = 0; i < PARTICLES; i++) {
+    const seen = scoreShapes(images.subarray(i * size, (i + 1) * size), [1, SIDE, SIDE])
+    if (seen.shape === shape) share.shape += 1 / PARTICLES
+    if (seen.place === place) share.place += 1 / PARTICLES
+    if (seen.shape === shape && seen.place === place) share.both += 1 / PARTICLES
+  }
+  return share
+}
