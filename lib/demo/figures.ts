@@ -28,7 +28,7 @@ export async function figures(plane: PlanarResult, pictures: ShapesResult): Prom
     list.push({
       name: `pictures-${target}-${method}`,
       caption: `${pictures.rows[0].wanted}: ${describeTarget(target)}, ${describeMethod(method)}`,
-      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 16, size: 800 }),
+      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 20, size: 800 }),
     })
   return list
 }

@@ -132,7 +132,7 @@ type Energies = ReturnType<typeof exactEnergies>
 
 async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoContext): Promise<PlanarResult> {
   const exact = exactEnergies()
-  const particles = 2048
+  const particles = shorter < 1 ? 512 : 2048
   const seeds = shorter < 1 ? 1 : 3
   const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
   const result: PlanarResult = { particles, seeds, rows: [], clouds: [], ess: [] }

@@ -14,14 +14,11 @@ import type { DemoContext } from './run.js'
  */
 
 export const SIDE = 12
-const PARTICLES = 96
-const SIGMA = { min: 0.2, max: 20 }
-const STEPS = 40
-/** Class indices of (shape, place) to ask for. */
-const WANTED: readonly (readonly [number, number])[] = [
-  [2, 1],
-  [0, 2],
-]
+const PARTICLES = 160
+const SIGMA = { min: 0.2, max: 40 }
+const STEPS = 32
+/** Class indices of the shape and the place to ask for. */
+const WANTED = [2, 1] as const
 
 export interface ShapesRow {
   wanted: string
@@ -40,7 +37,7 @@ export interface ShapesResult {
   side: number
   particles: number
   rows: ShapesRow[]
-  /** For the figures, of the first pair: denoised samples. */
+  /** For the figures: denoised samples. */
   pictures: { target: ShapesRow['target']; method: ShapesRow['method']; samples: Float32Array }[]
 }
 
@@ -76,35 +73,35 @@ async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<Ene
   }
 }
 
-async function compose(energy: EnergyModel, { seed, signal, stage }: DemoContext): Promise<ShapesResult> {
-  const result: ShapesResult = { side: SIDE, particles: PARTICLES, rows: [], pictures: [] }
+async function compose(energy: EnergyModel, { seed, signal, shorter, stage }: DemoContext): Promise<ShapesResult> {
+  const particles = shorter < 1 ? 16 : PARTICLES
+  const result: ShapesResult = { side: SIDE, particles, rows: [], pictures: [] }
   const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
   const prior = energy.conditioned([null, null])
-  const runs = WANTED.length * 4
-  for (const [shape, place] of WANTED) {
-    const [a, b] = [energy.conditioned([shape, null]), energy.conditioned([null, place])]
-    const targets: [ShapesRow['target'], Target][] = [
-      ['plain', product([a, b])],
-      ['prior', product([a, b, prior], { weights: [1, 1, -1] })],
-    ]
-    const wanted = [shape, place].map((value, i) => shapeLabels.attributes[i].values![value]).join(', ')
-    for (const [name, target] of targets)
-      for (const method of ['smc', 'summed'] as const) {
-        stage('pictures: compositions', result.rows.length, runs)
-        const options = { particles: PARTICLES, sigmas, seed, signal }
-        const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
-        const samples = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
-        const images = await denoised(target, samples)
-        result.rows.push({
-          wanted,
-          target: name,
-          method,
-          ...scores(images, shape, place),
-          ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
-        })
-        if (result.rows.length <= 4) result.pictures.push({ target: name, method, samples: images })
-      }
-  }
+  const [shape, place] = WANTED
+  const [a, b] = [energy.conditioned([shape, null]), energy.conditioned([null, place])]
+  const targets: [ShapesRow['target'], Target][] = [
+    ['plain', product([a, b])],
+    ['prior', product([a, b, prior], { weights: [1, 1, -1] })],
+  ]
+  const wanted = WANTED.map((value, i) => shapeLabels.attributes[i].values![value]).join(', ')
+  const runs = 2 * targets.length
+  for (const [name, target] of targets)
+    for (const method of ['smc', 'summed'] as const) {
+      stage('pictures: compositions', result.rows.length, runs)
+      const options = { particles, sigmas, seed, signal }
+      const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
+      const samples = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
+      const images = await denoised(target, samples)
+      result.rows.push({
+        wanted,
+        target: name,
+        method,
+        ...scores(images, shape, place),
+        ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
+      })
+      result.pictures.push({ target: name, method, samples: images })
+    }
   stage('pictures: compositions', runs, runs)
   return result
 }
@@ -118,11 +115,12 @@ async function denoised(target: Target, samples: Float32Array): Promise<Float32A
 function scores(images: Float32Array, shape: number, place: number) {
   const share = { shape: 0, place: 0, both: 0 }
   const size = SIDE * SIDE
-  for (let i = 0; i < PARTICLES; i++) {
+  const count = images.length / size
+  for (let i = 0; i < count; i++) {
     const seen = scoreShapes(images.subarray(i * size, (i + 1) * size), [1, SIDE, SIDE])
-    if (seen.shape === shape) share.shape += 1 / PARTICLES
-    if (seen.place === place) share.place += 1 / PARTICLES
-    if (seen.shape === shape && seen.place === place) share.both += 1 / PARTICLES
+    if (seen.shape === shape) share.shape += 1 / count
+    if (seen.place === place) share.place += 1 / count
+    if (seen.shape === shape && seen.place === place) share.both += 1 / count
   }
   return share
 }
