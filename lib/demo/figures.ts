@@ -24,11 +24,11 @@ export async function figures(plane: PlanarResult, pictures: ShapesResult): Prom
     },
     { name: 'plane-ess', caption: 'Effective sample size of the distilled energies.', png: await essPlot(plane) },
   ]
-  for (const { target, method, samples } of pictures.pictures)
+  for (const { row, samples } of pictures.pictures)
     list.push({
-      name: `pictures-${target}-${method}`,
-      caption: `${pictures.rows[0].wanted}: ${describeTarget(target)}, ${describeMethod(method)}`,
-      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 20, size: 800 }),
+      name: `pictures-${row.wanted.replace(', ', '-')}-${row.target}-${row.method}`,
+      caption: `${row.wanted}: ${describeTarget(row.target)}, ${describeMethod(row.method)}`,
+      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 24, size: 900 }),
     })
   return list
 }

@@ -133,7 +133,7 @@ type Energies = ReturnType<typeof exactEnergies>
 async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoContext): Promise<PlanarResult> {
   const exact = exactEnergies()
   const particles = shorter < 1 ? 512 : 2048
-  const seeds = shorter < 1 ? 1 : 3
+  const seeds = shorter < 1 ? 1 : 2
   const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
   const result: PlanarResult = { particles, seeds, rows: [], clouds: [], ess: [] }
   const runs = problems.length * seeds

@@ -14,11 +14,18 @@ import type { DemoContext } from './run.js'
  */
 
 export const SIDE = 12
-const PARTICLES = 160
-const SIGMA = { min: 0.2, max: 40 }
-const STEPS = 32
-/** Class indices of the shape and the place to ask for. */
-const WANTED = [2, 1] as const
+const PARTICLES = 96
+/**
+ * Noise levels: weights down to `weighted`, the rest without. Which attributes a picture has is settled by then; below it, a picture of
+ * something else is one that a conditional energy was never trained on, and what it says of it is noise that weights would act on.
+ */
+const SIGMA = { max: 40, weighted: 0.4, min: 0.1 }
+const STEPS = { weighted: 24, rest: 6 }
+/** Class indices of the shapes and places to ask for. */
+const WANTED = [
+  [2, 1],
+  [0, 2],
+] as const
 
 export interface ShapesRow {
   wanted: string
@@ -38,7 +45,7 @@ export interface ShapesResult {
   particles: number
   rows: ShapesRow[]
   /** For the figures: denoised samples. */
-  pictures: { target: ShapesRow['target']; method: ShapesRow['method']; samples: Float32Array }[]
+  pictures: { row: ShapesRow; samples: Float32Array }[]
 }
 
 export async function shapesDemo(context: DemoContext): Promise<ShapesResult> {
@@ -73,43 +80,45 @@ async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<Ene
   }
 }
 
-async function compose(energy: EnergyModel, { seed, signal, shorter, stage }: DemoContext): Promise<ShapesResult> {
-  const particles = shorter < 1 ? 16 : PARTICLES
+async function compose(energy: EnergyModel, context: DemoContext): Promise<ShapesResult> {
+  const particles = context.shorter < 1 ? 16 : PARTICLES
   const result: ShapesResult = { side: SIDE, particles, rows: [], pictures: [] }
-  const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
   const prior = energy.conditioned([null, null])
-  const [shape, place] = WANTED
-  const [a, b] = [energy.conditioned([shape, null]), energy.conditioned([null, place])]
-  const targets: [ShapesRow['target'], Target][] = [
-    ['plain', product([a, b])],
-    ['prior', product([a, b, prior], { weights: [1, 1, -1] })],
-  ]
-  const wanted = WANTED.map((value, i) => shapeLabels.attributes[i].values![value]).join(', ')
-  const runs = 2 * targets.length
-  for (const [name, target] of targets)
-    for (const method of ['smc', 'summed'] as const) {
-      stage('pictures: compositions', result.rows.length, runs)
-      const options = { particles, sigmas, seed, signal }
-      const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
-      const samples = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
-      const images = await denoised(target, samples)
-      result.rows.push({
-        wanted,
-        target: name,
-        method,
-        ...scores(images, shape, place),
-        ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
-      })
-      result.pictures.push({ target: name, method, samples: images })
-    }
-  stage('pictures: compositions', runs, runs)
+  const runs = 4 * WANTED.length
+  for (const [shape, place] of WANTED) {
+    const [a, b] = [energy.conditioned([shape, null]), energy.conditioned([null, place])]
+    const targets: [ShapesRow['target'], Target][] = [
+      ['plain', product([a, b])],
+      ['prior', product([a, b, prior], { weights: [1, 1, -1] })],
+    ]
+    const wanted = [shape, place].map((value, i) => shapeLabels.attributes[i].values![value]).join(', ')
+    for (const [name, target] of targets)
+      for (const method of ['smc', 'summed'] as const) {
+        context.stage('pictures: compositions', result.rows.length, runs)
+        const { images, ...diagnostics } = await draw(target, method, particles, context)
+        const row: ShapesRow = { wanted, target: name, method, ...scores(images, shape, place), ...diagnostics }
+        result.rows.push(row)
+        result.pictures.push({ row, samples: images })
+      }
+  }
+  context.stage('pictures: compositions', runs, runs)
   return result
 }
 
-/** The mean of the clean image given the noisy one at the last level, x - sigma^2 grad U: what is left of the noise is not part of a picture. */
-async function denoised(target: Target, samples: Float32Array): Promise<Float32Array> {
-  const { grad } = await target.energyGrad(samples, SIGMA.min)
-  return samples.map((x, i) => x - SIGMA.min ** 2 * grad[i])
+/** Pictures by either method; both go through the same levels, and end with the mean of the clean picture, x - sigma^2 grad U. */
+async function draw(target: Target, method: ShapesRow['method'], particles: number, { seed, signal }: DemoContext) {
+  const sigmas = sigmaGrid({ steps: STEPS.weighted, min: SIGMA.weighted, max: SIGMA.max })
+  const options = { particles, sigmas, seed, signal }
+  const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
+  const initial = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
+  const rest = sigmaGrid({ steps: STEPS.rest, min: SIGMA.min, max: SIGMA.weighted })
+  const finish = { particles, sigmas: rest, initial, method: 'ancestral', seed: seed + 1, signal } as const
+  const { samples } = await sample(target, finish)
+  const { grad } = await target.energyGrad(samples, SIGMA.min, { signal })
+  return {
+    images: samples.map((x, i) => x - SIGMA.min ** 2 * grad[i]),
+    ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
+  }
 }
 
 function scores(images: Float32Array, shape: number, place: number) {
