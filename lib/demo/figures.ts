@@ -28,7 +28,7 @@ export async function figures(plane: PlanarResult, pictures: ShapesResult): Prom
     list.push({
       name: `pictures-${row.wanted.replace(', ', '-')}-${row.target}-${row.method}`,
       caption: `${row.wanted}: ${describeTarget(row.target)}, ${describeMethod(row.method)}`,
-      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 24, size: 900 }),
+      png: await gridPng(samples, [1, pictures.side, pictures.side], { columns: 16, size: 800 }),
     })
   return list
 }
@@ -124,7 +124,7 @@ export function reportBlocks({ plane, pictures, seed, seconds }: DemoResult, dra
     planarTable(plane.rows),
     { heading: 'Pictures: one attribute AND another' },
     {
-      text: `A conditional denoiser of ${pictures.side} x ${pictures.side} pictures was distilled. Each factor knows one attribute only. Shares of ${pictures.particles} samples that a rule reads as asked.`,
+      text: `A conditional denoiser of ${pictures.side} x ${pictures.side} pictures was distilled. Each factor knows one attribute only. Shares of ${pictures.particles} samples that a rule reads as asked. SMC moves its particles by MALA at every level.`,
     },
     ...of('pictures'),
     shapesTable(pictures.rows),

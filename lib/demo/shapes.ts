@@ -14,12 +14,12 @@ import type { DemoContext } from './run.js'
  */
 
 export const SIDE = 12
-const PARTICLES = 96
+const PARTICLES = 48
 /**
  * Noise levels: weights down to `weighted`, the rest without. Which attributes a picture has is settled by then; below it, a picture of
  * something else is one that a conditional energy was never trained on, and what it says of it is noise that weights would act on.
  */
-const SIGMA = { max: 40, weighted: 0.4, min: 0.1 }
+const SIGMA = { max: 40, weighted: 0.5, min: 0.1 }
 const STEPS = { weighted: 24, rest: 6 }
 /** Class indices of the shapes and places to ask for. */
 const WANTED = [
@@ -109,7 +109,8 @@ async function compose(energy: EnergyModel, context: DemoContext): Promise<Shape
 async function draw(target: Target, method: ShapesRow['method'], particles: number, { seed, signal }: DemoContext) {
   const sigmas = sigmaGrid({ steps: STEPS.weighted, min: SIGMA.weighted, max: SIGMA.max })
   const options = { particles, sigmas, seed, signal }
-  const run = method === 'smc' ? await smc(target, { ...options, finalResample: true }) : null
+  const run =
+    method === 'smc' ? await smc(target, { ...options, moves: { kernel: 'mala' }, finalResample: true }) : null
   const initial = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
   const rest = sigmaGrid({ steps: STEPS.rest, min: SIGMA.min, max: SIGMA.weighted })
   const finish = { particles, sigmas: rest, initial, method: 'ancestral', seed: seed + 1, signal } as const
