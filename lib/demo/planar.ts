@@ -39,7 +39,7 @@ export const problems: readonly Problem[] = [
   {
     name: 'NOT',
     title: 'ring NOT bar',
-    target: (ring, bar) => negation(ring, bar, { strength: 0.5, floor: 0.2 }),
+    target: (ring, bar) => negation(ring, bar, { strength: 0.4, floor: 0.2 }),
   },
   {
     name: 'bounded',
@@ -95,8 +95,8 @@ function exactEnergies(): { ring: EnergyFunction; bar: EnergyFunction } {
 }
 
 async function learn(name: string, data: string, { seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
-  const common = { data, batchSize: 512, lr: 5e-3, pStd: 1.5, seed, signal }
-  const images = Math.round(1_200_000 * shorter)
+  const common = { data, batchSize: 1024, lr: 4e-3, pStd: 1.5, seed, signal }
+  const images = Math.round(1_800_000 * shorter)
   const teacher = await trainDenoiser({
     ...common,
     images,
@@ -107,7 +107,7 @@ async function learn(name: string, data: string, { seed, signal, shorter, stage 
   try {
     const { model } = await distill({
       ...common,
-      images: images / 4,
+      images: images / 5,
       teacher: teacher.model,
       onProgress: (p) => stage(`plane: energy of the ${name}`, p.images, p.totalImages),
     })

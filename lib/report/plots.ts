@@ -14,7 +14,7 @@ type Spec = Parameters<typeof import('vega-lite').compile>[0]
 export async function plotPng(spec: Spec): Promise<Buffer> {
   const folder = await mkdtemp(join(tmpdir(), 'feynkac-fonts-'))
   try {
-    if (process.env['FONTCONFIG_FILE'] === undefined) {
+    if (process.env.FONTCONFIG_FILE === undefined) {
       const fonts = dirname(createRequire(import.meta.url).resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf'))
       const file = join(folder, 'fonts.conf')
       const entries = `<dir>${fonts}</dir><cachedir>${folder}</cachedir>`
@@ -22,7 +22,7 @@ export async function plotPng(spec: Spec): Promise<Buffer> {
         file,
         `<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>${entries}</fontconfig>`,
       )
-      process.env['FONTCONFIG_FILE'] = file
+      process.env.FONTCONFIG_FILE = file
     }
     const [{ compile }, { parse, View }, { default: sharp }] = await Promise.all([
       import('vega-lite'),
