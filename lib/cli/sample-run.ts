@@ -63,10 +63,16 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
       box: flags.box ?? null,
     }
     const target = await composeTarget(composition, load)
-    if (method !== 'smc') return await unweighted(target, method)
+    if (method !== 'smc') {
+      if (flags.weighAbove !== undefined) throw new ArgumentError('--weigh-above goes with --method smc')
+      return await unweighted(target, method)
+    }
+    const weighed = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
+    if (weighed.length < 2)
+      throw new ArgumentError(`--weigh-above ${flags.weighAbove} leaves no step from the largest noise, ${sigmas[0]}`)
     const result = await smc(target, {
       particles,
-      sigmas,
+      sigmas: weighed,
       seed,
       signal,
       weights: flags.weights,
@@ -78,7 +84,9 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
       onProgress: ({ level, sigma, ess }) =>
         bar.update(level, `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} of ${particles}`),
     })
-    const { samples, logWeights, logZ, diagnostics } = result
+    const { logWeights, logZ, diagnostics } = result
+    const samples =
+      flags.weighAbove === undefined ? result.samples : await settled(target, result.samples, weighed.length)
     const summary = {
       method,
       logZ,
@@ -97,6 +105,13 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
   } finally {
     bar.end()
     for (const model of models.values()) model.dispose()
+  }
+
+  /** Goes on without weights from the last weighed level, as `ancestral` does, to noise 0. */
+  async function settled(target: Parameters<typeof sample>[0], initial: Float32Array, weighed: number): Promise<Float32Array> {
+    const rest = [...sigmas.slice(weighed - 1), 0]
+    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed, signal } as const
+    return (await sample(target, options)).samples
   }
 
   async function unweighted(
@@ -131,7 +146,7 @@ function baseLabels(flags: SampleFlags, labels: { attributes: { name: string }[]
 }
 
 function rejectComposition(flags: SampleFlags, method: string): void {
-  const { gamma, box, dividePrior, not, weights, kernel, proposal, moves } = flags
+  const { gamma, box, dividePrior, not, weights, kernel, proposal, moves, weighAbove } = flags
   if (
     method === 'smc' ||
     gamma !== 1 ||
@@ -142,7 +157,8 @@ function rejectComposition(flags: SampleFlags, method: string): void {
     weights ||
     kernel ||
     proposal ||
-    moves
+    moves ||
+    weighAbove
   )
     throw new ArgumentError('a denoiser has no energy to compose and weigh: distil it first (feynkac distill)')
 }

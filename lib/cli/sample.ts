@@ -34,6 +34,7 @@ export interface SampleFlags extends CommonOptions {
   proposal?: SmcOptions['proposal']
   resampling?: SmcOptions['resampling']
   essThreshold?: number
+  weighAbove?: number
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
 }
 
@@ -68,6 +69,7 @@ export function register(program: Command): void {
       ]),
     )
     .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
+    .option('--weigh-above <sigma>', 'smc: no weights below this noise, where images are settled (0)', positive)
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
   common(
     command,
