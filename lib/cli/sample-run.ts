@@ -108,7 +108,11 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
   }
 
   /** Goes on without weights from the last weighed level, as `ancestral` does, to noise 0. */
-  async function settled(target: Parameters<typeof sample>[0], initial: Float32Array, weighed: number): Promise<Float32Array> {
+  async function settled(
+    target: Parameters<typeof sample>[0],
+    initial: Float32Array,
+    weighed: number,
+  ): Promise<Float32Array> {
     const rest = [...sigmas.slice(weighed - 1), 0]
     const options = { particles, sigmas: rest, initial, method: 'ancestral', seed, signal } as const
     return (await sample(target, options)).samples

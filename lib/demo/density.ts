@@ -72,7 +72,8 @@ export class GridDensity {
     let outside = 0
     for (let i = 0; i < cloud.weights.length; i++) {
       const [column, row] = [0, 1].map((c) => Math.floor(((cloud.x[2 * i + c] / HALF + 1) / 2) * CELLS))
-      if (Math.min(column, row) < 0 || Math.max(column, row) >= CELLS) outside += cloud.weights[i]
+      if (!(Math.min(column, row) >= 0 && Math.max(column, row) < CELLS))
+        outside += cloud.weights[i] // NaN too
       else found[row * CELLS + column] += cloud.weights[i]
     }
     const totalVariation = (outside + found.reduce((sum, p, k) => sum + Math.abs(p - this.cells[k]), 0)) / 2

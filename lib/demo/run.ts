@@ -1,7 +1,6 @@
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { finiteNumber, integer, knownOptions } from '../args.js'
-import { fileError, writeFileAtomic } from '../files.js'
+import { fileError, makeFolder, writeFileAtomic } from '../files.js'
 import { htmlReport } from '../report/html.js'
 import { figures, reportBlocks } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
@@ -46,7 +45,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     stage: options.onStage ?? (() => {}),
   }
   try {
-    await mkdir(output, { recursive: true })
+    await makeFolder(output)
   } catch (error) {
     throw fileError(error, output, 'make the directory')
   }
