@@ -76,7 +76,8 @@ async function smcStep() {
     const logWeights = new Float64Array(n)
     const coefficients = Float64Array.of(1, -1, 1e-3, -1e-3)
     await run(() => native.reweight({ logWeights, weights, terms, coefficients, constant: 0 }))
-    const { ancestors } = await run(() => native.resampleJob({ weights, scheme: 'systematic', seed: 0, step }))
+    const ancestors = new Int32Array(n)
+    await run(() => native.resampleJob({ ancestors, weights, scheme: 'systematic', seed: 0, step }))
     await run(() => native.gather({ ancestors, from: [y, grad], to: [kept, keptGrad] }))
   }
   return { work, outputs: {} }
@@ -89,7 +90,10 @@ async function resampling() {
   for (let i = 0; i < job.n; i++) weights[i] /= sum
   let step = 0
   return {
-    work: () => run(() => native.resampleJob({ weights, scheme: 'systematic', seed: 0, step: ++step })),
+    work: () => {
+      const ancestors = new Int32Array(job.n)
+      return run(() => native.resampleJob({ ancestors, weights, scheme: 'systematic', seed: 0, step: ++step }))
+    },
     outputs: {},
   }
 }
