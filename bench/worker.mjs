@@ -1,7 +1,7 @@
 // One benchmark job on feynkac, in a process of its own: the counterpart of peers/torch_cpu.py. Reads the job as JSON from standard input and
 // prints one JSON line.
 import { readFileSync } from 'node:fs'
-import { EnergyModel, setThreads } from '../dist/index.js'
+import { EnergyModel, resample, setThreads } from '../dist/index.js'
 import { loadModel } from '../dist/models/model-file.js'
 import { native, run } from '../dist/native.js'
 
@@ -90,10 +90,7 @@ async function resampling() {
   for (let i = 0; i < job.n; i++) weights[i] /= sum
   let step = 0
   return {
-    work: () => {
-      const ancestors = new Int32Array(job.n)
-      return run(() => native.resampleJob({ ancestors, weights, scheme: 'systematic', seed: 0, step: ++step }))
-    },
+    work: () => resample(weights, { scheme: 'systematic', seed: ++step }),
     outputs: {},
   }
 }
