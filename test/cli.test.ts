@@ -37,7 +37,7 @@ const commands = ['demo', 'train', 'distill', 'sample', 'inspect', 'verify', 'be
 describe('feynkac', () => {
   it('lists its commands', async () => {
     expect(await main(['--help'])).toBe(0)
-    for (const command of commands) expect(out).toMatch(new RegExp(`^  ${command} `, 'm'))
+    for (const command of [...commands, 'build']) expect(out).toMatch(new RegExp(`^  ${command} `, 'm'))
   })
 
   it('gives its version', async () => {

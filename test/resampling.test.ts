@@ -140,6 +140,7 @@ test('bad arguments are typed errors', () => {
   expect(() => resample(w, { scheme: 'killing', n: 3 })).toThrow(ArgumentError)
   expect(() => resample(w, { scheme: 'stratified', uniforms: Float64Array.of(0.5) })).toThrow(ArgumentError)
   expect(() => resample(w, { uniforms: Float64Array.of(1) })).toThrow(ArgumentError)
+  expect(() => resample(w, { uniforms: new Float64Array(0) })).toThrow(ArgumentError)
   expect(() => effectiveSampleSize(new Float64Array(0))).toThrow(ArgumentError)
   expect(() => logMeanExp(anything(null))).toThrow(ArgumentError)
 })

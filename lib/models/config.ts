@@ -119,6 +119,8 @@ function checkNetworkConfig(json: unknown, shape: unknown, fail: (what: string) 
       if (numbers ? !Array.isArray(value) || !value.every(Number.isFinite) : typeof value !== typeof known)
         fail(`expected ${numbers ? 'an array of numbers' : `a ${typeof known}`} for '${key}'`)
       if (typeof value === 'number' && !Number.isFinite(value)) fail(`expected a finite number for '${key}'`)
+      if (key.endsWith('dropout') && !((value as number) >= 0 && (value as number) < 1))
+        fail(`expected a number in [0, 1) for '${key}'`)
       Object.assign(args, { [key]: value })
     }
     return args

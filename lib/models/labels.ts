@@ -46,6 +46,7 @@ export function resolveLabels(
     if (labels.length === dim) return repeat(labels, batch)
     throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
   }
+  if (ArrayBuffer.isView(labels)) throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
   if (spec === null) throw invalid('labels', 'a Float32Array (the model file names no attributes)', labels)
   if (typeof labels !== 'object' || labels === null)
     throw invalid('labels', 'label vectors, class indices or named attributes', labels)

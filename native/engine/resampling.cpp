@@ -188,7 +188,7 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
 }  // namespace
 
 double Uniforms::at(size_t i) const {
-  if (values_ == nullptr) {
+  if (!given_) {
     // particle = block of 2^31 numbers, so that a stream is long enough for any n
     return uniformAt(seed_, kResample, step_, static_cast<uint32_t>(i >> 31), static_cast<uint32_t>(i & 0x7fffffff));
   }

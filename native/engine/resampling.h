@@ -16,12 +16,13 @@ Scheme schemeOf(const char* name);  // throws std::invalid_argument
 // Numbers in [0, 1): given ones in order, or those of random.h for (seed, kResample, step).
 class Uniforms {
  public:
-  Uniforms(const double* values, size_t count) : values_(values), count_(count) {}
+  Uniforms(const double* values, size_t count) : given_(true), values_(values), count_(count) {}
   Uniforms(uint64_t seed, uint32_t step) : seed_(seed), step_(step) {}
   double at(size_t i) const;  // throws std::invalid_argument behind the last given one
   std::vector<double> range(size_t from, size_t n) const;
 
  private:
+  bool given_ = false;  // an empty array has no address
   const double* values_ = nullptr;
   size_t count_ = 0;
   uint64_t seed_ = 0;
