@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { ArgumentError, FileError, NumericsError } from '../lib/errors.js'
-import { songUNet } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { native, run } from '../lib/native.js'
@@ -92,8 +91,6 @@ describe('trainDenoiser', () => {
     const wrong = [
       { network: { class: 'X' } },
       { network, sigmaData: -1 },
-      { network: songUNet([1, 8, 8], { dropout: 1 }) },
-      { network: songUNet([1, 8, 8], { label_dropout: -0.1 }) },
       { network, labels: 3 },
       { network, more: 1 },
     ]

@@ -119,8 +119,6 @@ function checkNetworkConfig(json: unknown, shape: unknown, fail: (what: string) 
       if (numbers ? !Array.isArray(value) || !value.every(Number.isFinite) : typeof value !== typeof known)
         fail(`expected ${numbers ? 'an array of numbers' : `a ${typeof known}`} for '${key}'`)
       if (typeof value === 'number' && !Number.isFinite(value)) fail(`expected a finite number for '${key}'`)
-      if (key.endsWith('dropout') && !((value as number) >= 0 && (value as number) < 1))
-        fail(`expected a number in [0, 1) for '${key}'`)
       Object.assign(args, { [key]: value })
     }
     return args
@@ -137,6 +135,8 @@ function checkNetworkConfig(json: unknown, shape: unknown, fail: (what: string) 
   for (const [key, value] of Object.entries(FIXED))
     if (args[key as keyof SongUNetArgs] !== value)
       fail(`${key} '${args[key as keyof SongUNetArgs]}' is not supported: only DDPM++ (${key} '${value}')`)
+  for (const key of ['dropout', 'label_dropout'] as const)
+    if (!(args[key] >= 0 && args[key] < 1)) fail(`expected a number in [0, 1) for '${key}'`)
   if (sizes.length !== 3) fail('shape must be [channels, height, width]')
   return { class: 'SongUNet', shape: sizes as [number, number, number], args }
 }

@@ -40,13 +40,13 @@ export function resolveLabels(
 ): Float32Array | undefined {
   if (labels === undefined) return undefined
   if (dim === 0) throw new ArgumentError('labels were given but this model is unconditional')
-  if (labels instanceof Float32Array) {
+  if (ArrayBuffer.isView(labels)) {
+    if (!(labels instanceof Float32Array)) throw invalid('labels', 'a Float32Array', labels)
     for (const v of labels) if (!Number.isFinite(v)) throw invalid('labels', 'finite numbers', v)
     if (labels.length === batch * dim) return labels
     if (labels.length === dim) return repeat(labels, batch)
     throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
   }
-  if (ArrayBuffer.isView(labels)) throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
   if (spec === null) throw invalid('labels', 'a Float32Array (the model file names no attributes)', labels)
   if (typeof labels !== 'object' || labels === null)
     throw invalid('labels', 'label vectors, class indices or named attributes', labels)
