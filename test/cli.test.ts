@@ -53,6 +53,7 @@ describe('feynkac', () => {
 
   it.each([
     [['nonsense'], /nonsense/],
+    [['--', 'build'], /first word: feynkac build/],
     [['doctor', '--nonsense'], /--nonsense/],
     [['train', '--data', 'x'], /--output/],
     [['train', '--output', 'x', '--lr', 'fast'], /--lr.*fast.*Expected a number above 0/s],

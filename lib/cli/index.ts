@@ -35,8 +35,9 @@ export async function main(argv: string[]): Promise<number> {
     for (const [command, { summary, load }] of Object.entries(commands))
       if (command === chosen) (await load()).register(program)
       else program.command(command).description(summary)
-    // bin/feynkac.js runs it, before this file is loaded: it works where there is no addon
-    program.command('build').description('build the native addon from source')
+    // here for the help: bin/feynkac.js runs it where it is the first word, before anything that needs the addon is loaded
+    const build = program.command('build').description('build the native addon from source')
+    build.action(() => build.error("error: 'build' must be the first word: feynkac build"))
     for (const command of program.commands) inheritSettings(command, program)
     if (!argv.length) program.help()
     await program.parseAsync(argv, { from: 'user' })
