@@ -10,6 +10,13 @@ export interface DiagonalMixture {
 
 export const energyOf = (m: DiagonalMixture): EnergyFunction => gaussianMixture(m)
 
+/** One Gaussian; a number is the variance of every coordinate. */
+export const gaussian = (mean: number[], variance: number) =>
+  gaussianMixture({ weights: [1], means: [mean], covariances: [variance] })
+/** Two mixtures of two Gaussians in the plane that overlap. */
+export const two = gaussianMixture({ weights: [1, 2], means: [[-2, 0], [2, 1]], covariances: [0.3, [0.4, 0.2]] }) // biome-ignore format: one line
+export const other = gaussianMixture({ weights: [1, 1], means: [[-1, 0], [2, 0]], covariances: [0.5, 0.5] }) // biome-ignore format: one line
+
 /** p(x) q(x) at noise sigma as an unnormalised mixture: its components, with log-weights that sum to log Z. */
 export function productOf(p: DiagonalMixture, q: DiagonalMixture, sigma: number) {
   const s2 = sigma * sigma
