@@ -49,6 +49,13 @@ struct AdamStep {
   double emaDecay;  // ema = emaDecay ema + (1 - emaDecay) params
 };
 
+// The arithmetic of products (convolution, attention); sums are float32 in all of them.
+enum class Precision {
+  kFp32,  // as float32: on tensor cores by splitting, a b = hi hi + hi lo + lo hi in TF32
+  kTf32,  // 10 bits of mantissa
+  kBf16,  // 7 bits of mantissa
+};
+
 class Kernels {
  public:
   virtual ~Kernels();

@@ -67,9 +67,15 @@ FEYNKAC_HD void normalsFrom(const Philox& p, float out[4]) {
   for (int h = 0; h < 2; ++h) {
     const float u1 = (static_cast<float>(p.v[2 * h] >> 8) + 0.5f) * (1.0f / 16777216.0f);
     const float u2 = (static_cast<float>(p.v[2 * h + 1] >> 8) + 0.5f) * (1.0f / 16777216.0f);
-    const float radius = sqrtf(-2.0f * logf(u1)), angle = 6.28318530717958647692f * u2;
-    out[2 * h] = radius * cosf(angle);
-    out[2 * h + 1] = radius * sinf(angle);
+    const float radius = sqrtf(-2.0f * logf(u1));
+#if defined(__CUDA_ARCH__)  // the same up to rounding, without the slow path for large angles
+    float sine, cosine;
+    sincospif(2.0f * u2, &sine, &cosine);
+#else
+    const float angle = 6.28318530717958647692f * u2, sine = sinf(angle), cosine = cosf(angle);
+#endif
+    out[2 * h] = radius * cosine;
+    out[2 * h + 1] = radius * sine;
   }
 }
 

@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/cuda.h"
 #include "kernels/kernels.h"
+#include "staged.h"
 
 namespace feynkac::test {
 
@@ -27,7 +29,8 @@ inline int failures = 0, checks = 0;
     }                                                                    \
   } while (0)
 
-// Every instruction set this machine runs: each test loops over them.
+// Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
+// the CPU, in several orders of their threads and times of their copies.
 inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels() {
   std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> out;
   for (const char* isa : {"baseline", "avx2", "avx512"}) {
@@ -36,6 +39,23 @@ inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels(
     } catch (const std::exception&) {
     }
   }
+#ifdef FEYNKAC_EMULATED
+  const auto emulated = [&](const char* name, emulator::Order order, emulator::CopyTime copies, int resident) {
+    emulator::Config config;
+    config.order = order;
+    config.copies = copies;
+    config.resident = resident;
+    config.lazyStreams = order == emulator::kRandom;
+    std::unique_ptr<Kernels> kernels(makeCudaKernels(0, Precision::kFp32));
+    out.emplace_back(name, std::make_unique<Staged>(std::move(kernels), config));
+  };
+  emulated("cuda forward, late copies", emulator::kForward, emulator::kLate, 1);
+  emulated("cuda reverse, early copies", emulator::kReverse, emulator::kEarly, 1);
+  emulated("cuda random", emulator::kRandom, emulator::kAnyTime, 3);
+#else
+  if (!cudaDevices().list.empty())
+    out.emplace_back("cuda", std::make_unique<Staged>(std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32))));
+#endif
   return out;
 }
 

@@ -1,0 +1,14 @@
+// The CUDA backend of a build that has none.
+#include "cuda.h"
+#include "engine/errors.h"
+
+namespace feynkac {
+
+namespace {
+constexpr const char* kReason = "this build has no CUDA backend";
+}
+
+CudaDevices cudaDevices() { return {{}, kReason, 0, 0}; }
+Kernels* makeCudaKernels(int, Precision) { throw DeviceError(kReason); }
+
+}  // namespace feynkac

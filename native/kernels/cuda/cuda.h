@@ -1,0 +1,31 @@
+// What the rest of the engine sees of the CUDA backend. A build without it has the same functions (absent.cpp): no
+// device, and a reason.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../kernels.h"
+
+namespace feynkac {
+
+struct CudaDevice {
+  std::string name;
+  int major, minor;  // compute capability
+  size_t memory, freeMemory;
+  int multiprocessors;
+};
+
+struct CudaDevices {
+  std::vector<CudaDevice> list;  // cuda:0, cuda:1, ...
+  std::string reason;            // why there is none; empty where there is one
+  int driver, runtime;           // CUDA versions as 1000 major + 10 minor; 0: none
+};
+
+// Never throws: a machine without driver or device has a reason.
+CudaDevices cudaDevices();
+
+// Throws DeviceError where there is no such device.
+Kernels* makeCudaKernels(int device, Precision precision);
+
+}  // namespace feynkac

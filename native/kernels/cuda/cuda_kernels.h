@@ -1,0 +1,88 @@
+// The CUDA backend. One file per subject implements it, as kernels/cpu does.
+#pragma once
+
+#include "../kernels.h"
+#include "context.h"
+
+namespace feynkac {
+
+// How many units of `each` cover n.
+inline unsigned cover(size_t n, size_t each) { return static_cast<unsigned>((n + each - 1) / each); }
+
+// Blocks of a kernel whose threads stride over n units, `each` of them at a time for a block: enough to fill any device.
+inline unsigned blocksFor(size_t n, size_t each) {
+  const size_t blocks = (n + each - 1) / each;
+  return static_cast<unsigned>(blocks < 8192 ? blocks : 8192);
+}
+
+// Call after LAUNCH: a launch that could not be made throws.
+inline void launched(const char* what) { check(cudaGetLastError(), what); }
+
+inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+class CudaKernels final : public Kernels {
+ public:
+  CudaKernels(int device, Precision precision) : context_(device), precision_(precision) {}
+
+  // memory.cu
+  void* allocate(size_t bytes) override;
+  void release(void* memory) override;
+  void upload(void* to, const void* hostFrom, size_t bytes) override;
+  void download(void* hostTo, const void* from, size_t bytes) override;
+  void zero(void* to, size_t bytes) override;
+  // conv.cu, conv_weight_grad.cu
+  size_t convPackedBytes(int kernel, int in, int out) override;
+  void convPack(void* packed, const float* w, int kernel, int in, int out) override;
+  void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
+            const ConvShape& s) override;
+  void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
+                    const ConvShape& s) override;
+  void convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) override;
+  void biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) override;
+  // norm.cu
+  void norm(float* y, float* stats, const float* x, const float* e, const float* gamma, const float* beta,
+            const NormShape& s) override;
+  void normAdjoint(float* dx, float* dgamma, float* dbeta, float* de, const float* dy, const float* x, const float* e,
+                   const float* stats, const float* gamma, const float* beta, bool accumulate,
+                   const NormShape& s) override;
+  void normTangent(float* ty, const float* tx, const float* x, const float* e, const float* stats, const float* gamma,
+                   const float* beta, const NormShape& s) override;
+  void normSecond(float* dx, float* dgamma, float* dbeta, float* de, const float* by, const float* ay, const float* tx,
+                  const float* x, const float* e, const float* stats, const float* gamma, const float* beta,
+                  bool accumulate, const NormShape& s) override;
+  // attention.cu
+  void attention(float* o, const float* qkv, const AttentionShape& s) override;
+  void attentionAdjoint(float* dqkv, const float* ao, const float* qkv, const AttentionShape& s) override;
+  void attentionTangent(float* to, const float* tqkv, const float* qkv, const AttentionShape& s) override;
+  void attentionSecond(float* dqkv, const float* bo, const float* ao, const float* tqkv, const float* qkv,
+                       const AttentionShape& s) override;
+  // resample.cu
+  void downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
+                  int height, int width, int channels) override;
+  void upsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch, int height,
+                int width, int channels) override;
+  // elementwise.cu
+  void copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset, int xWidth,
+                    int xOffset, int n) override;
+  void combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) override;
+  void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override;
+  void positionalEmbedding(float* y, const float* t, int batch, int channels) override;
+  void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,
+                      int channels, int pixels) override;
+  void toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f, int batch,
+                       int channels, int pixels) override;
+  // optimizer.cu
+  void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
+                      size_t n) override;
+  void sumSquares(double* out, const float* g, size_t n) override;
+  void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
+            size_t n) override;
+  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
+                int rows, size_t n) override;
+
+ private:
+  Context context_;
+  const Precision precision_;
+};
+
+}  // namespace feynkac

@@ -1,0 +1,124 @@
+// Copies, linear combinations, dot products, the noise embedding, and the change between channels first and last.
+#include "cuda_kernels.h"
+#include "reduce.cuh"
+
+namespace feynkac {
+namespace {
+
+constexpr int kBlock = 256;
+
+GPU_FN float4 plus(float4 a, float4 b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+GPU_FN float plus(float a, float b) { return a + b; }
+GPU_FN float4 times(float s, float4 a) { return make_float4(s * a.x, s * a.y, s * a.z, s * a.w); }
+GPU_FN float times(float s, float a) { return s * a; }
+
+// Threads along x take the columns of a row, threads along y the rows. Sizes are in units of T.
+template <class T>
+__global__ void __launch_bounds__(kBlock) copyColumns(T* y, const T* x, bool accumulate, size_t rows, int yWidth,
+                                                      int yOffset, int xWidth, int xOffset, int n) {
+  for (size_t r = size_t(blockIdx.x) * blockDim.y + threadIdx.y; r < rows; r += size_t(gridDim.x) * blockDim.y)
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+      T& to = y[r * yWidth + yOffset + i];
+      const T from = x[r * xWidth + xOffset + i];
+      to = accumulate ? plus(to, from) : from;
+    }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kBlock) combineValues(T* y, float a, const T* x1, float b, const T* x2, size_t n) {
+  for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += size_t(gridDim.x) * kBlock) {
+    const T one = times(a, x1[i]);
+    y[i] = x2 != nullptr ? plus(one, times(b, x2[i])) : one;
+  }
+}
+
+__global__ void __launch_bounds__(kBlock) dotOfRows(double* out, const float* x1, const float* x2, size_t n) {
+  const float *p = x1 + blockIdx.x * n, *q = x2 + blockIdx.x * n;
+  double s = 0;
+  for (size_t i = threadIdx.x; i < n; i += kBlock) s += double(p[i]) * double(q[i]);
+  s = blockSum<kBlock>(s);
+  if (threadIdx.x == 0) out[blockIdx.x] = s;
+}
+
+__global__ void __launch_bounds__(kBlock) embed(float* y, const float* t, int batch, int half) {
+  const int i = blockIdx.x * kBlock + threadIdx.x;
+  if (i >= batch * half) return;
+  const int b = i / half, k = i % half;
+  const double frequency = half > 1 ? pow(10000.0, -double(k) / (half - 1)) : 1.0;
+  float* row = y + size_t(b) * 2 * half;
+  row[k] = static_cast<float>(sin(double(t[b]) * frequency));
+  row[half + k] = static_cast<float>(cos(double(t[b]) * frequency));
+}
+
+// Element i of the output, whose inner size is `inner` and outer size `outer`, is element [i % inner, i / inner] of the
+// input: one thread per element of the output.
+__global__ void __launch_bounds__(kBlock) last(float* y, const float* a, const float* x1, const float* bcoef,
+                                               const float* x2, size_t total, int channels, int pixels) {
+  for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < total; i += size_t(gridDim.x) * kBlock) {
+    const int each = channels * pixels, b = static_cast<int>(i / each), k = static_cast<int>(i % each);
+    const size_t from = size_t(b) * each + size_t(k % channels) * pixels + k / channels;
+    const float one = a[b] * x1[from];
+    y[i] = x2 != nullptr ? one + bcoef[b] * x2[from] : one;
+  }
+}
+
+__global__ void __launch_bounds__(kBlock) first(float* y, const float* a, const float* x, const float* bcoef,
+                                                const float* f, size_t total, int channels, int pixels) {
+  for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < total; i += size_t(gridDim.x) * kBlock) {
+    const int each = channels * pixels, b = static_cast<int>(i / each), k = static_cast<int>(i % each);
+    const float v = bcoef[b] * f[size_t(b) * each + size_t(k % pixels) * channels + k / pixels];
+    y[i] = x != nullptr ? a[b] * x[i] + v : v;
+  }
+}
+
+}  // namespace
+
+void CudaKernels::copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset,
+                               int xWidth, int xOffset, int n) {
+  const bool vectors = (yWidth | yOffset | xWidth | xOffset | n) % 4 == 0 && aligned16(y) && aligned16(x);
+  const int columns = vectors ? n / 4 : n;
+  int across = 1;
+  while (across < columns && across < 128) across *= 2;
+  const dim3 block(across, kBlock / across), grid(blocksFor(rows, block.y));
+  if (vectors) LAUNCH((copyColumns<float4>), grid, block, 0, context_.stream())
+  (reinterpret_cast<float4*>(y), reinterpret_cast<const float4*>(x), accumulate, rows, yWidth / 4, yOffset / 4,
+   xWidth / 4, xOffset / 4, columns);
+  else LAUNCH((copyColumns<float>), grid, block, 0, context_.stream())(y, x, accumulate, rows, yWidth, yOffset, xWidth,
+                                                                       xOffset, columns);
+  launched("copyChannels");
+}
+
+void CudaKernels::combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) {
+  if (n % 4 == 0 && aligned16(y) && aligned16(x1) && aligned16(x2))
+    LAUNCH((combineValues<float4>), blocksFor(n / 4, kBlock), kBlock, 0, context_.stream())
+  (reinterpret_cast<float4*>(y), a, reinterpret_cast<const float4*>(x1), b, reinterpret_cast<const float4*>(x2), n / 4);
+  else LAUNCH((combineValues<float>), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x1, b, x2, n);
+  launched("combine");
+}
+
+void CudaKernels::dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) {
+  LAUNCH((dotOfRows), rows, kBlock, 0, context_.stream())(out, x1, x2, n);
+  launched("dotRows");
+}
+
+void CudaKernels::positionalEmbedding(float* y, const float* t, int batch, int channels) {
+  const int half = channels / 2;
+  LAUNCH((embed), cover(size_t(batch) * half, kBlock), kBlock, 0, context_.stream())(y, t, batch, half);
+  launched("positionalEmbedding");
+}
+
+void CudaKernels::toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2,
+                                 int batch, int channels, int pixels) {
+  const size_t n = size_t(batch) * channels * pixels;
+  LAUNCH((last), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x1, bcoef, x2, n, channels, pixels);
+  launched("toChannelsLast");
+}
+
+void CudaKernels::toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f,
+                                  int batch, int channels, int pixels) {
+  const size_t n = size_t(batch) * channels * pixels;
+  LAUNCH((first), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x, bcoef, f, n, channels, pixels);
+  launched("toChannelsFirst");
+}
+
+}  // namespace feynkac

@@ -1,0 +1,240 @@
+// Runs CUDA kernel sources as ordinary C++, one fiber per CUDA thread: included by gpu.cuh when the compiler is not nvcc.
+// It is there to find wrong indices, tails, barriers and races without a GPU. The scheduler (scheduler.cpp, warp.cpp,
+// fiber.h) is always built without sanitizers; what is in this header is instrumented together with the kernels.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define __align__(n) alignas(n)
+
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) double2 {
+  double x, y;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct uint3 {
+  unsigned x, y, z;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline double2 make_double2(double x, double y) { return {x, y}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+
+namespace emulator {
+
+// One deferred cp.async
+struct Pending {
+  void* dst;
+  const void* src;
+  int n, readable, group;
+};
+
+// What a kernel can see of its own thread.
+struct Thread {
+  uint3 tid, bid;
+  dim3 bdim, gdim;
+  int lin = 0, lane = 0, warp = 0;
+  unsigned char* dyn = nullptr;
+  std::vector<Pending> copies;
+  int group = 0;
+};
+extern Thread* current;  // the running fiber, null on the host
+
+enum Order { kForward, kReverse, kRandom };  // priority of threads, order of blocks
+enum CopyTime { kLate, kEarly, kAnyTime };   // when an asynchronous copy lands: at the last or first legal moment
+
+struct Config {
+  Order order = kForward;
+  unsigned seed = 1;
+  CopyTime copies = kLate;
+  int resident = 1;             // co-resident blocks, interleaved at barriers and __nanosleep
+  bool lazyStreams = false;     // work waits in its stream until something synchronises with it
+  size_t sharedBytes = 166912;  // what a block may have: sm_80
+  size_t memory = ~size_t(0);   // what cudaMalloc may hand out
+};
+extern Config config;
+
+// Throws std::runtime_error on misuse (deadlock, divergent barriers, misaligned copies, too much shared memory, ...).
+void launch(dim3 grid, dim3 block, size_t smem, void (*kernel)(void*), void* arguments);
+[[noreturn]] void fail(const std::string& what);  // abandons the launch
+int blockBarrier(const char* what, const char* file, int line, int predicate);
+void collective(const char* what, int line, unsigned mask, void* argument, void (*f)(unsigned live, void** arguments));
+void syncWarp(unsigned mask, int line);
+void yield();  // __nanosleep: other threads and blocks run
+void fence();
+unsigned coin();
+
+// One SHARED() declaration: every block has its own allocation, so its own redzones.
+struct Slot {
+  size_t size;
+  int id;
+};
+void* sharedVariable(Slot& slot);
+
+enum Shuffle { kIndex, kUp, kDown, kXor };
+struct Exchange {
+  uint64_t in, out;
+  int select, width;
+};
+void shuffle(Shuffle mode, unsigned mask, Exchange& e, int line);
+template <class T>
+T shuffled(Shuffle mode, unsigned mask, T v, int select, int width, int line) {
+  static_assert(sizeof(T) <= 8 && std::is_trivially_copyable<T>::value, "shuffles carry up to 8 bytes");
+  Exchange e{0, 0, select, width};
+  std::memcpy(&e.in, &v, sizeof v);
+  shuffle(mode, mask, e, line);
+  std::memcpy(&v, &e.out, sizeof v);
+  return v;
+}
+unsigned ballot(unsigned mask, bool predicate, int line);
+void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
+void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
+void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
+
+inline void perform(const Pending& p) {
+  std::memcpy(p.dst, p.src, static_cast<size_t>(p.readable));
+  std::memset(static_cast<char*>(p.dst) + p.readable, 0, static_cast<size_t>(p.n - p.readable));
+}
+inline void copyAsync(void* dst, const void* src, int n, int readable) {
+  const uintptr_t addresses = reinterpret_cast<uintptr_t>(dst) | (readable ? reinterpret_cast<uintptr_t>(src) : 0);
+  if (addresses % static_cast<unsigned>(n)) fail("cp.async: misaligned address");
+  const Pending p{dst, src, n, readable, current->group};
+  if (config.copies == kEarly || (config.copies == kAnyTime && (coin() & 1)))
+    perform(p);
+  else
+    current->copies.push_back(p);
+}
+inline void commitCopies() { current->group++; }
+inline void waitCopies(int leave) {  // the newest `leave` committed groups may stay in flight
+  size_t kept = 0;
+  for (const Pending& p : current->copies)
+    if (p.group < current->group - leave)
+      perform(p);
+    else
+      current->copies[kept++] = p;
+  current->copies.resize(kept);
+}
+
+template <class To, class From>
+To bits(From from) {
+  static_assert(sizeof(To) == sizeof(From), "bits: sizes differ");
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+constexpr unsigned maskOrAll(unsigned mask = 0xffffffffu) { return mask; }
+
+}  // namespace emulator
+
+#define threadIdx (::emulator::current->tid)
+#define blockIdx (::emulator::current->bid)
+#define blockDim (::emulator::current->bdim)
+#define gridDim (::emulator::current->gdim)
+#define __syncthreads() ((void)::emulator::blockBarrier("__syncthreads", __FILE__, __LINE__, 0))
+#define __syncthreads_or(p) (::emulator::blockBarrier("__syncthreads_or", __FILE__, __LINE__, !!(p)) != 0)
+#define __syncwarp(...) ::emulator::syncWarp(::emulator::maskOrAll(__VA_ARGS__), __LINE__)
+
+template <class T>
+T __shfl_sync(unsigned mask, T v, int lane, int width = 32, int line = __builtin_LINE()) {
+  return emulator::shuffled(emulator::kIndex, mask, v, lane, width, line);
+}
+template <class T>
+T __shfl_up_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __builtin_LINE()) {
+  return emulator::shuffled(emulator::kUp, mask, v, static_cast<int>(by), width, line);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __builtin_LINE()) {
+  return emulator::shuffled(emulator::kDown, mask, v, static_cast<int>(by), width, line);
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T v, int with, int width = 32, int line = __builtin_LINE()) {
+  return emulator::shuffled(emulator::kXor, mask, v, with, width, line);
+}
+inline unsigned __ballot_sync(unsigned mask, int p, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, p != 0, line);
+}
+inline int __any_sync(unsigned mask, int p, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, p != 0, line) != 0;
+}
+inline int __all_sync(unsigned mask, int p, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, p == 0, line) == 0;
+}
+inline void __nanosleep(unsigned) { emulator::yield(); }
+inline void __threadfence() { emulator::fence(); }
+
+template <class T>
+T atomicAdd(T* p, std::common_type_t<T> v) {
+  static_assert(std::is_integral<T>::value, "sums of floats in any order are not reproducible: reduce them instead");
+  return __atomic_fetch_add(p, v, __ATOMIC_RELAXED);
+}
+template <class T>
+T atomicMax(T* p, std::common_type_t<T> v) {
+  T old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (old < v && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+template <class T>
+T atomicMin(T* p, std::common_type_t<T> v) {
+  T old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (v < old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+template <class T>
+T atomicExch(T* p, std::common_type_t<T> v) {
+  return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
+}
+
+template <class T>
+T __ldg(const T* p) {
+  return *p;
+}
+template <class A, class B>
+constexpr std::common_type_t<A, B> min(A a, B b) {
+  return b < a ? b : a;
+}
+template <class A, class B>
+constexpr std::common_type_t<A, B> max(A a, B b) {
+  return a < b ? b : a;
+}
+inline float __expf(float x) { return std::exp(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
+inline unsigned __float_as_uint(float f) { return emulator::bits<unsigned>(f); }
+inline float __uint_as_float(unsigned u) { return emulator::bits<float>(u); }
+inline long long __double_as_longlong(double d) { return emulator::bits<long long>(d); }
+inline double __longlong_as_double(long long l) { return emulator::bits<double>(l); }
+
+#include "runtime_api.h"
