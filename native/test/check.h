@@ -29,6 +29,22 @@ inline int failures = 0, checks = 0;
     }                                                                    \
   } while (0)
 
+// The first CUDA device's kernels; null where there is none.
+inline std::unique_ptr<Kernels> cudaKernels(Precision precision) {
+  if (cudaDevices().list.empty()) return nullptr;
+  return std::make_unique<Staged>(std::unique_ptr<Kernels>(makeCudaKernels(0, precision)));
+}
+
+// The precisions that round the factors of products, with what that may cost: relative errors of whole results.
+struct Reduced {
+  Precision precision;
+  const char* name;
+  double bound;
+};
+inline std::vector<Reduced> reducedPrecisions() {
+  return {{Precision::kTf32, "cuda tf32", 1e-3}, {Precision::kBf16, "cuda bf16", 6e-3}};
+}
+
 // Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
 // the CPU, in several orders of their threads and times of their copies.
 inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels() {
@@ -53,8 +69,7 @@ inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels(
   emulated("cuda reverse, early copies", emulator::kReverse, emulator::kEarly, 1);
   emulated("cuda random", emulator::kRandom, emulator::kAnyTime, 3);
 #else
-  if (!cudaDevices().list.empty())
-    out.emplace_back("cuda", std::make_unique<Staged>(std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32))));
+  if (auto kernels = cudaKernels(Precision::kFp32)) out.emplace_back("cuda", std::move(kernels));
 #endif
   return out;
 }

@@ -19,6 +19,7 @@ void check(cudaError_t error, const char* what) {
 Context::Context(int device) : device_(device) {
   try {
     check(cudaSetDevice(device), "choosing the device");
+    check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "asking for the device");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
     for (cudaEvent_t& e : left_) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
     check(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming), "making an event");

@@ -41,13 +41,14 @@ class Context {
   std::shared_ptr<Recording> record(const std::function<void()>& calls);
   void replay(const Recording& recording);
 
-  int device() const { return device_; }
+  int multiprocessors() const { return multiprocessors_; }
 
  private:
   void* scratchBytes(size_t bytes);
   char* stage(size_t bytes);
 
   const int device_;
+  int multiprocessors_ = 0;
   cudaStream_t stream_ = nullptr;
   void* scratch_ = nullptr;
   size_t scratchSize_ = 0;

@@ -1,0 +1,79 @@
+// What the convolution's kernels share: tiles of products on tensor cores in each precision.
+#pragma once
+
+#include <type_traits>
+
+#include "../kernels.h"
+#include "gpu.cuh"
+
+namespace feynkac {
+namespace {
+
+// A value as its TF32 part and the TF32 part of what is left: together 21 bits of mantissa.
+GPU_FN void split(uint32_t value, uint32_t& high, uint32_t& low) {
+  const float f = __uint_as_float(value);
+  high = gpu::toTf32(f);
+  low = gpu::toTf32(f - __uint_as_float(high));
+}
+
+// acc[i][j] += a[i] b[j] over 8 values of K, from float32 bit patterns. kFp32: a b = hi hi + hi lo + lo hi, smallest first.
+template <Precision P, int MI, int NI>
+GPU_FN void multiplyFloats(float (&acc)[MI][NI][4], uint32_t (&a)[MI][4], uint32_t (&b)[NI][2]) {
+  static_assert(P != Precision::kBf16, "pairs: multiplyPairs");
+  if constexpr (P == Precision::kTf32) {
+#pragma unroll
+    for (int i = 0; i < MI; ++i)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) a[i][k] = gpu::toTf32(__uint_as_float(a[i][k]));
+#pragma unroll
+    for (int j = 0; j < NI; ++j) {
+#pragma unroll
+      for (int k = 0; k < 2; ++k) b[j][k] = gpu::toTf32(__uint_as_float(b[j][k]));
+#pragma unroll
+      for (int i = 0; i < MI; ++i) gpu::mmaTf32(acc[i][j], a[i], b[j], acc[i][j]);
+    }
+  } else {
+    uint32_t low[MI][4];
+#pragma unroll
+    for (int i = 0; i < MI; ++i)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) split(a[i][k], a[i][k], low[i][k]);
+#pragma unroll
+    for (int j = 0; j < NI; ++j) {
+      uint32_t rest[2];
+#pragma unroll
+      for (int k = 0; k < 2; ++k) split(b[j][k], b[j][k], rest[k]);
+#pragma unroll
+      for (int i = 0; i < MI; ++i) {
+        gpu::mmaTf32(acc[i][j], low[i], b[j], acc[i][j]);
+        gpu::mmaTf32(acc[i][j], a[i], rest, acc[i][j]);
+        gpu::mmaTf32(acc[i][j], a[i], b[j], acc[i][j]);
+      }
+    }
+  }
+}
+
+// The same over 16 values of K, in pairs of bfloat16.
+template <int MI, int NI>
+GPU_FN void multiplyPairs(float (&acc)[MI][NI][4], const uint32_t (&a)[MI][4], const uint32_t (&b)[NI][2]) {
+#pragma unroll
+  for (int i = 0; i < MI; ++i)
+#pragma unroll
+    for (int j = 0; j < NI; ++j) gpu::mmaBf16(acc[i][j], a[i], b[j], acc[i][j]);
+}
+
+// Calls f<P>() for a precision known at run time.
+template <class F>
+void withPrecision(Precision p, const F& f) {
+  switch (p) {
+    case Precision::kFp32:
+      return f(std::integral_constant<Precision, Precision::kFp32>());
+    case Precision::kTf32:
+      return f(std::integral_constant<Precision, Precision::kTf32>());
+    case Precision::kBf16:
+      return f(std::integral_constant<Precision, Precision::kBf16>());
+  }
+}
+
+}  // namespace
+}  // namespace feynkac
