@@ -1,12 +1,13 @@
 import os from 'node:os'
-import { integer } from './args.js'
+import { integer, oneOf } from './args.js'
+import { invalid } from './errors.js'
 import { native } from './native.js'
 
 /** A device that models can be loaded on. */
 export interface DeviceInfo {
   /** What `device` options take: 'cpu', 'cuda:0', ... */
   name: string
-  /** The product, with the instruction set for a CPU. */
+  /** The product, with the instruction set for a CPU and the compute capability for a GPU. */
   description: string
   /** Bytes of memory. */
   memory: number
@@ -14,11 +15,44 @@ export interface DeviceInfo {
   threads?: number
 }
 
-/** The devices of this machine, the best one for `device: 'auto'` first. This build has the CPU backend only. */
+/**
+ * How the products of convolutions and attention round their factors on a GPU; sums are float32 in all of them. 'fp32': not at
+ * all (float32 by three TF32 products); 'tf32': to 10 bits of mantissa; 'bf16': to 7 bits.
+ */
+export type Precision = 'fp32' | 'tf32' | 'bf16'
+
+/** Where a model lives and how it computes. */
+export interface DeviceOptions {
+  /** 'cpu', 'cuda:0', ..., or 'auto' (the default) for the best device there is. */
+  device?: string
+  /** 'fp32' (the default), or 'tf32' or 'bf16' on a CUDA device. */
+  precision?: Precision
+}
+
+export const deviceOptionNames = ['device', 'precision']
+
+/** The devices of this machine, the best one for `device: 'auto'` first. */
 export function devices(): DeviceInfo[] {
   const { isa, threads } = native.cpu()
   const model = os.cpus()[0]?.model.trim() ?? 'CPU'
-  return [{ name: 'cpu', description: `${model} (${isa})`, memory: os.totalmem(), threads }]
+  const cuda = native.cuda()
+  const cpu = { name: 'cpu', description: `${model} (${isa})`, memory: os.totalmem(), threads }
+  const gpus = cuda.devices
+    .map(({ name, capability, memory }, i) => ({ name: `cuda:${i}`, description: `${name} (${capability})`, memory }))
+    .filter((_, i) => Number.parseInt(cuda.devices[i]!.capability, 10) >= 8)
+  return cuda.emulated ? [cpu, ...gpus] : [...gpus, cpu]
+}
+
+/** The device and precision that options mean. Throws ArgumentError; whether the device exists is for its first use to say. */
+export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions): {
+  device: string
+  precision: Precision
+} {
+  if (typeof device !== 'string') throw invalid('device', "'auto', 'cpu' or 'cuda:0'", device)
+  oneOf('precision', precision, ['fp32', 'tf32', 'bf16'])
+  const name = device === 'auto' ? devices()[0]!.name : device === 'cuda' ? 'cuda:0' : device
+  if (name === 'cpu' && precision !== 'fp32') throw invalid('precision on the CPU', "'fp32'", precision)
+  return { device: name, precision }
 }
 
 /** Number of threads of the CPU backend, for the whole process (default: the cores). Results do not depend on it. */

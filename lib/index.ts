@@ -5,7 +5,7 @@
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export { type LoadDatasetOptions, loadDataset } from './data/load.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
-export { type DeviceInfo, devices, setThreads } from './devices.js'
+export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './devices.js'
 export {
   ArgumentError,
   DeviceError,

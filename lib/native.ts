@@ -102,7 +102,16 @@ export interface NativeModule extends NativeParticles {
   /** Instruction set and threads of the CPU backend. */
   cpu(): { isa: string; threads: number }
   setThreads(n: number): void
-  createNetwork(config: NetworkConfig, device: string): NativeNetwork
+  /** The CUDA devices, or the reason why there is none; versions as 1000 major + 10 minor, 0 where there is none. */
+  cuda(): {
+    devices: { name: string; capability: string; memory: number; freeMemory: number }[]
+    reason: string
+    driver: number
+    runtime: number
+    /** The kernels of this build run on the CPU, for tests. */
+    emulated: boolean
+  }
+  createNetwork(config: NetworkConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeNetwork
 }
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build

@@ -70,8 +70,10 @@ const addonIdentity = () => {
 const addon = {
   name: 'addon',
   // CMake keeps these from the first configuration, so a change means a new build tree
-  configuration: () =>
-    digest([], root, process.platform, process.arch, process.env.FEYNKAC_SANITIZE ?? '', process.env.CXX ?? ''),
+  configuration() {
+    const options = ['FEYNKAC_SANITIZE', 'FEYNKAC_CUDA', 'FEYNKAC_CUDA_ARCHITECTURES', 'CXX', 'CUDACXX']
+    return digest([], root, process.platform, process.arch, ...options.map((name) => process.env[name] ?? ''))
+  },
   sources() {
     const { version, binary } = readJson('package.json')
     const sources = files('native').filter((name) => !name.startsWith(path.join('native', 'test')))

@@ -14,7 +14,8 @@ interface Findings {
   cores: number
   memory: { total: number; free: number }
   addon: { path: string | null; isa: string | null; threads: number | null; error: string | null }
-  devices: { name: string; available: boolean; reason?: string }[]
+  cuda: { driver: string | null; runtime: string | null }
+  devices: { name: string; available: boolean; description?: string; reason?: string }[]
 }
 
 export function register(program: Command): void {
@@ -41,10 +42,21 @@ async function examine(options: CommonOptions): Promise<Findings> {
     cores: os.availableParallelism(),
     memory: { total: os.totalmem(), free: os.freemem() },
     addon,
-    devices: [
-      addon.error ? { name: 'cpu', available: false, reason: addon.error } : { name: 'cpu', available: true },
-      { name: 'cuda', available: false, reason: 'this build has no CUDA backend' },
-    ],
+    ...(await examineDevices(addon.error)),
+  }
+}
+
+async function examineDevices(error: string | null): Promise<Pick<Findings, 'cuda' | 'devices'>> {
+  if (error)
+    return { cuda: { driver: null, runtime: null }, devices: [{ name: 'cpu', available: false, reason: error }] }
+  const { native } = await import('../native.js')
+  const { devices } = await import('../devices.js')
+  const { driver, runtime, reason } = native.cuda()
+  const version = (v: number) => (v === 0 ? null : `${Math.floor(v / 1000)}.${Math.floor((v % 1000) / 10)}`)
+  const found = devices().map(({ name, description }) => ({ name, available: true, description }))
+  return {
+    cuda: { driver: version(driver), runtime: version(runtime) },
+    devices: reason === '' ? found : [...found, { name: 'cuda', available: false, reason }],
   }
 }
 
@@ -70,6 +82,6 @@ cpu       ${found.cpu}, ${found.cores} cores
 memory    ${gib(found.memory.free)} free of ${gib(found.memory.total)}
 addon     ${found.addon.path ?? 'none'}
 kernels   ${found.addon.isa ? `${found.addon.isa}, ${found.addon.threads} threads` : 'none'}`)
-  for (const { name, available, reason } of found.devices)
-    console.log(`${`device`.padEnd(9)} ${name}: ${available ? 'available' : `not available: ${reason}`}`)
+  for (const { name, available, description, reason } of found.devices)
+    console.log(`device    ${name}: ${available ? `available, ${description}` : `not available: ${reason}`}`)
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { formatBytes } from '../files.js'
 import type { ModelInfo } from '../models/model-file.js'
 import type { NativeNetwork } from '../native.js'
-import { applyThreads, type CommonOptions, common, count } from './options.js'
+import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 
 interface Flags extends CommonOptions {
   batch: number
@@ -27,7 +27,7 @@ export function register(program: Command): void {
   ).action(async (file: string, flags: Flags) => {
     await applyThreads(flags)
     const { loadModel } = await import('../models/model-file.js')
-    const { info, network } = await loadModel(file, flags.device)
+    const { info, network } = await loadModel(file, deviceOf(flags))
     const parameters = network.parameterCount()
     const memory = needs(network, info, flags.batch)
     const weights = { bytes: 4 * parameters, trainingBytes: 5 * 4 * parameters }

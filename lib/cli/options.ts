@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { DeviceOptions, Precision } from '../devices.js'
 
 /** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
 
@@ -45,6 +46,7 @@ export function repeated<T>(parse: (text: string) => T) {
 
 export interface CommonOptions {
   device: string
+  precision?: Precision
   seed?: number
   threads?: number
   json?: boolean
@@ -54,7 +56,8 @@ export interface CommonOptions {
 /** Adds --device, --seed, --threads, --json and --verbose, and an example under the help. */
 export function common(command: Command, example: string): Command {
   return command
-    .option('--device <name>', 'cpu, or auto for the best there is', 'auto')
+    .option('--device <name>', 'cpu, cuda:0, ..., or auto for the best there is', 'auto')
+    .addOption(choice('--precision <name>', 'of products on a GPU (fp32)', ['fp32', 'tf32', 'bf16']))
     .option('--seed <number>', 'seed of all random numbers (0)', count(0))
     .option('--threads <number>', 'CPU threads (all cores)', count(1, 1024))
     .option('--json', 'print the result as one JSON object on stdout, and nothing else there')
@@ -65,6 +68,11 @@ export function common(command: Command, example: string): Command {
 /** An option without default whose value is one of the choices. */
 export function choice(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices([...choices])
+}
+
+/** The device options of a command line. */
+export function deviceOf({ device, precision }: CommonOptions): DeviceOptions {
+  return { device, ...(precision && { precision }) }
 }
 
 /** Applies --threads; every command that computes calls it first. */

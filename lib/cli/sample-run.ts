@@ -8,6 +8,7 @@ import { type DenoiserFunction, type SampleMethod, sample } from '../smc/sampler
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { composeTarget, type NamedLabels } from './composition.js'
+import { deviceOf } from './options.js'
 import { progress } from './progress.js'
 import type { SampleFlags } from './sample.js'
 
@@ -26,7 +27,7 @@ export interface Drawn {
 
 export async function draw(file: string, flags: SampleFlags, signal: AbortSignal): Promise<Drawn> {
   const models = new Map<string, EnergyModel>()
-  const { info, network } = await loadModel(file, flags.device)
+  const { info, network } = await loadModel(file, deviceOf(flags))
   network.dispose()
   const { labels } = info
   const base = baseLabels(flags, labels)
@@ -43,12 +44,12 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
   try {
     if (info.kind === 'denoiser') {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, { device: flags.device })
+      using model = await Denoiser.load(file, deviceOf(flags))
       return await unweighted(guidedDenoiser(model, base, flags.guidance), method as Exclude<typeof method, 'smc'>)
     }
     const load = async (other: string | null): Promise<EnergyModel> => {
       const path = other ?? file
-      const model = models.get(path) ?? (await EnergyModel.load(path, { device: flags.device }))
+      const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
       models.set(path, model)
       return model
     }

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
 import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, choice, count, counts, number } from './options.js'
+import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
 import { progress } from './progress.js'
 
 /** What `train` and `distill` share. Options have no defaults here: those given must not contradict a resumed run. */
@@ -115,7 +115,7 @@ export function trainingOptions(flags: TrainFlags): TrainingOptions {
     resume: flags.resume,
     checkpointEvery: flags.checkpointEvery,
     logEvery: flags.logEvery,
-    device: flags.device,
+    ...deviceOf(flags),
   })
 }
 

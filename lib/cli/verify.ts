@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { verifyFixture } from '../verify/fixture.js'
-import { applyThreads, type CommonOptions, common } from './options.js'
+import { applyThreads, type CommonOptions, common, deviceOf } from './options.js'
 
 export function register(program: Command): void {
   common(
@@ -13,7 +13,7 @@ export function register(program: Command): void {
   ).action(async (files: string[], options: CommonOptions & { all?: boolean }) => {
     await applyThreads(options)
     const results = []
-    for (const file of files) results.push(await verifyFixture(file, { device: options.device }))
+    for (const file of files) results.push(await verifyFixture(file, deviceOf(options)))
     if (options.json) console.log(JSON.stringify(results))
     else for (const result of results) print(result, options.all ?? false)
     const failed = results.filter((r) => !r.ok)

@@ -1,14 +1,13 @@
 import { integer, knownOptions } from '../args.js'
+import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
 import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
 import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
 
-export interface LoadOptions {
-  /** 'cpu', or 'auto' for the best device there is. */
-  device?: string
-}
+/** Options of loading a model. */
+export type LoadOptions = DeviceOptions
 
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
 export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
@@ -27,9 +26,9 @@ export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInf
 
 /** A network with weights drawn from the seed. */
 export async function newNetwork(info: ModelInfo, options: LoadOptions & { seed?: number }): Promise<NativeNetwork> {
-  knownOptions('create', options, ['device', 'seed'])
+  knownOptions('create', options, [...deviceOptionNames, 'seed'])
   const seed = integer('seed', options.seed ?? 0, 0)
-  const network = createNetwork(info.network, options.device ?? 'auto')
+  const network = createNetwork(info.network, options)
   await run(() => network.initialise(seed))
   return network
 }
@@ -46,8 +45,8 @@ export class Denoiser {
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds an energy. */
   static async load(path: string, options: LoadOptions = {}): Promise<Denoiser> {
-    knownOptions('Denoiser.load', options, ['device'])
-    const { info, network } = await loadModel(path, options.device ?? 'auto')
+    knownOptions('Denoiser.load', options, deviceOptionNames)
+    const { info, network } = await loadModel(path, options)
     if (info.kind !== 'denoiser') {
       network.dispose()
       throw new ArgumentError(`${path} holds an energy (head '${info.kind}'): load it with EnergyModel.load`)

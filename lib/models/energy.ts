@@ -1,4 +1,5 @@
 import { knownOptions } from '../args.js'
+import { deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
@@ -20,8 +21,8 @@ export class EnergyModel implements EnergyFunction {
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
   static async load(path: string, options: LoadOptions = {}): Promise<EnergyModel> {
-    knownOptions('EnergyModel.load', options, ['device'])
-    const { info, network } = await loadModel(path, options.device ?? 'auto')
+    knownOptions('EnergyModel.load', options, deviceOptionNames)
+    const { info, network } = await loadModel(path, options)
     if (info.kind === 'denoiser') {
       network.dispose()
       throw new ArgumentError(`${path} holds a denoiser, not an energy: distil it first, or load it with Denoiser.load`)

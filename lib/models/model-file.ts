@@ -1,6 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
+import { type DeviceOptions, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
@@ -87,9 +88,10 @@ export function modelMetadata(info: ModelInfo): Record<string, string> {
 }
 
 /** A native network of a configuration, on a device; weights are zero until written or initialised. */
-export function createNetwork(config: NetworkConfig, device: string): NativeNetwork {
+export function createNetwork(config: NetworkConfig, options: DeviceOptions): NativeNetwork {
+  const { device, precision } = placement(options)
   try {
-    return native.createNetwork(config, device === 'auto' ? 'cpu' : device)
+    return native.createNetwork(config, device, precision)
   } catch (error) {
     throw translate(error)
   }
@@ -143,10 +145,13 @@ export function* unflatten(
 }
 
 /** Loads a model file: its description and a network holding its weights. */
-export async function loadModel(path: string, device: string): Promise<{ info: ModelInfo; network: NativeNetwork }> {
+export async function loadModel(
+  path: string,
+  options: DeviceOptions,
+): Promise<{ info: ModelInfo; network: NativeNetwork }> {
   const { metadata, tensors } = await readSafetensors(path)
   const info = parseModelInfo(metadata, path)
-  const network = createNetwork(info.network, device)
+  const network = createNetwork(info.network, options)
   const flat = await flatten(network, tensors, path)
   for (let i = 0; i < flat.length; i++) {
     if (i % SLICE === SLICE - 1) await breathe()

@@ -27,7 +27,10 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
   if (typeof given !== 'string' && !(given instanceof Denoiser))
     throw invalid('teacher', 'a denoiser or its file', given)
-  const teacher = typeof given === 'string' ? await Denoiser.load(given, { device: options.device }) : given
+  const teacher =
+    typeof given === 'string'
+      ? await Denoiser.load(given, { device: options.device, precision: options.precision })
+      : given
   try {
     const source = await openData(options, opened)
     const { data } = source
@@ -48,7 +51,7 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
       teacher,
       teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),
       conditional: teacher.labelDim > 0,
-      create: createEnergy(options.device, { sigmaMin: info.sigmaMin, sigmaMax: info.sigmaMax }),
+      create: createEnergy(options, { sigmaMin: info.sigmaMin, sigmaMax: info.sigmaMax }),
     })
   } finally {
     if (typeof given === 'string') teacher.dispose()

@@ -38,14 +38,14 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
     { kind: 'denoiser' },
     { kind: 'denoiser', headScale: 1 },
     ({ network, sigmaData, seed }, labels) =>
-      Denoiser.create({ network, sigmaData, labels }, { device: options.device, seed }),
+      Denoiser.create({ network, sigmaData, labels }, { device: options.device, precision: options.precision, seed }),
   )
 }
 
 /** Trains an energy on data directly, without a teacher: the baseline of distillation. Errors as `trainDenoiser`. */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
   knownOptions('trainEnergy', options, [...trainingOptionNames, 'sigmaData', 'conditional', 'head', 'headScale'])
-  return matchScore(options, givenHead(options), headDefaults(options), createEnergy(options.device))
+  return matchScore(options, givenHead(options), headDefaults(options), createEnergy(options))
 }
 
 async function matchScore<M extends Denoiser | EnergyModel>(

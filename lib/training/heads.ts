@@ -1,4 +1,5 @@
 import { finiteNumber, oneOf } from '../args.js'
+import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
 import { EnergyModel } from '../models/energy.js'
 import type { Definition, FrontEnd } from './run.js'
@@ -24,11 +25,11 @@ export function headDefaults({ head }: HeadOptions): Pick<Definition, 'kind' | '
 }
 
 export function createEnergy(
-  device?: string,
+  { device, precision }: DeviceOptions,
   range: { sigmaMin?: number; sigmaMax?: number } = {},
 ): FrontEnd<EnergyModel>['create'] {
   return ({ kind, headScale, sigmaData, network, seed }, labels) => {
     if (kind === 'denoiser') throw invalid('head', "'dot', 'l2' or 'norm'", kind)
-    return EnergyModel.create({ kind, headScale, sigmaData, network, labels, ...range }, { device, seed })
+    return EnergyModel.create({ kind, headScale, sigmaData, network, labels, ...range }, { device, precision, seed })
   }
 }

@@ -4,6 +4,7 @@ import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
+import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
 import { givenNetworkConfig, type NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
@@ -22,7 +23,7 @@ export type { TrainingProgress } from './loop.js'
 
 export type DataOptions = Omit<LoadDatasetOptions, 'signal' | 'onProgress'>
 
-export interface TrainingOptions extends Partial<Settings> {
+export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
   data?: Dataset | string
   /** How `loadDataset` is to read the specification. */
@@ -38,8 +39,6 @@ export interface TrainingOptions extends Partial<Settings> {
   /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
   checkpointEvery?: number
   logEvery?: number
-  /** 'cpu', or 'auto' (the default) for the best device there is. */
-  device?: string
   /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
   signal?: AbortSignal
   onProgress?: (progress: TrainingProgress) => void
@@ -55,7 +54,7 @@ export const trainingOptionNames = [
     'resume',
     'checkpointEvery',
     'logEvery',
-    'device',
+    ...deviceOptionNames,
     'signal',
     'onProgress',
   ],

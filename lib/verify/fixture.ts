@@ -1,3 +1,4 @@
+import type { DeviceOptions } from '../devices.js'
 import { FormatError } from '../errors.js'
 import { evaluateInChunks } from '../models/batches.js'
 import { parseNetworkConfig } from '../models/config.js'
@@ -30,7 +31,7 @@ const BOUNDS = { image: 2e-5, scalar: 1e-6, energy: 5e-6, loss: 5e-6, gradient: 
  */
 export async function verifyFixture(
   path: string,
-  options: { device?: string; signal?: AbortSignal } = {},
+  options: DeviceOptions & { signal?: AbortSignal } = {},
 ): Promise<VerifyResult> {
   const { metadata, tensors } = await readSafetensors(path)
   const fail = (what: string): never => {
@@ -49,7 +50,7 @@ export async function verifyFixture(
     const { data } = expected(name)
     return data instanceof Float64Array ? data : fail(`expected F64 for tensor '${name}'`)
   }
-  const network = createNetwork(networkConfig, options.device ?? 'auto')
+  const network = createNetwork(networkConfig, options)
   try {
     const isModel = (name: string) => name.startsWith('model.')
     const weights = new Map([...tensors].filter(([name]) => isModel(name)))

@@ -1,6 +1,7 @@
 #include "addon.h"
 
 #include "kernels/cpu/runtime/threads.h"
+#include "kernels/cuda/cuda.h"
 #include "kernels/kernels.h"
 
 namespace feynkac::addon {
@@ -11,6 +12,30 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     auto out = Napi::Object::New(info.Env());
     out["isa"] = Napi::String::New(info.Env(), cpuIsa());
     out["threads"] = Napi::Number::New(info.Env(), threadCount());
+    return out;
+  });
+  exports["cuda"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
+    const CudaDevices found = cudaDevices();
+    auto out = Napi::Object::New(info.Env());
+    auto list = Napi::Array::New(info.Env(), found.list.size());
+    for (size_t i = 0; i < found.list.size(); ++i) {
+      const CudaDevice& d = found.list[i];
+      auto device = Napi::Object::New(info.Env());
+      device["name"] = Napi::String::New(info.Env(), d.name);
+      device["capability"] = Napi::String::New(info.Env(), std::to_string(d.major) + "." + std::to_string(d.minor));
+      device["memory"] = Napi::Number::New(info.Env(), static_cast<double>(d.memory));
+      device["freeMemory"] = Napi::Number::New(info.Env(), static_cast<double>(d.freeMemory));
+      list[i] = device;
+    }
+    out["devices"] = list;
+    out["reason"] = Napi::String::New(info.Env(), found.reason);
+    out["driver"] = Napi::Number::New(info.Env(), found.driver);
+    out["runtime"] = Napi::Number::New(info.Env(), found.runtime);
+#ifdef FEYNKAC_EMULATED
+    out["emulated"] = Napi::Boolean::New(info.Env(), true);
+#else
+    out["emulated"] = Napi::Boolean::New(info.Env(), false);
+#endif
     return out;
   });
   exports["setThreads"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) {

@@ -7,6 +7,7 @@
 #include "addon.h"
 #include "arguments.h"
 #include "job.h"
+#include "kernels/cuda/cuda.h"
 
 namespace feynkac::addon {
 namespace {
@@ -80,6 +81,15 @@ NetworkConfig configOf(const Napi::Object& o) {
   return c;
 }
 
+// The backend of a device: 'cpu', or 'cuda:N'.
+Kernels* kernelsOf(const std::string& device, Precision precision) {
+  if (device == "cpu") return makeCpuKernels();
+  const std::string number = device.rfind("cuda:", 0) == 0 ? device.substr(5) : "";
+  if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != std::string::npos)
+    throw DeviceError("there is no device '" + device + "': use 'auto', 'cpu' or 'cuda:0'");
+  return makeCudaKernels(std::stoi(number), precision);
+}
+
 Napi::Object objectOf(const Napi::Value& value, const char* name) {
   if (!value.IsObject()) throw argumentError(value.Env(), std::string("expected an object for ") + name);
   return value.As<Napi::Object>();
@@ -101,10 +111,12 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
 
   explicit NetworkHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkHandle>(info) {
     try {
-      const std::string device = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
-      if (device != "cpu") throw DeviceError("this build has no device '" + device + "': use 'cpu'");
+      const Precision precision = choice<Precision>(
+          info[2], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
       network_ =
-          std::make_shared<Network>(configOf(objectOf(info[0], "config")), std::unique_ptr<Kernels>(makeCpuKernels()));
+          std::make_shared<Network>(configOf(objectOf(info[0], "config")),
+                                    std::unique_ptr<Kernels>(kernelsOf(
+                                        info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "", precision)));
     } catch (const Napi::Error&) {
       throw;
     } catch (...) {
@@ -145,21 +157,21 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     const auto n = network();
     const Slot slot = slotOf(info[0]);
     const float* values = floats(info[1], n->parameters().torchSize(), "values");
-    return startJob(info.Env(), {info[1]}, [=](const Stop&) { n->write(slot, values); });
+    return start(info, {info[1]}, [=](const Stop&) { n->write(slot, values); });
   }
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
     const auto n = network();
     const Slot slot = slotOf(info[0]);
     float* out = floats(info[1], n->parameters().torchSize(), "out");
-    return startJob(info.Env(), {info[1]}, [=](const Stop&) { n->read(slot, out); });
+    return start(info, {info[1]}, [=](const Stop&) { n->read(slot, out); });
   }
 
   Napi::Value Initialise(const Napi::CallbackInfo& info) {
     const auto n = network();
     if (!info[0].IsNumber()) throw argumentError(info.Env(), "expected a number for seed");
     const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
-    return startJob(info.Env(), {}, [=](const Stop&) { n->initialise(seed); });
+    return start(info, {}, [=](const Stop&) { n->initialise(seed); });
   }
 
   static Head headOf(const Napi::Object& o) {
@@ -207,7 +219,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     if (head.kind == Kind::kDenoiser && (out.phi || out.phiGrad || out.energy || out.grad || out.jvp))
       throw argumentError(info.Env(), "a denoiser has no energy: ask for raw or denoised");
     if (out.jvp && !direction) throw argumentError(info.Env(), "expected a direction for jvp");
-    return startJob(info.Env(), valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
+    return start(info, valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
   }
 
   Napi::Value Gradient(const Napi::CallbackInfo& info) {
@@ -217,8 +229,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     const Batch batch = batchOf(o, *n);
     const float* target = floats(o.Get("target"), batch.n * n->sampleSize(), "target");
     const auto loss = std::make_shared<double>();
-    return startJob(
-        info.Env(), valuesOf(o), [=](const Stop& stop) { *loss = n->gradient(head, batch, target, stop); },
+    return start(
+        info, valuesOf(o), [=](const Stop& stop) { *loss = n->gradient(head, batch, target, stop); },
         [loss](Napi::Env env) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out["loss"] = Napi::Number::New(env, *loss);
@@ -259,8 +271,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
         throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
     }
     const auto result = std::make_shared<TrainResult>();
-    return startJob(
-        info.Env(), valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
+    return start(
+        info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
         [result](Napi::Env env) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out["loss"] = Napi::Number::New(env, result->loss);
@@ -277,9 +289,34 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     return Napi::Number::New(info.Env(), double(network()->workingBytes(job, kindOf(info[1]), batch)));
   }
 
-  void Dispose(const Napi::CallbackInfo&) { network_.reset(); }
+  // A job of this network; after it, V8 hears how much memory the network holds, so that it collects what nobody disposes of.
+  Napi::Value start(const Napi::CallbackInfo& info, std::vector<Napi::Value> keepAlive,
+                    std::function<void(const Stop&)> work, std::function<Napi::Value(Napi::Env)> result = nullptr) {
+    keepAlive.push_back(info.This());
+    return startJob(info.Env(), keepAlive, std::move(work), [this, result](Napi::Env env) {
+      report(env);
+      return result ? result(env) : env.Undefined();
+    });
+  }
+
+  void report(Napi::Env env) {
+    const auto held = network_ ? static_cast<int64_t>(network_->bytesHeld()) : 0;
+    if (held != reported_) Napi::MemoryManagement::AdjustExternalMemory(env, held - reported_);
+    reported_ = held;
+  }
+
+  void Dispose(const Napi::CallbackInfo& info) {
+    network_.reset();
+    report(info.Env());
+  }
+
+  void Finalize(Napi::Env env) override {
+    network_.reset();
+    report(env);
+  }
 
   std::shared_ptr<Network> network_;
+  int64_t reported_ = 0;
 };
 
 }  // namespace
@@ -289,7 +326,7 @@ void initNetwork(Napi::Env env, Napi::Object exports) {
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.AddCleanupHook([reference] { delete reference; });
   exports["createNetwork"] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
-    return reference->New({info[0], info[1]});
+    return reference->New({info[0], info[1], info[2]});
   });
 }
 

@@ -35,8 +35,14 @@ std::vector<float> perSample(int n, const double* sigma, double sigmaData, doubl
 // Memory of the network's device.
 class Network::Memory {
  public:
-  Memory(Kernels& kernels, size_t bytes) : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)) {}
-  ~Memory() { kernels_.release(data_); }
+  Memory(Kernels& kernels, size_t bytes, std::atomic<size_t>& held)
+      : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)), held_(held) {
+    held_ += bytes;
+  }
+  ~Memory() {
+    kernels_.release(data_);
+    held_ -= bytes_;
+  }
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
   void* data() { return data_; }
@@ -46,6 +52,7 @@ class Network::Memory {
   Kernels& kernels_;
   size_t bytes_;
   void* data_;
+  std::atomic<size_t>& held_;
 };
 
 // A job laid out for one head and batch size.
@@ -75,6 +82,10 @@ Network::Network(NetworkConfig config, std::unique_ptr<Kernels> kernels)
 
 Network::~Network() = default;
 
+std::unique_ptr<Network::Memory> Network::hold(size_t bytes) {
+  return std::make_unique<Memory>(*kernels_, bytes, bytesHeld_);
+}
+
 void Network::makeReady() {
   if (packed_) return;
   slot(Slot::kParams);
@@ -84,7 +95,7 @@ void Network::makeReady() {
     offsets.push_back(total);
     total += (kernels_->convPackedBytes(p.kernel, p.in, p.out) + 63) / 64 * 64;
   }
-  packed_ = std::make_unique<Memory>(*kernels_, total);
+  packed_ = hold(total);
   weights_.packed.clear();
   for (const size_t offset : offsets) weights_.packed.push_back(static_cast<char*>(packed_->data()) + offset);
   packWeights();
@@ -94,7 +105,7 @@ float* Network::slot(Slot s) {
   auto& memory = slots_[static_cast<int>(s)];
   if (!memory) {
     const size_t bytes = parameters_.engineSize() * sizeof(float);
-    memory = std::make_unique<Memory>(*kernels_, bytes);
+    memory = hold(bytes);
     kernels_->zero(memory->data(), bytes);
     if (s == Slot::kParams) weights_.params = static_cast<float*>(memory->data());
     if (s == Slot::kGrad) weights_.grad = static_cast<float*>(memory->data());
@@ -254,7 +265,7 @@ Network::Run& Network::prepare(Job job, Kind kind, int batch) {
   const size_t need = run.program.plan.arenaBytes();
   if (!arena_ || arena_->bytes() < need) {
     arena_.reset();  // first: the old and the new one need not fit together
-    arena_ = std::make_unique<Memory>(*kernels_, need);
+    arena_ = hold(need);
   }
   run.program.plan.use(arena_->data());
   return run;
@@ -263,7 +274,10 @@ Network::Run& Network::prepare(Job job, Kind kind, int batch) {
 void Network::upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment) {
   const int n = run.batch;
   Plan& plan = run.program.plan;
-  run.headScale = static_cast<float>(head.scale);
+  if (run.headScale != static_cast<float>(head.scale)) {
+    run.headScale = static_cast<float>(head.scale);
+    plan.changed();
+  }
   const auto cIn = perSample(n, sigma, head.sigmaData, [](const Precondition& p, double) { return p.cIn; });
   const auto cNoise = perSample(n, sigma, head.sigmaData, [](const Precondition& p, double) { return p.cNoise; });
   kernels_->upload(plan.at(run.cIn), cIn.data(), n * sizeof(float));
@@ -275,6 +289,12 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
   };
   put(run.labels, run.ports.labels, labels);
   put(run.augment, run.ports.augment, augment);
+}
+
+void Network::setLossWeight(Run& run, double weight) {
+  if (run.lossWeight == static_cast<float>(weight)) return;
+  run.lossWeight = static_cast<float>(weight);
+  run.program.plan.changed();
 }
 
 // to = a x + b from, channels first, on the host
@@ -310,7 +330,7 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     Plan& plan = run.program.plan;
     upload(run, head, batch.sigma, batch.labels, batch.augment);
     kernels_->upload(plan.at(run.x), batch.x, bytes);
-    plan.run(*kernels_, arena_->data(), stop);
+    plan.run(*kernels_, stop);
 
     const Buffer h = run.program.x(run.ports.output), g = energy ? run.g : h;
     const auto cSkip = perSample(n, batch.sigma, sd, [](const Precondition& p, double) { return p.cSkip; });
@@ -340,7 +360,7 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     upload(run, head, batch.sigma, batch.labels, batch.augment);
     kernels_->upload(plan.at(run.x), batch.x, bytes);
     kernels_->upload(plan.at(run.direction), direction, bytes);
-    plan.run(*kernels_, arena_->data(), stop);
+    plan.run(*kernels_, stop);
     const auto xv = download(plan, run.xv), one = download(plan, run.phiDot1), two = download(plan, run.phiDot2);
     for (int i = 0; i < n; ++i) {
       // dot: a (<u, h'> + <u', h>); l2: <r, h'> - <r, u'>; norm: -<h, h'>
@@ -372,8 +392,8 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   kernels_->upload(plan.at(run.coefficientB), b.data(), n * sizeof(float));
   kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
                            plan.at(run.coefficientB), plan.at(run.x), n, channelsIn(config_), pixels(config_));
-  run.lossWeight = static_cast<float>(1.0 / (double(n) * sampleSize()));
-  plan.run(*kernels_, arena_->data(), stop);
+  setLossWeight(run, 1.0 / (double(n) * sampleSize()));
+  plan.run(*kernels_, stop);
   std::vector<double> losses(n);
   kernels_->download(losses.data(), plan.at(run.losses), n * sizeof(double));
   double loss = 0;
@@ -381,20 +401,24 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   return loss / (double(n) * sampleSize());
 }
 
-// target = h(c_in x), channels last, in the memory of the same device
-void Network::forwardInto(float* target, const Head& head, int n, const float* x, const double* sigma,
+// target = h(c_in x), channels last; target and x are the caller's, on the same device
+void Network::forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                           const float* labels, const Stop& stop) {
+  kernels_->after(caller);
   Run& run = prepare(Job::kForward, Kind::kDenoiser, n);
   Plan& plan = run.program.plan;
   upload(run, head, sigma, labels, nullptr);
-  kernels_->combine(plan.at(run.x), 1.0f, x, 0.0f, nullptr, n * sampleSize());
-  plan.run(*kernels_, arena_->data(), stop);
-  kernels_->combine(target, 1.0f, plan.at(run.program.x(run.ports.output)), 0.0f, nullptr, n * sampleSize());
+  kernels_->copy(plan.at(run.x), x, n * sampleSize() * sizeof(float));
+  plan.run(*kernels_, stop);
+  kernels_->copy(target, plan.at(run.program.x(run.ports.output)), n * sampleSize() * sizeof(float));
+  caller.after(*kernels_);
 }
 
 TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& stop) {
   if (teacher == this)
     throw std::invalid_argument("the teacher and the student are the same network: load the teacher a second time");
+  if (teacher && teacher->kernels_->device() != kernels_->device())
+    throw std::invalid_argument("the teacher and the student must be on the same device");
   std::unique_lock<std::mutex> lock(mutex_, std::defer_lock), teacherLock;
   if (teacher) {
     teacherLock = std::unique_lock<std::mutex>(teacher->mutex_, std::defer_lock);
@@ -409,6 +433,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   const int channels = channelsIn(config_), points = pixels(config_);
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
+  if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
+  auto* losses = static_cast<double*>(losses_->data());
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);
@@ -432,7 +458,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
                        static_cast<uint32_t>(first), n, d);
     if (teacher) {
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
-      teacher->forwardInto(plan.at(run.target), step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
+      teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
     } else {  // R = (x0 - c_skip x) / c_out
       const auto a =
           perSample(n, sigma, step.head.sigmaData, [](const Precondition& p, double) { return 1.0 / p.cOut; });
@@ -443,12 +469,12 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
                                plan.at(run.coefficientB), plan.at(run.x), n, channels, points);
     }
-    run.lossWeight = static_cast<float>(1.0 / (double(step.batch) * d));
-    plan.run(*kernels_, arena_->data(), stop);
-    kernels_->download(step.losses + first, plan.at(run.losses), n * sizeof(double));
+    setLossWeight(run, 1.0 / (double(step.batch) * d));
+    plan.run(*kernels_, stop);
+    kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
   }
 
-  if (!sumSquares_) sumSquares_ = std::make_unique<Memory>(*kernels_, sizeof(double));
+  if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->sumSquares(sumsq, weights_.grad, flat);
   kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, step.adam,
@@ -457,6 +483,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));
+  kernels_->download(step.losses, losses, step.batch * sizeof(double));
   result.gradNorm = std::sqrt(result.gradNorm);
   for (int i = 0; i < step.batch; ++i) {
     step.losses[i] /= double(d);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -79,6 +80,7 @@ class Network {
   TrainResult train(const TrainStep& step, Network* teacher, const Stop& stop);
 
   size_t workingBytes(Job job, Kind kind, int batch);
+  size_t bytesHeld() const { return bytesHeld_; }  // memory of the device, now
 
  private:
   struct Run;
@@ -89,18 +91,22 @@ class Network {
   Run& prepare(Job job, Kind kind, int batch);
   std::unique_ptr<Run> layOut(Job job, Kind kind, int batch);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
-  void forwardInto(float* target, const Head& head, int n, const float* x, const double* sigma, const float* labels,
-                   const Stop& stop);
+  void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
+                   const float* labels, const Stop& stop);
+  static void setLossWeight(Run& run, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   float* slot(Slot s);
   void packWeights();
 
+  std::unique_ptr<Memory> hold(size_t bytes);
+
   const NetworkConfig config_;
   Parameters parameters_;
   std::unique_ptr<Kernels> kernels_;
+  std::atomic<size_t> bytesHeld_{0};
   Weights weights_;
   std::array<std::unique_ptr<Memory>, 5> slots_;
-  std::unique_ptr<Memory> packed_, arena_, sumSquares_;
+  std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
   std::vector<Program::Packing> packings_;
   std::list<std::unique_ptr<Run>> runs_;  // most recently used first
   std::mutex mutex_;

@@ -57,12 +57,21 @@ void Plan::layOut() {
   }
 }
 
-void Plan::run(Kernels& kernels, void* arena, const Stop& stop) {
-  arena_ = arena;
-  for (const auto& op : ops_) {
-    stop.check();
-    op(kernels);
+void Plan::run(Kernels& kernels, const Stop& stop) {
+  const auto calls = [&] {
+    for (const auto& op : ops_) {
+      stop.check();
+      op(kernels);
+    }
+  };
+  stop.check();
+  if (epoch_ == kernels.recordingEpoch()) {
+    if (recording_ == nullptr) recording_ = kernels.record(calls);
+    if (recording_ != nullptr) return kernels.replay(*recording_);
   }
+  recording_.reset();
+  calls();
+  epoch_ = kernels.recordingEpoch();
 }
 
 }  // namespace feynkac

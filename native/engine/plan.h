@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "engine/errors.h"
@@ -28,15 +29,21 @@ class Plan {
   void layOut();  // after the last op: chooses the offsets
   size_t arenaBytes() const { return arenaBytes_; }
 
-  // Runs the operations on an arena of at least arenaBytes(); polls `stop` between them.
-  void run(Kernels& kernels, void* arena, const Stop& stop);
+  // Runs the operations on the arena in use; polls `stop` between them. From the second run on they are one recorded unit
+  // where the backend can: then `stop` is polled once.
+  void run(Kernels& kernels, const Stop& stop);
+  // Call when something that the operations read on the host has changed.
+  void changed() { recording_.reset(); }
 
-  // The memory of a buffer, valid for the arena of the run in progress, or of `use`; null for kNone.
+  // The memory of a buffer in the arena in use; null for kNone.
   template <class T = float>
   T* at(Buffer b) const {
     return b == kNone ? nullptr : reinterpret_cast<T*>(static_cast<char*>(arena_) + slots_[b].offset);
   }
-  void use(void* arena) { arena_ = arena; }
+  void use(void* arena) {  // at least arenaBytes()
+    if (arena != arena_) changed();
+    arena_ = arena;
+  }
 
  private:
   struct Slot {
@@ -48,6 +55,8 @@ class Plan {
   std::vector<Buffer> pinned_;
   size_t arenaBytes_ = 0;
   void* arena_ = nullptr;
+  std::unique_ptr<Kernels::Recording> recording_;
+  int epoch_ = -1;  // the backend's recordingEpoch() after the last plain run, which the recording is for
 };
 
 }  // namespace feynkac

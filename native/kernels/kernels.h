@@ -9,6 +9,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 namespace feynkac {
 
@@ -66,6 +68,22 @@ class Kernels {
   virtual void upload(void* to, const void* hostFrom, size_t bytes) = 0;
   virtual void download(void* hostTo, const void* from, size_t bytes) = 0;  // waits for the calls before it
   virtual void zero(void* to, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // both of this backend
+
+  // ---- order, and lists of calls that repeat -----------------------------------------------------------------------------
+  virtual int device() const { return -1; }  // CUDA's number of it; -1: the CPU
+  // Calls from now on see what `other`, of the same device, was called for until now.
+  virtual void after(Kernels&) {}
+  // The calls as one unit that replay() repeats with the same arguments (a CUDA graph); they are not made now. Null where
+  // the backend has no such thing. Make the same calls plainly once before. Memory that the calls need inside the backend
+  // may move: a recording holds as long as recordingEpoch() is what it was.
+  class Recording {
+   public:
+    virtual ~Recording();
+  };
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
+  virtual void replay(const Recording&) {}
+  virtual int recordingEpoch() const { return 0; }
 
   // ---- convolution (conv) --------------------------------------------------------------------------------------------
   // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both

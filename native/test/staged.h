@@ -24,6 +24,7 @@ class Staged final : public Kernels {
   void upload(void* to, const void* from, size_t bytes) override { k_->upload(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { k_->download(to, from, bytes); }
   void zero(void* to, size_t bytes) override { k_->zero(to, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override { k_->copy(to, from, bytes); }
 
   size_t convPackedBytes(int kernel, int in, int out) override { return k_->convPackedBytes(kernel, in, out); }
   void convPack(void* packed, const float* w, int kernel, int in, int out) override {

@@ -22,6 +22,7 @@ class CpuKernels final : public Kernels {
   void upload(void* to, const void* hostFrom, size_t bytes) override;
   void download(void* hostTo, const void* from, size_t bytes) override;
   void zero(void* to, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
   // conv.cpp, conv_weight_grad.cpp
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;

@@ -16,6 +16,7 @@ void* CpuKernels::allocate(size_t bytes) {
 void CpuKernels::release(void* memory) { free(memory); }
 void CpuKernels::upload(void* to, const void* hostFrom, size_t bytes) { memcpy(to, hostFrom, bytes); }
 void CpuKernels::download(void* hostTo, const void* from, size_t bytes) { memcpy(hostTo, from, bytes); }
+void CpuKernels::copy(void* to, const void* from, size_t bytes) { memcpy(to, from, bytes); }
 void CpuKernels::zero(void* to, size_t bytes) { memset(to, 0, bytes); }
 
 Kernels* makeKernels() { return new CpuKernels(); }

@@ -1,12 +1,11 @@
 // Particles on the CPU: rows in groups, each row in pieces of kPiece values whose float32 sums are added up in float64.
-#include "../particles.h"
-
 #include <stdlib.h>
 
 #include <new>
 
 #include "cpu_kernels.h"
 #include "normals.h"
+#include "runtime/host_particles.h"
 
 namespace feynkac {
 namespace FEYNKAC_ISA {
@@ -68,7 +67,7 @@ struct Coefficients {
   }
 };
 
-class CpuParticleKernels final : public ParticleKernels {
+class CpuParticleKernels final : public HostParticleKernels {
  public:
   void propose(float* out, double* logForward, double* logBackward, double* alignment, double* gradSquares,
                const float* x, const float* g, const Proposal& p, const NormalKey& key, size_t rows,

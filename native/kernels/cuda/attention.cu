@@ -4,8 +4,15 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
-void CudaKernels::attention(float* , const float* , const AttentionShape& ) { throw std::runtime_error("not yet"); }
-void CudaKernels::attentionAdjoint(float* , const float* , const float* , const AttentionShape& ) { throw std::runtime_error("not yet"); }
-void CudaKernels::attentionTangent(float* , const float* , const float* , const AttentionShape& ) { throw std::runtime_error("not yet"); }
-void CudaKernels::attentionSecond(float* , const float* , const float* , const float* , const float* , const AttentionShape& ) { throw std::runtime_error("not yet"); }
+void CudaKernels::attention(float*, const float*, const AttentionShape&) { throw std::runtime_error("not yet"); }
+void CudaKernels::attentionAdjoint(float*, const float*, const float*, const AttentionShape&) {
+  throw std::runtime_error("not yet");
 }
+void CudaKernels::attentionTangent(float*, const float*, const float*, const AttentionShape&) {
+  throw std::runtime_error("not yet");
+}
+void CudaKernels::attentionSecond(float*, const float*, const float*, const float*, const float*,
+                                  const AttentionShape&) {
+  throw std::runtime_error("not yet");
+}
+}  // namespace feynkac

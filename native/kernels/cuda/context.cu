@@ -108,6 +108,10 @@ void Context::download(void* hostTo, const void* from, size_t bytes) {
 
 void Context::zero(void* to, size_t bytes) { check(cudaMemsetAsync(to, 0, bytes, stream()), "clearing memory"); }
 
+void Context::copy(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copying on the device");
+}
+
 void* Context::scratchBytes(size_t bytes) {
   if (bytes > scratchSize_) {
     release(scratch_);

@@ -25,6 +25,7 @@ class Context {
   void upload(void* to, const void* hostFrom, size_t bytes);    // hostFrom may be changed once it returns
   void download(void* hostTo, const void* from, size_t bytes);  // waits
   void zero(void* to, size_t bytes);
+  void copy(void* to, const void* from, size_t bytes);
 
   // Memory that holds until the next call for it: intermediate results of one operation.
   template <class T>
@@ -41,6 +42,7 @@ class Context {
   std::shared_ptr<Recording> record(const std::function<void()>& calls);
   void replay(const Recording& recording);
 
+  int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
 
  private:

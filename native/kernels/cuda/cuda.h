@@ -18,7 +18,7 @@ struct CudaDevice {
 
 struct CudaDevices {
   std::vector<CudaDevice> list;  // cuda:0, cuda:1, ...
-  std::string reason;            // why there is none; empty where there is one
+  std::string reason;            // why there is none, or what is wrong with one; empty where all is well
   int driver, runtime;           // CUDA versions as 1000 major + 10 minor; 0: none
 };
 

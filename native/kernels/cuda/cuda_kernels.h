@@ -30,6 +30,12 @@ class CudaKernels final : public Kernels {
   void upload(void* to, const void* hostFrom, size_t bytes) override;
   void download(void* hostTo, const void* from, size_t bytes) override;
   void zero(void* to, size_t bytes) override;
+  void copy(void* to, const void* from, size_t bytes) override;
+  int device() const override { return context_.device(); }
+  void after(Kernels& other) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& calls) override;
+  void replay(const Recording& recording) override;
+  int recordingEpoch() const override { return context_.scratchMoves(); }
   // conv.cu, conv_weight_grad.cu
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;

@@ -8,6 +8,8 @@
 namespace feynkac {
 namespace {
 
+constexpr int kOldest = 8;  // compute capability with asynchronous copies, TF32 and bfloat16
+
 std::string version(int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); }
 
 }  // namespace
@@ -44,6 +46,9 @@ CudaDevices cudaDevices() {
       found.reason = "device " + std::to_string(i) + " does not answer";
       break;
     }
+    if (p.major < kOldest)
+      found.reason = "device " + std::to_string(i) + " (" + p.name + ") has compute capability " +
+                     std::to_string(p.major) + "." + std::to_string(p.minor) + " and 8.0 is needed";
     found.list.push_back({p.name, p.major, p.minor, p.totalGlobalMem, available, p.multiProcessorCount});
   }
   return found;
@@ -55,7 +60,7 @@ Kernels* makeCudaKernels(int device, Precision precision) {
   if (device < 0 || static_cast<size_t>(device) >= found.list.size())
     throw DeviceError("there is no device 'cuda:" + std::to_string(device) + "': this machine has " +
                       std::to_string(found.list.size()));
-  if (found.list[device].major < 8)
+  if (found.list[device].major < kOldest)
     throw DeviceError("device 'cuda:" + std::to_string(device) + "' (" + found.list[device].name +
                       ") is too old: compute capability 8.0 is needed");
   return new CudaKernels(device, precision);

@@ -1,4 +1,4 @@
-// Memory of the CUDA backend.
+// Memory of the CUDA backend, the order of its streams, and recorded calls.
 #include "cuda_kernels.h"
 
 namespace feynkac {
@@ -8,5 +8,24 @@ void CudaKernels::release(void* memory) { context_.release(memory); }
 void CudaKernels::upload(void* to, const void* hostFrom, size_t bytes) { context_.upload(to, hostFrom, bytes); }
 void CudaKernels::download(void* hostTo, const void* from, size_t bytes) { context_.download(hostTo, from, bytes); }
 void CudaKernels::zero(void* to, size_t bytes) { context_.zero(to, bytes); }
+void CudaKernels::copy(void* to, const void* from, size_t bytes) { context_.copy(to, from, bytes); }
+
+void CudaKernels::after(Kernels& other) { context_.after(static_cast<CudaKernels&>(other).context_); }
+
+namespace {
+struct Graph final : Kernels::Recording {
+  std::shared_ptr<Context::Recording> launches;
+};
+}  // namespace
+
+std::unique_ptr<Kernels::Recording> CudaKernels::record(const std::function<void()>& calls) {
+  auto graph = std::make_unique<Graph>();
+  graph->launches = context_.record(calls);
+  return graph;
+}
+
+void CudaKernels::replay(const Recording& recording) {
+  context_.replay(*static_cast<const Graph&>(recording).launches);
+}
 
 }  // namespace feynkac

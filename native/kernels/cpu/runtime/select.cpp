@@ -8,6 +8,7 @@
 namespace feynkac {
 
 Kernels::~Kernels() = default;
+Kernels::Recording::~Recording() = default;
 
 namespace baseline {
 Kernels* makeKernels();
