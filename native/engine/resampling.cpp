@@ -14,22 +14,6 @@ namespace {
 
 constexpr size_t kPiece = 1 << 16;
 
-// Uniform number i; throws std::invalid_argument behind the last given one.
-double uniformOf(const Uniforms& u, size_t i) {
-  if (!u.areGiven) return uniformAt(u.seed, kResample, u.step, streamOf(i), indexOf(i));
-  if (i >= u.count) throw tooFewUniforms(i + 1, u.count);
-  return u.values[i];
-}
-
-std::vector<double> uniformsOf(const Uniforms& u, size_t from, size_t n) {
-  if (n > 0) uniformOf(u, from + n - 1);  // throws before the work where there are too few
-  std::vector<double> out(n);
-  forPieces(n, kPiece, [&](size_t first, size_t last) {
-    for (size_t i = first; i < last; ++i) out[i] = uniformOf(u, from + i);
-  });
-  return out;
-}
-
 // Checks the weights and returns their sum, added up in pieces.
 double checkedSum(const double* w, size_t count) {
   std::vector<double> sums((count + kPiece - 1) / kPiece);
@@ -110,7 +94,7 @@ void inverseAt(int32_t* a, size_t n, const double* w, size_t count, const Point&
 
 // Multinomial draws at ordered uniforms, by exponential spacings: cumsum(-log u) over its total, n points from n + 1 uniforms.
 void multinomial(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& u, size_t from = 0) {
-  std::vector<double> z = uniformsOf(u, from, n + 1);
+  std::vector<double> z = u.range(from, n + 1);
   forPieces(z.size(), kPiece, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) z[i] = -std::log(z[i]);
   });
@@ -154,7 +138,7 @@ void residual(int32_t* a, size_t n, const double* w, size_t count, const Uniform
 
 // Srinivasan sampling process (Gerber, Chopin & Whiteley 2019): fractional parts of n W are settled to 0 or 1 in pairs.
 void ssp(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& uniforms) {
-  const std::vector<double> u = uniformsOf(uniforms, 0, count - 1);
+  const std::vector<double> u = uniforms.range(0, count - 1);
   std::vector<double> xi(count);
   std::vector<uint32_t> children(count);
   size_t total = 0;
@@ -194,7 +178,7 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
   std::vector<size_t> killed;
   for (size_t i = 0; i < count; ++i) {
     a[i] = static_cast<int32_t>(i);
-    if (uniformOf(u, i) * most >= w[i]) killed.push_back(i);
+    if (u.at(i) * most >= w[i]) killed.push_back(i);
   }
   std::vector<int32_t> drawn(killed.size());
   if (!killed.empty()) multinomial(drawn.data(), drawn.size(), w, count, u, count);
@@ -202,6 +186,26 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
 }
 
 }  // namespace
+
+double Uniforms::at(size_t i) const {
+  if (!given_) {
+    // particle = block of 2^31 numbers, so that a stream is long enough for any n
+    return uniformAt(seed_, kResample, step_, static_cast<uint32_t>(i >> 31), static_cast<uint32_t>(i & 0x7fffffff));
+  }
+  if (i >= count_)
+    throw std::invalid_argument("expected more uniforms: the scheme needs number " + std::to_string(i + 1) + " of " +
+                                std::to_string(count_));
+  return values_[i];
+}
+
+std::vector<double> Uniforms::range(size_t from, size_t n) const {
+  if (n > 0) at(from + n - 1);  // throws before the work where there are too few
+  std::vector<double> out(n);
+  forPieces(n, kPiece, [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) out[i] = at(from + i);
+  });
+  return out;
+}
 
 Scheme schemeOf(const char* name) {
   static const char* const names[] = {"systematic", "stratified", "multinomial", "residual", "ssp", "killing"};
@@ -224,11 +228,11 @@ void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights
   const double m = static_cast<double>(n);
   switch (scheme) {
     case Scheme::kSystematic: {
-      const double u0 = uniformOf(u, 0);
+      const double u0 = u.at(0);
       return inverseAt(ancestors, n, weights, count, [=](size_t i) { return (u0 + static_cast<double>(i)) / m; });
     }
     case Scheme::kStratified:
-      return inverseAt(ancestors, n, weights, count, [&](size_t i) { return (uniformOf(u, i) + static_cast<double>(i)) / m; });
+      return inverseAt(ancestors, n, weights, count, [&](size_t i) { return (u.at(i) + static_cast<double>(i)) / m; });
     case Scheme::kMultinomial:
       return multinomial(ancestors, n, weights, count, u);
     case Scheme::kResidual:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/paths.h"
 #include "kernels/kernels.h"
 #include "staged.h"
 
@@ -29,20 +30,27 @@ inline int failures = 0, checks = 0;
     }                                                                    \
   } while (0)
 
-// The first CUDA device's kernels; null where there is none.
-inline std::unique_ptr<Kernels> cudaKernels(Precision precision) {
-  if (cudaDevices().list.empty()) return nullptr;
-  return std::make_unique<Staged>(std::unique_ptr<Kernels>(makeCudaKernels(0, precision)));
-}
-
-// The precisions that round the factors of products, with what that may cost: relative errors of whole results.
-struct Reduced {
-  Precision precision;
-  const char* name;
+// What else the first CUDA device has for products: both paths in each precision, but for the one in allKernels(). `bound`:
+// relative error of whole results that rounding the factors may cost.
+struct CudaProducts {
+  std::string name;
+  std::unique_ptr<Kernels> kernels;
   double bound;
 };
-inline std::vector<Reduced> reducedPrecisions() {
-  return {{Precision::kTf32, "cuda tf32", 1e-3}, {Precision::kBf16, "cuda bf16", 6e-3}};
+inline std::vector<CudaProducts> moreCudaKernels() {
+  std::vector<CudaProducts> out;
+#ifndef FEYNKAC_NO_CUDA
+  if (cudaDevices().list.empty()) return out;
+  const auto add = [&](const char* name, Kernels* kernels, double bound) {
+    out.push_back({name, std::make_unique<Staged>(std::unique_ptr<Kernels>(kernels)), bound});
+  };
+  add("cuda tf32", tensor::makeKernels(0, Precision::kTf32), 1e-3);
+  add("cuda bf16", tensor::makeKernels(0, Precision::kBf16), 6e-3);
+  add("cuda plain", plain::makeKernels(0, Precision::kFp32), 0);
+  add("cuda plain tf32", plain::makeKernels(0, Precision::kTf32), 1e-3);
+  add("cuda plain bf16", plain::makeKernels(0, Precision::kBf16), 6e-3);
+#endif
+  return out;
 }
 
 // Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
@@ -62,14 +70,16 @@ inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels(
     config.copies = copies;
     config.resident = resident;
     config.lazyStreams = order == emulator::kRandom;
-    std::unique_ptr<Kernels> kernels(makeCudaKernels(0, Precision::kFp32));
+    std::unique_ptr<Kernels> kernels(tensor::makeKernels(0, Precision::kFp32));
     out.emplace_back(name, std::make_unique<Staged>(std::move(kernels), config));
   };
   emulated("cuda forward, late copies", emulator::kForward, emulator::kLate, 1);
   emulated("cuda reverse, early copies", emulator::kReverse, emulator::kEarly, 1);
   emulated("cuda random", emulator::kRandom, emulator::kAnyTime, 3);
-#else
-  if (auto kernels = cudaKernels(Precision::kFp32)) out.emplace_back("cuda", std::move(kernels));
+#elif !defined(FEYNKAC_NO_CUDA)
+  if (!cudaDevices().list.empty())
+    out.emplace_back("cuda",
+                     std::make_unique<Staged>(std::unique_ptr<Kernels>(tensor::makeKernels(0, Precision::kFp32))));
 #endif
   return out;
 }

@@ -4,6 +4,7 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 void CudaKernels::attention(float*, const float*, const AttentionShape&) { throw std::runtime_error("not yet"); }
 void CudaKernels::attentionAdjoint(float*, const float*, const float*, const AttentionShape&) {
   throw std::runtime_error("not yet");
@@ -15,4 +16,5 @@ void CudaKernels::attentionSecond(float*, const float*, const float*, const floa
                                   const AttentionShape&) {
   throw std::runtime_error("not yet");
 }
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

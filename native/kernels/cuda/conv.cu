@@ -7,6 +7,7 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 // A slice of K in shared memory: images as float32 rows [pixel][channel], weights as rows [column][channel]. Pitches keep
@@ -304,4 +305,5 @@ void CudaKernels::convDataGrad(float* dx, const float* dy, const void* packed, f
             s.out, w.paddedOut, s.in, s.kernel});
 }
 
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

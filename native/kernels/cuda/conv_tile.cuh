@@ -7,6 +7,7 @@
 #include "gpu.cuh"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 // A value as its TF32 part and the TF32 part of what is left: together 21 bits of mantissa.
@@ -76,4 +77,5 @@ void withPrecision(Precision p, const F& f) {
 }
 
 }  // namespace
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -8,6 +8,7 @@
 #include "reduce.cuh"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 constexpr int kDepth = 16, kStages = 4, kMaxTerms = 2;
@@ -253,4 +254,5 @@ void CudaKernels::biasGrad(float* dbias, const float* dy, float scale, int rows,
   launched("biasGrad");
 }
 
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -25,7 +25,16 @@ struct CudaDevices {
 // Never throws: a machine without driver or device has a reason.
 CudaDevices cudaDevices();
 
-// Throws DeviceError where there is no such device.
+// How well a device does what it should, found at its first use: `path` is what runs (paths.h), `failure` what did not pass on
+// a faster one.
+struct CudaCheck {
+  std::string path, failure;
+};
+
+// Throws DeviceError where there is no such device, or where no path passes its self-test.
+CudaCheck checkCudaDevice(int device);
+
+// Throws as checkCudaDevice, which it calls.
 Kernels* makeCudaKernels(int device, Precision precision);
 
 }  // namespace feynkac

@@ -1,10 +1,12 @@
-// The CUDA backend. One file per subject implements it, as kernels/cpu does.
+// The CUDA backend, in the namespace of the path it is compiled for (paths.h). One file per subject implements it, as kernels/cpu
+// does.
 #pragma once
 
 #include "../kernels.h"
 #include "context.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 
 // How many units of `each` cover n.
 inline unsigned cover(size_t n, size_t each) { return static_cast<unsigned>((n + each - 1) / each); }
@@ -91,4 +93,7 @@ class CudaKernels final : public Kernels {
   const Precision precision_;
 };
 
+Kernels* makeKernels(int device, Precision precision);  // memory.cu
+
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

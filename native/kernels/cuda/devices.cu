@@ -1,9 +1,13 @@
-// Which devices there are, and why there are none.
+// Which devices there are, why there are none, and which path of the kernels each can run.
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "cuda.h"
-#include "cuda_kernels.h"
 #include "engine/errors.h"
+#include "gpu.cuh"
+#include "paths.h"
 
 namespace feynkac {
 namespace {
@@ -54,16 +58,56 @@ CudaDevices cudaDevices() {
   return found;
 }
 
-Kernels* makeCudaKernels(int device, Precision precision) {
+namespace {
+
+struct Path {
+  const char* name;
+  Kernels* (*make)(int, Precision);
+};
+constexpr Path kPaths[] = {{"tensor", tensor::makeKernels}, {"plain", plain::makeKernels}};
+
+struct Choice {
+  const Path* path;
+  std::string failure;
+};
+
+Choice choose(int device) {
+  std::string failure;
+  for (const Path& path : kPaths) {
+    std::string failed;
+    for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kBf16}) {
+      const std::unique_ptr<Kernels> kernels(path.make(device, precision));
+      failed = selfTest(*kernels, precision);
+      if (!failed.empty()) break;
+    }
+    if (failed.empty()) return {&path, failure};
+    failure += (failure.empty() ? "" : "; ") + std::string(path.name) + ": " + failed;
+  }
+  throw DeviceError("device 'cuda:" + std::to_string(device) + "' computes wrong results (" + failure + ")");
+}
+
+const Choice& choiceOf(int device) {
   const CudaDevices found = cudaDevices();
   if (found.list.empty()) throw DeviceError("there is no CUDA device: " + found.reason);
   if (device < 0 || static_cast<size_t>(device) >= found.list.size())
     throw DeviceError("there is no device 'cuda:" + std::to_string(device) + "': this machine has " +
                       std::to_string(found.list.size()));
-  if (found.list[device].major < kOldest)
-    throw DeviceError("device 'cuda:" + std::to_string(device) + "' (" + found.list[device].name +
-                      ") is too old: compute capability 8.0 is needed");
-  return new CudaKernels(device, precision);
+  if (found.list[device].major < kOldest) throw DeviceError(found.reason);
+  static std::mutex mutex;
+  static std::map<int, Choice> choices;
+  const std::lock_guard<std::mutex> lock(mutex);
+  auto known = choices.find(device);
+  if (known == choices.end()) known = choices.emplace(device, choose(device)).first;
+  return known->second;
 }
+
+}  // namespace
+
+CudaCheck checkCudaDevice(int device) {
+  const Choice& choice = choiceOf(device);
+  return {choice.path->name, choice.failure};
+}
+
+Kernels* makeCudaKernels(int device, Precision precision) { return choiceOf(device).path->make(device, precision); }
 
 }  // namespace feynkac

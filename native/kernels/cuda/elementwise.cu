@@ -3,6 +3,7 @@
 #include "reduce.cuh"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 constexpr int kBlock = 256;
@@ -121,4 +122,5 @@ void CudaKernels::toChannelsFirst(float* y, const float* a, const float* x, cons
   launched("toChannelsFirst");
 }
 
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -28,13 +28,49 @@
 #define GPU_FN inline
 #endif
 
+// The sources are compiled once for each path, a namespace of its own: `tensor` uses the matrix instructions, matrix loads and
+// asynchronous copies; `plain` (GPU_PLAIN) does the same by shuffles and ordinary loads, and is there for devices on which
+// the first one fails its self-test.
+#ifndef FEYNKAC_PATH
+#define FEYNKAC_PATH tensor
+#endif
+
 namespace gpu {
 
 constexpr unsigned kFull = 0xffffffffu;
 
+#ifdef GPU_PLAIN
+// Element [row][k] of A is in lane 4 row + k % 4, element [k][column] of B in lane 4 column + k % 4 (rows and columns modulo 8).
+template <class MultiplyAdd>
+GPU_FN void multiplyByShuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4],
+                               const MultiplyAdd& multiplyAdd) {
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  float sum[4] = {c[0], c[1], c[2], c[3]};
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const uint32_t upper = __shfl_sync(kFull, a[2 * half], 4 * g + k),
+                     lower = __shfl_sync(kFull, a[2 * half + 1], 4 * g + k);
+      const uint32_t left = __shfl_sync(kFull, b[half], 8 * t + k), right = __shfl_sync(kFull, b[half], 8 * t + 4 + k);
+      sum[0] = multiplyAdd(upper, left, sum[0]);
+      sum[1] = multiplyAdd(upper, right, sum[1]);
+      sum[2] = multiplyAdd(lower, left, sum[2]);
+      sum[3] = multiplyAdd(lower, right, sum[3]);
+    }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) d[i] = sum[i];
+}
+#endif
+
 // D = A B + C; A [16, 16] rows, B [16, 8] columns, bfloat16 pairs (lower half first); float32 sums.
 GPU_FN void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+  multiplyByShuffles(d, a, b, c, [](uint32_t x, uint32_t y, float sum) {
+    sum += __uint_as_float(x << 16) * __uint_as_float(y << 16);
+    return sum + __uint_as_float(x & 0xffff0000u) * __uint_as_float(y & 0xffff0000u);
+  });
+#elif defined(__CUDACC__)
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%10,%11,%12,%13};"
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
@@ -46,7 +82,11 @@ GPU_FN void mmaBf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
 
 // D = A B + C; A [16, 8], B [8, 8], TF32 (the float32 bit patterns, of which the low 13 bits are not read).
 GPU_FN void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4]) {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+  multiplyByShuffles(d, a, b, c, [](uint32_t x, uint32_t y, float sum) {
+    return sum + __uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
+  });
+#elif defined(__CUDACC__)
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%10,%11,%12,%13};"
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
@@ -59,7 +99,14 @@ GPU_FN void mmaTf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2
 // Four 8 x 16-byte matrices from shared memory: lane l gives the address of row l % 8 of matrix l / 8 and receives, of
 // matrix i, the 4 bytes at column l % 4 of row l / 4 in r[i].
 GPU_FN void loadMatrices(uint32_t (&r)[4], const void* row) {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+  const int lane = threadIdx.x & 31;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t from = __shfl_sync(kFull, reinterpret_cast<uint64_t>(row), i * 8 + (lane >> 2));
+    r[i] = reinterpret_cast<const uint32_t*>(from)[lane & 3];
+  }
+#elif defined(__CUDACC__)
   const unsigned s = static_cast<unsigned>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -75,7 +122,9 @@ GPU_FN void loadMatrices(uint32_t (&r)[4], const void* row) {
 
 // Asynchronous copy from global to shared memory; where !ok it writes zeros and does not read src.
 GPU_FN void copyAsync16(void* dst, const void* src, bool ok) {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+  *static_cast<uint4*>(dst) = ok ? *static_cast<const uint4*>(src) : make_uint4(0, 0, 0, 0);
+#elif defined(__CUDACC__)
   const unsigned s = static_cast<unsigned>(__cvta_generic_to_shared(dst));
   const int n = ok ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0],[%1],16,%2;" ::"r"(s), "l"(src), "r"(n) : "memory");
@@ -84,7 +133,9 @@ GPU_FN void copyAsync16(void* dst, const void* src, bool ok) {
 #endif
 }
 GPU_FN void copyAsync4(void* dst, const void* src, bool ok) {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+  *static_cast<uint32_t*>(dst) = ok ? *static_cast<const uint32_t*>(src) : 0;
+#elif defined(__CUDACC__)
   const unsigned s = static_cast<unsigned>(__cvta_generic_to_shared(dst));
   const int n = ok ? 4 : 0;
   asm volatile("cp.async.ca.shared.global [%0],[%1],4,%2;" ::"r"(s), "l"(src), "r"(n) : "memory");
@@ -93,7 +144,8 @@ GPU_FN void copyAsync4(void* dst, const void* src, bool ok) {
 #endif
 }
 GPU_FN void commitCopies() {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+#elif defined(__CUDACC__)
   asm volatile("cp.async.commit_group;" ::: "memory");
 #else
   emulator::commitCopies();
@@ -102,7 +154,8 @@ GPU_FN void commitCopies() {
 // At most the N newest groups are still in flight after it.
 template <int N>
 GPU_FN void waitCopies() {
-#ifdef __CUDACC__
+#if defined(GPU_PLAIN)
+#elif defined(__CUDACC__)
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #else
   emulator::waitCopies(N);

@@ -2,6 +2,7 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 
 void* CudaKernels::allocate(size_t bytes) { return context_.allocate(bytes); }
 void CudaKernels::release(void* memory) { context_.release(memory); }
@@ -28,4 +29,7 @@ void CudaKernels::replay(const Recording& recording) {
   context_.replay(*static_cast<const Graph&>(recording).launches);
 }
 
+Kernels* makeKernels(int device, Precision precision) { return new CudaKernels(device, precision); }
+
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -4,6 +4,7 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 void CudaKernels::norm(float*, float*, const float*, const float*, const float*, const float*, const NormShape&) {
   throw std::runtime_error("not yet");
 }
@@ -19,4 +20,5 @@ void CudaKernels::normSecond(float*, float*, float*, float*, const float*, const
                              const float*, const float*, const float*, const float*, bool, const NormShape&) {
   throw std::runtime_error("not yet");
 }
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -6,6 +6,7 @@
 #include "reduce.cuh"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 constexpr int kBlock = 256;
@@ -138,4 +139,5 @@ void CudaKernels::addNoise(float* x, const float* x0, const float* sigma, uint64
   launched("addNoise");
 }
 
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

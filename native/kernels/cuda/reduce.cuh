@@ -4,6 +4,7 @@
 #include "gpu.cuh"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 // Every lane gets the sum.
@@ -30,4 +31,5 @@ GPU_FN T blockSum(T v) {
 }
 
 }  // namespace
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

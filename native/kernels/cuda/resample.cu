@@ -2,6 +2,7 @@
 #include "cuda_kernels.h"
 
 namespace feynkac {
+namespace FEYNKAC_PATH {
 namespace {
 
 constexpr int kBlock = 256, kMaxTaps = 8;
@@ -79,4 +80,5 @@ void CudaKernels::upsample(float* y, const float* x, const float* taps, int n, f
   launchFilter<true>(context_.stream(), y, x, taps, n, gain, accumulate, batch, height, width, channels);
 }
 
+}  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -1,0 +1,20 @@
+// The two builds of the kernels (gpu.cuh), and the choice between them at a device's first use.
+#pragma once
+
+#include <string>
+
+#include "../kernels.h"
+
+namespace feynkac {
+
+namespace tensor {
+Kernels* makeKernels(int device, Precision precision);
+}
+namespace plain {
+Kernels* makeKernels(int device, Precision precision);
+}
+
+// Small cases of every operation against the CPU backend; what failed first, empty if nothing did.
+std::string selfTest(Kernels& cuda, Precision precision);
+
+}  // namespace feynkac
