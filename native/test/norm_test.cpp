@@ -279,6 +279,8 @@ int main() {
       checkCase({{1, 7, 131, 0, eps, silu}, shift});
     }
   checkCase({{2, 100, 64, 16, eps, true}, true});
+  checkCase({{2, 600, 6, 2, eps, true}, true});  // several slices of the pixels on a GPU
+  checkCase({{1, 530, 8, 2, eps, true}, true});
   checkCase({{1, 33, 160, 32, 1e-6f, true}, true});
   // A mean far from 0: x - mean has float32's rounding of numbers near 200, 1.5e-5, and not more.
   checkCase({{2, 100, 20, 4, eps, true}, false, 200.0f, 3e-5});
