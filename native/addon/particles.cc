@@ -1,5 +1,4 @@
-// Particles at the border: argument checks, and jobs on the kernels and engine functions that
-// lib/smc/native-particles.ts declares.
+// Particles at the border: argument checks, and jobs on the kernels; lib/smc/native-particles.ts declares them.
 #include "kernels/particles.h"
 
 #include <cmath>
@@ -8,10 +7,7 @@
 #include <vector>
 
 #include "addon.h"
-#include "engine/gaussian_mixture.h"
-#include "engine/log_weights.h"
 #include "engine/resampling.h"
-#include "engine/soft_box.h"
 #include "job.h"
 #include "kernels/random.h"
 
@@ -196,35 +192,9 @@ Value compose(const CallbackInfo& info) {
   const Value wanted = q["squares"];
   double* squares = wanted.IsUndefined() ? nullptr : arrayOf<double>(wanted, "squares", rows).data;
   return startJob(info.Env(), {q}, [=](const Stop&) {
-    const int count = static_cast<int>(grads.size());
-    std::vector<double> perRow;
-    if (form == "linear") {
-      for (size_t r = 0; r < rows; ++r) {
-        double u = 0;
-        for (int j = 0; j < count; ++j)
-          if (c.data[j] != 0) u += c.data[j] * energies[j][r];
-        energy.data[r] = u;
-      }
-    } else {
-      perRow.resize(rows * count);  // responsibilities: softmax over the models
-      std::vector<double> l(count);
-      for (size_t r = 0; r < rows; ++r) {
-        for (int j = 0; j < count; ++j) l[j] = c.data[j] - energies[j][r];
-        const LogWeightStats s = logWeightStats(l.data(), l.size());
-        energy.data[r] = s.invalid >= 0 ? std::nan("") : -s.logSum;
-        for (int j = 0; j < count; ++j) perRow[j * rows + r] = s.ess > 0 ? std::exp(l[j] - s.logSum) : 0;
-      }
-    }
-    const LinearTerms linear{grads.data(), perRow.empty() ? c.data : perRow.data(), count, !perRow.empty()};
-    kernels().combine(grad.data, linear, 0, {}, rows, d);
-    if (squares == nullptr) return;
-    std::vector<double> one(rows);
-    std::fill(squares, squares + rows, 0.0);
-    const double unit = 1;
-    for (int j = 0; j < count; ++j) {
-      kernels().rowSquares(one.data(), {&grads[j], &unit, 1, false}, rows, d);
-      for (size_t r = 0; r < rows; ++r) squares[r] += c.data[j] * one[r];
-    }
+    kernels().compose(energy.data, grad.data, squares,
+                      {energies.data(), grads.data(), c.data, static_cast<int>(grads.size()), form == "mixture"}, rows,
+                      d);
   });
 }
 
@@ -253,14 +223,7 @@ Value meanSquares(const CallbackInfo& info) {
   if (out.size != 1 && out.size != d) throw wrong("out", "a Float64Array of length 1 or " + std::to_string(d));
   return startJob(info.Env(), {q}, [=](const Stop&) {
     if (out.size == d) return kernels().columnSquares(out.data, grad.data, weights.data, rows, d);
-    std::vector<double> squares(rows);
-    const double unit = 1;
-    const float* term = grad.data;
-    kernels().rowSquares(squares.data(), {&term, &unit, 1, false}, rows, d);
-    double mean = 0;
-    for (size_t r = 0; r < rows; ++r)
-      if (weights.data[r] > 0) mean += weights.data[r] * squares[r];
-    out.data[0] = mean / static_cast<double>(d);
+    out.data[0] = kernels().meanSquares(grad.data, weights.data, rows, d);
   });
 }
 
@@ -286,9 +249,7 @@ Value gather(const CallbackInfo& info) {
   const size_t rows = ancestors.size;
   const RowPairs pairs = rowPairsOf(q, rows, rows);
   return startJob(info.Env(), {q}, [=](const Stop&) {
-    for (size_t r = 0; r < rows; ++r)
-      if (ancestors.data[r] < 0 || static_cast<size_t>(ancestors.data[r]) >= rows)
-        throw wrong("ancestors", "indices of the particles");
+    if (!kernels().areInRange(ancestors.data, rows, rows)) throw wrong("ancestors", "indices of the particles");
     for (size_t j = 0; j < pairs.from.size(); ++j)
       kernels().gather(pairs.to[j].data, pairs.from[j].data, ancestors.data, rows, pairs.to[j].bytes);
   });
@@ -315,15 +276,15 @@ Value reweight(const CallbackInfo& info) {
   return startJob(
       info.Env(), {q},
       [=](const Stop&) {
-        *stats = feynkac::reweight(lw.data, weights.data, terms.data(), coefficients.data,
-                                   static_cast<int>(terms.size()), constant, lw.size);
+        *stats = kernels().reweight(lw.data, weights.data, terms.data(), coefficients.data,
+                                    static_cast<int>(terms.size()), constant, lw.size);
       },
       [stats](Napi::Env env) { return statsObject(env, *stats); });
 }
 
 Value logWeightStats(const CallbackInfo& info) {
   const auto lw = arrayOf<double>(info[0], "logWeights");
-  return statsObject(info.Env(), feynkac::logWeightStats(lw.data, lw.size));
+  return statsObject(info.Env(), kernels().logWeightStats(lw.data, lw.size));
 }
 
 Value resampleNow(const CallbackInfo& info) {
@@ -331,10 +292,12 @@ Value resampleNow(const CallbackInfo& info) {
   const Scheme scheme = schemeOf(textOf(info[1], "scheme").c_str());
   auto out = Napi::Int32Array::New(info.Env(), integerOf(info[2], "n", 2147483647.0));
   if (info[3].IsNull()) {
-    resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size, {integerOf(info[4], "seed"), 0u});
+    kernels().resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size,
+                       {integerOf(info[4], "seed"), 0u});
   } else {
     const auto given = arrayOf<double>(info[3], "uniforms");
-    resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size, Uniforms(given.data, given.size));
+    kernels().resample(out.Data(), out.ElementLength(), scheme, weights.data, weights.size,
+                       Uniforms(given.data, given.size));
   }
   return out;
 }
@@ -349,12 +312,8 @@ Value resampleJob(const CallbackInfo& info) {
   return startJob(
       info.Env(), {q},
       [=](const Stop&) {
-        resample(ancestors.data, ancestors.size, scheme, weights.data, weights.size, uniforms);
-        std::vector<bool> seen(weights.size);
-        for (size_t i = 0; i < ancestors.size; ++i) {
-          *unique += !seen[ancestors.data[i]];
-          seen[ancestors.data[i]] = true;
-        }
+        kernels().resample(ancestors.data, ancestors.size, scheme, weights.data, weights.size, uniforms);
+        *unique = kernels().countDistinct(ancestors.data, ancestors.size, weights.size);
       },
       [unique](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*unique)); });
 }
@@ -371,16 +330,9 @@ Value metropolis(const CallbackInfo& info) {
   return startJob(
       info.Env(), {q},
       [=](const Stop&) {
-        for (size_t r = 0; r < rows; ++r) {
-          const double u = uniformAt(seed, kAccept, step, static_cast<uint32_t>(r), 0);
-          accepted.data[r] = std::log(u) < logRatio.data[r];
-          *count += accepted.data[r];
-          if (accepted.data[r])
-            for (size_t j = 0; j < pairs.from.size(); ++j) {
-              const size_t bytes = pairs.from[j].bytes;
-              std::copy_n(pairs.from[j].data + r * bytes, bytes, pairs.to[j].data + r * bytes);
-            }
-        }
+        *count = kernels().metropolis(accepted.data, logRatio.data, seed, step, rows);
+        for (size_t j = 0; j < pairs.from.size(); ++j)
+          kernels().copyAccepted(pairs.to[j].data, pairs.from[j].data, accepted.data, rows, pairs.from[j].bytes);
       },
       [count](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*count)); });
 }
@@ -407,7 +359,7 @@ Value mixtureEnergy(const CallbackInfo& info) {
   const auto grad = arrayOf<float>(q["grad"], "grad", x.size);
   const double sigma = numberOf(q["sigma"], "sigma");
   return startJob(info.Env(), {q}, [=](const Stop&) {
-    feynkac::mixtureEnergy(energy.data, grad.data, x.data, sigma, mixture, energy.size);
+    kernels().mixtureEnergy(energy.data, grad.data, x.data, sigma, mixture, energy.size);
   });
 }
 
@@ -415,7 +367,7 @@ Value mixtureSample(const CallbackInfo& info) {
   const auto out = arrayOf<float>(info[0], "out");
   const GaussianMixture mixture = mixtureOf(info[1]);
   if (out.size % mixture.d != 0) throw wrong("out", "whole rows of " + std::to_string(mixture.d));
-  feynkac::mixtureSample(out.data, mixture, integerOf(info[2], "seed"), out.size / mixture.d);
+  kernels().mixtureSample(out.data, mixture, integerOf(info[2], "seed"), out.size / mixture.d);
   return info.Env().Undefined();
 }
 
@@ -428,7 +380,7 @@ Value softBox(const CallbackInfo& info) {
   const auto lower = arrayOf<double>(q["lower"], "lower", d), upper = arrayOf<double>(q["upper"], "upper", d);
   const double t = numberOf(q["t"], "t");
   return startJob(info.Env(), {q}, [=](const Stop&) {
-    feynkac::softBox(energy.data, grad.data, x.data, lower.data, upper.data, t, energy.size, d);
+    kernels().softBox(energy.data, grad.data, x.data, lower.data, upper.data, t, energy.size, d);
   });
 }
 
@@ -443,10 +395,8 @@ Value normals(const CallbackInfo& info) {
 Value uniforms(const CallbackInfo& info) {
   const auto out = arrayOf<double>(info[0], "out");
   const size_t rows = integerOf(info[1], "rows"), d = rowLength(out.size, rows, "out");
-  const uint64_t seed = integerOf(info[2], "seed");
-  const uint32_t purpose = wordOf(info[3], "purpose"), step = wordOf(info[4], "step");
-  for (size_t i = 0; i < out.size; ++i)
-    out.data[i] = uniformAt(seed, purpose, step, static_cast<uint32_t>(i / d), static_cast<uint32_t>(i % d));
+  const NormalKey key{integerOf(info[2], "seed"), wordOf(info[3], "purpose"), wordOf(info[4], "step")};
+  kernels().uniforms(out.data, key, rows, d);
   return info.Env().Undefined();
 }
 

@@ -2,20 +2,9 @@
 // tested on.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include "kernels/particles.h"
 
 namespace feynkac {
-
-enum class CovarianceForm { kScalar, kDiagonal, kFull };
-
-struct GaussianMixture {
-  size_t components, d;
-  const double* logWeights;   // [components], normalised
-  const double* means;        // [components, d]
-  const double* covariances;  // [components], [components, d] or [components, d, d]; positive semidefinite
-  CovarianceForm form;
-};
 
 // energy[r] = -log sum_c w_c N(x[r]; mean_c, covariance_c + sigma^2 I) and grad[r] its gradient, all in float64 inside.
 // Throws std::invalid_argument where a covariance + sigma^2 I is not positive definite.

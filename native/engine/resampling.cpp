@@ -5,14 +5,31 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "engine/parallel.h"
-#include "kernels/random.h"
+#include "engine/resampling_rules.h"
 
 namespace feynkac {
 namespace {
 
 constexpr size_t kPiece = 1 << 16;
+
+// Uniform number i; throws std::invalid_argument behind the last given one.
+double uniformOf(const Uniforms& u, size_t i) {
+  if (!u.areGiven) return resamplingUniform(u.seed, u.step, i);
+  checkUniforms(i + 1, u.count);
+  return u.values[i];
+}
+
+std::vector<double> uniformsOf(const Uniforms& u, size_t from, size_t n) {
+  if (n > 0) uniformOf(u, from + n - 1);  // throws before the work where there are too few
+  std::vector<double> out(n);
+  forPieces(n, kPiece, [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) out[i] = uniformOf(u, from + i);
+  });
+  return out;
+}
 
 // Checks the weights and returns their sum, added up in pieces.
 double checkedSum(const double* w, size_t count) {
@@ -28,8 +45,7 @@ double checkedSum(const double* w, size_t count) {
   });
   double total = 0;
   for (const double s : sums) total += s;
-  if (!(total > 0) || !std::isfinite(total))
-    throw std::invalid_argument("expected finite weights of at least 0 with a positive sum for weights");
+  checkWeightSum(total);
   return total;
 }
 
@@ -94,27 +110,13 @@ void inverseAt(int32_t* a, size_t n, const double* w, size_t count, const Point&
 
 // Multinomial draws at ordered uniforms, by exponential spacings: cumsum(-log u) over its total, n points from n + 1 uniforms.
 void multinomial(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& u, size_t from = 0) {
-  std::vector<double> z = u.range(from, n + 1);
+  std::vector<double> z = uniformsOf(u, from, n + 1);
   forPieces(z.size(), kPiece, [&](size_t first, size_t last) {
     for (size_t i = first; i < last; ++i) z[i] = -std::log(z[i]);
   });
   for (size_t i = 1; i <= n; ++i) z[i] += z[i - 1];
   inverseAt(a, n, w, count, [&](size_t i) { return z[i] / z[n]; });
 }
-
-// Splits the expected number of offspring in whole copies and a fraction. A product n W that rounding put beside a
-// positive whole number is that number: equal weights must give every particle exactly once.
-struct Expected {
-  size_t copies;
-  double fraction;
-  explicit Expected(double nw) {
-    const double nearest = std::round(nw);
-    const bool snapped = nearest >= 1 && std::fabs(nw - nearest) <= 1e-12 * nearest;
-    const double whole = snapped ? nearest : std::floor(nw);
-    copies = static_cast<size_t>(whole);
-    fraction = snapped ? 0 : nw - whole;
-  }
-};
 
 // `copies` times i, as far as there is room; the new end.
 int32_t* put(int32_t* a, const int32_t* end, size_t copies, size_t i) {
@@ -138,7 +140,7 @@ void residual(int32_t* a, size_t n, const double* w, size_t count, const Uniform
 
 // Srinivasan sampling process (Gerber, Chopin & Whiteley 2019): fractional parts of n W are settled to 0 or 1 in pairs.
 void ssp(int32_t* a, size_t n, const double* w, size_t count, const Uniforms& uniforms) {
-  const std::vector<double> u = uniforms.range(0, count - 1);
+  const std::vector<double> u = uniformsOf(uniforms, 0, count - 1);
   std::vector<double> xi(count);
   std::vector<uint32_t> children(count);
   size_t total = 0;
@@ -178,7 +180,7 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
   std::vector<size_t> killed;
   for (size_t i = 0; i < count; ++i) {
     a[i] = static_cast<int32_t>(i);
-    if (u.at(i) * most >= w[i]) killed.push_back(i);
+    if (uniformOf(u, i) * most >= w[i]) killed.push_back(i);
   }
   std::vector<int32_t> drawn(killed.size());
   if (!killed.empty()) multinomial(drawn.data(), drawn.size(), w, count, u, count);
@@ -186,26 +188,6 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
 }
 
 }  // namespace
-
-double Uniforms::at(size_t i) const {
-  if (!given_) {
-    // particle = block of 2^31 numbers, so that a stream is long enough for any n
-    return uniformAt(seed_, kResample, step_, static_cast<uint32_t>(i >> 31), static_cast<uint32_t>(i & 0x7fffffff));
-  }
-  if (i >= count_)
-    throw std::invalid_argument("expected more uniforms: the scheme needs number " + std::to_string(i + 1) + " of " +
-                                std::to_string(count_));
-  return values_[i];
-}
-
-std::vector<double> Uniforms::range(size_t from, size_t n) const {
-  if (n > 0) at(from + n - 1);  // throws before the work where there are too few
-  std::vector<double> out(n);
-  forPieces(n, kPiece, [&](size_t first, size_t last) {
-    for (size_t i = first; i < last; ++i) out[i] = at(from + i);
-  });
-  return out;
-}
 
 Scheme schemeOf(const char* name) {
   static const char* const names[] = {"systematic", "stratified", "multinomial", "residual", "ssp", "killing"};
@@ -215,11 +197,10 @@ Scheme schemeOf(const char* name) {
 }
 
 void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count, const Uniforms& u) {
-  if (count == 0 || count > 0x7fffffff || n > 0x7fffffff)
-    throw std::invalid_argument("expected from 1 to 2147483647 weights and draws");
+  checkResamplingSizes(n, count);
   const double sum = checkedSum(weights, count);
   std::vector<double> normalised;
-  if (std::fabs(sum - 1) > 1e-10) {
+  if (!isNormalised(sum)) {
     normalised.assign(weights, weights + count);
     for (double& w : normalised) w /= sum;
     weights = normalised.data();
@@ -228,11 +209,12 @@ void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights
   const double m = static_cast<double>(n);
   switch (scheme) {
     case Scheme::kSystematic: {
-      const double u0 = u.at(0);
+      const double u0 = uniformOf(u, 0);
       return inverseAt(ancestors, n, weights, count, [=](size_t i) { return (u0 + static_cast<double>(i)) / m; });
     }
     case Scheme::kStratified:
-      return inverseAt(ancestors, n, weights, count, [&](size_t i) { return (u.at(i) + static_cast<double>(i)) / m; });
+      return inverseAt(ancestors, n, weights, count,
+                       [&](size_t i) { return (uniformOf(u, i) + static_cast<double>(i)) / m; });
     case Scheme::kMultinomial:
       return multinomial(ancestors, n, weights, count, u);
     case Scheme::kResidual:
@@ -240,7 +222,7 @@ void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights
     case Scheme::kSsp:
       return ssp(ancestors, n, weights, count, u);
     case Scheme::kKilling:
-      if (n != count) throw std::invalid_argument("expected as many draws as weights for the killing scheme");
+      checkKillingSizes(n, count);
       return killing(ancestors, weights, count, u);
   }
 }

@@ -28,8 +28,7 @@ void HostParticleKernels::download(void* hostTo, const void* from, size_t bytes)
 void HostParticleKernels::uniforms(double* out, const NormalKey& key, size_t rows, size_t d) {
   for (size_t r = 0; r < rows; ++r)
     for (size_t i = 0; i < d; ++i)
-      out[r * d + i] =
-          uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
+      out[r * d + i] = uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
 }
 
 void HostParticleKernels::compose(double* energy, float* grad, double* squares, const Composition& c, size_t rows,
@@ -127,8 +126,7 @@ size_t HostParticleKernels::metropolis(uint8_t* accepted, const double* logRatio
 
 void HostParticleKernels::copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) {
   for (size_t r = 0; r < rows; ++r)
-    if (accepted[r])
-      std::memcpy(static_cast<char*>(out) + r * bytes, static_cast<const char*>(in) + r * bytes, bytes);
+    if (accepted[r]) std::memcpy(static_cast<char*>(out) + r * bytes, static_cast<const char*>(in) + r * bytes, bytes);
 }
 
 }  // namespace feynkac
