@@ -136,6 +136,7 @@ void checkCase(const AttentionShape& s, int gradients, double tolerance = 3e-6) 
           right);
     CHECK(std::isfinite(all), "%s: a part of the second adjoint was not written", where.c_str());
     for (const int threads : {2, 3}) {
+      if (isa.rfind("cuda", 0) == 0) break;
       setThreadCount(threads);
       const Result t = compute(*k, s, d);
       CHECK(same(t.o, r.o) && same(t.to, r.to) && same(t.adjoint, r.adjoint) && same(t.second, r.second),
@@ -167,5 +168,16 @@ int main() {
     k->attention(o.data(), qkv.data(), s);
     for (const float v : o) CHECK(std::isfinite(v) && std::abs(v) < 150.0f, "%s: large scores gave %g", isa.c_str(), v);
   }
+  // The other precisions and the plain path against the CPU.
+  const std::unique_ptr<Kernels> cpu(makeCpuKernels());
+  for (const AttentionShape& shape : {AttentionShape{1, 70, 1, 72}, {2, 9, 2, 5}})
+    for (auto& [name, kernels, bound] : moreCudaKernels()) {
+      const Data d(shape);
+      const Result got = compute(*kernels, shape, d), want = compute(*cpu, shape, d);
+      const double tolerance = std::fmax(1e-5, 3 * bound);
+      for (const double error : {relativeError(got.o, want.o), relativeError(got.to, want.to),
+                                 relativeError(got.adjoint, want.adjoint), relativeError(got.second, want.second)})
+        CHECK(error < tolerance, "%s %d tokens: %.2e", name.c_str(), shape.tokens, error);
+    }
   return report("attention");
 }
