@@ -13,6 +13,11 @@ using namespace feynkac::test;
 
 namespace {
 
+// The backend of the tests that follow.
+std::unique_ptr<Kernels> (*newKernels)() = nullptr;
+std::unique_ptr<Kernels> onCpu() { return std::unique_ptr<Kernels>(makeCpuKernels()); }
+std::unique_ptr<Kernels> onCuda() { return std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32)); }
+
 const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm"};
 
 SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
@@ -35,7 +40,7 @@ SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, 
 
 struct Setup {
   Setup(const NetworkConfig& config, int batch, uint32_t seed)
-      : network(config, std::unique_ptr<Kernels>(makeCpuKernels())), n(batch) {
+      : network(config, newKernels()), n(batch) {
     const size_t d = network.sampleSize();
     weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
     for (const Parameter& p : network.parameters().list())
@@ -150,8 +155,7 @@ void testNetwork(const char* name, const NetworkConfig& config) {
 std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps,
                            bool distil) {
   setThreadCount(threads);
-  Network student(config, std::unique_ptr<Kernels>(makeCpuKernels())),
-      teacher(config, std::unique_ptr<Kernels>(makeCpuKernels()));
+  Network student(config, newKernels()), teacher(config, newKernels());
   student.initialise(3);
   teacher.initialise(4);
   const int batch = 6;
@@ -210,7 +214,7 @@ void testCancel() {
 void testRefusals() {
   const auto refused = [](const NetworkConfig& config) {
     try {
-      Network network(config, std::unique_ptr<Kernels>(makeCpuKernels()));
+      Network network(config, newKernels());
     } catch (const std::invalid_argument&) {
       return true;
     }
@@ -227,6 +231,7 @@ void testRefusals() {
 }  // namespace
 
 int main() {
+  newKernels = onCpu;
   testNetwork("unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
   testNetwork("non-square", unet(1, 4, 12, {1, 2, 2}, 1, {12, 3}, 0, 0, {1, 3, 3, 1}));
   testNetwork("no blocks", unet(2, 4, 4, {1}, 0, {}, 0, 2));
@@ -236,5 +241,15 @@ int main() {
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
   testCancel();
   testRefusals();
+  if (!cudaDevices().list.empty()) {
+    newKernels = onCuda;
+#ifdef FEYNKAC_EMULATED
+    emulator::config.lazyStreams = true;  // so that streams that should wait for others must
+#endif
+    CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
+    testNetwork("unet on cuda", unet(1, 4, 4, {1, 2}, 1, {2}, 3, 2));
+    testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+    testCancel();
+  }
   return report("engine");
 }

@@ -11,5 +11,6 @@ constexpr const char* kReason = "this build has no CUDA backend";
 CudaDevices cudaDevices() { return {{}, kReason, 0, 0}; }
 CudaCheck checkCudaDevice(int) { throw DeviceError(kReason); }
 Kernels* makeCudaKernels(int, Precision) { throw DeviceError(kReason); }
+ParticleKernels* makeCudaParticleKernels(int) { throw DeviceError(kReason); }
 
 }  // namespace feynkac

@@ -65,6 +65,7 @@ using Fragment = float[1][4][4];
 template <int kWidth, int kPitch>
 GPU_FN void loadTokens(float* to, const Operand& from, int first, int channel, const AttentionSizes& s) {
   constexpr int kWide = kWidth / 4;
+#pragma unroll 1  // addresses worked out ahead would take the registers of the sums
   for (int i = threadIdx.x; i < kTile * kWide; i += kThreads) {
     const int t = i / kWide, c = i % kWide * 4;
     const float* source = from.data + static_cast<size_t>(first + t) * from.stride + channel + c;
@@ -97,6 +98,7 @@ GPU_FN void addProduct(Fragment& acc, AttentionShared& shared, const Operand& ro
     gpu::commitCopies();
   };
   load(0);
+#pragma unroll 1
   for (int chunk = 0; chunk < chunks; ++chunk) {
     load(chunk + 1);
     gpu::waitCopies<1>();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../kernels.h"
+#include "../particles.h"
 
 namespace feynkac {
 
@@ -36,5 +37,6 @@ CudaCheck checkCudaDevice(int device);
 
 // Throws as checkCudaDevice, which it calls.
 Kernels* makeCudaKernels(int device, Precision precision);
+ParticleKernels* makeCudaParticleKernels(int device);
 
 }  // namespace feynkac

@@ -180,6 +180,24 @@ GPU_FN uint32_t loadAcquire(const uint32_t* p) {
 #endif
 }
 
+// Sets bits of a word that other threads set too; the old word.
+GPU_FN uint32_t setBits(uint32_t* p, uint32_t bits) {
+#ifdef __CUDACC__
+  return atomicOr(p, bits);
+#else
+  return __atomic_fetch_or(p, bits, __ATOMIC_RELAXED);
+#endif
+}
+
+// a b rounded to float64, never fused with a sum: the same in every kernel and on the host.
+GPU_FN double product(double a, double b) {
+#ifdef __CUDACC__
+  return __dmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
 // Nearest TF32 value (ties away from zero), as a float32 bit pattern.
 GPU_FN uint32_t toTf32(float f) {
   uint32_t u;

@@ -1,0 +1,159 @@
+// Log-weights on CUDA: one pass makes each piece's largest value and the sums relative to it, a second over the few pieces
+// makes the whole's; the order of the sums depends on the sizes alone.
+#include <cmath>
+
+#include "cuda_particles.h"
+#include "reduce.cuh"
+
+namespace feynkac {
+namespace {
+
+constexpr int kBlock = 256, kTopBlock = 512, kEach = 8;
+constexpr size_t kPiece = size_t(kBlock) * kEach;
+
+// max lw, and sum exp(lw - max), sum exp(lw - max)^2; with an invalid value nothing else means anything
+struct Partial {
+  double max, sum, squares;
+  long long invalid;  // the first NaN or +infinity; kNone: none
+};
+constexpr long long kNone = 0x7fffffffffffffffll;
+
+template <int kThreads, class T, class Better>
+GPU_FN T blockBest(T v, const Better& better) {
+  SHARED(T, best, [kThreads / 32]);
+#pragma unroll
+  for (int offset = 16; offset > 0; offset >>= 1) {
+    const T other = __shfl_xor_sync(gpu::kFull, v, offset);
+    if (better(other, v)) v = other;
+  }
+  if ((threadIdx.x & 31) == 0) best[threadIdx.x >> 5] = v;
+  __syncthreads();
+  for (int i = 0; i < kThreads / 32; ++i)
+    if (better(best[i], v)) v = best[i];
+  __syncthreads();
+  return v;
+}
+struct Larger {
+  template <class T>
+  GPU_FN bool operator()(T a, T b) const {
+    return a > b;
+  }
+};
+struct Smaller {
+  template <class T>
+  GPU_FN bool operator()(T a, T b) const {
+    return a < b;
+  }
+};
+
+// exp(v - max), also where both are -infinity
+GPU_FN double relative(double v, double max) { return v == -HUGE_VAL ? 0 : exp(v - max); }
+
+// What to add where a weight is alive; terms = null: nothing, and lw stays.
+struct Increment {
+  const double* const* terms;
+  const double* coefficients;
+  int count;
+  double constant;
+};
+
+__global__ void __launch_bounds__(kBlock) sumPieces(Partial* partials, double* lw, Increment add, bool update, size_t n) {
+  const size_t first = blockIdx.x * kPiece;
+  double v[kEach], most = -HUGE_VAL;
+  long long invalid = kNone;
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) {
+    const size_t i = first + k * kBlock + threadIdx.x;
+    v[k] = -HUGE_VAL;
+    if (i >= n) continue;
+    double l = lw[i];
+    if (update && l != -HUGE_VAL) {
+      double increment = add.constant;
+      for (int j = 0; j < add.count; ++j) increment += add.coefficients[j] * add.terms[j][i];
+      l += increment;
+      lw[i] = l;
+    }
+    if (!(l < HUGE_VAL) && static_cast<long long>(i) < invalid) invalid = static_cast<long long>(i);
+    if (l > most) most = l;
+    v[k] = l;
+  }
+  most = blockBest<kBlock>(most, Larger());
+  invalid = blockBest<kBlock>(invalid, Smaller());
+  double sum = 0, squares = 0;
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) {
+    const double w = relative(v[k], most);
+    sum += w;
+    squares += w * w;
+  }
+  sum = blockSum<kBlock>(sum);
+  squares = blockSum<kBlock>(squares);
+  if (threadIdx.x == 0) partials[blockIdx.x] = {most, sum, squares, invalid};
+}
+
+// One block.
+__global__ void __launch_bounds__(kTopBlock) mergePieces(Partial* out, const Partial* partials, size_t n) {
+  double most = -HUGE_VAL, sum = 0, squares = 0;
+  long long invalid = kNone;
+  for (size_t i = threadIdx.x; i < n; i += kTopBlock) {
+    if (partials[i].max > most) most = partials[i].max;
+    if (partials[i].invalid < invalid) invalid = partials[i].invalid;
+  }
+  most = blockBest<kTopBlock>(most, Larger());
+  invalid = blockBest<kTopBlock>(invalid, Smaller());
+  for (size_t i = threadIdx.x; i < n; i += kTopBlock) {
+    const double scale = relative(partials[i].max, most);
+    sum += scale * partials[i].sum;
+    squares += scale * scale * partials[i].squares;
+  }
+  sum = blockSum<kTopBlock>(sum);
+  squares = blockSum<kTopBlock>(squares);
+  if (threadIdx.x == 0) out[0] = {most, sum, squares, invalid};
+}
+
+__global__ void __launch_bounds__(kBlock) normalise(double* weights, const double* lw, const Partial* all, size_t n) {
+  const double max = all->max, sum = all->sum;
+  if (all->invalid != kNone || !(sum > 0)) return;
+  for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += size_t(gridDim.x) * kBlock)
+    weights[i] = exp(lw[i] - max) / sum;
+}
+
+LogWeightStats statsOf(Context& context, const Partial* all) {
+  Partial p{};
+  context.download(&p, all, sizeof p);
+  if (p.invalid != kNone) return {-HUGE_VAL, 0, p.invalid};
+  if (!(p.sum > 0)) return {-HUGE_VAL, 0, -1};
+  return {p.max + std::log(p.sum), p.sum * p.sum / p.squares, -1};
+}
+
+}  // namespace
+
+LogWeightStats CudaParticleKernels::logWeightStats(const double* lw, size_t n) {
+  if (n == 0) return {-HUGE_VAL, 0, -1};
+  const unsigned pieces = cover(n, kPiece);
+  Partial* all = context_.scratch<Partial>(size_t(pieces) + 1);
+  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(all + 1, const_cast<double*>(lw), Increment{}, false, n);
+  LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, all + 1, size_t(pieces));
+  launched("logWeightStats");
+  return statsOf(context_, all);
+}
+
+LogWeightStats CudaParticleKernels::reweight(double* lw, double* weights, const double* const* terms,
+                                             const double* coefficients, int count, double constant, size_t n) {
+  if (n == 0) return {-HUGE_VAL, 0, -1};
+  const unsigned pieces = cover(n, kPiece);
+  const size_t termCount = static_cast<size_t>(count);
+  const auto memory = carve(context_, {(size_t(pieces) + 1) * sizeof(Partial), termCount * sizeof(void*),
+                                       termCount * sizeof(double)});
+  context_.upload(memory[1], terms, termCount * sizeof(void*));
+  context_.upload(memory[2], coefficients, termCount * sizeof(double));
+  Partial* all = as<Partial>(memory[0]);
+  const Increment add{as<const double*>(memory[1]), as<double>(memory[2]), count, constant};
+  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(all + 1, lw, add, true, n);
+  LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, all + 1, size_t(pieces));
+  LAUNCH((normalise), blocksFor(n, kBlock), kBlock, 0, context_.stream())(weights, lw, all, n);
+  launched("reweight");
+  return statsOf(context_, all);
+}
+
+}  // namespace feynkac

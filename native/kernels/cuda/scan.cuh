@@ -1,0 +1,101 @@
+// Prefix sums of whole numbers: exact, so the same whatever the order, and never decreasing. Two levels: sums of tiles of
+// kTile values, a scan of those by one block, and prefix sums inside each tile by whoever needs them.
+#pragma once
+
+#include "reduce.cuh"
+
+namespace feynkac {
+namespace {
+
+constexpr int kScanEach = 8;  // values of a thread
+constexpr int kScanBlock = 256;
+constexpr unsigned kTile = kScanBlock * kScanEach;
+
+// Value i of a tile in shared memory: a gap after each thread's values keeps threads that read theirs in different banks.
+GPU_FN unsigned inTile(unsigned i) { return i + i / kScanEach; }
+constexpr unsigned tileRoom(unsigned values) { return values + values / kScanEach; }
+
+// c, filled by all threads (inTile), becomes its inclusive prefix sums plus `before`. Returns the sum of c; barriers
+// inside, before and after.
+template <int kBlock>
+GPU_FN uint64_t scanTile(uint64_t* c, uint64_t before) {
+  SHARED(uint64_t, sums, [kBlock / 32]);
+  __syncthreads();
+  const unsigned lane = threadIdx.x & 31, warp = threadIdx.x >> 5, base = threadIdx.x * (kScanEach + 1);
+  uint64_t own[kScanEach], sum = 0;
+#pragma unroll
+  for (int k = 0; k < kScanEach; ++k) own[k] = sum += c[base + k];
+  uint64_t upTo = sum;
+#pragma unroll
+  for (unsigned offset = 1; offset < 32; offset *= 2) {
+    const uint64_t left = __shfl_up_sync(gpu::kFull, upTo, offset);
+    if (lane >= offset) upTo += left;
+  }
+  if (lane == 31) sums[warp] = upTo;
+  __syncthreads();
+  uint64_t start = before + upTo - sum, total = 0;
+#pragma unroll
+  for (unsigned w = 0; w < kBlock / 32; ++w) {
+    if (w < warp) start += sums[w];
+    total += sums[w];
+  }
+#pragma unroll
+  for (int k = 0; k < kScanEach; ++k) c[base + k] = start + own[k];
+  __syncthreads();
+  return total;
+}
+
+// Fills c with the amounts of a tile, zero behind the end.
+template <class Amount>
+GPU_FN void fillTile(uint64_t* c, const Amount& amount, size_t first, size_t n) {
+#pragma unroll
+  for (unsigned k = 0; k < kScanEach; ++k) {
+    const unsigned i = k * kScanBlock + threadIdx.x;
+    c[inTile(i)] = first + i < n ? amount(first + i) : 0;
+  }
+}
+
+// tiles[t] = the sum of tile t's amounts
+template <class Amount>
+__global__ void __launch_bounds__(kScanBlock) sumTiles(uint64_t* tiles, Amount amount, size_t n) {
+  const size_t first = size_t(blockIdx.x) * kTile;
+  uint64_t sum = 0;
+#pragma unroll
+  for (unsigned k = 0; k < kScanEach; ++k) {
+    const size_t i = first + k * kScanBlock + threadIdx.x;
+    if (i < n) sum += amount(i);
+  }
+  sum = blockSum<kScanBlock>(sum);
+  if (threadIdx.x == 0) tiles[blockIdx.x] = sum;
+}
+
+constexpr int kTopBlock = 512;
+
+// tiles[t] becomes the sum before tile t, tiles[count] the sum of all. One block.
+__global__ void __launch_bounds__(kTopBlock) scanTiles(uint64_t* tiles, unsigned count) {
+  constexpr unsigned kPart = kTopBlock * kScanEach;
+  SHARED(uint64_t, c, [tileRoom(kPart)]);
+  uint64_t before = 0;
+  for (unsigned first = 0; first < count; first += kPart) {
+    for (unsigned i = threadIdx.x; i < kPart; i += kTopBlock) c[inTile(i)] = i < count - first ? tiles[first + i] : 0;
+    const uint64_t sum = scanTile<kTopBlock>(c, before);
+    for (unsigned i = threadIdx.x; i < kPart && i < count - first; i += kTopBlock)
+      tiles[first + i] = i == 0 ? before : c[inTile(i - 1)];
+    before += sum;
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) tiles[count] = before;
+}
+
+// out[i] = the sum of the amounts up to and with i
+template <class Amount>
+__global__ void __launch_bounds__(kScanBlock) sumUpTo(uint64_t* out, const uint64_t* tiles, Amount amount, size_t n) {
+  SHARED(uint64_t, c, [tileRoom(kTile)]);
+  const size_t first = size_t(blockIdx.x) * kTile;
+  fillTile(c, amount, first, n);
+  scanTile<kScanBlock>(c, tiles[blockIdx.x]);
+  for (unsigned i = threadIdx.x; i < kTile && first + i < n; i += kScanBlock) out[first + i] = c[inTile(i)];
+}
+
+}  // namespace
+}  // namespace feynkac
