@@ -13,34 +13,10 @@ namespace {
 
 constexpr double kLogTwoPi = 1.8378770664093454836;
 
-// The components at one noise level: y = L^-1 (x - mean), where L L^T is the covariance; diagonal forms keep 1 / L.
-class Level {
+// The components at one noise level: their log densities and gradients.
+class Level : private MixtureLevel {
  public:
-  Level(const GaussianMixture& mixture, double sigma) : m_(mixture), logNormal_(mixture.components) {
-    const size_t d = m_.d;
-    const double s2 = sigma * sigma;
-    const size_t size = m_.form == CovarianceForm::kScalar ? 1 : m_.form == CovarianceForm::kDiagonal ? d : d * d;
-    factor_.assign(m_.covariances, m_.covariances + m_.components * size);
-    for (size_t c = 0; c < m_.components; ++c) {
-      double* f = &factor_[c * size];
-      double logDet = 0;
-      bool positive = true;
-      if (m_.form == CovarianceForm::kFull) {
-        for (size_t i = 0; i < d; ++i) f[i * d + i] += s2;
-        positive = cholesky(f, d, 0);
-        for (size_t i = 0; i < d; ++i) logDet += 2 * std::log(f[i * d + i]);
-      } else {
-        for (size_t i = 0; i < size; ++i) {
-          positive &= f[i] + s2 > 0;
-          logDet += std::log(f[i] + s2) * (size == 1 ? static_cast<double>(d) : 1);
-          f[i] = 1 / std::sqrt(f[i] + s2);
-        }
-      }
-      if (!positive)
-        throw std::invalid_argument("expected positive definite covariances (plus sigma^2) for the mixture");
-      logNormal_[c] = m_.logWeights[c] - 0.5 * (logDet + static_cast<double>(d) * kLogTwoPi);
-    }
-  }
+  Level(const GaussianMixture& mixture, double sigma) : MixtureLevel(mixture, sigma), m_(mixture) {}
 
   // log w_c N(x; ...); y [d] is left as L^-1 (x - mean)
   double logDensity(double* y, const float* x, size_t c) const {
@@ -48,7 +24,7 @@ class Level {
     const double* mean = m_.means + c * d;
     double squares = 0;
     if (m_.form == CovarianceForm::kFull) {
-      const double* l = &factor_[c * d * d];
+      const double* l = &factor[c * d * d];
       for (size_t i = 0; i < d; ++i) {
         double v = x[i] - mean[i];
         for (size_t j = 0; j < i; ++j) v -= l[i * d + j] * y[j];
@@ -57,20 +33,20 @@ class Level {
       }
     } else {
       const bool scalar = m_.form == CovarianceForm::kScalar;
-      const double* f = &factor_[scalar ? c : c * d];
+      const double* f = &factor[scalar ? c : c * d];
       for (size_t i = 0; i < d; ++i) {
         y[i] = (x[i] - mean[i]) * f[scalar ? 0 : i];
         squares += y[i] * y[i];
       }
     }
-    return logNormal_[c] - 0.5 * squares;
+    return logNormal[c] - 0.5 * squares;
   }
 
   // g += r L^-T y; y is overwritten
   void addGradient(double* g, double* y, double r, size_t c) const {
     const size_t d = m_.d;
     if (m_.form == CovarianceForm::kFull) {
-      const double* l = &factor_[c * d * d];
+      const double* l = &factor[c * d * d];
       for (size_t i = d; i-- > 0;) {
         y[i] /= l[i * d + i];
         for (size_t j = 0; j < i; ++j) y[j] -= l[i * d + j] * y[i];
@@ -78,14 +54,13 @@ class Level {
       }
     } else {
       const bool scalar = m_.form == CovarianceForm::kScalar;
-      const double* f = &factor_[scalar ? c : c * d];
+      const double* f = &factor[scalar ? c : c * d];
       for (size_t i = 0; i < d; ++i) g[i] += r * y[i] * f[scalar ? 0 : i];
     }
   }
 
  private:
   const GaussianMixture& m_;
-  std::vector<double> factor_, logNormal_;
 };
 
 }  // namespace
@@ -105,6 +80,43 @@ bool cholesky(double* a, size_t d, double floor) {
     }
   }
   return true;
+}
+
+MixtureLevel::MixtureLevel(const GaussianMixture& m, double sigma) : logNormal(m.components) {
+  const size_t d = m.d;
+  const double s2 = sigma * sigma;
+  const size_t size = m.form == CovarianceForm::kScalar ? 1 : m.form == CovarianceForm::kDiagonal ? d : d * d;
+  factor.assign(m.covariances, m.covariances + m.components * size);
+  for (size_t c = 0; c < m.components; ++c) {
+    double* f = &factor[c * size];
+    double logDet = 0;
+    bool positive = true;
+    if (m.form == CovarianceForm::kFull) {
+      for (size_t i = 0; i < d; ++i) f[i * d + i] += s2;
+      positive = cholesky(f, d, 0);
+      for (size_t i = 0; i < d; ++i) logDet += 2 * std::log(f[i * d + i]);
+    } else {
+      for (size_t i = 0; i < size; ++i) {
+        positive &= f[i] + s2 > 0;
+        logDet += std::log(f[i] + s2) * (size == 1 ? static_cast<double>(d) : 1);
+        f[i] = 1 / std::sqrt(f[i] + s2);
+      }
+    }
+    if (!positive) throw std::invalid_argument("expected positive definite covariances (plus sigma^2) for the mixture");
+    logNormal[c] = m.logWeights[c] - 0.5 * (logDet + static_cast<double>(d) * kLogTwoPi);
+  }
+}
+
+std::vector<double> choleskyFactors(const GaussianMixture& mixture) {
+  const size_t d = mixture.d;
+  std::vector<double> factor(mixture.covariances, mixture.covariances + mixture.components * d * d);
+  for (size_t c = 0; c < mixture.components; ++c) {
+    double trace = 0;
+    for (size_t i = 0; i < d; ++i) trace += factor[c * d * d + i * d + i];
+    if (!cholesky(&factor[c * d * d], d, 1e-12 * trace + 1e-300))
+      throw std::invalid_argument("expected positive semidefinite covariances for the mixture");
+  }
+  return factor;
 }
 
 void mixtureEnergy(double* energy, float* grad, const float* x, double sigma, const GaussianMixture& mixture,
@@ -134,16 +146,7 @@ void mixtureEnergy(double* energy, float* grad, const float* x, double sigma, co
 void mixtureSample(float* out, const GaussianMixture& mixture, uint64_t seed, size_t rows) {
   const size_t d = mixture.d;
   const bool full = mixture.form == CovarianceForm::kFull;
-  std::vector<double> factor;  // Cholesky factors of the covariances themselves
-  if (full) {
-    factor.assign(mixture.covariances, mixture.covariances + mixture.components * d * d);
-    for (size_t c = 0; c < mixture.components; ++c) {
-      double trace = 0;
-      for (size_t i = 0; i < d; ++i) trace += factor[c * d * d + i * d + i];
-      if (!cholesky(&factor[c * d * d], d, 1e-12 * trace + 1e-300))
-        throw std::invalid_argument("expected positive semidefinite covariances for the mixture");
-    }
-  }
+  const std::vector<double> factor = full ? choleskyFactors(mixture) : std::vector<double>();
   forPieces(rows, std::max<size_t>(1, 4096 / d), [&](size_t first, size_t last) {
     std::vector<float> z((d + 3) / 4 * 4);
     for (size_t r = first; r < last; ++r) {

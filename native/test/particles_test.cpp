@@ -1,4 +1,4 @@
-// Particle kernels and the engine's host-side sampling functions, against float64 references and finite differences.
+// Particle kernels of every backend, against float64 references, finite differences and, on CUDA, the CPU.
 #include "kernels/particles.h"
 
 #include <algorithm>
@@ -9,20 +9,21 @@
 
 #include "check.h"
 #include "engine/gaussian_mixture.h"
-#include "engine/log_weights.h"
-#include "engine/resampling.h"
-#include "engine/soft_box.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "kernels/random.h"
+#include "staged_particles.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
 
 namespace {
 
-std::vector<int32_t> draw(Scheme scheme, const std::vector<double>& w, uint32_t seed) {
+constexpr Scheme kSchemes[] = {Scheme::kSystematic, Scheme::kStratified, Scheme::kMultinomial,
+                               Scheme::kResidual,   Scheme::kSsp,        Scheme::kKilling};
+
+std::vector<int32_t> draw(ParticleKernels& k, Scheme scheme, const std::vector<double>& w, uint32_t seed) {
   std::vector<int32_t> a(w.size(), -1);
-  resample(a.data(), a.size(), scheme, w.data(), w.size(), {seed, 1u});
+  k.resample(a.data(), a.size(), scheme, w.data(), w.size(), {seed, 1u});
   return a;
 }
 
@@ -51,7 +52,8 @@ void testNormals(ParticleKernels& k, const char* isa) {
     const double e = relativeError(out, referenceNormals(rows, d));
     CHECK(e < 5e-7, "%s d=%zu: %g", isa, d, e);
   }
-  const size_t n = 1 << 20;
+  const size_t n = 1 << 20;  // the same numbers everywhere, so one backend is enough
+  if (std::strcmp(isa, "baseline") != 0) return;
   auto z = poisoned(n);
   k.combine(z.data(), {nullptr, nullptr, 0, false}, 1, kKey, 1, n);
   double m1 = 0, m2 = 0, m4 = 0, lag = 0;
@@ -163,12 +165,12 @@ void testThreads(ParticleKernels& k) {
     const double v = 0.5, tau = 0.4;
     k.propose(out.data(), &f[0], &f[rows], &f[2 * rows], &f[3 * rows], x.data(), g.data(), {&v, &tau, 0, 0}, kKey, rows,
               d);
-    f.push_back(logWeightStats(w.data(), w.size()).logSum);
+    f.push_back(k.logWeightStats(w.data(), w.size()).logSum);
     outs.push_back(out);
     sums.push_back(f);
-    ancestors.push_back(draw(Scheme::kSystematic, w, 3));
+    ancestors.push_back(draw(k, Scheme::kSystematic, w, 3));
     ancestors.back().resize(2 * w.size());
-    const auto m = draw(Scheme::kMultinomial, w, 3);
+    const auto m = draw(k, Scheme::kMultinomial, w, 3);
     std::copy(m.begin(), m.end(), ancestors.back().begin() + ptrdiff_t(w.size()));
   }
   setThreadCount(before);
@@ -202,7 +204,7 @@ void testGradient(const char* name, const EnergyAt& f, const std::vector<float>&
   }
 }
 
-void testMixture() {
+void testMixture(ParticleKernels& k) {
   const size_t d = 3, components = 2, rows = 17;
   const std::vector<double> logWeights{std::log(0.3), std::log(0.7)}, means{0, 1, 2, -1, 0.5, 0};
   const std::vector<double> full{2, 0.5, 0.1, 0.5, 1, 0.2, 0.1, 0.2, 0.6, 0.3, 0, 0, 0, 0.4, 0, 0, 0, 0.5};
@@ -213,15 +215,15 @@ void testMixture() {
         std::pair(CovarianceForm::kScalar, scalar)}) {
     const GaussianMixture m{components, d, logWeights.data(), means.data(), cov.data(), form};
     testGradient(
-        "mixture", [&](double* e, float* g, const float* at, size_t n) { mixtureEnergy(e, g, at, 0.4, m, n); }, x, rows,
-        1e-3, 2e-5);
+        "mixture", [&](double* e, float* g, const float* at, size_t n) { k.mixtureEnergy(e, g, at, 0.4, m, n); }, x,
+        rows, 1e-3, 2e-5);
   }
   // a diagonal matrix in all three forms is the same mixture
   std::vector<double> e(rows), reference(rows);
   auto g = poisoned(rows * d);
   const std::vector<double> s{0.5, 0.5}, di(6, 0.5), fu{.5, 0, 0, 0, .5, 0, 0, 0, .5, .5, 0, 0, 0, .5, 0, 0, 0, .5};
-  mixtureEnergy(reference.data(), g.data(), x.data(), 0.1,
-                {components, d, logWeights.data(), means.data(), s.data(), CovarianceForm::kScalar}, rows);
+  k.mixtureEnergy(reference.data(), g.data(), x.data(), 0.1,
+                  {components, d, logWeights.data(), means.data(), s.data(), CovarianceForm::kScalar}, rows);
   for (size_t r = 0; r < rows; ++r) {  // and it is the textbook's formula
     double p = 0;
     for (size_t c = 0; c < components; ++c) {
@@ -232,14 +234,14 @@ void testMixture() {
     CHECK(std::fabs(reference[r] + std::log(p)) < 1e-10, "mixture energy %g %g", reference[r], -std::log(p));
   }
   for (const auto& [form, cov] : {std::pair(CovarianceForm::kFull, fu), std::pair(CovarianceForm::kDiagonal, di)}) {
-    mixtureEnergy(e.data(), g.data(), x.data(), 0.1, {components, d, logWeights.data(), means.data(), cov.data(), form},
-                  rows);
+    k.mixtureEnergy(e.data(), g.data(), x.data(), 0.1,
+                    {components, d, logWeights.data(), means.data(), cov.data(), form}, rows);
     CHECK(relativeError(e, reference) < 1e-13, "forms of the covariance disagree");
   }
   const size_t n = 200000;
   auto draws = poisoned(n * d);
-  mixtureSample(draws.data(), {components, d, logWeights.data(), means.data(), full.data(), CovarianceForm::kFull}, 5,
-                n);
+  k.mixtureSample(draws.data(), {components, d, logWeights.data(), means.data(), full.data(), CovarianceForm::kFull}, 5,
+                  n);
   double mean0 = 0, cross = 0;
   for (size_t r = 0; r < n; ++r)
     mean0 += draws[r * d] / double(n), cross += double(draws[r * d]) * draws[r * d + 1] / double(n);
@@ -249,13 +251,15 @@ void testMixture() {
   CHECK(!cholesky(indefinite.data(), 2, 1e-12), "an indefinite matrix has a Cholesky factor");
 }
 
-void testSoftBox() {
+void testSoftBox(ParticleKernels& k) {
   const std::vector<double> lower{-1, -INFINITY, 0.2, -INFINITY}, upper{1, 0.5, INFINITY, INFINITY};
   for (const double t : {0.05, 0.7, 20.0}) {
     const auto x = randomVector(40 * 4, 9, 1.5);
     testGradient(
         "soft box",
-        [&](double* e, float* g, const float* at, size_t n) { softBox(e, g, at, lower.data(), upper.data(), t, n, 4); },
+        [&](double* e, float* g, const float* at, size_t n) {
+          k.softBox(e, g, at, lower.data(), upper.data(), t, n, 4);
+        },
         x, 40, 1e-3 * t, 3e-4);
   }
   // one wall: -log Phi, at values of 50-digit arithmetic
@@ -265,14 +269,14 @@ void testSoftBox() {
     const float x = float(z);
     double e = NAN;
     float g = NAN;
-    softBox(&e, &g, &x, &low, &high, 1, 1, 1);
+    k.softBox(&e, &g, &x, &low, &high, 1, 1, 1);
     CHECK(std::fabs(e - want) < 1e-9 * want, "-log Phi(-%g) = %.17g, expected %.17g", z, e, want);
   }
 }
 
-void testLogWeights() {
+void testLogWeights(ParticleKernels& k) {
   const double inf = INFINITY;
-  const auto stats = [](std::vector<double> lw) { return logWeightStats(lw.data(), lw.size()); };
+  const auto stats = [&](std::vector<double> lw) { return k.logWeightStats(lw.data(), lw.size()); };
   CHECK(stats({-inf, -inf}).logSum == -inf && stats({-inf, -inf}).ess == 0 && stats({-inf, -inf}).invalid == -1,
         "all -inf");
   CHECK(stats({0, NAN, 1}).invalid == 1 && stats({0, 1, inf}).invalid == 2, "invalid");
@@ -280,21 +284,20 @@ void testLogWeights() {
   std::vector<double> lw{-inf, 0, 0}, w(3, NAN), term{NAN, 1, 1 + std::log(3.)};
   const double* terms[] = {term.data()};
   const double c = 2;
-  const LogWeightStats s = reweight(lw.data(), w.data(), terms, &c, 1, -7, 3);
+  const LogWeightStats s = k.reweight(lw.data(), w.data(), terms, &c, 1, -7, 3);
   CHECK(s.invalid == -1 && lw[0] == -inf && w[0] == 0, "a dead particle came back");
   CHECK(std::fabs(w[2] - 0.9) < 1e-15 && std::fabs(s.logSum + 5 - std::log(10.)) < 1e-14, "weights");
 }
 
-void testResampling() {
+void testResampling(ParticleKernels& k, const std::vector<size_t>& counts) {
   // counts within one of n W for systematic and ssp, never a particle without weight, at sizes around the pieces
-  for (const size_t count : {1u, 2u, 3u, 65535u, 65536u, 65537u, 200001u})
-    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kStratified, Scheme::kMultinomial, Scheme::kResidual,
-                                Scheme::kSsp, Scheme::kKilling}) {
+  for (const size_t count : counts)
+    for (const Scheme scheme : kSchemes) {
       std::vector<double> w(count);
       for (size_t i = 0; i < count; ++i) w[i] = i % 3 == 1 ? 0 : std::exp(std::sin(double(i)) * 3);
       if (count == 2) w[0] = 0, w[1] = 3;
       const double sum = std::accumulate(w.begin(), w.end(), 0.0);
-      const auto a = draw(scheme, w, uint32_t(count));
+      const auto a = draw(k, scheme, w, uint32_t(count));
       std::vector<int> copies(count);
       for (const int32_t j : a) ++copies[size_t(j)];
       for (size_t i = 0; i < count; ++i) {
@@ -307,21 +310,275 @@ void testResampling() {
       }
     }
   // equal weights give every particle once, also where n (1/n) rounds below one
-  for (const size_t count : {49u, 98u, 1000u})
+  for (const size_t count : {49u, 98u, 1000u, 10007u})
     for (const Scheme scheme : {Scheme::kSystematic, Scheme::kResidual, Scheme::kSsp}) {
       const std::vector<double> w(count, 1.0 / double(count));
-      const auto a = draw(scheme, w, 1);
+      const auto a = draw(k, scheme, w, 1);
       for (size_t i = 0; i < count; ++i) CHECK(a[i] == int32_t(i), "scheme %d, equal weights %zu", int(scheme), count);
     }
   for (const std::vector<double>& bad : {std::vector<double>{}, {0, 0}, {1, NAN}, {1, -1}, {1, INFINITY}}) {
     bool threw = false;
     try {
-      draw(Scheme::kSystematic, bad, 1);
+      draw(k, Scheme::kSystematic, bad, 1);
     } catch (const std::invalid_argument&) {
       threw = true;
     }
     CHECK(threw, "bad weights were taken");
   }
+}
+
+// What the CPU does, on other inputs than its own tests have: compositions, moves of rows, counts, uniforms.
+void testRows(ParticleKernels& k) {
+  for (const size_t d : {1, 3, 8, 2052}) {
+    const size_t rows = 19;
+    const auto a = randomVector(rows * d, 21), b = randomVector(rows * d, 22);
+    std::vector<double> ea(rows), eb(rows), weights(rows);
+    for (size_t r = 0; r < rows; ++r) {
+      ea[r] = std::sin(double(r)) * 5, eb[r] = std::cos(double(r)) * 5, weights[r] = r % 4 == 0 ? 0 : 0.1 * double(r);
+    }
+    ea[3] = INFINITY;
+    eb[5] = NAN;
+    const double* energies[] = {ea.data(), eb.data()};
+    const float* grads[] = {a.data(), b.data()};
+    const double c[] = {0.7, -0.4}, logs[] = {std::log(0.3), std::log(0.7)};
+    for (const bool mixture : {false, true}) {
+      std::vector<double> energy(rows, NAN), squares(rows, NAN);
+      auto grad = poisoned(rows * d);
+      const double* of = mixture ? logs : c;
+      k.compose(energy.data(), grad.data(), mixture ? nullptr : squares.data(), {energies, grads, of, 2, mixture}, rows,
+                d);
+      for (size_t r = 0; r < rows; ++r) {
+        const double wa = of[0] - ea[r], wb = of[1] - eb[r], most = std::max(wa, wb);
+        const double sum = most + std::log(std::exp(wa - most) + std::exp(wb - most));
+        const double want = mixture ? -sum : of[0] * ea[r] + of[1] * eb[r];
+        CHECK(std::fabs(energy[r] - want) < 1e-12 || (std::isnan(energy[r]) && std::isnan(want)) || energy[r] == want,
+              "composed energy %g %g", energy[r], want);
+        const double pa = mixture ? std::exp(wa - sum) : of[0], pb = mixture ? std::exp(wb - sum) : of[1];
+        double wantSquares = 0;
+        for (size_t i = 0; i < d; ++i) {
+          const double ga = a[r * d + i], gb = b[r * d + i];
+          const double g = std::isnan(sum) && mixture ? 0 : pa * ga + pb * gb;
+          CHECK(std::fabs(grad[r * d + i] - g) < 2e-6, "composed gradient %g %g", double(grad[r * d + i]), g);
+          wantSquares += of[0] * ga * ga + of[1] * gb * gb;
+        }
+        if (!mixture)
+          CHECK(std::fabs(squares[r] - wantSquares) < 1e-5 + 1e-6 * double(d), "composed squares %g %g", squares[r],
+                wantSquares);
+      }
+    }
+    double mean = 0;
+    for (size_t i = 0; i < rows * d; ++i) mean += weights[i / d] * double(a[i]) * a[i] / double(d);
+    const double got = k.meanSquares(a.data(), weights.data(), rows, d);
+    CHECK(std::fabs(got - mean) < 1e-6 * mean, "mean squares %g %g", got, mean);
+
+    std::vector<double> u(rows * d, NAN), logRatio(rows);
+    k.uniforms(u.data(), kKey, rows, d);
+    bool same = true;
+    for (size_t i = 0; i < rows * d; ++i)
+      same &= u[i] == uniformAt(kKey.seed, kKey.purpose, kKey.step, uint32_t(i / d), uint32_t(i % d));
+    CHECK(same, "uniforms d=%zu", d);
+
+    for (size_t r = 0; r < rows; ++r) logRatio[r] = -0.2 * double(r % 7);
+    logRatio[2] = NAN, logRatio[4] = INFINITY, logRatio[6] = -INFINITY;
+    std::vector<uint8_t> accepted(rows, 7);
+    const size_t count = k.metropolis(accepted.data(), logRatio.data(), 5, 9, rows);
+    size_t wantCount = 0;
+    for (size_t r = 0; r < rows; ++r) {
+      const bool yes = std::log(uniformAt(5, kAccept, 9, uint32_t(r), 0)) < logRatio[r];
+      CHECK(accepted[r] == yes, "metropolis row %zu", r);
+      wantCount += yes;
+    }
+    CHECK(count == wantCount && count > 0 && count < rows, "%zu accepted", count);
+    auto to = b;
+    k.copyAccepted(to.data(), a.data(), accepted.data(), rows, d * sizeof(float));
+    for (size_t i = 0; i < rows * d; ++i) CHECK(to[i] == (accepted[i / d] ? a[i] : b[i]), "accepted rows");
+  }
+  for (const size_t bytes : {1, 7, 8, 48}) {  // rows of any element type
+    const size_t rows = 33;
+    std::vector<char> in(rows * bytes), out(rows * bytes, 99);
+    for (size_t i = 0; i < in.size(); ++i) in[i] = char(i * 31);
+    std::vector<int32_t> a(rows);
+    for (size_t r = 0; r < rows; ++r) a[r] = int32_t(r * 5 % rows);
+    k.gather(out.data(), in.data(), a.data(), rows, bytes);
+    for (size_t r = 0; r < rows; ++r)
+      CHECK(std::memcmp(&out[r * bytes], &in[size_t(a[r]) * bytes], bytes) == 0, "rows of %zu bytes", bytes);
+  }
+  std::vector<int32_t> a{5, 5, 0, 3, 5, 69, 69, 0, 64, 3};
+  CHECK(k.countDistinct(a.data(), a.size(), 70) == 5, "distinct");
+  CHECK(k.areInRange(a.data(), a.size(), 70) && !k.areInRange(a.data(), a.size(), 69), "in range");
+  a[1] = -1;
+  CHECK(!k.areInRange(a.data(), a.size(), 70), "in range");
+}
+
+// Weighted squares of columns at sizes with several chunks of rows and blocks of columns, rows without weight left out.
+void testColumns(ParticleKernels& k) {
+  for (const auto& [rows, d] : {std::pair<size_t, size_t>(5000, 3), std::pair<size_t, size_t>(40, 131)}) {
+    auto g = randomVector(rows * d, 31);
+    std::vector<double> w(rows), out(d, NAN), want(d, 0);
+    for (size_t r = 0; r < rows; ++r) w[r] = r % 3 == 0 ? 0 : 1 / double(r);
+    for (size_t i = 0; i < d; ++i) g[i] = NAN;  // row 0 has no weight
+    for (size_t i = d; i < rows * d; ++i) want[i % d] += w[i / d] * double(g[i]) * g[i];
+    k.columnSquares(out.data(), g.data(), w.data(), rows, d);
+    CHECK(relativeError(out, want) < 1e-12, "columns of %zu rows", rows);
+    const double mean = std::accumulate(want.begin(), want.end(), 0.0) / double(d);
+    CHECK(std::fabs(k.meanSquares(g.data(), w.data(), rows, d) - mean) < 1e-6 * mean, "mean of %zu rows", rows);
+  }
+}
+
+// A backend beside the CPU: weights, ancestors, mixtures and boxes are the same up to rounding, and the same every time.
+void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
+  for (const size_t n : {1u, 1000u, 2048u, 2049u, 5000u}) {
+    std::vector<double> lw(n), term(n), w(n, NAN), wantW(n, NAN);
+    for (size_t i = 0; i < n; ++i) lw[i] = i % 5 == 4 ? -INFINITY : 800 * std::sin(double(i)), term[i] = std::cos(i);
+    auto wantLw = lw;
+    const double* terms[] = {term.data(), term.data()};
+    const double c[] = {2, -0.5};
+    const auto s = k.reweight(lw.data(), w.data(), terms, c, 2, 3, n);
+    const auto want = cpu.reweight(wantLw.data(), wantW.data(), terms, c, 2, 3, n);
+    CHECK(std::fabs(s.logSum - want.logSum) < 1e-11 && std::fabs(s.ess - want.ess) < 1e-9 * want.ess && s.invalid == -1,
+          "n=%zu: %.17g %.17g, %.17g %.17g", n, s.logSum, want.logSum, s.ess, want.ess);
+    CHECK(relativeError(w, wantW) < 1e-12, "weights of %zu", n);
+    bool same = true;
+    for (size_t i = 0; i < n; ++i) same &= lw[i] == wantLw[i] || std::fabs(lw[i] - wantLw[i]) < 1e-12;
+    CHECK(same, "log-weights of %zu", n);
+    const auto again = k.logWeightStats(lw.data(), n);
+    CHECK(again.logSum == s.logSum && again.ess == s.ess, "stats of %zu", n);
+    if (n > 4000) lw[4500] = INFINITY, lw[4100] = NAN;
+    const auto before = w;
+    CHECK(k.reweight(lw.data(), w.data(), terms, c, 0, 0, n).invalid == (n > 4000 ? 4100 : -1), "first invalid");
+    if (n > 4000) CHECK(w == before, "weights in spite of an invalid one");
+  }
+  // shapes: uniform, peaked, one particle with everything in the middle, sparse; sums of one and others
+  for (const size_t count : {1u, 2u, 2048u, 2049u, 6000u})
+    for (int shape = 0; shape < 4; ++shape) {
+      std::vector<double> w(count);
+      for (size_t i = 0; i < count; ++i)
+        w[i] = shape == 0   ? 1
+               : shape == 1 ? std::exp(std::sin(double(i)) * 20)
+               : shape == 2 ? double(i == count / 2)
+                            : double(i % 700 == count % 700);
+      if (std::accumulate(w.begin(), w.end(), 0.0) == 0) w[count - 1] = 1;
+      if (shape % 2 == 0) {
+        const double sum = std::accumulate(w.begin(), w.end(), 0.0);
+        for (double& v : w) v /= sum;
+      }
+      for (const Scheme scheme : kSchemes)
+        for (const size_t n : {count, size_t(20000)}) {
+          if (n != count && (scheme == Scheme::kKilling || count == 2048 || (shape == 1 && count > 2))) continue;
+          std::vector<int32_t> a(n, -1), want(n, -1), again(n, -1);
+          k.resample(a.data(), n, scheme, w.data(), count, {17, 3u});
+          k.resample(again.data(), n, scheme, w.data(), count, {17, 3u});
+          cpu.resample(want.data(), n, scheme, w.data(), count, {17, 3u});
+          size_t different = 0;
+          bool right = true;
+          for (size_t i = 0; i < n; ++i) {
+            different += a[i] != want[i];
+            right &= a[i] >= 0 && size_t(a[i]) < count && w[size_t(a[i])] > 0;
+          }
+          CHECK(different == 0, "scheme %d, shape %d, %zu of %zu: %zu differ", int(scheme), shape, n, count, different);
+          CHECK(right, "scheme %d, shape %d, %zu of %zu: an ancestor has no weight", int(scheme), shape, n, count);
+          CHECK(a == again, "scheme %d, shape %d: not the same twice", int(scheme), shape);
+          CHECK(k.countDistinct(a.data(), n, count) == cpu.countDistinct(want.data(), n, count), "distinct");
+        }
+    }
+  // given uniforms, at both ends and at ties; and too few of them
+  const std::vector<double> w{0, 0.25, 0, 0.25, 0.5, 0};
+  for (const double u0 : {0.0, 0.5, 1 - 0x1p-53}) {
+    const std::vector<double> u(6, u0);
+    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kStratified}) {
+      std::vector<int32_t> a(4, -1), want(4, -1);
+      k.resample(a.data(), 4, scheme, w.data(), 6, {u.data(), u.size()});
+      cpu.resample(want.data(), 4, scheme, w.data(), 6, {u.data(), u.size()});
+      CHECK(a == want, "scheme %d at uniforms of %g", int(scheme), u0);
+    }
+  }
+  for (const Scheme scheme : kSchemes) {
+    const std::vector<double> u(7, 0.3);
+    const size_t needed[] = {1, 6, 7, 4, 5, 9};
+    std::vector<int32_t> a(6, -1), want(6, -1);
+    std::string message, wantMessage;
+    for (const size_t few : {needed[int(scheme)] - 1, std::min<size_t>(7, needed[int(scheme)])}) {
+      const auto messageOf = [&](ParticleKernels& kernels, std::vector<int32_t>& to) -> std::string {
+        try {
+          kernels.resample(to.data(), 6, scheme, w.data(), 6, {u.data(), few});
+        } catch (const std::invalid_argument& e) {
+          return e.what();
+        }
+        return "";
+      };
+      message = messageOf(k, a), wantMessage = messageOf(cpu, want);
+      CHECK(message.empty() == wantMessage.empty(), "scheme %d with %zu uniforms: '%s', not '%s'", int(scheme), few,
+            message.c_str(), wantMessage.c_str());
+      if (message.empty()) CHECK(a == want, "scheme %d with given uniforms", int(scheme));
+    }
+  }
+  for (const size_t d : {1, 5, 300})
+    for (const size_t components : {1, 3})
+      for (const auto form : {CovarianceForm::kScalar, CovarianceForm::kDiagonal, CovarianceForm::kFull}) {
+        if (d == 300 && form == CovarianceForm::kFull) continue;
+        const size_t rows = 11;
+        std::vector<double> logs(components, -std::log(double(components))), means, cov;
+        for (const float v : randomVector(components * d, 41)) means.push_back(v);
+        if (form == CovarianceForm::kFull)
+          for (size_t c = 0; c < components; ++c)
+            for (size_t i = 0; i < d; ++i)
+              for (size_t j = 0; j < d; ++j) cov.push_back((i == j ? 1.5 : 0) + std::cos(double(c + i + j)) / (4. * d));
+        else
+          for (size_t i = 0; i < components * (form == CovarianceForm::kScalar ? 1 : d); ++i)
+            cov.push_back(0.3 + 0.1 * double(i % 9));
+        if (form == CovarianceForm::kFull)
+          for (size_t c = 0; c < components; ++c)
+            for (size_t i = 0; i < d; ++i)
+              for (size_t j = 0; j < i; ++j) cov[(c * d + i) * d + j] = cov[(c * d + j) * d + i];
+        const GaussianMixture m{components, d, logs.data(), means.data(), cov.data(), form};
+        const auto x = randomVector(rows * d, 42, 2);
+        std::vector<double> e(rows, NAN), wantE(rows);
+        auto g = poisoned(rows * d), wantG = poisoned(rows * d);
+        k.mixtureEnergy(e.data(), g.data(), x.data(), 0.2, m, rows);
+        cpu.mixtureEnergy(wantE.data(), wantG.data(), x.data(), 0.2, m, rows);
+        CHECK(relativeError(e, wantE) < 1e-12, "mixture of %zu in %zu, form %d: energy", components, d, int(form));
+        CHECK(relativeError(g, wantG) < 1e-6, "mixture of %zu in %zu, form %d: gradient", components, d, int(form));
+        k.mixtureSample(g.data(), m, 7, rows);
+        cpu.mixtureSample(wantG.data(), m, 7, rows);
+        CHECK(relativeError(g, wantG) < 1e-6, "mixture of %zu in %zu, form %d: draws", components, d, int(form));
+      }
+  for (const size_t d : {1, 7, 300}) {
+    const size_t rows = 9;
+    std::vector<double> lower(d), upper(d), e(rows, NAN), wantE(rows);
+    for (size_t i = 0; i < d; ++i) {
+      lower[i] = i % 3 == 0 ? -INFINITY : -1 - 0.01 * double(i % 10);
+      upper[i] = i % 4 == 1 ? INFINITY : 1;
+    }
+    const auto x = randomVector(rows * d, 51, 3);
+    auto g = poisoned(rows * d), wantG = poisoned(rows * d);
+    k.softBox(e.data(), g.data(), x.data(), lower.data(), upper.data(), 0.1, rows, d);
+    cpu.softBox(wantE.data(), wantG.data(), x.data(), lower.data(), upper.data(), 0.1, rows, d);
+    CHECK(relativeError(e, wantE) < 1e-12 && relativeError(g, wantG) < 1e-6, "soft box d=%zu", d);
+  }
+  bool threw = false;
+  const double zero = 0, negative = -1;
+  const float x = 1;
+  double e = NAN;
+  float g = NAN;
+  try {
+    k.mixtureEnergy(&e, &g, &x, 0.1, {1, 1, &zero, &zero, &negative, CovarianceForm::kScalar}, 1);
+  } catch (const std::invalid_argument&) {
+    threw = true;
+  }
+  CHECK(threw, "a negative covariance was taken");
+}
+
+void testAll(ParticleKernels& k, const char* name, bool emulated) {
+  testNormals(k, name);
+  testPropose(k, name);
+  testLinear(k, name);
+  testRows(k);
+  testColumns(k);
+  testSoftBox(k);
+  testLogWeights(k);
+  if (emulated) return testResampling(k, {1, 2, 3, 2047, 2048, 2049, 10007});
+  testResampling(k, {1, 2, 3, 65535, 65536, 65537, 200001});
+  testMixture(k);
 }
 
 }  // namespace
@@ -334,14 +591,28 @@ int main() {
     } catch (const std::invalid_argument&) {
       continue;
     }
-    testNormals(*k, isa);
-    testPropose(*k, isa);
-    testLinear(*k, isa);
+    testAll(*k, isa, false);
     testThreads(*k);
   }
-  testMixture();
-  testSoftBox();
-  testLogWeights();
-  testResampling();
+#ifndef FEYNKAC_NO_CUDA
+  if (!cudaDevices().list.empty()) {
+    const std::unique_ptr<ParticleKernels> cpu(makeCpuParticleKernels());
+#ifdef FEYNKAC_EMULATED
+    for (const emulator::Order order : {emulator::kForward, emulator::kReverse, emulator::kRandom}) {
+      emulator::Config config;
+      config.order = order;
+      config.resident = order == emulator::kRandom ? 3 : 1;
+      config.lazyStreams = order == emulator::kRandom;
+      StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)), config);
+      testAll(k, "cuda", true);
+      testAgainstCpu(k, *cpu);
+    }
+#else
+    StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)));
+    testAll(k, "cuda", false);
+    testAgainstCpu(k, *cpu);
+#endif
+  }
+#endif
   return report("particles");
 }

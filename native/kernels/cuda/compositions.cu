@@ -30,8 +30,7 @@ __global__ void __launch_bounds__(kBlock) composeEnergies(double* energy, double
       for (int j = 0; j < count; ++j) sum += exp(c[j] - energies[j][r] - most);
     const double logSum = none ? -HUGE_VAL : most + log(sum);
     energy[r] = invalid ? NAN : -logSum;
-    for (int j = 0; j < count; ++j)
-      shares[size_t(j) * rows + r] = none ? 0 : exp(c[j] - energies[j][r] - logSum);
+    for (int j = 0; j < count; ++j) shares[size_t(j) * rows + r] = none ? 0 : exp(c[j] - energies[j][r] - logSum);
   }
 }
 
@@ -137,8 +136,8 @@ void CudaParticleKernels::compose(double* energy, float* grad, double* squares, 
                                   size_t d) {
   if (rows == 0) return;
   const size_t n = static_cast<size_t>(c.count);
-  const auto memory = carve(context_, {n * sizeof(void*), n * sizeof(void*), n * sizeof(double),
-                                       c.mixture ? n * rows * sizeof(double) : 0});
+  const auto memory = carve(
+      context_, {n * sizeof(void*), n * sizeof(void*), n * sizeof(double), c.mixture ? n * rows * sizeof(double) : 0});
   context_.upload(memory[0], c.energies, n * sizeof(void*));
   context_.upload(memory[1], c.grads, n * sizeof(void*));
   context_.upload(memory[2], c.coefficients, n * sizeof(double));
@@ -179,8 +178,8 @@ void CudaParticleKernels::columnSquares(double* out, const float* g, const doubl
 
 double CudaParticleKernels::meanSquares(const float* g, const double* weights, size_t rows, size_t d) {
   const unsigned pieces = std::max(1u, cover(rows, kPiece));
-  const auto memory = carve(context_, {sizeof(void*), sizeof(double), rows * sizeof(double), pieces * sizeof(double),
-                                       sizeof(double)});
+  const auto memory =
+      carve(context_, {sizeof(void*), sizeof(double), rows * sizeof(double), pieces * sizeof(double), sizeof(double)});
   const double one = 1;
   context_.upload(memory[0], &g, sizeof(void*));
   context_.upload(memory[1], &one, sizeof one);

@@ -57,7 +57,8 @@ struct Increment {
   double constant;
 };
 
-__global__ void __launch_bounds__(kBlock) sumPieces(Partial* partials, double* lw, Increment add, bool update, size_t n) {
+__global__ void __launch_bounds__(kBlock)
+    sumPieces(Partial* partials, double* lw, Increment add, bool update, size_t n) {
   const size_t first = blockIdx.x * kPiece;
   double v[kEach], most = -HUGE_VAL;
   long long invalid = kNone;
@@ -143,8 +144,8 @@ LogWeightStats CudaParticleKernels::reweight(double* lw, double* weights, const 
   if (n == 0) return {-HUGE_VAL, 0, -1};
   const unsigned pieces = cover(n, kPiece);
   const size_t termCount = static_cast<size_t>(count);
-  const auto memory = carve(context_, {(size_t(pieces) + 1) * sizeof(Partial), termCount * sizeof(void*),
-                                       termCount * sizeof(double)});
+  const auto memory =
+      carve(context_, {(size_t(pieces) + 1) * sizeof(Partial), termCount * sizeof(void*), termCount * sizeof(double)});
   context_.upload(memory[1], terms, termCount * sizeof(void*));
   context_.upload(memory[2], coefficients, termCount * sizeof(double));
   Partial* all = as<Partial>(memory[0]);

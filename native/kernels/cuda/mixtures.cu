@@ -126,9 +126,8 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // Draw r's component.
-__global__ void __launch_bounds__(kBlock)
-    chooseComponents(uint32_t* chosen, const double* weights, size_t count, uint64_t seed, size_t firstRow,
-                     size_t rows) {
+__global__ void __launch_bounds__(kBlock) chooseComponents(uint32_t* chosen, const double* weights, size_t count,
+                                                           uint64_t seed, size_t firstRow, size_t rows) {
   const size_t r = size_t(blockIdx.x) * kBlock + threadIdx.x;
   if (r >= rows) return;
   double u = uniformAt(seed, kMixture, 0, static_cast<uint32_t>(firstRow + r), 0);
@@ -193,14 +192,19 @@ void CudaParticleKernels::mixtureEnergy(double* energy, float* grad, const float
   if (full)
     for (size_t c = 0; c < count; ++c) invertLower(&level.factor[c * stride], d);
   const size_t batch = batchOf(rows, count * (full ? d + 1 : 1));
-  const auto memory = carve(context_, {count * d * sizeof(double), count * stride * sizeof(double),
-                                       count * sizeof(double), batch * count * sizeof(double),
-                                       full ? batch * count * d * sizeof(double) : 0});
+  const auto memory =
+      carve(context_, {count * d * sizeof(double), count * stride * sizeof(double), count * sizeof(double),
+                       batch * count * sizeof(double), full ? batch * count * d * sizeof(double) : 0});
   context_.upload(memory[0], mixture.means, count * d * sizeof(double));
   context_.upload(memory[1], level.factor.data(), count * stride * sizeof(double));
   context_.upload(memory[2], level.logNormal.data(), count * sizeof(double));
   double *logs = as<double>(memory[3]), *y = as<double>(memory[4]);
-  const Components m{as<double>(memory[0]), as<double>(memory[1]), as<double>(memory[2]), count, d, stride,
+  const Components m{as<double>(memory[0]),
+                     as<double>(memory[1]),
+                     as<double>(memory[2]),
+                     count,
+                     d,
+                     stride,
                      mixture.form == CovarianceForm::kDiagonal ? 1u : 0u};
   const cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {
@@ -234,12 +238,18 @@ void CudaParticleKernels::mixtureSample(float* out, const GaussianMixture& mixtu
   for (size_t c = 0; c < count; ++c) weights[c] = std::exp(mixture.logWeights[c]);
   if (rows == 0) return;
   const size_t batch = batchOf(rows, 4 * quads);
-  const auto memory = carve(context_, {count * d * sizeof(double), count * stride * sizeof(double),
-                                       count * sizeof(double), batch * sizeof(uint32_t), batch * quads * sizeof(float4)});
+  const auto memory =
+      carve(context_, {count * d * sizeof(double), count * stride * sizeof(double), count * sizeof(double),
+                       batch * sizeof(uint32_t), batch * quads * sizeof(float4)});
   context_.upload(memory[0], mixture.means, count * d * sizeof(double));
   context_.upload(memory[1], factor.data(), count * stride * sizeof(double));
   context_.upload(memory[2], weights.data(), count * sizeof(double));
-  const Components m{as<double>(memory[0]), as<double>(memory[1]), nullptr, count, d, stride,
+  const Components m{as<double>(memory[0]),
+                     as<double>(memory[1]),
+                     nullptr,
+                     count,
+                     d,
+                     stride,
                      mixture.form == CovarianceForm::kDiagonal ? 1u : 0u};
   const cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {

@@ -12,14 +12,13 @@ constexpr int kBlock = 256;
 __global__ void __launch_bounds__(kBlock) fillUniforms(double* out, NormalKey key, size_t rows, size_t d) {
   for (size_t r = size_t(blockIdx.x) * blockDim.y + threadIdx.y; r < rows; r += size_t(gridDim.x) * blockDim.y)
     for (size_t i = size_t(blockIdx.y) * blockDim.x + threadIdx.x; i < d; i += size_t(gridDim.y) * blockDim.x)
-      out[r * d + i] =
-          uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
+      out[r * d + i] = uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
 }
 
 // out[r] = in[ancestors[r]], or in[r] without ancestors; only where accepted, if that is given. Rows of `columns` T.
 template <class T>
-__global__ void __launch_bounds__(kBlock) copyRows(T* out, const T* in, const int32_t* ancestors,
-                                                   const uint8_t* accepted, size_t rows, size_t columns) {
+__global__ void __launch_bounds__(kBlock)
+    copyRows(T* out, const T* in, const int32_t* ancestors, const uint8_t* accepted, size_t rows, size_t columns) {
   for (size_t r = size_t(blockIdx.x) * blockDim.y + threadIdx.y; r < rows; r += size_t(gridDim.x) * blockDim.y) {
     if (accepted != nullptr && accepted[r] == 0) continue;
     const size_t from = ancestors != nullptr ? static_cast<size_t>(ancestors[r]) : r;
@@ -57,8 +56,7 @@ __global__ void __launch_bounds__(kBlock) mark(uint32_t* bits, uint32_t* count, 
   addToCounter(count, fresh);
 }
 
-__global__ void __launch_bounds__(kBlock)
-    countOutside(uint32_t* outside, const int32_t* a, size_t n, size_t count) {
+__global__ void __launch_bounds__(kBlock) countOutside(uint32_t* outside, const int32_t* a, size_t n, size_t count) {
   uint32_t bad = 0;
   for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += size_t(gridDim.x) * kBlock)
     bad += a[i] < 0 || static_cast<size_t>(a[i]) >= count;

@@ -54,9 +54,7 @@ struct Spacings {
   Numbers u;
   size_t from;
   double unit;
-  GPU_FN uint64_t operator()(size_t i) const {
-    return units(min(-log(u(from + i)), double(kLargestSpacing)) * unit);
-  }
+  GPU_FN uint64_t operator()(size_t i) const { return units(min(-log(u(from + i)), double(kLargestSpacing)) * unit); }
 };
 // Whole copies of the expected number of offspring, and what is left of it, where `left` is the sum of that.
 struct Copies {
@@ -67,9 +65,7 @@ struct Copies {
 struct Fractions {
   Weights w;
   double n, left;
-  GPU_FN uint64_t operator()(size_t i) const {
-    return units(Expected(gpu::product(n, w(i))).fraction / left * kUnit);
-  }
+  GPU_FN uint64_t operator()(size_t i) const { return units(Expected(gpu::product(n, w(i))).fraction / left * kUnit); }
 };
 // 1 where a particle is not kept by the killing scheme.
 struct Killed {
@@ -111,8 +107,7 @@ struct EveryPoint {
 // ---- kernels --------------------------------------------------------------------------------------------------------
 
 // sumTiles of weights that are yet to be checked, and their float64 sums, NaN where one is not a weight.
-__global__ void __launch_bounds__(kScanBlock)
-    sumWeights(uint64_t* tiles, double* sums, const double* w, size_t n) {
+__global__ void __launch_bounds__(kScanBlock) sumWeights(uint64_t* tiles, double* sums, const double* w, size_t n) {
   const WeightUnits amount{{w, 0}};
   const size_t first = size_t(blockIdx.x) * kTile;
   uint64_t sum = 0;
@@ -209,8 +204,7 @@ __global__ void __launch_bounds__(kScanBlock) invertTiles(int32_t* a, const uint
                                                           Amount amount, Point point, size_t count, MorePoints more) {
   SHARED(uint32_t, place, [1]);
   const size_t first = begin[blockIdx.x], end = begin[blockIdx.x + 1];
-  if (first < end)
-    invert(a, blockIdx.x, first, min(end, first + kPointsOfBlock), tiles, amount, point, count);
+  if (first < end) invert(a, blockIdx.x, first, min(end, first + kPointsOfBlock), tiles, amount, point, count);
   if (end - first > kPointsOfBlock) {
     const uint32_t pieces = static_cast<uint32_t>((end - first - 1) / kPointsOfBlock);
     if (threadIdx.x == 0) place[0] = atomicAdd(more.count, pieces);
@@ -242,8 +236,7 @@ __global__ void __launch_bounds__(kScanBlock)
   scanTile<kScanBlock>(c, 0);
   for (unsigned i = threadIdx.x; i < kTile && first + i < n; i += kScanBlock) {
     const uint64_t before = i == 0 ? 0 : c[inTile(i - 1)];
-    a[first + i] =
-        c[inTile(i)] > before ? drawn[tiles[blockIdx.x] + before] : static_cast<int32_t>(first + i);
+    a[first + i] = c[inTile(i)] > before ? drawn[tiles[blockIdx.x] + before] : static_cast<int32_t>(first + i);
   }
 }
 
