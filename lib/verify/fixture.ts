@@ -1,4 +1,4 @@
-import type { DeviceOptions } from '../devices.js'
+import type { DeviceOptions, Precision } from '../devices.js'
 import { FormatError } from '../errors.js'
 import { evaluateInChunks } from '../models/batches.js'
 import { parseNetworkConfig } from '../models/config.js'
@@ -21,8 +21,12 @@ export interface VerifyResult {
   ok: boolean
 }
 
-/** Bounds for float32 arithmetic with float32 accumulation; energies and losses are summed in float64. */
-const BOUNDS = { image: 2e-5, scalar: 1e-6, energy: 5e-6, loss: 5e-6, gradient: 1e-4 }
+/** Relative errors allowed to float32 sums of products whose factors are rounded as the precision says; energies and losses are summed in float64. */
+const BOUNDS: Record<Precision, { image: number; scalar: number; energy: number; loss: number; gradient: number }> = {
+  fp32: { image: 2e-5, scalar: 1e-6, energy: 5e-6, loss: 5e-6, gradient: 1e-4 },
+  tf32: { image: 4e-3, scalar: 4e-4, energy: 2e-3, loss: 2e-4, gradient: 2e-2 },
+  bf16: { image: 3e-2, scalar: 3e-3, energy: 1e-2, loss: 1e-3, gradient: 0.12 },
+}
 
 /**
  * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
@@ -50,6 +54,7 @@ export async function verifyFixture(
     const { data } = expected(name)
     return data instanceof Float64Array ? data : fail(`expected F64 for tensor '${name}'`)
   }
+  const bounds = BOUNDS[options.precision ?? 'fp32']
   const network = createNetwork(networkConfig, options)
   try {
     const isModel = (name: string) => name.startsWith('model.')
@@ -64,7 +69,7 @@ export async function verifyFixture(
     const rows: VerifyRow[] = []
     const add = (name: string, error: number, bound: number) => rows.push({ name, error, bound, ok: error <= bound })
     const perSample = (name: string, got: Float32Array) =>
-      add(name, worstRelative(got, floats(name), batch), BOUNDS.image)
+      add(name, worstRelative(got, floats(name), batch), bounds.image)
 
     const labels = tensors.has('class_labels') ? floats('class_labels') : undefined
     const augment = tensors.has('augment_labels') ? floats('augment_labels') : undefined
@@ -127,8 +132,8 @@ export async function verifyFixture(
         const terms = norms.x[b] ** 2 / (2 * (s * s + sigmaData ** 2)) + (sigmaData / s) * Math.abs(phi64[b])
         energyError = worst(energyError, Math.abs(energy[b] - energy64[b]) / terms)
       }
-      add(`${head}.F_s`, phiError, BOUNDS.scalar)
-      add(`${head}.E`, energyError, BOUNDS.energy)
+      add(`${head}.F_s`, phiError, bounds.scalar)
+      add(`${head}.E`, energyError, bounds.energy)
     }
 
     if (tensors.has('dot.jvpE.f64')) {
@@ -140,7 +145,7 @@ export async function verifyFixture(
       add(
         'dot.jvpE',
         jvp.reduce((e, value, b) => worst(e, Math.abs(value - reference[b]) / scale[b]), 0),
-        BOUNDS.scalar,
+        bounds.scalar,
       )
     }
 
@@ -148,14 +153,14 @@ export async function verifyFixture(
       const request = { ...info('dot'), x, sigma, labels, augment, target: floats('T') }
       const { loss } = await run(() => network.gradient(request), options.signal)
       const reference = doubles('L.f64')[0]
-      add('L', Math.abs(loss - reference) / Math.abs(reference), BOUNDS.loss)
+      add('L', Math.abs(loss - reference) / Math.abs(reference), bounds.loss)
       const gradient = new Float32Array(network.parameterCount())
       await run(() => network.read('grad', gradient), options.signal)
       for (const p of network.parameters())
         add(
           `grad.${p.name}`,
           worstRelative(gradient.subarray(p.offset, p.offset + p.size), floats(`grad.${p.name}`), 1),
-          BOUNDS.gradient,
+          bounds.gradient,
         )
     }
     return { file: path, network: networkConfig.class, rows, ok: rows.every((r) => r.ok) }
