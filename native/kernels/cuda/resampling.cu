@@ -179,7 +179,7 @@ struct MorePoints {
 template <class Amount, class Point>
 GPU_FN void invert(int32_t* a, unsigned tile, size_t first, size_t end, const uint64_t* tiles, const Amount& amount,
                    const Point& point, size_t count) {
-  SHARED(uint64_t, c, [tileRoom(kTile)]);
+  SHARED(uint64_t, c, [kTileRoom<kTile>]);
   const size_t origin = size_t(tile) * kTile;
   const unsigned size = static_cast<unsigned>(min(size_t(kTile), count - origin));
   fillTile(c, amount, origin, count);
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(kScanBlock) invertMore(int32_t* a, const uint3
 // Kept particles are their own ancestors, the others take the next draw.
 __global__ void __launch_bounds__(kScanBlock)
     replaceKilled(int32_t* a, const int32_t* drawn, const uint64_t* tiles, Killed killed, size_t n) {
-  SHARED(uint64_t, c, [tileRoom(kTile)]);
+  SHARED(uint64_t, c, [kTileRoom<kTile>]);
   const size_t first = size_t(blockIdx.x) * kTile;
   fillTile(c, killed, first, n);
   scanTile<kScanBlock>(c, 0);

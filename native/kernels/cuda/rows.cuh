@@ -44,9 +44,12 @@ GPU_FN unsigned groupLane(unsigned width) {
 // The sum over a RowGroup; every thread of the block takes part.
 template <bool kWide, int kBlock>
 GPU_FN double groupSum(double v, unsigned width) {
-  if constexpr (kWide) return FEYNKAC_PATH::blockSum<kBlock>(v);
-  for (unsigned offset = width / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(gpu::kFull, v, int(offset));
-  return v;
+  if constexpr (kWide) {
+    return FEYNKAC_PATH::blockSum<kBlock>(v);
+  } else {
+    for (unsigned offset = width / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(gpu::kFull, v, int(offset));
+    return v;
+  }
 }
 
 }  // namespace

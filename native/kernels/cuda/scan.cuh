@@ -13,7 +13,8 @@ constexpr unsigned kTile = kScanBlock * kScanEach;
 
 // Value i of a tile in shared memory: a gap after each thread's values keeps threads that read theirs in different banks.
 GPU_FN unsigned inTile(unsigned i) { return i + i / kScanEach; }
-constexpr unsigned tileRoom(unsigned values) { return values + values / kScanEach; }
+template <unsigned kValues>
+constexpr unsigned kTileRoom = kValues + kValues / kScanEach;
 
 // c, filled by all threads (inTile), becomes its inclusive prefix sums plus `before`. Returns the sum of c; barriers
 // inside, before and after.
@@ -74,7 +75,7 @@ constexpr int kTopBlock = 512;
 // tiles[t] becomes the sum before tile t, tiles[count] the sum of all. One block.
 __global__ void __launch_bounds__(kTopBlock) scanTiles(uint64_t* tiles, unsigned count) {
   constexpr unsigned kPart = kTopBlock * kScanEach;
-  SHARED(uint64_t, c, [tileRoom(kPart)]);
+  SHARED(uint64_t, c, [kTileRoom<kPart>]);
   uint64_t before = 0;
   for (unsigned first = 0; first < count; first += kPart) {
     for (unsigned i = threadIdx.x; i < kPart; i += kTopBlock) c[inTile(i)] = i < count - first ? tiles[first + i] : 0;
@@ -90,7 +91,7 @@ __global__ void __launch_bounds__(kTopBlock) scanTiles(uint64_t* tiles, unsigned
 // out[i] = the sum of the amounts up to and with i
 template <class Amount>
 __global__ void __launch_bounds__(kScanBlock) sumUpTo(uint64_t* out, const uint64_t* tiles, Amount amount, size_t n) {
-  SHARED(uint64_t, c, [tileRoom(kTile)]);
+  SHARED(uint64_t, c, [kTileRoom<kTile>]);
   const size_t first = size_t(blockIdx.x) * kTile;
   fillTile(c, amount, first, n);
   scanTile<kScanBlock>(c, tiles[blockIdx.x]);
