@@ -65,6 +65,7 @@ __global__ void __launch_bounds__(kBlock)
   double total = 0;
   for (size_t q = groupLane<kWide>(width); q < quads; q += width) {
     float4 y = make_float4(0, 0, 0, 0);
+#pragma unroll 1
     for (int j = 0; j < count; ++j) {
       const double c = coefficients[perRow ? size_t(j) * rows + r : size_t(j)];
       if (c != 0) add(y, static_cast<float>(c), loadQuad(terms[j] + r * d, q, d, aligned));
