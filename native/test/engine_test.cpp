@@ -39,8 +39,7 @@ SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, 
 }
 
 struct Setup {
-  Setup(const NetworkConfig& config, int batch, uint32_t seed)
-      : network(config, newKernels()), n(batch) {
+  Setup(const NetworkConfig& config, int batch, uint32_t seed) : network(config, newKernels()), n(batch) {
     const size_t d = network.sampleSize();
     weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
     for (const Parameter& p : network.parameters().list())
