@@ -568,6 +568,17 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
   CHECK(threw, "a negative covariance was taken");
 }
 
+// More tiles of weights than one step of their scan takes.
+void testManyWeights(ParticleKernels& k, ParticleKernels& cpu) {
+  const size_t count = (size_t(1) << 23) + 5000, n = 3000;
+  std::vector<double> w(count);
+  for (size_t i = 0; i < count; ++i) w[i] = double(i * 7919 % 1000);
+  std::vector<int32_t> a(n, -1), want(n, -1);
+  k.resample(a.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
+  cpu.resample(want.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
+  CHECK(a == want, "systematic draws from %zu weights", count);
+}
+
 void testAll(ParticleKernels& k, const char* name, bool emulated) {
   testNormals(k, name);
   testPropose(k, name);
@@ -606,11 +617,13 @@ int main() {
       StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)), config);
       testAll(k, "cuda", true);
       testAgainstCpu(k, *cpu);
+      if (order == emulator::kForward) testManyWeights(k, *cpu);
     }
 #else
     StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)));
     testAll(k, "cuda", false);
     testAgainstCpu(k, *cpu);
+    testManyWeights(k, *cpu);
 #endif
   }
 #endif

@@ -62,7 +62,7 @@ struct RowGrid {
 struct RowGroup {
   unsigned width, blocks;
   bool wide;
-  RowGroup(size_t rows, size_t units, unsigned threads) : width(1), wide(units > 256) {
+  RowGroup(size_t rows, size_t units, unsigned threads) : width(1), wide(units > 128) {
     while (!wide && width < units && width < 32) width *= 2;
     if (wide) width = threads;
     blocks = cover(rows * width, threads);
