@@ -15,6 +15,9 @@ int main() {
 
 using namespace feynkac::test;
 
+// What the threads of an abandoned launch own is never freed.
+extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
+
 namespace {
 
 constexpr int kBlock = 64;
@@ -197,9 +200,6 @@ bool rightInAllOrders(bool (*run)()) {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-// What the threads of an abandoned launch own is never freed.
-extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
-
 bool endsWell(bool (*run)()) {
   std::fflush(nullptr);
   const pid_t child = fork();

@@ -251,11 +251,15 @@ class Launches {
   template <Pass kPass, Output kOutput>
   void write(const Destination& out) {
     withProducts([&](auto p) {
+#ifdef GPU_PLAIN
+      launch<p(), kPass, kOutput, 1>(out);
+#else
       constexpr int kMost = kPass == Pass::kForward || kPass == Pass::kAdjoint ? 4 : 2;  // as the registers allow
       if (shape_.channels <= kTile)
         launch<p(), kPass, kOutput, 1>(out);
       else
         launch<p(), kPass, kOutput, kMost>(out);
+#endif
     });
   }
 

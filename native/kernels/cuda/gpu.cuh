@@ -42,8 +42,8 @@ constexpr unsigned kFull = 0xffffffffu;
 #ifdef GPU_PLAIN
 // Element [row][k] of A is in lane 4 row + k % 4, element [k][column] of B in lane 4 column + k % 4 (rows and columns modulo 8).
 template <class MultiplyAdd>
-GPU_FN void multiplyByShuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4],
-                               const MultiplyAdd& multiplyAdd) {
+__device__ __noinline__ void multiplyByShuffles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                                const float (&c)[4], const MultiplyAdd& multiplyAdd) {
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
   float sum[4] = {c[0], c[1], c[2], c[3]};
 #pragma unroll
