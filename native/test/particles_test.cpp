@@ -493,7 +493,7 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
     }
   }
   for (const Scheme scheme : kSchemes) {
-    const std::vector<double> u(7, 0.3);
+    const std::vector<double> u(9, 0.3);
     const size_t needed[] = {1, 6, 7, 4, 5, 9};
     std::vector<int32_t> a(6, -1), want(6, -1);
     std::string message, wantMessage;
