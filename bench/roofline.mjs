@@ -121,7 +121,10 @@ for (const k of kernels) {
     problems.push(`${k.file} ${k.short} on ${k.architecture}: ${k.stack} bytes of stack, ${k.spills} bytes of spills`)
 }
 for (const [file, patterns] of Object.entries(MEANT)) {
-  const ptx = await nvcc(['-arch=compute_80', '-ptx', '-o', '/dev/stdout'], file)
+  const to = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ptx-')), 'file.ptx')
+  await nvcc(['-arch=compute_80', '-ptx', '-o', to], file)
+  const ptx = fs.readFileSync(to, 'utf8')
+  fs.rmSync(path.dirname(to), { recursive: true })
   for (const pattern of patterns) if (!pattern.test(ptx)) problems.push(`${file}: no ${pattern.source} in its PTX`)
 }
 console.log(`${kernels.length} kernels of ${files.length} files for ${architectures.join(', ')}`)
