@@ -114,8 +114,8 @@ __global__ void chain(uint32_t* flags, uint32_t* ticket) {
     mine = kBug == kTrustsBlockOrder ? static_cast<int>(blockIdx.x) : static_cast<int>(atomicAdd(ticket, 1u));
     uint32_t before = 1;
     if (mine > 0)
-      while ((before = gpu::loadAcquire(flags + mine - 1)) == 0) __nanosleep(20);
-    gpu::storeRelease(flags + mine, before + 1);
+      while ((before = __atomic_load_n(flags + mine - 1, __ATOMIC_ACQUIRE)) == 0) __nanosleep(20);
+    __atomic_store_n(flags + mine, before + 1, __ATOMIC_RELEASE);
   }
 }
 

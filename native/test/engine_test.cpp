@@ -39,7 +39,7 @@ SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, 
 }
 
 struct Setup {
-  Setup(const NetworkConfig& config, int batch, uint32_t seed) : network(config, newKernels()), n(batch) {
+  Setup(const NetworkConfig& config, int batch, uint32_t seed) : network(config, newKernels), n(batch) {
     const size_t d = network.sampleSize();
     weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
     for (const Parameter& p : network.parameters().list())
@@ -154,7 +154,7 @@ void testNetwork(const char* name, const NetworkConfig& config) {
 std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps,
                            bool distil) {
   setThreadCount(threads);
-  Network student(config, newKernels()), teacher(config, newKernels());
+  Network student(config, newKernels), teacher(config, newKernels);
   student.initialise(3);
   teacher.initialise(4);
   const int batch = 6;
@@ -213,7 +213,7 @@ void testCancel() {
 void testRefusals() {
   const auto refused = [](const NetworkConfig& config) {
     try {
-      Network network(config, newKernels());
+      Network network(config, newKernels);
     } catch (const std::invalid_argument&) {
       return true;
     }

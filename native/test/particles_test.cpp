@@ -11,21 +11,12 @@
 #include "engine/gaussian_mixture.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "kernels/random.h"
-#include "staged_particles.h"
+#include "particle_backends.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
 
 namespace {
-
-constexpr Scheme kSchemes[] = {Scheme::kSystematic, Scheme::kStratified, Scheme::kMultinomial,
-                               Scheme::kResidual,   Scheme::kSsp,        Scheme::kKilling};
-
-std::vector<int32_t> draw(ParticleKernels& k, Scheme scheme, const std::vector<double>& w, uint32_t seed) {
-  std::vector<int32_t> a(w.size(), -1);
-  k.resample(a.data(), a.size(), scheme, w.data(), w.size(), {seed, 1u});
-  return a;
-}
 
 const NormalKey kKey{0x123456789abcdefull, kPropose, 7};
 
@@ -156,7 +147,6 @@ void testThreads(ParticleKernels& k) {
   std::vector<std::vector<double>> sums;
   std::vector<double> w(300000);
   for (size_t i = 0; i < w.size(); ++i) w[i] = double((i * 7919) % 1000);
-  std::vector<std::vector<int32_t>> ancestors;
   const int before = threadCount();
   for (const int threads : {1, 2, 5}) {
     setThreadCount(threads);
@@ -168,16 +158,11 @@ void testThreads(ParticleKernels& k) {
     f.push_back(k.logWeightStats(w.data(), w.size()).logSum);
     outs.push_back(out);
     sums.push_back(f);
-    ancestors.push_back(draw(k, Scheme::kSystematic, w, 3));
-    ancestors.back().resize(2 * w.size());
-    const auto m = draw(k, Scheme::kMultinomial, w, 3);
-    std::copy(m.begin(), m.end(), ancestors.back().begin() + ptrdiff_t(w.size()));
   }
   setThreadCount(before);
   for (int i = 1; i < 3; ++i) {
     CHECK(outs[i] == outs[0], "moves depend on the threads");
     CHECK(sums[i] == sums[0], "sums depend on the threads");
-    CHECK(ancestors[i] == ancestors[0], "ancestors depend on the threads");
   }
 }
 
@@ -287,44 +272,6 @@ void testLogWeights(ParticleKernels& k) {
   const LogWeightStats s = k.reweight(lw.data(), w.data(), terms, &c, 1, -7, 3);
   CHECK(s.invalid == -1 && lw[0] == -inf && w[0] == 0, "a dead particle came back");
   CHECK(std::fabs(w[2] - 0.9) < 1e-15 && std::fabs(s.logSum + 5 - std::log(10.)) < 1e-14, "weights");
-}
-
-void testResampling(ParticleKernels& k, const std::vector<size_t>& counts) {
-  // counts within one of n W for systematic and ssp, never a particle without weight, at sizes around the pieces
-  for (const size_t count : counts)
-    for (const Scheme scheme : kSchemes) {
-      std::vector<double> w(count);
-      for (size_t i = 0; i < count; ++i) w[i] = i % 3 == 1 ? 0 : std::exp(std::sin(double(i)) * 3);
-      if (count == 2) w[0] = 0, w[1] = 3;
-      const double sum = std::accumulate(w.begin(), w.end(), 0.0);
-      const auto a = draw(k, scheme, w, uint32_t(count));
-      std::vector<int> copies(count);
-      for (const int32_t j : a) ++copies[size_t(j)];
-      for (size_t i = 0; i < count; ++i) {
-        const double expected = double(count) * w[i] / sum;
-        if (w[i] == 0) CHECK(copies[i] == 0, "scheme %d copied a particle without weight", int(scheme));
-        if (scheme == Scheme::kSystematic || scheme == Scheme::kSsp)
-          CHECK(std::fabs(copies[i] - expected) < 1 + 1e-6, "scheme %d: %d copies for %g", int(scheme), copies[i],
-                expected);
-        if (scheme == Scheme::kResidual) CHECK(copies[i] >= std::floor(expected - 1e-9), "residual");
-      }
-    }
-  // equal weights give every particle once, also where n (1/n) rounds below one
-  for (const size_t count : {49u, 98u, 1000u, 10007u})
-    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kResidual, Scheme::kSsp}) {
-      const std::vector<double> w(count, 1.0 / double(count));
-      const auto a = draw(k, scheme, w, 1);
-      for (size_t i = 0; i < count; ++i) CHECK(a[i] == int32_t(i), "scheme %d, equal weights %zu", int(scheme), count);
-    }
-  for (const std::vector<double>& bad : {std::vector<double>{}, {0, 0}, {1, NAN}, {1, -1}, {1, INFINITY}}) {
-    bool threw = false;
-    try {
-      draw(k, Scheme::kSystematic, bad, 1);
-    } catch (const std::invalid_argument&) {
-      threw = true;
-    }
-    CHECK(threw, "bad weights were taken");
-  }
 }
 
 // What the CPU does, on other inputs than its own tests have: compositions, moves of rows, counts, uniforms.
@@ -449,69 +396,6 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
     if (n > 4000) CHECK(w == before, "weights in spite of an invalid one");
   }
   // shapes: uniform, peaked, one particle with everything in the middle, sparse; sums of one and others
-  for (const size_t count : {1u, 2u, 2048u, 2049u, 6000u})
-    for (int shape = 0; shape < 4; ++shape) {
-      std::vector<double> w(count);
-      for (size_t i = 0; i < count; ++i)
-        w[i] = shape == 0   ? 1
-               : shape == 1 ? std::exp(std::sin(double(i)) * 20)
-               : shape == 2 ? double(i == count / 2)
-                            : double(i % 700 == count % 700);
-      if (std::accumulate(w.begin(), w.end(), 0.0) == 0) w[count - 1] = 1;
-      if (shape % 2 == 0) {
-        const double sum = std::accumulate(w.begin(), w.end(), 0.0);
-        for (double& v : w) v /= sum;
-      }
-      for (const Scheme scheme : kSchemes)
-        for (const size_t n : {count, size_t(20000)}) {
-          if (n != count && (scheme == Scheme::kKilling || count == 2048 || (shape == 1 && count > 2))) continue;
-          std::vector<int32_t> a(n, -1), want(n, -1), again(n, -1);
-          k.resample(a.data(), n, scheme, w.data(), count, {17, 3u});
-          k.resample(again.data(), n, scheme, w.data(), count, {17, 3u});
-          cpu.resample(want.data(), n, scheme, w.data(), count, {17, 3u});
-          size_t different = 0;
-          bool right = true;
-          for (size_t i = 0; i < n; ++i) {
-            different += a[i] != want[i];
-            right &= a[i] >= 0 && size_t(a[i]) < count && w[size_t(a[i])] > 0;
-          }
-          CHECK(different == 0, "scheme %d, shape %d, %zu of %zu: %zu differ", int(scheme), shape, n, count, different);
-          CHECK(right, "scheme %d, shape %d, %zu of %zu: an ancestor has no weight", int(scheme), shape, n, count);
-          CHECK(a == again, "scheme %d, shape %d: not the same twice", int(scheme), shape);
-          CHECK(k.countDistinct(a.data(), n, count) == cpu.countDistinct(want.data(), n, count), "distinct");
-        }
-    }
-  // given uniforms, at both ends and at ties; and too few of them
-  const std::vector<double> w{0, 0.25, 0, 0.25, 0.5, 0};
-  for (const double u0 : {0.0, 0.5, 1 - 0x1p-53}) {
-    const std::vector<double> u(6, u0);
-    for (const Scheme scheme : {Scheme::kSystematic, Scheme::kStratified}) {
-      std::vector<int32_t> a(4, -1), want(4, -1);
-      k.resample(a.data(), 4, scheme, w.data(), 6, {u.data(), u.size()});
-      cpu.resample(want.data(), 4, scheme, w.data(), 6, {u.data(), u.size()});
-      CHECK(a == want, "scheme %d at uniforms of %g", int(scheme), u0);
-    }
-  }
-  for (const Scheme scheme : kSchemes) {
-    const std::vector<double> u(9, 0.3);
-    const size_t needed[] = {1, 6, 7, 4, 5, 9};
-    std::vector<int32_t> a(6, -1), want(6, -1);
-    std::string message, wantMessage;
-    for (const size_t few : {needed[int(scheme)] - 1, needed[int(scheme)]}) {
-      const auto messageOf = [&](ParticleKernels& kernels, std::vector<int32_t>& to) -> std::string {
-        try {
-          kernels.resample(to.data(), 6, scheme, w.data(), 6, {u.data(), few});
-        } catch (const std::invalid_argument& e) {
-          return e.what();
-        }
-        return "";
-      };
-      message = messageOf(k, a), wantMessage = messageOf(cpu, want);
-      CHECK(message.empty() == wantMessage.empty(), "scheme %d with %zu uniforms: '%s', not '%s'", int(scheme), few,
-            message.c_str(), wantMessage.c_str());
-      if (message.empty()) CHECK(a == want, "scheme %d with given uniforms", int(scheme));
-    }
-  }
   for (const size_t d : {1, 5, 300})
     for (const size_t components : {1, 3})
       for (const auto form : {CovarianceForm::kScalar, CovarianceForm::kDiagonal, CovarianceForm::kFull}) {
@@ -568,64 +452,24 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
   CHECK(threw, "a negative covariance was taken");
 }
 
-// More tiles of weights than one step of their scan takes.
-void testManyWeights(ParticleKernels& k, ParticleKernels& cpu) {
-  const size_t count = (size_t(1) << 23) + 5000, n = 3000;
-  std::vector<double> w(count);
-  for (size_t i = 0; i < count; ++i) w[i] = double(i * 7919 % 1000);
-  std::vector<int32_t> a(n, -1), want(n, -1);
-  k.resample(a.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
-  cpu.resample(want.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
-  CHECK(a == want, "systematic draws from %zu weights", count);
-}
-
-void testAll(ParticleKernels& k, const char* name, bool emulated) {
-  testNormals(k, name);
-  testPropose(k, name);
-  testLinear(k, name);
-  testRows(k);
-  testColumns(k);
-  testSoftBox(k);
-  testLogWeights(k);
-  if (emulated) return testResampling(k, {1, 2, 3, 2047, 2048, 2049, 10007});
-  testResampling(k, {1, 2, 3, 65535, 65536, 65537, 200001});
-  testMixture(k);
-}
-
 }  // namespace
 
 int main() {
-  for (const char* isa : {"baseline", "avx2", "avx512"}) {
-    std::unique_ptr<ParticleKernels> k;
-    try {
-      k.reset(makeCpuParticleKernels(isa));
-    } catch (const std::invalid_argument&) {
-      continue;
-    }
-    testAll(*k, isa, false);
-    testThreads(*k);
-  }
-#ifndef FEYNKAC_NO_CUDA
-  if (!cudaDevices().list.empty()) {
-    const std::unique_ptr<ParticleKernels> cpu(makeCpuParticleKernels());
-#ifdef FEYNKAC_EMULATED
-    for (const emulator::Order order : {emulator::kForward, emulator::kReverse, emulator::kRandom}) {
-      emulator::Config config;
-      config.order = order;
-      config.resident = order == emulator::kRandom ? 3 : 1;
-      config.lazyStreams = order == emulator::kRandom;
-      StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)), config);
-      testAll(k, "cuda", true);
+  const std::unique_ptr<ParticleKernels> cpu(makeCpuParticleKernels());
+  for (const ParticleBackend& b : particleBackends()) {
+    ParticleKernels& k = *b.kernels;
+    testNormals(k, b.name.c_str());
+    testPropose(k, b.name.c_str());
+    testLinear(k, b.name.c_str());
+    testRows(k);
+    testColumns(k);
+    testSoftBox(k);
+    testLogWeights(k);
+    if (!b.emulated) testMixture(k);
+    if (b.cuda)
       testAgainstCpu(k, *cpu);
-      if (order == emulator::kForward) testManyWeights(k, *cpu);
-    }
-#else
-    StagedParticles k(std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)));
-    testAll(k, "cuda", false);
-    testAgainstCpu(k, *cpu);
-    testManyWeights(k, *cpu);
-#endif
+    else
+      testThreads(k);
   }
-#endif
   return report("particles");
 }

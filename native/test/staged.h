@@ -2,22 +2,18 @@
 // the device, filled before and read back after, so that the same test serves every backend and sees every overrun.
 #pragma once
 
-#include <map>
 #include <memory>
+#include <vector>
 
 #include "kernels/kernels.h"
-#ifdef FEYNKAC_EMULATED
-#include "emulator/emulator.h"
-#endif
+#include "staged_call.h"
 
 namespace feynkac::test {
 
 class Staged final : public Kernels {
  public:
-  explicit Staged(std::unique_ptr<Kernels> kernels) : k_(std::move(kernels)) {}
-#ifdef FEYNKAC_EMULATED
-  Staged(std::unique_ptr<Kernels> kernels, const emulator::Config& config) : k_(std::move(kernels)), config_(config) {}
-#endif
+  explicit Staged(std::unique_ptr<Kernels> kernels, const Schedule& schedule = {})
+      : k_(std::move(kernels)), schedule_(schedule) {}
 
   void* allocate(size_t bytes) override { return k_->allocate(bytes); }
   void release(void* memory) override { k_->release(memory); }
@@ -28,31 +24,31 @@ class Staged final : public Kernels {
 
   size_t convPackedBytes(int kernel, int in, int out) override { return k_->convPackedBytes(kernel, in, out); }
   void convPack(void* packed, const float* w, int kernel, int in, int out) override {
-    Call c(*this);
+    Call c = call();
     k_->convPack(packed, c(w, size_t(kernel) * kernel * in * out), kernel, in, out);
   }
   void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
             const ConvShape& s) override {
-    Call c(*this);
+    Call c = call();
     const size_t pixels = size_t(s.batch) * s.height * s.width;
     float* dy = c(y, pixels * s.out);
     k_->conv(dy, c(x, pixels * s.in), packed, c(bias, s.out), c(residual, pixels * s.out), scale, s);
   }
   void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
                     const ConvShape& s) override {
-    Call c(*this);
+    Call c = call();
     const size_t pixels = size_t(s.batch) * s.height * s.width;
     k_->convDataGrad(c(dx, pixels * s.in), c(dy, pixels * s.out), packed, scale, accumulate, s);
   }
   void convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) override {
-    Call c(*this);
+    Call c = call();
     const size_t pixels = size_t(s.batch) * s.height * s.width;
     std::vector<ConvGradTerm> staged;
     for (int i = 0; i < nTerms; ++i) staged.push_back({c(terms[i].x, pixels * s.in), c(terms[i].dy, pixels * s.out)});
     k_->convWeightGrad(c(dw, size_t(s.kernel) * s.kernel * s.in * s.out), staged.data(), nTerms, scale, s);
   }
   void biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) override {
-    Call c(*this);
+    Call c = call();
     k_->biasGrad(c(dbias, channels), c(dy, size_t(rows) * channels), scale, rows, channels);
   }
 
@@ -82,129 +78,96 @@ class Staged final : public Kernels {
   }
 
   void attention(float* o, const float* qkv, const AttentionShape& s) override {
-    Call c(*this);
+    Call c = call();
     k_->attention(c(o, values(s)), c(qkv, 3 * values(s)), s);
   }
   void attentionAdjoint(float* dqkv, const float* ao, const float* qkv, const AttentionShape& s) override {
-    Call c(*this);
+    Call c = call();
     k_->attentionAdjoint(c(dqkv, 3 * values(s)), c(ao, values(s)), c(qkv, 3 * values(s)), s);
   }
   void attentionTangent(float* to, const float* tqkv, const float* qkv, const AttentionShape& s) override {
-    Call c(*this);
+    Call c = call();
     k_->attentionTangent(c(to, values(s)), c(tqkv, 3 * values(s)), c(qkv, 3 * values(s)), s);
   }
   void attentionSecond(float* dqkv, const float* bo, const float* ao, const float* tqkv, const float* qkv,
                        const AttentionShape& s) override {
-    Call c(*this);
+    Call c = call();
     k_->attentionSecond(c(dqkv, 3 * values(s)), c(bo, values(s)), c(ao, values(s)), c(tqkv, 3 * values(s)),
                         c(qkv, 3 * values(s)), s);
   }
 
   void downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
                   int height, int width, int channels) override {
-    Call c(*this);
+    Call c = call();
     const size_t large = size_t(batch) * height * width * channels;
     k_->downsample(c(y, large / 4), c(x, large), taps, n, gain, accumulate, batch, height, width, channels);
   }
   void upsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch, int height,
                 int width, int channels) override {
-    Call c(*this);
+    Call c = call();
     const size_t small = size_t(batch) * height * width * channels;
     k_->upsample(c(y, 4 * small), c(x, small), taps, n, gain, accumulate, batch, height, width, channels);
   }
 
   void copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset, int xWidth,
                     int xOffset, int n) override {
-    Call c(*this);
+    Call c = call();
     k_->copyChannels(c(y, rows * yWidth), c(x, rows * xWidth), accumulate, rows, yWidth, yOffset, xWidth, xOffset, n);
   }
   void combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) override {
-    Call c(*this);
+    Call c = call();
     float* dy = c(y, n);
     k_->combine(dy, a, c(x1, n), b, c(x2, n), n);
   }
   void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override {
-    Call c(*this);
+    Call c = call();
     k_->dotRows(c(out, rows), c(x1, rows * n), c(x2, rows * n), rows, n);
   }
   void positionalEmbedding(float* y, const float* t, int batch, int channels) override {
-    Call c(*this);
+    Call c = call();
     k_->positionalEmbedding(c(y, size_t(batch) * channels), c(t, batch), batch, channels);
   }
   void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,
                       int channels, int pixels) override {
-    Call c(*this);
+    Call c = call();
     const size_t n = size_t(batch) * channels * pixels;
     k_->toChannelsLast(c(y, n), c(a, batch), c(x1, n), c(bcoef, batch), c(x2, n), batch, channels, pixels);
   }
   void toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f, int batch,
                        int channels, int pixels) override {
-    Call c(*this);
+    Call c = call();
     const size_t n = size_t(batch) * channels * pixels;
     k_->toChannelsFirst(c(y, n), c(a, batch), c(x, n), c(bcoef, batch), c(f, n), batch, channels, pixels);
   }
 
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                       size_t n) override {
-    Call c(*this);
+    Call c = call();
     k_->projectionLoss(c(v, batch * n), c(losses, batch), c(g, batch * n), c(target, batch * n), weight, batch, n);
   }
   void sumSquares(double* out, const float* g, size_t n) override {
-    Call c(*this);
+    Call c = call();
     k_->sumSquares(c(out, 1), c(g, n), n);
   }
   void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
             size_t n) override {
-    Call c(*this);
+    Call c = call();
     k_->adam(c(params, n), c(ema, n), c(m, n), c(v, n), c(grad, n), c(sumsq, 1), step, n);
   }
   void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
                 int rows, size_t n) override {
-    Call c(*this);
+    Call c = call();
     k_->addNoise(c(x, rows * n), c(x0, rows * n), c(sigma, rows), seed, step, firstRow, rows, n);
   }
 
  private:
-  // The arrays of one call. c(p, n) is p's copy on the device (null for null); writable ones are read back at the end.
-  class Call {
-   public:
-    explicit Call(Staged& s) : k_(*s.k_) {
-#ifdef FEYNKAC_EMULATED
-      emulator::config = s.config_;
-#endif
-    }
-    ~Call() noexcept(false) {
-      for (const auto& [host, array] : arrays_) {
-        if (array.written) k_.download(const_cast<void*>(host), array.device, array.bytes);
-        k_.release(array.device);
-      }
-    }
-    template <class T>
-    T* operator()(T* host, size_t n) {
-      using Value = std::remove_const_t<T>;
-      if (host == nullptr) return nullptr;
-      auto& array = arrays_[host];
-      if (array.device == nullptr) {
-        array = {k_.allocate(n * sizeof(T)), n * sizeof(T), !std::is_const_v<T>};
-        k_.upload(array.device, host, array.bytes);
-      }
-      return static_cast<Value*>(array.device);
-    }
-
-   private:
-    struct Array {
-      void* device = nullptr;
-      size_t bytes = 0;
-      bool written = false;
-    };
-    Kernels& k_;
-    std::map<const void*, Array> arrays_;
-  };
+  using Call = StagedCall<Kernels>;
+  Call call() { return Call(*k_, schedule_); }
 
   struct Norm {
     Norm(Staged& staged, const NormShape& s, float* hostStats, const float* hostE, const float* hostGamma,
          const float* hostBeta)
-        : c(staged), size(size_t(s.batch) * s.pixels * s.channels), shifts(size_t(s.batch) * s.channels) {
+        : c(staged.call()), size(size_t(s.batch) * s.pixels * s.channels), shifts(size_t(s.batch) * s.channels) {
       stats = s.groups > 0 ? c(hostStats, size_t(2) * s.batch * s.groups) : nullptr;
       e = c(hostE, shifts);
       gamma = c(hostGamma, s.channels);
@@ -223,9 +186,7 @@ class Staged final : public Kernels {
   static size_t values(const AttentionShape& s) { return size_t(s.batch) * s.tokens * s.heads * s.channels; }
 
   std::unique_ptr<Kernels> k_;
-#ifdef FEYNKAC_EMULATED
-  emulator::Config config_;
-#endif
+  Schedule schedule_;
 };
 
 }  // namespace feynkac::test

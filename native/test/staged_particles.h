@@ -2,24 +2,18 @@
 // gets its own allocation of exactly its size on the device, filled before and read back after.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <vector>
 
 #include "kernels/particles.h"
-#ifdef FEYNKAC_EMULATED
-#include "emulator/emulator.h"
-#endif
+#include "staged_call.h"
 
 namespace feynkac::test {
 
 class StagedParticles final : public ParticleKernels {
  public:
-  explicit StagedParticles(std::unique_ptr<ParticleKernels> kernels) : k_(std::move(kernels)) {}
-#ifdef FEYNKAC_EMULATED
-  StagedParticles(std::unique_ptr<ParticleKernels> kernels, const emulator::Config& config)
-      : k_(std::move(kernels)), config_(config) {}
-#endif
+  explicit StagedParticles(std::unique_ptr<ParticleKernels> kernels, const Schedule& schedule = {})
+      : k_(std::move(kernels)), schedule_(schedule) {}
 
   void* allocate(size_t bytes) override { return k_->allocate(bytes); }
   void release(void* memory) override { k_->release(memory); }
@@ -29,25 +23,25 @@ class StagedParticles final : public ParticleKernels {
   void propose(float* out, double* logForward, double* logBackward, double* alignment, double* gradSquares,
                const float* x, const float* g, const Proposal& p, const NormalKey& key, size_t rows,
                size_t d) override {
-    Call c(*this);
+    Call c = call();
     float* to = c(out, rows * d);
     k_->propose(to, c(logForward, rows), c(logBackward, rows), c(alignment, rows), c(gradSquares, rows), c(x, rows * d),
                 c(g, rows * d), p, key, rows, d);
   }
   void combine(float* out, const LinearTerms& linear, double noise, const NormalKey& key, size_t rows,
                size_t d) override {
-    Call c(*this);
+    Call c = call();
     float* to = c(out, rows * d);
     const Terms terms(c, linear, rows, d);
     k_->combine(to, terms.linear, noise, key, rows, d);
   }
   void uniforms(double* out, const NormalKey& key, size_t rows, size_t d) override {
-    Call c(*this);
+    Call c = call();
     k_->uniforms(c(out, rows * d), key, rows, d);
   }
   void compose(double* energy, float* grad, double* squares, const Composition& composition, size_t rows,
                size_t d) override {
-    Call c(*this);
+    Call c = call();
     std::vector<const double*> energies;
     std::vector<const float*> grads;
     for (int j = 0; j < composition.count; ++j) {
@@ -60,107 +54,75 @@ class StagedParticles final : public ParticleKernels {
     k_->compose(c(energy, rows), c(grad, rows * d), c(squares, rows), staged, rows, d);
   }
   void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) override {
-    Call c(*this);
+    Call c = call();
     const Terms terms(c, linear, rows, d);
     k_->rowSquares(c(out, rows), terms.linear, rows, d);
   }
   void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override {
-    Call c(*this);
+    Call c = call();
     k_->columnSquares(c(out, d), c(g, rows * d), c(weights, rows), rows, d);
   }
   double meanSquares(const float* g, const double* weights, size_t rows, size_t d) override {
-    Call c(*this);
+    Call c = call();
     return k_->meanSquares(c(g, rows * d), c(weights, rows), rows, d);
   }
   void softBox(double* energy, float* grad, const float* x, const double* lower, const double* upper, double t,
                size_t rows, size_t d) override {
-    Call c(*this);
+    Call c = call();
     k_->softBox(c(energy, rows), c(grad, rows * d), c(x, rows * d), lower, upper, t, rows, d);
   }
   void mixtureEnergy(double* energy, float* grad, const float* x, double sigma, const GaussianMixture& m,
                      size_t rows) override {
-    Call c(*this);
+    Call c = call();
     k_->mixtureEnergy(c(energy, rows), c(grad, rows * m.d), c(x, rows * m.d), sigma, m, rows);
   }
   void mixtureSample(float* out, const GaussianMixture& m, uint64_t seed, size_t rows) override {
-    Call c(*this);
+    Call c = call();
     k_->mixtureSample(c(out, rows * m.d), m, seed, rows);
   }
   LogWeightStats logWeightStats(const double* lw, size_t n) override {
-    Call c(*this);
+    Call c = call();
     return k_->logWeightStats(c(lw, n), n);
   }
   LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients,
                           int count, double constant, size_t n) override {
-    Call c(*this);
+    Call c = call();
     std::vector<const double*> staged;
     for (int j = 0; j < count; ++j) staged.push_back(c(terms[j], n));
     return k_->reweight(c(lw, n), c(weights, n), staged.data(), coefficients, count, constant, n);
   }
   void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count,
                 const Uniforms& u) override {
-    Call c(*this);
+    Call c = call();
     k_->resample(c(ancestors, n), n, scheme, c(weights, count), count,
                  u.areGiven ? Uniforms(c(u.values, u.count), u.count) : u);
   }
   size_t countDistinct(const int32_t* ancestors, size_t n, size_t count) override {
-    Call c(*this);
+    Call c = call();
     return k_->countDistinct(c(ancestors, n), n, count);
   }
   bool areInRange(const int32_t* ancestors, size_t n, size_t count) override {
-    Call c(*this);
+    Call c = call();
     return k_->areInRange(c(ancestors, n), n, count);
   }
   void gather(void* out, const void* in, const int32_t* ancestors, size_t rows, size_t bytes) override {
-    Call c(*this);
+    Call c = call();
     k_->gather(c(static_cast<char*>(out), rows * bytes), c(static_cast<const char*>(in), rows * bytes),
                c(ancestors, rows), rows, bytes);
   }
   size_t metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) override {
-    Call c(*this);
+    Call c = call();
     return k_->metropolis(c(accepted, rows), c(logRatio, rows), seed, step, rows);
   }
   void copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) override {
-    Call c(*this);
+    Call c = call();
     k_->copyAccepted(c(static_cast<char*>(out), rows * bytes), c(static_cast<const char*>(in), rows * bytes),
                      c(accepted, rows), rows, bytes);
   }
 
  private:
-  // The arrays of one call. c(p, n) is p's copy on the device (null for null); writable ones are read back at the end.
-  class Call {
-   public:
-    explicit Call(StagedParticles& s) : k_(*s.k_) {
-#ifdef FEYNKAC_EMULATED
-      emulator::config = s.config_;
-#endif
-    }
-    ~Call() {
-      for (const auto& [host, array] : arrays_) {
-        if (array.written) k_.download(const_cast<void*>(host), array.device, array.bytes);
-        k_.release(array.device);
-      }
-    }
-    template <class T>
-    T* operator()(T* host, size_t n) {
-      if (host == nullptr) return nullptr;
-      auto& array = arrays_[host];
-      if (array.device == nullptr) {
-        array = {k_.allocate(n * sizeof(T)), n * sizeof(T), !std::is_const_v<T>};
-        k_.upload(array.device, host, array.bytes);
-      }
-      return static_cast<T*>(array.device);
-    }
-
-   private:
-    struct Array {
-      void* device = nullptr;
-      size_t bytes = 0;
-      bool written = false;
-    };
-    ParticleKernels& k_;
-    std::map<const void*, Array> arrays_;
-  };
+  using Call = StagedCall<ParticleKernels>;
+  Call call() { return Call(*k_, schedule_); }
 
   struct Terms {
     Terms(Call& c, const LinearTerms& l, size_t rows, size_t d) : linear(l) {
@@ -173,9 +135,7 @@ class StagedParticles final : public ParticleKernels {
   };
 
   std::unique_ptr<ParticleKernels> k_;
-#ifdef FEYNKAC_EMULATED
-  emulator::Config config_;
-#endif
+  Schedule schedule_;
 };
 
 }  // namespace feynkac::test

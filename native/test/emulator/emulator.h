@@ -28,9 +28,6 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
-struct alignas(16) double2 {
-  double x, y;
-};
 struct alignas(8) uint2 {
   unsigned x, y;
 };
@@ -46,7 +43,6 @@ struct dim3 {
 };
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline double2 make_double2(double x, double y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 namespace emulator {
@@ -78,7 +74,7 @@ struct Config {
   CopyTime copies = kLate;
   int resident = 1;             // co-resident blocks, interleaved at barriers and __nanosleep
   bool lazyStreams = false;     // work waits in its stream until something synchronises with it
-  size_t sharedBytes = 166912;  // what a block may have: sm_80
+  size_t sharedBytes = 101376;  // what a block may have: 99 KiB on sm_86, 89 and 120
   size_t memory = ~size_t(0);   // what cudaMalloc may hand out
 };
 extern Config config;
@@ -90,7 +86,6 @@ int blockBarrier(const char* what, const char* file, int line, int predicate);
 void collective(const char* what, int line, unsigned mask, void* argument, void (*f)(unsigned live, void** arguments));
 void syncWarp(unsigned mask, int line);
 void yield();  // __nanosleep: other threads and blocks run
-void fence();
 unsigned coin();
 
 // One SHARED() declaration: every block has its own allocation, so its own redzones.
@@ -100,7 +95,7 @@ struct Slot {
 };
 void* sharedVariable(Slot& slot);
 
-enum Shuffle { kIndex, kUp, kDown, kXor };
+enum Shuffle { kIndex, kUp, kXor };
 struct Exchange {
   uint64_t in, out;
   int select, width;
@@ -115,7 +110,6 @@ T shuffled(Shuffle mode, unsigned mask, T v, int select, int width, int line) {
   std::memcpy(&v, &e.out, sizeof v);
   return v;
 }
-unsigned ballot(unsigned mask, bool predicate, int line);
 void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
@@ -160,7 +154,6 @@ constexpr unsigned maskOrAll(unsigned mask = 0xffffffffu) { return mask; }
 #define blockDim (::emulator::current->bdim)
 #define gridDim (::emulator::current->gdim)
 #define __syncthreads() ((void)::emulator::blockBarrier("__syncthreads", __FILE__, __LINE__, 0))
-#define __syncthreads_or(p) (::emulator::blockBarrier("__syncthreads_or", __FILE__, __LINE__, !!(p)) != 0)
 #define __syncwarp(...) ::emulator::syncWarp(::emulator::maskOrAll(__VA_ARGS__), __LINE__)
 
 template <class T>
@@ -172,24 +165,10 @@ T __shfl_up_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __b
   return emulator::shuffled(emulator::kUp, mask, v, static_cast<int>(by), width, line);
 }
 template <class T>
-T __shfl_down_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __builtin_LINE()) {
-  return emulator::shuffled(emulator::kDown, mask, v, static_cast<int>(by), width, line);
-}
-template <class T>
 T __shfl_xor_sync(unsigned mask, T v, int with, int width = 32, int line = __builtin_LINE()) {
   return emulator::shuffled(emulator::kXor, mask, v, with, width, line);
 }
-inline unsigned __ballot_sync(unsigned mask, int p, int line = __builtin_LINE()) {
-  return emulator::ballot(mask, p != 0, line);
-}
-inline int __any_sync(unsigned mask, int p, int line = __builtin_LINE()) {
-  return emulator::ballot(mask, p != 0, line) != 0;
-}
-inline int __all_sync(unsigned mask, int p, int line = __builtin_LINE()) {
-  return emulator::ballot(mask, p == 0, line) == 0;
-}
 inline void __nanosleep(unsigned) { emulator::yield(); }
-inline void __threadfence() { emulator::fence(); }
 
 template <class T>
 T atomicAdd(T* p, std::common_type_t<T> v) {
@@ -203,22 +182,6 @@ T atomicMax(T* p, std::common_type_t<T> v) {
   }
   return old;
 }
-template <class T>
-T atomicMin(T* p, std::common_type_t<T> v) {
-  T old = __atomic_load_n(p, __ATOMIC_RELAXED);
-  while (v < old && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-  return old;
-}
-template <class T>
-T atomicExch(T* p, std::common_type_t<T> v) {
-  return __atomic_exchange_n(p, v, __ATOMIC_RELAXED);
-}
-
-template <class T>
-T __ldg(const T* p) {
-  return *p;
-}
 template <class A, class B>
 constexpr std::common_type_t<A, B> min(A a, B b) {
   return b < a ? b : a;
@@ -227,15 +190,8 @@ template <class A, class B>
 constexpr std::common_type_t<A, B> max(A a, B b) {
   return a < b ? b : a;
 }
-inline float __expf(float x) { return std::exp(x); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
-inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __ffs(int x) { return __builtin_ffs(x); }
-inline int __clz(int x) { return x ? __builtin_clz(static_cast<unsigned>(x)) : 32; }
 inline unsigned __float_as_uint(float f) { return emulator::bits<unsigned>(f); }
 inline float __uint_as_float(unsigned u) { return emulator::bits<float>(u); }
 inline long long __double_as_longlong(double d) { return emulator::bits<long long>(d); }
-inline double __longlong_as_double(long long l) { return emulator::bits<double>(l); }
 
 #include "runtime_api.h"

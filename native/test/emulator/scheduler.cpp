@@ -63,7 +63,7 @@ void (*kernel)(void*);
 void* kernelArguments;
 std::string error;
 bool failed = false;
-[[maybe_unused]] char launched, returned, fenced;
+[[maybe_unused]] char launched, returned;
 unsigned long long randomState = 1;
 #if defined(EMULATOR_ASAN) || defined(EMULATOR_TSAN)
 constexpr size_t kStack = 256 << 10;
@@ -395,10 +395,6 @@ void yield() {
   self->line = 0;
   self->mask = 0;
   dispatch(self);
-}
-void fence() {
-  TSAN_ACQUIRE(&fenced);
-  TSAN_RELEASE(&fenced);
 }
 
 void launch(dim3 g, dim3 bd, size_t smem, void (*fn)(void*), void* arg) {

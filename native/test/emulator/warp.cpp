@@ -14,7 +14,6 @@ static void exchangeAll(unsigned live, void** a) {
       int base = l & ~(s.width - 1), i = l - base, src = i;
       if (M == kIndex) src = s.select & (s.width - 1);
       if (M == kUp && i >= s.select) src = i - s.select;
-      if (M == kDown && i + s.select < s.width) src = i + s.select;
       if (M == kXor && (i ^ s.select) < s.width) src = i ^ s.select;
       s.out = in[base + src];
     }
@@ -28,26 +27,11 @@ void shuffle(Shuffle m, unsigned mask, Exchange& s, int line) {
     case kUp:
       collective("__shfl_up_sync", line, mask, &s, exchangeAll<kUp>);
       break;
-    case kDown:
-      collective("__shfl_down_sync", line, mask, &s, exchangeAll<kDown>);
-      break;
     case kXor:
       collective("__shfl_xor_sync", line, mask, &s, exchangeAll<kXor>);
       break;
   }
 }
-unsigned ballot(unsigned mask, bool p, int line) {
-  unsigned v = p;
-  collective("__ballot_sync", line, mask, &v, [](unsigned live, void** a) {
-    unsigned r = 0;
-    for (int l = 0; l < 32; l++)
-      if (live >> l & 1) r |= *static_cast<unsigned*>(a[l]) << l;
-    for (int l = 0; l < 32; l++)
-      if (live >> l & 1) *static_cast<unsigned*>(a[l]) = r;
-  });
-  return v;
-}
-
 namespace {
 
 struct Mma {
