@@ -1,7 +1,7 @@
 import os from 'node:os'
 import { integer, oneOf } from './args.js'
 import { invalid } from './errors.js'
-import { native } from './native.js'
+import { native, run } from './native.js'
 
 /** A device that models can be loaded on. */
 export interface DeviceInfo {
@@ -53,6 +53,18 @@ export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions
   const name = device === 'auto' ? devices()[0]!.name : device === 'cuda' ? 'cuda:0' : device
   if (name === 'cpu' && precision !== 'fp32') throw invalid('precision on the CPU', "'fp32'", precision)
   return { device: name, precision }
+}
+
+const warned = new Set<string>()
+
+/** Warns, once for each device, where its self-test chose slower kernels. For use after the device's first job: then it costs nothing. */
+export async function warnOfSlowKernels(options: DeviceOptions): Promise<void> {
+  const { device } = placement(options)
+  const index = /^cuda:(\d+)$/.exec(device)?.[1]
+  if (index === undefined || warned.has(device)) return
+  warned.add(device)
+  const { failure } = await run(() => native.checkCuda(Number(index)))
+  if (failure) process.emitWarning(`${device} runs slow kernels, as its self-test failed: ${failure}`, 'FeynkacWarning')
 }
 
 /** Number of threads of the CPU backend, for the whole process (default: the cores). Results do not depend on it. */

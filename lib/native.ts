@@ -111,6 +111,11 @@ export interface NativeModule extends NativeParticles {
     /** The kernels of this build run on the CPU, for tests. */
     emulated: boolean
   }
+  /**
+   * Which build of the kernels a CUDA device runs, by the self-test at its first use: 'tensor', or 'plain' where `failure` says
+   * what the first one got wrong. Rejects where neither is right.
+   */
+  checkCuda(device: number): NativeJob<{ path: 'tensor' | 'plain'; failure: string }>
   createNetwork(config: NetworkConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeNetwork
 }
 

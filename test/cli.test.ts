@@ -83,7 +83,7 @@ describe('feynkac', () => {
     expect(found.addon).toMatchObject({ threads: 1, error: null })
     expect(found.addon.path).toMatch(/\.node$/)
     const gpu = found.devices.find(({ name }: { name: string }) => name.startsWith('cuda'))
-    expect(gpu.available ? gpu.description : gpu.reason).toMatch(/\w/)
+    expect(gpu.available ? gpu.kernels : gpu.reason).toMatch(/\w/)
     out = ''
     expect(await main(['doctor'])).toBe(0)
     expect(out).toMatch(/kernels .*threads/)

@@ -80,6 +80,10 @@ describe.runIf(gpu)('a CUDA device', () => {
     for (const [i, values] of cuda.entries()) expect(distance(values, cpu[i]!)).toBeLessThan(bound)
   })
 
+  it('passes its self-test on the fast kernels', async () => {
+    expect(await run(() => native.checkCuda(0))).toEqual({ path: 'tensor', failure: '' })
+  })
+
   it('is not used after dispose', async () => {
     const model = await Denoiser.create({ network }, { device: 'cuda:0' })
     await model.denoise(x, 1)

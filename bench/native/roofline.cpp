@@ -161,7 +161,8 @@ int main() {
   for (const auto& [name, config] : networks)
     for (const int batch : {16, 512}) {
       Costs costs;
-      Network network(config, std::make_unique<Counting>(costs)), teacher(config, std::make_unique<Counting>(costs));
+      const auto counting = [&costs] { return std::make_unique<Counting>(costs); };
+      Network network(config, counting), teacher(config, counting);
       const size_t d = network.sampleSize();
       std::vector<float> x(batch * d), out(batch * d), grad(batch * d);
       std::vector<double> sigma(batch, 1.0), energy(batch), losses(batch), sigmas(batch);

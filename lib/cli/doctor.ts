@@ -15,7 +15,8 @@ interface Findings {
   memory: { total: number; free: number }
   addon: { path: string | null; isa: string | null; threads: number | null; error: string | null }
   cuda: { driver: string | null; runtime: string | null }
-  devices: { name: string; available: boolean; description?: string; reason?: string }[]
+  /** `kernels`: what a GPU's self-test chose, with what it did not pass on a faster path. */
+  devices: { name: string; available: boolean; description?: string; kernels?: string; reason?: string }[]
 }
 
 export function register(program: Command): void {
@@ -49,11 +50,21 @@ async function examine(options: CommonOptions): Promise<Findings> {
 async function examineDevices(error: string | null): Promise<Pick<Findings, 'cuda' | 'devices'>> {
   if (error)
     return { cuda: { driver: null, runtime: null }, devices: [{ name: 'cpu', available: false, reason: error }] }
-  const { native } = await import('../native.js')
+  const { native, run } = await import('../native.js')
   const { devices } = await import('../devices.js')
   const { driver, runtime, reason } = native.cuda()
   const version = (v: number) => (v === 0 ? null : `${Math.floor(v / 1000)}.${Math.floor((v % 1000) / 10)}`)
-  const found = devices().map(({ name, description }) => ({ name, available: true, description }))
+  const found = await Promise.all(
+    devices().map(async ({ name, description }) => {
+      if (name === 'cpu') return { name, available: true, description }
+      try {
+        const { path, failure } = await run(() => native.checkCuda(Number(name.slice('cuda:'.length))))
+        return { name, available: true, description, kernels: failure ? `${path} (${failure})` : path }
+      } catch (error) {
+        return { name, available: false, reason: (error as Error).message }
+      }
+    }),
+  )
   return {
     cuda: { driver: version(driver), runtime: version(runtime) },
     devices: reason === '' ? found : [...found, { name: 'cuda', available: false, reason }],
@@ -82,6 +93,8 @@ cpu       ${found.cpu}, ${found.cores} cores
 memory    ${gib(found.memory.free)} free of ${gib(found.memory.total)}
 addon     ${found.addon.path ?? 'none'}
 kernels   ${found.addon.isa ? `${found.addon.isa}, ${found.addon.threads} threads` : 'none'}`)
-  for (const { name, available, description, reason } of found.devices)
-    console.log(`device    ${name}: ${available ? `available, ${description}` : `not available: ${reason}`}`)
+  for (const { name, available, description, kernels, reason } of found.devices)
+    console.log(
+      `device    ${name}: ${available ? `available, ${description}${kernels ? `, ${kernels} kernels` : ''}` : `not available: ${reason}`}`,
+    )
 }

@@ -1,5 +1,5 @@
 import { integer, knownOptions } from '../args.js'
-import { type DeviceOptions, deviceOptionNames } from '../devices.js'
+import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
 import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
@@ -30,6 +30,7 @@ export async function newNetwork(info: ModelInfo, options: LoadOptions & { seed?
   const seed = integer('seed', options.seed ?? 0, 0)
   const network = createNetwork(info.network, options)
   await run(() => network.initialise(seed))
+  await warnOfSlowKernels(options)
   return network
 }
 

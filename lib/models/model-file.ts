@@ -1,7 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
-import { type DeviceOptions, placement } from '../devices.js'
+import { type DeviceOptions, placement, warnOfSlowKernels } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
@@ -158,6 +158,7 @@ export async function loadModel(
     if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
   }
   await run(() => network.write('params', flat))
+  await warnOfSlowKernels(options)
   return { info, network }
 }
 

@@ -1,5 +1,8 @@
 #include "addon.h"
 
+#include <memory>
+
+#include "job.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/kernels.h"
@@ -37,6 +40,18 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     out["emulated"] = Napi::Boolean::New(info.Env(), false);
 #endif
     return out;
+  });
+  exports["checkCuda"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
+    const int device = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+    const auto check = std::make_shared<CudaCheck>();
+    return startJob(
+        info.Env(), {}, [=](const Stop&) { *check = checkCudaDevice(device); },
+        [check](Napi::Env e) -> Napi::Value {
+          auto out = Napi::Object::New(e);
+          out["path"] = Napi::String::New(e, check->path);
+          out["failure"] = Napi::String::New(e, check->failure);
+          return out;
+        });
   });
   exports["setThreads"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
     const int n = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : 0;

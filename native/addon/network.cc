@@ -81,13 +81,15 @@ NetworkConfig configOf(const Napi::Object& o) {
   return c;
 }
 
-// The backend of a device: 'cpu', or 'cuda:N'.
-Kernels* kernelsOf(const std::string& device, Precision precision) {
-  if (device == "cpu") return makeCpuKernels();
+// The backend of a device: 'cpu', or 'cuda:N'. Throws DeviceError where there is no such device.
+Network::MakeKernels kernelsOf(const std::string& device, Precision precision) {
+  if (device == "cpu") return [] { return std::unique_ptr<Kernels>(makeCpuKernels()); };
   const std::string number = device.rfind("cuda:", 0) == 0 ? device.substr(5) : "";
   if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != std::string::npos)
     throw DeviceError("there is no device '" + device + "': use 'auto', 'cpu' or 'cuda:0'");
-  return makeCudaKernels(std::stoi(number), precision);
+  const int index = std::stoi(number);
+  requireCudaDevice(index);
+  return [=] { return std::unique_ptr<Kernels>(makeCudaKernels(index, precision)); };
 }
 
 Napi::Object objectOf(const Napi::Value& value, const char* name) {
@@ -113,10 +115,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     try {
       const Precision precision = choice<Precision>(
           info[2], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
-      network_ =
-          std::make_shared<Network>(configOf(objectOf(info[0], "config")),
-                                    std::unique_ptr<Kernels>(kernelsOf(
-                                        info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "", precision)));
+      const std::string device = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
+      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")), kernelsOf(device, precision));
     } catch (const Napi::Error&) {
       throw;
     } catch (...) {

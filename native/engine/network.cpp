@@ -72,8 +72,8 @@ struct Network::Run {
   Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone;
 };
 
-Network::Network(NetworkConfig config, std::unique_ptr<Kernels> kernels)
-    : config_(std::move(config)), kernels_(std::move(kernels)) {
+Network::Network(NetworkConfig config, MakeKernels makeKernels)
+    : config_(std::move(config)), makeKernels_(std::move(makeKernels)) {
   validate(config_);
   Program sizes(1, nullptr);
   build(config_, parameters_, sizes);
@@ -88,6 +88,7 @@ std::unique_ptr<Network::Memory> Network::hold(size_t bytes) {
 
 void Network::makeReady() {
   if (packed_) return;
+  if (!kernels_) kernels_ = makeKernels_();
   slot(Slot::kParams);
   size_t total = 0;
   std::vector<size_t> offsets;
@@ -417,8 +418,6 @@ void Network::forwardInto(float* target, Kernels& caller, const Head& head, int 
 TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& stop) {
   if (teacher == this)
     throw std::invalid_argument("the teacher and the student are the same network: load the teacher a second time");
-  if (teacher && teacher->kernels_->device() != kernels_->device())
-    throw std::invalid_argument("the teacher and the student must be on the same device");
   std::unique_lock<std::mutex> lock(mutex_, std::defer_lock), teacherLock;
   if (teacher) {
     teacherLock = std::unique_lock<std::mutex>(teacher->mutex_, std::defer_lock);
@@ -428,7 +427,11 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   stop.check();
   makeReady();
-  if (teacher) teacher->makeReady();
+  if (teacher) {
+    teacher->makeReady();
+    if (teacher->kernels_->device() != kernels_->device())
+      throw std::invalid_argument("the teacher and the student must be on the same device");
+  }
   const size_t d = sampleSize(), flat = parameters_.engineSize();
   const int channels = channelsIn(config_), points = pixels(config_);
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -62,7 +63,9 @@ enum class Slot { kParams, kEma, kGrad, kM, kV };
 
 class Network {
  public:
-  Network(NetworkConfig config, std::unique_ptr<Kernels> kernels);
+  // `makeKernels` is called at the first job: a device takes its time to start, and that is not the caller's.
+  using MakeKernels = std::function<std::unique_ptr<Kernels>()>;
+  Network(NetworkConfig config, MakeKernels makeKernels);
   ~Network();
 
   const NetworkConfig& config() const { return config_; }
@@ -102,7 +105,8 @@ class Network {
 
   const NetworkConfig config_;
   Parameters parameters_;
-  std::unique_ptr<Kernels> kernels_;
+  MakeKernels makeKernels_;
+  std::unique_ptr<Kernels> kernels_;  // null until the first job
   std::atomic<size_t> bytesHeld_{0};
   Weights weights_;
   std::array<std::unique_ptr<Memory>, 5> slots_;

@@ -32,7 +32,10 @@ struct CudaCheck {
   std::string path, failure;
 };
 
-// Throws DeviceError where there is no such device, or where no path passes its self-test.
+// Throws DeviceError where there is no such device, or where it is too old.
+void requireCudaDevice(int device);
+
+// Runs the self-test at the first call for a device. Throws as requireCudaDevice, and where no path passes.
 CudaCheck checkCudaDevice(int device);
 
 // Throws as checkCudaDevice, which it calls.

@@ -87,12 +87,7 @@ Choice choose(int device) {
 }
 
 const Choice& choiceOf(int device) {
-  const CudaDevices found = cudaDevices();
-  if (found.list.empty()) throw DeviceError("there is no CUDA device: " + found.reason);
-  if (device < 0 || static_cast<size_t>(device) >= found.list.size())
-    throw DeviceError("there is no device 'cuda:" + std::to_string(device) + "': this machine has " +
-                      std::to_string(found.list.size()));
-  if (found.list[device].major < kOldest) throw DeviceError(found.reason);
+  requireCudaDevice(device);
   static std::mutex mutex;
   static std::map<int, Choice> choices;
   const std::lock_guard<std::mutex> lock(mutex);
@@ -102,6 +97,15 @@ const Choice& choiceOf(int device) {
 }
 
 }  // namespace
+
+void requireCudaDevice(int device) {
+  const CudaDevices found = cudaDevices();
+  if (found.list.empty()) throw DeviceError("there is no CUDA device: " + found.reason);
+  if (device < 0 || static_cast<size_t>(device) >= found.list.size())
+    throw DeviceError("there is no device 'cuda:" + std::to_string(device) + "': this machine has " +
+                      std::to_string(found.list.size()));
+  if (found.list[device].major < kOldest) throw DeviceError(found.reason);
+}
 
 CudaCheck checkCudaDevice(int device) {
   const Choice& choice = choiceOf(device);
