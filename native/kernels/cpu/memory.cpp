@@ -1,18 +1,11 @@
 // Memory of the CPU backend: host memory, aligned to cache lines.
-#include <stdlib.h>
-
-#include <new>
-
 #include "cpu_kernels.h"
+#include "runtime/host_memory.h"
 
 namespace feynkac {
 namespace FEYNKAC_ISA {
 
-void* CpuKernels::allocate(size_t bytes) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 64, bytes == 0 ? 64 : bytes) != 0) throw std::bad_alloc();
-  return memory;
-}
+void* CpuKernels::allocate(size_t bytes) { return allocateHost(bytes); }
 void CpuKernels::release(void* memory) { free(memory); }
 void CpuKernels::upload(void* to, const void* hostFrom, size_t bytes) { memcpy(to, hostFrom, bytes); }
 void CpuKernels::download(void* hostTo, const void* from, size_t bytes) { memcpy(hostTo, from, bytes); }

@@ -51,19 +51,16 @@ __global__ void __launch_bounds__(kThreads, 1)
   SHARED(RowSums, other, [kTile]);
   constexpr bool kT = kPass == Pass::kTangent || kPass == Pass::kSecond,
                  kA = kPass == Pass::kAdjoint || kPass == Pass::kSecond, kB = kPass == Pass::kSecond;
-  const int tiles = (s.tokens + kTile - 1) / kTile, head = static_cast<int>(blockIdx.x) / tiles % s.heads,
-            image = static_cast<int>(blockIdx.x) / tiles / s.heads,
-            first = static_cast<int>(blockIdx.x) % tiles * kTile;
+  const int rowTiles = (s.tokens + kTile - 1) / kTile, head = static_cast<int>(blockIdx.x) / rowTiles % s.heads,
+            image = static_cast<int>(blockIdx.x) / rowTiles / s.heads,
+            first = static_cast<int>(blockIdx.x) % rowTiles * kTile;
   const AttentionArrays arrays = ofHead(all, s, image, head);
   const Warp w;
   RowSums sums[2];
   for (int column = 0; column < s.tokens; column += kTile) {
     const Scores<P, false> scores{*shared, arrays, s, first, column};
-    Fragment S = {}, T = {}, A = {}, B = {};
-    scores.S(S);
-    if constexpr (kT) scores.T(T);
-    if constexpr (kA) scores.A(A);
-    if constexpr (kB) scores.B(B);
+    ScoreTiles tiles;
+    tiles.make<kT, kA, kB>(scores);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float most = -INFINITY;
@@ -71,7 +68,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int j = 0; j < 4; ++j)
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; ++e)
-          if (column + w.columnOf(j, e) < s.tokens) most = fmaxf(most, S[0][j][e]);
+          if (column + w.columnOf(j, e) < s.tokens) most = fmaxf(most, tiles.S[0][j][e]);
       most = fmaxf(rowMax(most), sums[half].max);
       RowSums& sum = sums[half];
       sum.rescale(most);
@@ -80,11 +77,11 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int j = 0; j < 4; ++j)
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          const float p = column + w.columnOf(j, e) < s.tokens ? expf(S[0][j][e] - most) : 0.0f;
+          const float p = column + w.columnOf(j, e) < s.tokens ? expf(tiles.S[0][j][e] - most) : 0.0f;
           one += p;
-          if constexpr (kT) t += p * T[0][j][e];
-          if constexpr (kA) a += p * A[0][j][e];
-          if constexpr (kB) b += p * (B[0][j][e] + A[0][j][e] * T[0][j][e]);
+          if constexpr (kT) t += p * tiles.T[0][j][e];
+          if constexpr (kA) a += p * tiles.A[0][j][e];
+          if constexpr (kB) b += p * (tiles.B[0][j][e] + tiles.A[0][j][e] * tiles.T[0][j][e]);
         }
       sum.one += rowSum(one);
       if constexpr (kT) sum.t += rowSum(t);
@@ -132,11 +129,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   float(*factors)[kTile][kPitchScore] = reinterpret_cast<float(*)[kTile][kPitchScore]>(shared + 1);
   float* values = shared->rows[0][0];  // a chunk of Y, once the scores are done
 
-  const int groups = (s.channels + kChunks * kTile - 1) / (kChunks * kTile), tiles = (s.tokens + kTile - 1) / kTile;
+  const int groups = (s.channels + kChunks * kTile - 1) / (kChunks * kTile), rowTiles = (s.tokens + kTile - 1) / kTile;
   int block = static_cast<int>(blockIdx.x);
   const int firstChannel = block % groups * kChunks * kTile;
   block /= groups;
-  const int first = block % tiles * kTile, head = block / tiles % s.heads, image = block / tiles / s.heads;
+  const int first = block % rowTiles * kTile, head = block / rowTiles % s.heads, image = block / rowTiles / s.heads;
   const AttentionArrays arrays = ofHead(all, s, image, head);
   const size_t statsAt = (static_cast<size_t>(image) * s.heads + head) * s.tokens;
   const Warp w;
@@ -157,11 +154,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   Fragment acc[kChunks] = {};
   for (int column = 0; column < s.tokens; column += kTile) {
     const Scores<P, kKeyRows> scores{*shared, arrays, s, first, column};
-    Fragment S = {}, T = {}, A = {}, B = {};
-    scores.S(S);
-    if constexpr (kT) scores.T(T);
-    if constexpr (kA) scores.A(A);
-    if constexpr (kB) scores.B(B);
+    ScoreTiles tiles;
+    tiles.make<kT, kA, kB>(scores);
 #pragma unroll
     for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -169,16 +163,17 @@ __global__ void __launch_bounds__(kThreads, 1)
         const int r = w.rowOf(e), c = w.columnOf(j, e);
         const bool inside = first + r < s.tokens && column + c < s.tokens;
         const size_t query = statsAt + (inside ? (kKeyRows ? column + c : first + r) : 0);
-        const float p = inside ? expf(S[0][j][e] - stats.of(0)[query]) : 0.0f;
+        const float p = inside ? expf(tiles.S[0][j][e] - stats.of(0)[query]) : 0.0f;
         float x1 = p, x2 = 0;
         if constexpr (kPass == Pass::kTangent || (kValues && kSecond)) {
-          const float rate = p * (T[0][j][e] - stats.of(1)[query]);
+          const float rate = p * (tiles.T[0][j][e] - stats.of(1)[query]);
           x1 = kValues ? p : rate;
           x2 = kValues ? rate : p;
         } else if constexpr (kA) {
-          const float t = T[0][j][e], a = A[0][j][e], mean = stats.of(2)[query];
+          const float t = tiles.T[0][j][e], a = tiles.A[0][j][e], mean = stats.of(2)[query];
           x1 = x2 = p * (a - mean);
-          if constexpr (kSecond) x1 = p * (B[0][j][e] + a * (t - stats.of(1)[query]) - mean * t - stats.of(3)[query]);
+          if constexpr (kSecond)
+            x1 = p * (tiles.B[0][j][e] + a * (t - stats.of(1)[query]) - mean * t - stats.of(3)[query]);
         }
         factors[0][r][c] = x1;
         if constexpr (kTwo) factors[1][r][c] = x2;

@@ -9,7 +9,7 @@
 //              dq = s (Z k + R k'), dk = s (Z^T q + R^T q'), dv = P^T bo + P'^T ao
 #pragma once
 
-#include "conv_tile.cuh"
+#include "products.cuh"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {
@@ -70,17 +70,7 @@ GPU_FN void loadTokens(float* to, const Operand& from, int first, int channel, c
     const int t = i / kWide, c = i % kWide * 4;
     const float* source = from.data + static_cast<size_t>(first + t) * from.stride + channel + c;
     float* target = to + t * kPitch + c;
-    const bool row = first + t < s.tokens;
-    if (s.vectors) {
-      const bool ok = row && channel + c < s.channels;
-      gpu::copyAsync16(target, ok ? source : from.data, ok);
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const bool ok = row && channel + c + k < s.channels;
-        gpu::copyAsync4(target + k, ok ? source + k : from.data, ok);
-      }
-    }
+    copyFour(target, source, first + t < s.tokens ? s.channels - channel - c : 0, s.vectors, from.data);
   }
 }
 
@@ -153,6 +143,18 @@ struct Scores {
   GPU_FN void B(Fragment& acc) const {
     add(acc, arrays.bo, arrays.v);
     add(acc, arrays.ao, arrays.tv);
+  }
+};
+
+// The tiles that a kernel needs, S and those asked for.
+struct ScoreTiles {
+  Fragment S = {}, T = {}, A = {}, B = {};
+  template <bool kT, bool kA, bool kB, class From>
+  GPU_FN void make(const From& scores) {
+    scores.S(S);
+    if constexpr (kT) scores.T(T);
+    if constexpr (kA) scores.A(A);
+    if constexpr (kB) scores.B(B);
   }
 };
 

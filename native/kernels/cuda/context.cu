@@ -16,19 +16,15 @@ void check(cudaError_t error, const char* what) {
                     cudaGetErrorName(error) + ")");
 }
 
-Context::Context(int device) : device_(device) {
-  try {
-    check(cudaSetDevice(device), "choosing the device");
-    check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "asking for the device");
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
-    for (cudaEvent_t& e : left_) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
-    check(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming), "making an event");
-    check(cudaHostAlloc(reinterpret_cast<void**>(&ring_), kSegments * kSegment, cudaHostAllocDefault),
-          "allocating pinned memory");
-  } catch (...) {
-    this->~Context();
-    throw;
-  }
+Context::Context(int device) : Context(Empty{device}) {
+  // from here on an exception runs the destructor, as the object has been constructed
+  check(cudaSetDevice(device), "choosing the device");
+  check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device), "asking for the device");
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  for (cudaEvent_t& e : left_) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
+  check(cudaEventCreateWithFlags(&mark_, cudaEventDisableTiming), "making an event");
+  check(cudaHostAlloc(reinterpret_cast<void**>(&ring_), kSegments * kSegment, cudaHostAllocDefault),
+        "allocating pinned memory");
 }
 
 Context::~Context() {

@@ -46,6 +46,10 @@ class Context {
   int multiprocessors() const { return multiprocessors_; }
 
  private:
+  struct Empty {
+    int device;
+  };
+  explicit Context(Empty e) : device_(e.device) {}
   void* scratchBytes(size_t bytes);
   char* stage(size_t bytes);
 

@@ -3,8 +3,8 @@
 // and the weights transposed, so both directions share one kernel and differ in the packed weights.
 #include <type_traits>
 
-#include "conv_tile.cuh"
 #include "cuda_kernels.h"
+#include "products.cuh"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {
@@ -115,16 +115,7 @@ struct ConvKernel {
       const bool inside = y >= 0 && y < p.height && x >= 0 && x < p.width;
       const float* from = p.x + (static_cast<ptrdiff_t>(s.row[i]) + dy * p.width + dx) * p.channels + channel + c;
       float* to = &stage.x[threadIdx.x / kPerRow + i * kRowStep][c];
-      if constexpr (kVectors) {
-        const bool ok = inside && channel + c < p.channels;
-        gpu::copyAsync16(to, ok ? from : p.x, ok);
-      } else {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const bool ok = inside && channel + c + k < p.channels;
-          gpu::copyAsync4(to + k, ok ? from + k : p.x, ok);
-        }
-      }
+      copyFour(to, from, inside ? p.channels - channel - c : 0, kVectors, p.x);
     }
     constexpr int kEach = 16 / sizeof(Weight), kWide = S::kDepth / kEach;
     const Weight* w = static_cast<const Weight*>(p.w);

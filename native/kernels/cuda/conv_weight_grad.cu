@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "conv_tile.cuh"
 #include "cuda_kernels.h"
+#include "products.cuh"
 #include "reduce.cuh"
 
 namespace feynkac {
@@ -51,16 +51,7 @@ struct WeightGrad {
       const ptrdiff_t pixel = pixelOf(r);
       const float* source = from + pixel * channels + first + c;
       float* target = to + r * kPitch<P, kSize> + c;
-      if constexpr (kVectors) {
-        const bool ok = pixel >= 0 && first + c < channels;
-        gpu::copyAsync16(target, ok ? source : from, ok);
-      } else {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const bool ok = pixel >= 0 && first + c + k < channels;
-          gpu::copyAsync4(target + k, ok ? source + k : from, ok);
-        }
-      }
+      copyFour(target, source, pixel >= 0 ? channels - first - c : 0, kVectors, from);
     }
   }
 

@@ -162,24 +162,6 @@ GPU_FN void waitCopies() {
 #endif
 }
 
-// Messages between blocks.
-GPU_FN void storeRelease(uint32_t* p, uint32_t v) {
-#ifdef __CUDACC__
-  asm volatile("st.release.gpu.global.u32 [%0],%1;" ::"l"(p), "r"(v) : "memory");
-#else
-  __atomic_store_n(p, v, __ATOMIC_RELEASE);
-#endif
-}
-GPU_FN uint32_t loadAcquire(const uint32_t* p) {
-#ifdef __CUDACC__
-  uint32_t v;
-  asm volatile("ld.acquire.gpu.global.u32 %0,[%1];" : "=r"(v) : "l"(p) : "memory");
-  return v;
-#else
-  return __atomic_load_n(p, __ATOMIC_ACQUIRE);
-#endif
-}
-
 // Sets bits of a word that other threads set too; the old word.
 GPU_FN uint32_t setBits(uint32_t* p, uint32_t bits) {
 #ifdef __CUDACC__

@@ -181,6 +181,17 @@ size_t strideOf(const GaussianMixture& m) {
 // Rows of a batch of which each needs `values` values in between.
 size_t batchOf(size_t rows, size_t values) { return std::min(rows, std::max<size_t>(kRows, kBatch / values)); }
 
+// memory[0]: the means, memory[1]: the factors
+Components componentsOf(const GaussianMixture& m, const std::vector<char*>& memory, const double* logNormal) {
+  return {as<double>(memory[0]),
+          as<double>(memory[1]),
+          logNormal,
+          m.components,
+          m.d,
+          strideOf(m),
+          m.form == CovarianceForm::kDiagonal ? 1u : 0u};
+}
+
 }  // namespace
 
 void CudaParticleKernels::mixtureEnergy(double* energy, float* grad, const float* x, double sigma,
@@ -199,13 +210,7 @@ void CudaParticleKernels::mixtureEnergy(double* energy, float* grad, const float
   context_.upload(memory[1], level.factor.data(), count * stride * sizeof(double));
   context_.upload(memory[2], level.logNormal.data(), count * sizeof(double));
   double *logs = as<double>(memory[3]), *y = as<double>(memory[4]);
-  const Components m{as<double>(memory[0]),
-                     as<double>(memory[1]),
-                     as<double>(memory[2]),
-                     count,
-                     d,
-                     stride,
-                     mixture.form == CovarianceForm::kDiagonal ? 1u : 0u};
+  const Components m = componentsOf(mixture, memory, as<double>(memory[2]));
   const cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {
     const size_t n = std::min(batch, rows - first);
@@ -244,13 +249,7 @@ void CudaParticleKernels::mixtureSample(float* out, const GaussianMixture& mixtu
   context_.upload(memory[0], mixture.means, count * d * sizeof(double));
   context_.upload(memory[1], factor.data(), count * stride * sizeof(double));
   context_.upload(memory[2], weights.data(), count * sizeof(double));
-  const Components m{as<double>(memory[0]),
-                     as<double>(memory[1]),
-                     nullptr,
-                     count,
-                     d,
-                     stride,
-                     mixture.form == CovarianceForm::kDiagonal ? 1u : 0u};
+  const Components m = componentsOf(mixture, memory, nullptr);
   const cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {
     const size_t n = std::min(batch, rows - first);

@@ -1,4 +1,4 @@
-// What the convolution's kernels share: tiles of products on tensor cores in each precision.
+// What convolution and attention share: loading factors, and products on tensor cores in each precision.
 #pragma once
 
 #include <type_traits>
@@ -9,6 +9,17 @@
 namespace feynkac {
 namespace FEYNKAC_PATH {
 namespace {
+
+// Four floats to shared memory, by an asynchronous copy, from `source` as far as it has `left` of them; zeros for the others.
+// With `vectors` all of it is aligned to 16 bytes and `left` a multiple of 4. `any`: an address that can be read.
+GPU_FN void copyFour(float* target, const float* source, int left, bool vectors, const float* any) {
+  if (vectors) {
+    gpu::copyAsync16(target, left > 0 ? source : any, left > 0);
+  } else {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) gpu::copyAsync4(target + k, k < left ? source + k : any, k < left);
+  }
+}
 
 // A value as its TF32 part and the TF32 part of what is left: together 21 bits of mantissa.
 GPU_FN void split(uint32_t value, uint32_t& high, uint32_t& low) {

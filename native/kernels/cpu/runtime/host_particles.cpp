@@ -1,11 +1,8 @@
 #include "host_particles.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 #include <vector>
 
 #include "../../random.h"
@@ -13,14 +10,11 @@
 #include "engine/log_weights.h"
 #include "engine/resampling.h"
 #include "engine/soft_box.h"
+#include "host_memory.h"
 
 namespace feynkac {
 
-void* HostParticleKernels::allocate(size_t bytes) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 64, bytes == 0 ? 64 : bytes) != 0) throw std::bad_alloc();
-  return memory;
-}
+void* HostParticleKernels::allocate(size_t bytes) { return allocateHost(bytes); }
 void HostParticleKernels::release(void* memory) { free(memory); }
 void HostParticleKernels::upload(void* to, const void* hostFrom, size_t bytes) { std::memcpy(to, hostFrom, bytes); }
 void HostParticleKernels::download(void* hostTo, const void* from, size_t bytes) { std::memcpy(hostTo, from, bytes); }
