@@ -22,7 +22,10 @@ class Counting final : public Kernels {
  public:
   explicit Counting(Costs& costs) : costs_(costs) {}
 
-  void* allocate(size_t) override { return reinterpret_cast<void*>(1 << 20); }  // never touched
+  void* allocate(size_t) override {  // an address that is never touched
+    static char somewhere[64];
+    return somewhere;
+  }
   void release(void*) override {}
   void upload(void*, const void*, size_t n) override { add("transfer", 0, double(n)); }
   void download(void* to, const void*, size_t n) override {

@@ -291,7 +291,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
 
   // A job of this network; after it, V8 hears how much memory the network holds, so that it collects what nobody disposes of.
   Napi::Value start(const Napi::CallbackInfo& info, std::vector<Napi::Value> keepAlive,
-                    std::function<void(const Stop&)> work, std::function<Napi::Value(Napi::Env)> result = nullptr) {
+                    std::function<void(const Stop&)> work,
+                    const std::function<Napi::Value(Napi::Env)>& result = nullptr) {
     keepAlive.push_back(info.This());
     return startJob(info.Env(), keepAlive, std::move(work), [this, result](Napi::Env env) {
       report(env);

@@ -16,7 +16,10 @@ int main() {
 using namespace feynkac::test;
 
 // What the threads of an abandoned launch own is never freed.
-extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
+extern "C" const char* __asan_default_options()  // NOLINT(bugprone-reserved-identifier)
+{
+  return "detect_leaks=0";
+}
 
 namespace {
 

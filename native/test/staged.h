@@ -43,8 +43,8 @@ class Staged final : public Kernels {
   void convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) override {
     Call c = call();
     const size_t pixels = size_t(s.batch) * s.height * s.width;
-    std::vector<ConvGradTerm> staged;
-    for (int i = 0; i < nTerms; ++i) staged.push_back({c(terms[i].x, pixels * s.in), c(terms[i].dy, pixels * s.out)});
+    std::vector<ConvGradTerm> staged(nTerms);
+    for (int i = 0; i < nTerms; ++i) staged[i] = {c(terms[i].x, pixels * s.in), c(terms[i].dy, pixels * s.out)};
     k_->convWeightGrad(c(dw, size_t(s.kernel) * s.kernel * s.in * s.out), staged.data(), nTerms, scale, s);
   }
   void biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) override {

@@ -87,8 +87,8 @@ class StagedParticles final : public ParticleKernels {
   LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients,
                           int count, double constant, size_t n) override {
     Call c = call();
-    std::vector<const double*> staged;
-    for (int j = 0; j < count; ++j) staged.push_back(c(terms[j], n));
+    std::vector<const double*> staged(static_cast<size_t>(count));
+    for (int j = 0; j < count; ++j) staged[j] = c(terms[j], n);
     return k_->reweight(c(lw, n), c(weights, n), staged.data(), coefficients, count, constant, n);
   }
   void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count,

@@ -32,7 +32,7 @@ Context::~Context() {
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   cudaFree(scratch_);
   if (ring_ != nullptr) cudaFreeHost(ring_);
-  for (const cudaEvent_t e : left_)
+  for (cudaEvent_t e : left_)
     if (e != nullptr) cudaEventDestroy(e);
   if (mark_ != nullptr) cudaEventDestroy(mark_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -70,7 +70,7 @@ char* Context::stage(size_t bytes) {
 }
 
 void Context::upload(void* to, const void* hostFrom, size_t bytes) {
-  const cudaStream_t s = stream();
+  cudaStream_t s = stream();
   for (size_t at = 0; at < bytes; at += kSegment) {
     const size_t n = std::min(kSegment, bytes - at);
     char* room = stage(n);
@@ -80,7 +80,7 @@ void Context::upload(void* to, const void* hostFrom, size_t bytes) {
 }
 
 void Context::download(void* hostTo, const void* from, size_t bytes) {
-  const cudaStream_t s = stream();
+  cudaStream_t s = stream();
   // as many pieces in flight as there are segments but one
   for (size_t at = 0; at < bytes;) {
     char* rooms[kSegments - 1];
@@ -139,7 +139,7 @@ class Context::Recording {
 };
 
 std::shared_ptr<Context::Recording> Context::record(const std::function<void()>& calls) {
-  const cudaStream_t s = stream();
+  cudaStream_t s = stream();
   check(cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal), "recording launches");
   cudaGraph_t graph = nullptr;
   try {

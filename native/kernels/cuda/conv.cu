@@ -250,7 +250,7 @@ void launchProduct(cudaStream_t stream, const Product& p) {
 
 // Large tiles where there are enough of them to fill the device, small ones otherwise: each output is the same sum in both.
 void multiply(Context& context, Precision precision, const Product& p) {
-  const cudaStream_t stream = context.stream();
+  cudaStream_t stream = context.stream();
   const bool vectors = p.channels % 4 == 0 && aligned16(p.x);
   withPrecision(precision, [&](auto constant) {
     constexpr Precision P = constant();

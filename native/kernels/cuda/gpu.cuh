@@ -20,6 +20,7 @@
 #else
 #include "test/emulator/emulator.h"
 #define LAUNCH(kernel, grid, block, smem, stream) ::emulator::launcher(kernel, grid, block, smem, stream)
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a name that is declared
 #define DYN_SHARED(T, name) T* name = reinterpret_cast<T*>(::emulator::current->dyn)
 #define SHARED(T, name, ...)                                  \
   using name##_t_ = T __VA_ARGS__;                            \
@@ -103,7 +104,8 @@ GPU_FN void loadMatrices(uint32_t (&r)[4], const void* row) {
   const int lane = threadIdx.x & 31;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const uint64_t from = __shfl_sync(kFull, reinterpret_cast<uint64_t>(row), i * 8 + (lane >> 2));
+    const auto own = reinterpret_cast<int64_t>(row);
+    const char* from = static_cast<const char*>(row) + (__shfl_sync(kFull, own, i * 8 + (lane >> 2)) - own);
     r[i] = reinterpret_cast<const uint32_t*>(from)[lane & 3];
   }
 #elif defined(__CUDACC__)

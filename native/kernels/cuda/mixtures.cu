@@ -211,7 +211,7 @@ void CudaParticleKernels::mixtureEnergy(double* energy, float* grad, const float
   context_.upload(memory[2], level.logNormal.data(), count * sizeof(double));
   double *logs = as<double>(memory[3]), *y = as<double>(memory[4]);
   const Components m = componentsOf(mixture, memory, as<double>(memory[2]));
-  const cudaStream_t stream = context_.stream();
+  cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {
     const size_t n = std::min(batch, rows - first);
     const float* from = x + first * d;
@@ -250,7 +250,7 @@ void CudaParticleKernels::mixtureSample(float* out, const GaussianMixture& mixtu
   context_.upload(memory[1], factor.data(), count * stride * sizeof(double));
   context_.upload(memory[2], weights.data(), count * sizeof(double));
   const Components m = componentsOf(mixture, memory, nullptr);
-  const cudaStream_t stream = context_.stream();
+  cudaStream_t stream = context_.stream();
   for (size_t first = 0; first < rows; first += batch) {
     const size_t n = std::min(batch, rows - first);
     const RowGrid g(n, quads, kBlock), all(n, d, kBlock);

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+// NOLINTBEGIN(bugprone-reserved-identifier): CUDA's names
 #define __global__
 #define __device__
 #define __host__
@@ -193,5 +194,6 @@ constexpr std::common_type_t<A, B> max(A a, B b) {
 inline unsigned __float_as_uint(float f) { return emulator::bits<unsigned>(f); }
 inline float __uint_as_float(unsigned u) { return emulator::bits<float>(u); }
 inline long long __double_as_longlong(double d) { return emulator::bits<long long>(d); }
+// NOLINTEND(bugprone-reserved-identifier)
 
 #include "runtime_api.h"

@@ -42,7 +42,7 @@ struct
 };
 #else
 struct Quiet {
-  Quiet() {}
+  Quiet() {}  // NOLINT(modernize-use-equals-default): else its variables would be unused
 };
 #define TSAN_ACQUIRE(p) ((void)0)
 #define TSAN_RELEASE(p) ((void)0)
@@ -62,7 +62,7 @@ emulator_switch:
 .size emulator_switch,.-emulator_switch
 )");
 inline void* initialStack(char* top, void (*f)()) {
-  void** s = reinterpret_cast<void**>(uintptr_t(top) & ~uintptr_t(15));
+  void** s = reinterpret_cast<void**>(top - uintptr_t(top) % 16);
   *--s = nullptr;
   *--s = reinterpret_cast<void*>(f);  // keeps rsp % 16 == 8 on entry
   for (int i = 0; i < 6; i++) *--s = nullptr;
@@ -101,7 +101,7 @@ emulator_switch:
  ret
 )");
 inline void* initialStack(char* top, void (*f)()) {
-  void** s = reinterpret_cast<void**>(uintptr_t(top) & ~uintptr_t(15)) - 20;
+  void** s = reinterpret_cast<void**>(top - uintptr_t(top) % 16) - 20;
   std::memset(s, 0, 160);
   s[11] = reinterpret_cast<void*>(f);
   return s;

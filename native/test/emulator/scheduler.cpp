@@ -130,7 +130,7 @@ void tryComplete(Fiber* self, Warp& w, size_t k) {
   Block& b = *self->block;  // no progress: a spin loop may hold collectives
   for (int l = 0; l < 32; l++)
     if (c.here >> l & 1) {
-      Fiber& x = b.f[size_t(self->warp * 32 + l)];
+      Fiber& x = b.f[size_t(self->warp) * 32 + size_t(l)];
       if (x.st == kInCollective) setReady(x);
     }
 }
@@ -161,7 +161,6 @@ void retire(Fiber* self) {
   if (b.live && b.arrived == b.live) releaseBarrier(b);
 }
 void entry() {
-  Fiber* self = static_cast<Fiber*>(current);
 #ifdef EMULATOR_ASAN
   const void* bot;
   size_t sz;
@@ -173,7 +172,7 @@ void entry() {
 #endif
   TSAN_ACQUIRE(&launched);
   kernel(kernelArguments);
-  self = static_cast<Fiber*>(current);
+  Fiber* self = static_cast<Fiber*>(current);
   if (!self->copies.empty()) fail("thread returned with cp.async copies in flight");
   TSAN_RELEASE(&returned);
   retire(self);
@@ -333,7 +332,7 @@ int blockBarrier(const char* what, const char* file, int line, int pred) {
     b.what = what;
     b.file = file;
     b.line = line;
-  } else if (b.line != line || std::strcmp(b.file, file))
+  } else if (b.line != line || std::strcmp(b.file, file) != 0)
     fail("divergent " + std::string(what) + ": " + file + ":" + std::to_string(line) + " against line " +
          std::to_string(b.line));
   for (auto& c : b.w[size_t(self->warp)].open)
