@@ -26,7 +26,15 @@ function compileCommands() {
     path.dirname(require.resolve('node-addon-api/package.json')),
   ]
   // the CUDA kernels count as C++ here, as they do when they run on the CPU
-  const configure = ['-S', root, '-B', build, '-DFEYNKAC_TESTS=ON', '-DFEYNKAC_CUDA=EMULATED', `-DCMAKE_JS_INC=${headers.join(';')}`]
+  const configure = [
+    '-S',
+    root,
+    '-B',
+    build,
+    '-DFEYNKAC_TESTS=ON',
+    '-DFEYNKAC_CUDA=EMULATED',
+    `-DCMAKE_JS_INC=${headers.join(';')}`,
+  ]
   const { status, stdout, stderr } = spawnSync('cmake', configure, { encoding: 'utf8' })
   if (status !== 0) throw new Error(`cmake ${configure.join(' ')} ended with ${status}\n${stdout}${stderr}`)
   const file = path.join(build, 'compile_commands.json')
