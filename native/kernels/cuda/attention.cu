@@ -46,7 +46,7 @@ struct RowSums {
 // One block per image, head and tile of queries.
 template <Precision P, Pass kPass>
 __global__ void __launch_bounds__(kThreads, 1)
-    rowMeans(RowStats stats, const __grid_constant__ AttentionArrays all, AttentionSizes s) {
+    rowMeans(RowStats stats, const __grid_constant__ AttentionArrays arrays, const __grid_constant__ AttentionSizes s) {
   DYN_SHARED(AttentionShared, shared);
   SHARED(RowSums, other, [kTile]);
   constexpr bool kT = kPass == Pass::kTangent || kPass == Pass::kSecond,
@@ -54,11 +54,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int rowTiles = (s.tokens + kTile - 1) / kTile, head = static_cast<int>(blockIdx.x) / rowTiles % s.heads,
             image = static_cast<int>(blockIdx.x) / rowTiles / s.heads,
             first = static_cast<int>(blockIdx.x) % rowTiles * kTile;
-  const AttentionArrays arrays = ofHead(all, s, image, head);
+  const Head here(arrays, s, image, head);
   const Warp w;
   RowSums sums[2];
   for (int column = 0; column < s.tokens; column += kTile) {
-    const Scores<P, false> scores{*shared, arrays, s, first, column};
+    const Scores<P, false> scores{*shared, here, first, column};
     ScoreTiles tiles;
     tiles.make<kT, kA, kB>(scores);
 #pragma unroll
@@ -121,7 +121,8 @@ struct Destination {
 // kChunks x kTile channels of a tile of rows for each block.
 template <Precision P, Pass kPass, Output kOutput, int kChunks>
 __global__ void __launch_bounds__(kThreads, 1)
-    writeRows(Destination out, RowStats stats, const __grid_constant__ AttentionArrays all, AttentionSizes s) {
+    writeRows(Destination out, RowStats stats, const __grid_constant__ AttentionArrays arrays,
+              const __grid_constant__ AttentionSizes s) {
   DYN_SHARED(AttentionShared, shared);
   constexpr bool kKeyRows = kOutput != Output::kQueries, kValues = kOutput == Output::kValues;
   constexpr bool kSecond = kPass == Pass::kSecond, kTwo = kSecond || kPass == Pass::kTangent;
@@ -134,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int firstChannel = block % groups * kChunks * kTile;
   block /= groups;
   const int first = block % rowTiles * kTile, head = block / rowTiles % s.heads, image = block / rowTiles / s.heads;
-  const AttentionArrays arrays = ofHead(all, s, image, head);
+  const Head here(arrays, s, image, head);
   const size_t statsAt = (static_cast<size_t>(image) * s.heads + head) * s.tokens;
   const Warp w;
 
@@ -153,7 +154,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   Fragment acc[kChunks] = {};
   for (int column = 0; column < s.tokens; column += kTile) {
-    const Scores<P, kKeyRows> scores{*shared, arrays, s, first, column};
+    const Scores<P, kKeyRows> scores{*shared, here, first, column};
     ScoreTiles tiles;
     tiles.make<kT, kA, kB>(scores);
 #pragma unroll
@@ -181,7 +182,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const auto add = [&](const Operand& y, const float(&x)[kTile][kPitchScore]) {
 #pragma unroll
       for (int chunk = 0; chunk < kChunks; ++chunk) {
-        loadTokens<kTile, kPitchOut>(values, y, column, firstChannel + chunk * kTile, s);
+        here.load<kTile, kPitchOut>(values, y, column, firstChannel + chunk * kTile);
         gpu::commitCopies();
         gpu::waitCopies<0>();
         __syncthreads();

@@ -61,29 +61,42 @@ struct Warp {
 };
 using Fragment = float[1][4][4];
 
-// kWidth channels from `channel` of the tokens from `first` into shared rows; zeros where there are none.
-template <int kWidth, int kPitch>
-GPU_FN void loadTokens(float* to, const Operand& from, int first, int channel, const AttentionSizes& s) {
-  constexpr int kWide = kWidth / 4;
+// One head of one image. The arrays stay where the launch put them: pointers moved to the head would cost 24 registers.
+struct Head {
+  const AttentionArrays& arrays;
+  const AttentionSizes& s;
+  size_t firstToken;
+  int firstChannel;
+  GPU_FN Head(const AttentionArrays& all, const AttentionSizes& sizes, int image, int head)
+      : arrays(all),
+        s(sizes),
+        firstToken(static_cast<size_t>(image) * sizes.tokens),
+        firstChannel(head * sizes.channels) {}
+
+  // kWidth channels from `channel` of the tokens from `first` into shared rows; zeros where there are none.
+  template <int kWidth, int kPitch>
+  GPU_FN void load(float* to, const Operand& from, int first, int channel) const {
+    constexpr int kWide = kWidth / 4;
 #pragma unroll 1  // addresses worked out ahead would take the registers of the sums
-  for (int i = threadIdx.x; i < kTile * kWide; i += kThreads) {
-    const int t = i / kWide, c = i % kWide * 4;
-    const float* source = from.data + static_cast<size_t>(first + t) * from.stride + channel + c;
-    float* target = to + t * kPitch + c;
-    copyFour(target, source, first + t < s.tokens ? s.channels - channel - c : 0, s.vectors, from.data);
+    for (int i = threadIdx.x; i < kTile * kWide; i += kThreads) {
+      const int t = first + i / kWide, c = channel + i % kWide * 4;
+      const float* source = from.data + (firstToken + t) * from.stride + firstChannel + c;
+      copyFour(to + i / kWide * kPitch + i % kWide * 4, source, t < s.tokens ? s.channels - c : 0, s.vectors,
+               from.data);
+    }
   }
-}
+};
 
 // acc += rows columns^T over all channels
 template <Precision P>
-GPU_FN void addProduct(Fragment& acc, AttentionShared& shared, const Operand& rows, int firstRow,
-                       const Operand& columns, int firstColumn, const AttentionSizes& s) {
+GPU_FN void addProduct(Fragment& acc, AttentionShared& shared, const Head& head, const Operand& rows, int firstRow,
+                       const Operand& columns, int firstColumn) {
   const Warp w;
-  const int chunks = (s.channels + kChunk - 1) / kChunk;
+  const int chunks = (head.s.channels + kChunk - 1) / kChunk;
   const auto load = [&](int chunk) {
     if (chunk < chunks) {
-      loadTokens<kChunk, kPitchIn>(shared.rows[chunk & 1][0], rows, firstRow, chunk * kChunk, s);
-      loadTokens<kChunk, kPitchIn>(shared.columns[chunk & 1][0], columns, firstColumn, chunk * kChunk, s);
+      head.load<kChunk, kPitchIn>(shared.rows[chunk & 1][0], rows, firstRow, chunk * kChunk);
+      head.load<kChunk, kPitchIn>(shared.columns[chunk & 1][0], columns, firstColumn, chunk * kChunk);
     }
     gpu::commitCopies();
   };
@@ -117,32 +130,31 @@ GPU_FN void addProduct(Fragment& acc, AttentionShared& shared, const Operand& ro
 template <Precision P, bool kKeyRows>
 struct Scores {
   AttentionShared& shared;
-  const AttentionArrays& arrays;
-  const AttentionSizes& s;
+  const Head& head;
   int firstRow, firstColumn;
 
   GPU_FN void add(Fragment& acc, const Operand& query, const Operand& key) const {
-    addProduct<P>(acc, shared, kKeyRows ? key : query, firstRow, kKeyRows ? query : key, firstColumn, s);
+    addProduct<P>(acc, shared, head, kKeyRows ? key : query, firstRow, kKeyRows ? query : key, firstColumn);
   }
   GPU_FN void scale(Fragment& acc) const {
 #pragma unroll
     for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) acc[0][j][e] *= s.scale;
+      for (int e = 0; e < 4; ++e) acc[0][j][e] *= head.s.scale;
   }
   GPU_FN void S(Fragment& acc) const {
-    add(acc, arrays.q, arrays.k);
+    add(acc, head.arrays.q, head.arrays.k);
     scale(acc);
   }
   GPU_FN void T(Fragment& acc) const {
-    add(acc, arrays.tq, arrays.k);
-    add(acc, arrays.q, arrays.tk);
+    add(acc, head.arrays.tq, head.arrays.k);
+    add(acc, head.arrays.q, head.arrays.tk);
     scale(acc);
   }
-  GPU_FN void A(Fragment& acc) const { add(acc, arrays.ao, arrays.v); }
+  GPU_FN void A(Fragment& acc) const { add(acc, head.arrays.ao, head.arrays.v); }
   GPU_FN void B(Fragment& acc) const {
-    add(acc, arrays.bo, arrays.v);
-    add(acc, arrays.ao, arrays.tv);
+    add(acc, head.arrays.bo, head.arrays.v);
+    add(acc, head.arrays.ao, head.arrays.tv);
   }
 };
 
@@ -157,15 +169,6 @@ struct ScoreTiles {
     if constexpr (kB) scores.B(B);
   }
 };
-
-// The arrays of one image and head.
-GPU_FN AttentionArrays ofHead(const AttentionArrays& all, const AttentionSizes& s, int image, int head) {
-  const auto move = [&](const Operand& o) {
-    return Operand{o.data + (static_cast<size_t>(image) * s.tokens * o.stride + static_cast<size_t>(head) * s.channels),
-                   o.stride};
-  };
-  return {move(all.q), move(all.k), move(all.v), move(all.tq), move(all.tk), move(all.tv), move(all.ao), move(all.bo)};
-}
 
 }  // namespace
 }  // namespace FEYNKAC_PATH

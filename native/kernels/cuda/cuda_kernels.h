@@ -4,18 +4,10 @@
 
 #include "../kernels.h"
 #include "context.h"
+#include "grids.h"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {
-
-// How many units of `each` cover n.
-inline unsigned cover(size_t n, size_t each) { return static_cast<unsigned>((n + each - 1) / each); }
-
-// Blocks of a kernel whose threads stride over n units, `each` of them at a time for a block: enough to fill any device.
-inline unsigned blocksFor(size_t n, size_t each) {
-  const size_t blocks = (n + each - 1) / each;
-  return static_cast<unsigned>(blocks < 8192 ? blocks : 8192);
-}
 
 // Call after LAUNCH: a launch that could not be made throws.
 inline void launched(const char* what) { check(cudaGetLastError(), what); }

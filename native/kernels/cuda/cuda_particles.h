@@ -45,30 +45,6 @@ struct DeviceTerms {
   }
 };
 
-// Threads over [rows, columns]: along x over the columns and along y over rows, both in strides; few rows get more blocks
-// along their columns (blockIdx.y).
-struct RowGrid {
-  dim3 grid, block;
-  RowGrid(size_t rows, size_t columns, unsigned threads) {
-    unsigned across = 1;
-    while (across < columns && across < 128) across *= 2;
-    block = dim3(across, threads / across);
-    const unsigned blocks = blocksFor(rows, block.y), wanted = cover(columns, across), room = 4096 / blocks;
-    grid = dim3(blocks, wanted < room ? wanted : room > 0 ? room : 1);
-  }
-};
-
-// Threads that share a row whose sums they make: some lanes of a warp where the row has few units, else a block.
-struct RowGroup {
-  unsigned width, blocks;
-  bool wide;
-  RowGroup(size_t rows, size_t units, unsigned threads) : width(1), wide(units > 128) {
-    while (!wide && width < units && width < 32) width *= 2;
-    if (wide) width = threads;
-    blocks = cover(rows * width, threads);
-  }
-};
-
 class CudaParticleKernels final : public ParticleKernels {
  public:
   explicit CudaParticleKernels(int device) : context_(device) {}

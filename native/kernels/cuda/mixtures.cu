@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // grad = sum_c share_c L^-T y
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, 1)
     fullGrads(float* grad, const double* y, const double* shares, Components m, size_t rows) {
   const size_t groups = (rows + kRows - 1) / kRows;
   for (size_t group = size_t(blockIdx.x) * blockDim.y + threadIdx.y; group < groups;
