@@ -91,6 +91,9 @@ class Counting final : public Kernels {
   void combine(float*, float, const float*, float, const float* x2, size_t n) override {
     add("elementwise", 0, (x2 ? 12.0 : 8.0) * double(n));
   }
+  void combineRows(double*, const double*, const double*, const double*, const double*, int rows) override {
+    add("elementwise", 0, 40.0 * rows);
+  }
   void dotRows(double*, const float*, const float*, int rows, size_t n) override {
     add("elementwise", 0, 8.0 * rows * double(n));
   }

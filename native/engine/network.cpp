@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "engine/preconditioning.h"
 #include "kernels/random.h"
 
 namespace feynkac {
@@ -11,24 +12,8 @@ namespace {
 
 constexpr size_t kRunsKept = 6;
 
-// EDM preconditioning of one sample (Karras et al. 2022, table 1), in the forms that keep their digits at small sigma.
-struct Precondition {
-  double cSkip, cOut, cIn, cNoise, inverseVariance;
-  Precondition(double sigma, double sigmaData) {
-    const double variance = sigma * sigma + sigmaData * sigmaData;
-    inverseVariance = 1.0 / variance;
-    cIn = 1.0 / std::sqrt(variance);
-    cSkip = sigmaData * sigmaData / variance;
-    cOut = sigma * sigmaData / std::sqrt(variance);
-    cNoise = std::log(sigma) / 4.0;
-  }
-};
-
-std::vector<float> perSample(int n, const double* sigma, double sigmaData, double (*f)(const Precondition&, double)) {
-  std::vector<float> v(n);
-  for (int i = 0; i < n; ++i) v[i] = static_cast<float>(f(Precondition(sigma[i], sigmaData), sigma[i]));
-  return v;
-}
+// Phi from what the plan sums: dot: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
+double phiFactor(const Head& head) { return head.kind == Kind::kDot ? head.scale : -0.5; }
 
 }  // namespace
 
@@ -69,6 +54,7 @@ struct Network::Run {
   float headScale = 1.0f, lossWeight = 0.0f;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
+  Buffer energyA = kNone, energyB = kNone;
   Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone;
 };
 
@@ -162,7 +148,7 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch) {
   r->x = plan.pinned(all * sizeof(float));
   r->staging = plan.pinned(all * sizeof(float));
   for (Buffer* b : {&r->cIn, &r->cNoise, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
-  for (Buffer* b : {&r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
+  for (Buffer* b : {&r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
     *b = plan.pinned(batch * sizeof(double));
 
   const auto prepareInput = [&](Buffer to, Buffer from) {
@@ -279,8 +265,8 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
     run.headScale = static_cast<float>(head.scale);
     plan.changed();
   }
-  const auto cIn = perSample(n, sigma, head.sigmaData, [](const Precondition& p, double) { return p.cIn; });
-  const auto cNoise = perSample(n, sigma, head.sigmaData, [](const Precondition& p, double) { return p.cNoise; });
+  const Levels levels(n, sigma, head.sigmaData);
+  const auto cIn = levels.cIn(), cNoise = levels.cNoise();
   kernels_->upload(plan.at(run.cIn), cIn.data(), n * sizeof(float));
   kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(float));
   const auto put = [&](Buffer to, VarId port, const float* from) {
@@ -298,15 +284,21 @@ void Network::setLossWeight(Run& run, double weight) {
   run.program.plan.changed();
 }
 
-// to = a x + b from, channels first, on the host
-void Network::fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from) {
+// to = a x + b from, channels first
+void Network::convert(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from) {
   Plan& plan = run.program.plan;
   const size_t row = run.batch * sizeof(float);
   if (!a.empty()) kernels_->upload(plan.at(run.coefficientA), a.data(), row);
   kernels_->upload(plan.at(run.coefficientB), b.data(), row);
-  kernels_->toChannelsFirst(plan.at(run.staging), plan.at(run.coefficientA), a.empty() ? nullptr : plan.at(run.x),
+  kernels_->toChannelsFirst(to, plan.at(run.coefficientA), a.empty() ? nullptr : plan.at(run.x),
                             plan.at(run.coefficientB), plan.at(from), run.batch, channelsIn(config_), pixels(config_));
-  kernels_->download(to, plan.at(run.staging), run.batch * sampleSize() * sizeof(float));
+}
+
+// The same, to the host.
+void Network::fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from) {
+  float* staging = run.program.plan.at(run.staging);
+  convert(run, staging, a, b, from);
+  kernels_->download(to, staging, run.batch * sampleSize() * sizeof(float));
 }
 
 void Network::evaluate(const Head& head, const Batch& batch, const float* direction, const Outputs& out,
@@ -317,7 +309,7 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
   const bool energy = head.kind != Kind::kDenoiser;
   const int n = batch.n;
   const size_t bytes = n * sampleSize() * sizeof(float);
-  const double sd = head.sigmaData;
+  const Levels levels(n, batch.sigma, head.sigmaData);
   const auto download = [&](Plan& plan, Buffer b) {
     std::vector<double> v(n);
     kernels_->download(v.data(), plan.at(b), n * sizeof(double));
@@ -334,23 +326,16 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     plan.run(*kernels_, stop);
 
     const Buffer h = run.program.x(run.ports.output), g = energy ? run.g : h;
-    const auto cSkip = perSample(n, batch.sigma, sd, [](const Precondition& p, double) { return p.cSkip; });
-    const auto cOut = perSample(n, batch.sigma, sd, [](const Precondition& p, double) { return p.cOut; });
     if (out.raw) fetch(run, out.raw, {}, ones(), h);
-    if (out.denoised) fetch(run, out.denoised, cSkip, cOut, g);
+    if (out.denoised) fetch(run, out.denoised, levels.cSkip(), levels.cOut(), g);
     if (out.phiGrad) fetch(run, out.phiGrad, {}, ones(), g);
-    if (out.grad)  // x / (sigma^2 + sd^2) - (c_out / sigma^2) G
-      fetch(run, out.grad,
-            perSample(n, batch.sigma, sd, [](const Precondition& p, double) { return p.inverseVariance; }),
-            perSample(n, batch.sigma, sd, [](const Precondition& p, double s) { return -p.cOut / (s * s); }), g);
+    if (out.grad) fetch(run, out.grad, levels.gradOfX(), levels.gradOfG(), g);
     if (energy && (out.phi || out.energy)) {
       const auto phi = download(plan, run.phi), xx = download(plan, run.xx);
-      const double factor = head.kind == Kind::kDot ? head.scale : -0.5;
       for (int i = 0; i < n; ++i) {
-        const double value = factor * phi[i];
+        const double value = phiFactor(head) * phi[i];
         if (out.phi) out.phi[i] = value;
-        if (out.energy)  // 1/2 ||u||^2 - (sd / sigma) Phi
-          out.energy[i] = 0.5 * xx[i] * Precondition(batch.sigma[i], sd).inverseVariance - sd / batch.sigma[i] * value;
+        if (out.energy) out.energy[i] = levels.energyOfXx(i) * xx[i] + levels.energyOfPhi(i) * value;
       }
     }
   }
@@ -368,9 +353,41 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
       double phiDot = -one[i];
       if (head.kind == Kind::kDot) phiDot = head.scale * (one[i] + two[i]);
       if (head.kind == Kind::kL2) phiDot = one[i] - two[i];
-      out.jvp[i] = xv[i] * Precondition(batch.sigma[i], sd).inverseVariance - sd / batch.sigma[i] * phiDot;
+      out.jvp[i] = 2 * levels.energyOfXx(i) * xv[i] + levels.energyOfPhi(i) * phiDot;
     }
   }
+}
+
+void Network::evaluateResident(const Head& head, const Batch& batch, const ResidentOutputs& out, const Stop& stop) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stop.check();
+  makeReady();
+  if (kernels_->device() != out.device)
+    throw std::invalid_argument("the model and the arrays must be on the same device");
+  const bool energy = head.kind != Kind::kDenoiser;
+  const int n = batch.n;
+  kernels_->after(out.order);
+  Run& run = prepare(energy && (out.denoised || out.grad) ? Job::kGradient : Job::kForward, head.kind, n);
+  Plan& plan = run.program.plan;
+  upload(run, head, batch.sigma, batch.labels, batch.augment);
+  kernels_->copy(plan.at(run.x), batch.x, n * sampleSize() * sizeof(float));
+  plan.run(*kernels_, stop);
+  const Levels levels(n, batch.sigma, head.sigmaData);
+  const Buffer g = energy ? run.g : run.program.x(run.ports.output);
+  if (out.denoised) convert(run, out.denoised, levels.cSkip(), levels.cOut(), g);
+  if (out.grad) convert(run, out.grad, levels.gradOfX(), levels.gradOfG(), g);
+  if (out.energy) {
+    std::vector<double> a(n), b(n);
+    for (int i = 0; i < n; ++i) {
+      a[i] = levels.energyOfXx(i);
+      b[i] = levels.energyOfPhi(i) * phiFactor(head);
+    }
+    kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
+    kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));
+    kernels_->combineRows(out.energy, plan.at<double>(run.energyA), plan.at<double>(run.xx),
+                          plan.at<double>(run.energyB), plan.at<double>(run.phi), n);
+  }
+  kernels_->before(out.order);
 }
 
 double Network::gradient(const Head& head, const Batch& batch, const float* target, const Stop& stop) {
@@ -385,14 +402,7 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   upload(run, head, batch.sigma, batch.labels, batch.augment);
   kernels_->upload(plan.at(run.x), batch.x, bytes);
   kernels_->upload(plan.at(run.staging), target, bytes);
-  // R = (T - c_skip x) / c_out
-  const auto a = perSample(n, batch.sigma, head.sigmaData, [](const Precondition& p, double) { return 1.0 / p.cOut; });
-  const auto b =
-      perSample(n, batch.sigma, head.sigmaData, [](const Precondition& p, double) { return -p.cSkip / p.cOut; });
-  kernels_->upload(plan.at(run.coefficientA), a.data(), n * sizeof(float));
-  kernels_->upload(plan.at(run.coefficientB), b.data(), n * sizeof(float));
-  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
-                           plan.at(run.coefficientB), plan.at(run.x), n, channelsIn(config_), pixels(config_));
+  setTarget(run, Levels(n, batch.sigma, head.sigmaData));
   setLossWeight(run, 1.0 / (double(n) * sampleSize()));
   plan.run(*kernels_, stop);
   std::vector<double> losses(n);
@@ -402,17 +412,27 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   return loss / (double(n) * sampleSize());
 }
 
+// target = R of the denoised images in `staging`, channels last
+void Network::setTarget(Run& run, const Levels& levels) {
+  Plan& plan = run.program.plan;
+  const auto a = levels.residualOfDenoised(), b = levels.residualOfX();
+  kernels_->upload(plan.at(run.coefficientA), a.data(), a.size() * sizeof(float));
+  kernels_->upload(plan.at(run.coefficientB), b.data(), b.size() * sizeof(float));
+  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
+                           plan.at(run.coefficientB), plan.at(run.x), run.batch, channelsIn(config_), pixels(config_));
+}
+
 // target = h(c_in x), channels last; target and x are the caller's, on the same device
 void Network::forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                           const float* labels, const Stop& stop) {
-  kernels_->after(caller);
+  kernels_->after(caller.context());
   Run& run = prepare(Job::kForward, Kind::kDenoiser, n);
   Plan& plan = run.program.plan;
   upload(run, head, sigma, labels, nullptr);
   kernels_->copy(plan.at(run.x), x, n * sampleSize() * sizeof(float));
   plan.run(*kernels_, stop);
   kernels_->copy(target, plan.at(run.program.x(run.ports.output)), n * sampleSize() * sizeof(float));
-  caller.after(*kernels_);
+  kernels_->before(caller.context());
 }
 
 TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& stop) {
@@ -433,7 +453,6 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       throw std::invalid_argument("the teacher and the student must be on the same device");
   }
   const size_t d = sampleSize(), flat = parameters_.engineSize();
-  const int channels = channelsIn(config_), points = pixels(config_);
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
   if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
@@ -462,15 +481,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (teacher) {
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
-    } else {  // R = (x0 - c_skip x) / c_out
-      const auto a =
-          perSample(n, sigma, step.head.sigmaData, [](const Precondition& p, double) { return 1.0 / p.cOut; });
-      const auto b =
-          perSample(n, sigma, step.head.sigmaData, [](const Precondition& p, double) { return -p.cSkip / p.cOut; });
-      kernels_->upload(plan.at(run.coefficientA), a.data(), n * sizeof(float));
-      kernels_->upload(plan.at(run.coefficientB), b.data(), n * sizeof(float));
-      kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
-                               plan.at(run.coefficientB), plan.at(run.x), n, channels, points);
+    } else {
+      setTarget(run, Levels(n, sigma, step.head.sigmaData));
     }
     setLossWeight(run, 1.0 / (double(step.batch) * d));
     plan.run(*kernels_, stop);

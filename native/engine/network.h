@@ -41,6 +41,15 @@ struct Outputs {
   double* jvp;
 };
 
+// The same on the device of the network and of `order`, whose stream makes x and reads these.
+struct ResidentOutputs {
+  float* denoised;
+  double* energy;
+  float* grad;
+  int device;
+  Context* order;
+};
+
 struct TrainStep {
   Head head;
   int batch, microBatch;
@@ -61,6 +70,8 @@ struct TrainResult {
 enum class Job { kForward, kGradient, kTangent, kTrain };
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
+class Levels;
+
 class Network {
  public:
   // `makeKernels` is called at the first job: a device takes its time to start, and that is not the caller's.
@@ -77,6 +88,8 @@ class Network {
   void initialise(uint64_t seed);
 
   void evaluate(const Head& head, const Batch& batch, const float* direction, const Outputs& out, const Stop& stop);
+  // For a batch whose x lies on the device: nothing waits for the results.
+  void evaluateResident(const Head& head, const Batch& batch, const ResidentOutputs& out, const Stop& stop);
   // Loss of one explicit batch against a denoised target, gradient left in Slot::kGrad.
   double gradient(const Head& head, const Batch& batch, const float* target, const Stop& stop);
   // One optimizer step: denoising score matching, or distillation when there is a teacher.
@@ -94,8 +107,10 @@ class Network {
   Run& prepare(Job job, Kind kind, int batch);
   std::unique_ptr<Run> layOut(Job job, Kind kind, int batch);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
+  void convert(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
+  void setTarget(Run& run, const Levels& levels);
   static void setLossWeight(Run& run, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   float* slot(Slot s);

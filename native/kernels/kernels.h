@@ -14,6 +14,8 @@
 
 namespace feynkac {
 
+class Context;  // a stream of a CUDA device (cuda/context.h)
+
 // Convolution with stride 1 and zero padding (kernel - 1) / 2; kernel is 1 or 3. A linear layer has height = width = 1.
 struct ConvShape {
   int batch, height, width;
@@ -72,8 +74,11 @@ class Kernels {
 
   // ---- order, and lists of calls that repeat -----------------------------------------------------------------------------
   virtual int device() const { return -1; }  // CUDA's number of it; -1: the CPU
-  // Calls from now on see what `other`, of the same device, was called for until now.
-  virtual void after(Kernels&) {}
+  // Order between backends that share a device (null stands for the CPU, where calls are ordered as they are made): calls
+  // here from now on see what `other` was called for until now, and the other way round.
+  virtual Context* context() { return nullptr; }
+  virtual void after(Context* /*other*/) {}
+  virtual void before(Context* /*other*/) {}
   // The calls as one unit that replay() repeats with the same arguments (a CUDA graph); they are not made now. Null where
   // the backend has no such thing. Make the same calls plainly once before. Memory that the calls need inside the backend
   // may move: a recording holds as long as recordingEpoch() is what it was.
@@ -143,6 +148,9 @@ class Kernels {
   virtual void combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) = 0;
   // out[b] = sum_i x1[b, i] x2[b, i] in float64
   virtual void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) = 0;
+  // out[r] = a[r] x1[r] + b[r] x2[r] in float64
+  virtual void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                           int rows) = 0;
   // Positional embedding of Song et al. with endpoint: f_i = 10000^(-i / (channels/2 - 1)), y[b] = [sin(t_b f_i), cos(t_b f_i)]
   virtual void positionalEmbedding(float* y, const float* t, int batch, int channels) = 0;
   // y[b, p, c] = a[b] x1[b, c, p] + bcoef[b] x2[b, c, p]; x2 may be null. Channels first to channels last.

@@ -11,6 +11,8 @@
 
 namespace feynkac {
 
+class Context;
+
 // Names the normals of random.h that an operation uses: value i of row r is normal number i of (seed, purpose, step,
 // particle r).
 struct NormalKey {
@@ -83,6 +85,8 @@ class ParticleKernels {
   virtual void release(void* memory) = 0;
   virtual void upload(void* to, const void* hostFrom, size_t bytes) = 0;
   virtual void download(void* hostTo, const void* from, size_t bytes) = 0;
+  virtual int device() const { return -1; }  // as in Kernels, and so are these
+  virtual Context* context() { return nullptr; }
 
   // ---- moves ----------------------------------------------------------------------------------------------------------
   // Moves all rows and returns, per row and for the stored x': logForward = log N(x'; x - v g, tau), logBackward = log
@@ -117,6 +121,11 @@ class ParticleKernels {
   // out[r] ~ the mixture without noise; draw r is a function of (seed, r) alone. Throws std::invalid_argument where a
   // covariance is not positive semidefinite.
   virtual void mixtureSample(float* out, const GaussianMixture& mixture, uint64_t seed, size_t rows) = 0;
+
+  // out[r] = constant + sum_j coefficients[j] terms[j][r]; out may be one of the terms. terms: host array of `count`
+  // arrays; coefficients: host.
+  virtual void sumTerms(double* out, const double* const* terms, const double* coefficients, int count, double constant,
+                        size_t rows) = 0;
 
   // ---- weights --------------------------------------------------------------------------------------------------------
   virtual LogWeightStats logWeightStats(const double* lw, size_t n) = 0;

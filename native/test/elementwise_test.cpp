@@ -64,6 +64,19 @@ void checkDotRows(Kernels& k, const std::string& isa) {
   }
 }
 
+void checkCombineRows(Kernels& k, const std::string& isa) {
+  for (const int rows : {1, 7, 300}) {
+    std::vector<double> a(rows), x1(rows), b(rows), x2(rows), out(rows, NAN), want(rows);
+    for (int r = 0; r < rows; ++r) {
+      a[r] = std::sin(r + 1.), b[r] = std::cos(3. * r), x1[r] = 1e3 + r, x2[r] = std::exp(0.01 * r);
+      want[r] = a[r] * x1[r] + b[r] * x2[r];
+    }
+    k.combineRows(out.data(), a.data(), x1.data(), b.data(), x2.data(), rows);
+    CHECK(relativeError(out, want) < 1e-15, "%s: combineRows of %d, error %.2e", isa.c_str(), rows,
+          relativeError(out, want));
+  }
+}
+
 void checkEmbedding(Kernels& k, const std::string& isa) {
   for (const int channels : {2, 4, 20, 256}) {
     const std::vector<float> t{-1.55f, 0.0f, 1.1f, 900.0f};
@@ -119,6 +132,7 @@ int main() {
       checkCopyChannels(*k, isa);
       checkCombine(*k, isa);
       checkDotRows(*k, isa);
+      checkCombineRows(*k, isa);
       checkEmbedding(*k, isa);
       checkLayouts(*k, isa);
     }

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "engine/network.h"
 #include "kernels/cpu/runtime/threads.h"
+#include "kernels/particles.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
@@ -150,6 +151,40 @@ void testNetwork(const char* name, const NetworkConfig& config) {
   }
 }
 
+// x made, and results read, in another stream of the device.
+void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> particles) {
+  Setup s(config, 3, 21);
+  const size_t bytes = s.x.size() * sizeof(float);
+  auto* x = static_cast<float*>(particles->allocate(bytes));
+  auto* image = static_cast<float*>(particles->allocate(bytes));
+  auto* energy = static_cast<double*>(particles->allocate(s.n * sizeof(double)));
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm})
+    for (const bool denoises : {false, true}) {
+      if (kind == Kind::kDenoiser && !denoises) continue;
+      const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0, 0.5};
+      auto want = poisoned(s.x.size()), got = want;
+      std::vector<double> wantEnergy(s.n, 0), gotEnergy = wantEnergy;
+      const bool energies = kind != Kind::kDenoiser;
+      Outputs host = {};
+      (denoises ? host.denoised : host.grad) = want.data();
+      if (energies) host.energy = wantEnergy.data();
+      s.network.evaluate(head, s.batch(), nullptr, host, Stop());
+      particles->upload(x, s.x.data(), bytes);
+      particles->upload(image, got.data(), bytes);
+      Batch batch = s.batch();
+      batch.x = x;
+      s.network.evaluateResident(head, batch,
+                                 {denoises ? image : nullptr, energies ? energy : nullptr, denoises ? nullptr : image,
+                                  particles->device(), particles->context()},
+                                 Stop());
+      particles->download(got.data(), image, bytes);
+      if (energies) particles->download(gotEnergy.data(), energy, s.n * sizeof(double));
+      CHECK(got == want && relativeError(gotEnergy, wantEnergy) < 1e-15, "resident %s",
+            kKindNames[static_cast<int>(kind)]);
+    }
+  for (void* p : {static_cast<void*>(x), static_cast<void*>(image), static_cast<void*>(energy)}) particles->release(p);
+}
+
 // One optimizer step, whole or in micro-batches, on one thread or several.
 std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps,
                            bool distil) {
@@ -238,6 +273,7 @@ int main() {
   testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});
   testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+  testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()));
   testCancel();
   testRefusals();
   if (!cudaDevices().list.empty()) {
@@ -248,6 +284,7 @@ int main() {
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
     testNetwork("unet on cuda", unet(1, 4, 4, {1, 2}, 1, {2}, 3, 2));
     testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+    testResident(unet(1, 4, 4, {1}, 1, {2}, 3, 2), std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)));
     testCancel();
   }
   return report("engine");

@@ -388,6 +388,13 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
     bool same = true;
     for (size_t i = 0; i < n; ++i) same &= lw[i] == wantLw[i] || std::fabs(lw[i] - wantLw[i]) < 1e-12;
     CHECK(same, "log-weights of %zu", n);
+    std::vector<double> sums(n, NAN);
+    k.sumTerms(sums.data(), terms, c, 2, -0.5, n);
+    same = true;
+    for (size_t i = 0; i < n; ++i) same &= std::fabs(sums[i] - (c[0] * terms[0][i] + c[1] * terms[1][i] - 0.5)) < 1e-13;
+    CHECK(same, "sums of %zu", n);
+    k.sumTerms(sums.data(), nullptr, nullptr, 0, 0.25, n);
+    CHECK(std::all_of(sums.begin(), sums.end(), [](double v) { return v == 0.25; }), "a constant for %zu", n);
     const auto again = k.logWeightStats(lw.data(), n);
     CHECK(again.logSum == s.logSum && again.ess == s.ess, "stats of %zu", n);
     if (n > 4000) lw[4500] = INFINITY, lw[4100] = NAN;

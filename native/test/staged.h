@@ -119,6 +119,11 @@ class Staged final : public Kernels {
     float* dy = c(y, n);
     k_->combine(dy, a, c(x1, n), b, c(x2, n), n);
   }
+  void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                   int rows) override {
+    Call c = call();
+    k_->combineRows(c(out, rows), c(a, rows), c(x1, rows), c(b, rows), c(x2, rows), rows);
+  }
   void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override {
     Call c = call();
     k_->dotRows(c(out, rows), c(x1, rows * n), c(x2, rows * n), rows, n);

@@ -80,6 +80,14 @@ class StagedParticles final : public ParticleKernels {
     Call c = call();
     k_->mixtureSample(c(out, rows * m.d), m, seed, rows);
   }
+  void sumTerms(double* out, const double* const* terms, const double* coefficients, int count, double constant,
+                size_t rows) override {
+    Call c = call();
+    double* to = c(out, rows);
+    std::vector<const double*> staged(static_cast<size_t>(count));
+    for (int j = 0; j < count; ++j) staged[j] = c(terms[j], rows);
+    k_->sumTerms(to, staged.data(), coefficients, count, constant, rows);
+  }
   LogWeightStats logWeightStats(const double* lw, size_t n) override {
     Call c = call();
     return k_->logWeightStats(c(lw, n), n);

@@ -58,6 +58,8 @@ class CpuKernels final : public Kernels {
   void copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset, int xWidth,
                     int xOffset, int n) override;
   void combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) override;
+  void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                   int rows) override;
   void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override;
   void positionalEmbedding(float* y, const float* t, int batch, int channels) override;
   void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,

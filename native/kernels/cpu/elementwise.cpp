@@ -44,6 +44,11 @@ void CpuKernels::combine(float* y, float a, const float* x1, float b, const floa
   });
 }
 
+void CpuKernels::combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                             int rows) {
+  for (int r = 0; r < rows; ++r) out[r] = a[r] * x1[r] + b[r] * x2[r];
+}
+
 void CpuKernels::dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) {
   parallelFor(rows, [&](int r) {
     const float *p = x1 + r * n, *q = x2 + r * n;

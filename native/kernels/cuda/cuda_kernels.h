@@ -26,7 +26,9 @@ class CudaKernels final : public Kernels {
   void zero(void* to, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   int device() const override { return context_.device(); }
-  void after(Kernels& other) override;
+  Context* context() override { return &context_; }
+  void after(Context* other) override { context_.after(*other); }
+  void before(Context* other) override { other->after(context_); }
   std::unique_ptr<Recording> record(const std::function<void()>& calls) override;
   void replay(const Recording& recording) override;
   int recordingEpoch() const override { return context_.scratchMoves(); }
@@ -65,6 +67,8 @@ class CudaKernels final : public Kernels {
   void copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset, int xWidth,
                     int xOffset, int n) override;
   void combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) override;
+  void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                   int rows) override;
   void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override;
   void positionalEmbedding(float* y, const float* t, int batch, int channels) override;
   void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,

@@ -48,7 +48,8 @@ struct DeviceTerms {
 class CudaParticleKernels final : public ParticleKernels {
  public:
   explicit CudaParticleKernels(int device) : context_(device) {}
-  Context& context() { return context_; }
+  int device() const override { return context_.device(); }
+  Context* context() override { return &context_; }
 
   // particles.cu
   void* allocate(size_t bytes) override;
@@ -79,6 +80,8 @@ class CudaParticleKernels final : public ParticleKernels {
                      size_t rows) override;
   void mixtureSample(float* out, const GaussianMixture& mixture, uint64_t seed, size_t rows) override;
   // log_weights.cu
+  void sumTerms(double* out, const double* const* terms, const double* coefficients, int count, double constant,
+                size_t rows) override;
   LogWeightStats logWeightStats(const double* lw, size_t n) override;
   LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients,
                           int count, double constant, size_t n) override;

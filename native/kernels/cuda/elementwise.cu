@@ -33,6 +33,12 @@ __global__ void __launch_bounds__(kBlock) combineValues(T* y, float a, const T* 
   }
 }
 
+__global__ void __launch_bounds__(kBlock)
+    combineDoubles(double* out, const double* a, const double* x1, const double* b, const double* x2, int rows) {
+  const int r = blockIdx.x * kBlock + threadIdx.x;
+  if (r < rows) out[r] = a[r] * x1[r] + b[r] * x2[r];
+}
+
 __global__ void __launch_bounds__(kBlock) dotOfRows(double* out, const float* x1, const float* x2, size_t n) {
   const float *p = x1 + blockIdx.x * n, *q = x2 + blockIdx.x * n;
   double s = 0;
@@ -95,6 +101,12 @@ void CudaKernels::combine(float* y, float a, const float* x1, float b, const flo
   (reinterpret_cast<float4*>(y), a, reinterpret_cast<const float4*>(x1), b, reinterpret_cast<const float4*>(x2), n / 4);
   else LAUNCH((combineValues<float>), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x1, b, x2, n);
   launched("combine");
+}
+
+void CudaKernels::combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
+                              int rows) {
+  LAUNCH((combineDoubles), cover(rows, kBlock), kBlock, 0, context_.stream())(out, a, x1, b, x2, rows);
+  launched("combineRows");
 }
 
 void CudaKernels::dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) {

@@ -49,14 +49,19 @@ struct Smaller {
 // exp(v - max), also where both are -infinity
 GPU_FN double relative(double v, double max) { return v == -HUGE_VAL ? 0 : exp(v - max); }
 
-// What to add where a weight is alive; terms = null: nothing, and lw stays.
 struct Increment {
   const double* const* terms;
   const double* coefficients;
   int count;
   double constant;
+  GPU_FN double operator()(size_t i) const {
+    double sum = constant;
+    for (int j = 0; j < count; ++j) sum += coefficients[j] * terms[j][i];
+    return sum;
+  }
 };
 
+// With `update` the increment is added first, where a weight is alive.
 __global__ void __launch_bounds__(kBlock)
     sumPieces(Partial* partials, double* lw, Increment add, bool update, size_t n) {
   const size_t first = blockIdx.x * kPiece;
@@ -69,9 +74,7 @@ __global__ void __launch_bounds__(kBlock)
     if (i >= n) continue;
     double l = lw[i];
     if (update && l != -HUGE_VAL) {
-      double increment = add.constant;
-      for (int j = 0; j < add.count; ++j) increment += add.coefficients[j] * add.terms[j][i];
-      l += increment;
+      l += add(i);
       lw[i] = l;
     }
     if (!(l < HUGE_VAL) && static_cast<long long>(i) < invalid) invalid = static_cast<long long>(i);
@@ -119,6 +122,10 @@ __global__ void __launch_bounds__(kBlock) normalise(double* weights, const doubl
     weights[i] = exp(lw[i] - max) / sum;
 }
 
+__global__ void __launch_bounds__(kBlock) sumRows(double* out, Increment sum, size_t rows) {
+  for (size_t r = size_t(blockIdx.x) * kBlock + threadIdx.x; r < rows; r += size_t(gridDim.x) * kBlock) out[r] = sum(r);
+}
+
 LogWeightStats statsOf(Context& context, const Partial* all) {
   Partial p{};
   context.download(&p, all, sizeof p);
@@ -127,7 +134,26 @@ LogWeightStats statsOf(Context& context, const Partial* all) {
   return {p.max + std::log(p.sum), p.sum * p.sum / p.squares, -1};
 }
 
+// Puts terms and coefficients where the device can read them, in scratch memory with room for `more` bytes.
+Increment incrementOf(Context& context, const double* const* terms, const double* coefficients, int count,
+                      double constant, size_t more = 0, char** room = nullptr) {
+  const size_t n = static_cast<size_t>(count);
+  const auto memory = carve(context, {n * sizeof(void*), n * sizeof(double), more});
+  context.upload(memory[0], terms, n * sizeof(void*));
+  context.upload(memory[1], coefficients, n * sizeof(double));
+  if (room != nullptr) *room = memory[2];
+  return {as<const double*>(memory[0]), as<double>(memory[1]), count, constant};
+}
+
 }  // namespace
+
+void CudaParticleKernels::sumTerms(double* out, const double* const* terms, const double* coefficients, int count,
+                                   double constant, size_t rows) {
+  if (rows == 0) return;
+  const Increment sum = incrementOf(context_, terms, coefficients, count, constant);
+  LAUNCH((sumRows), blocksFor(rows, kBlock), kBlock, 0, context_.stream())(out, sum, rows);
+  launched("sumTerms");
+}
 
 LogWeightStats CudaParticleKernels::logWeightStats(const double* lw, size_t n) {
   if (n == 0) return {-HUGE_VAL, 0, -1};
@@ -143,13 +169,10 @@ LogWeightStats CudaParticleKernels::reweight(double* lw, double* weights, const 
                                              const double* coefficients, int count, double constant, size_t n) {
   if (n == 0) return {-HUGE_VAL, 0, -1};
   const unsigned pieces = cover(n, kPiece);
-  const size_t termCount = static_cast<size_t>(count);
-  const auto memory =
-      carve(context_, {(size_t(pieces) + 1) * sizeof(Partial), termCount * sizeof(void*), termCount * sizeof(double)});
-  context_.upload(memory[1], terms, termCount * sizeof(void*));
-  context_.upload(memory[2], coefficients, termCount * sizeof(double));
-  Partial* all = as<Partial>(memory[0]);
-  const Increment add{as<const double*>(memory[1]), as<double>(memory[2]), count, constant};
+  char* partials = nullptr;
+  const Increment add =
+      incrementOf(context_, terms, coefficients, count, constant, (size_t(pieces) + 1) * sizeof(Partial), &partials);
+  Partial* all = as<Partial>(partials);
   LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(all + 1, lw, add, true, n);
   LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, all + 1, size_t(pieces));
   LAUNCH((normalise), blocksFor(n, kBlock), kBlock, 0, context_.stream())(weights, lw, all, n);

@@ -11,8 +11,6 @@ void CudaKernels::download(void* hostTo, const void* from, size_t bytes) { conte
 void CudaKernels::zero(void* to, size_t bytes) { context_.zero(to, bytes); }
 void CudaKernels::copy(void* to, const void* from, size_t bytes) { context_.copy(to, from, bytes); }
 
-void CudaKernels::after(Kernels& other) { context_.after(static_cast<CudaKernels&>(other).context_); }
-
 namespace {
 struct Graph final : Kernels::Recording {
   std::shared_ptr<Context::Recording> launches;

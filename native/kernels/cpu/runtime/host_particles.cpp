@@ -80,6 +80,15 @@ void HostParticleKernels::mixtureSample(float* out, const GaussianMixture& mixtu
   feynkac::mixtureSample(out, mixture, seed, rows);
 }
 
+void HostParticleKernels::sumTerms(double* out, const double* const* terms, const double* coefficients, int count,
+                                   double constant, size_t rows) {
+  for (size_t r = 0; r < rows; ++r) {
+    double sum = constant;
+    for (int j = 0; j < count; ++j) sum += coefficients[j] * terms[j][r];
+    out[r] = sum;
+  }
+}
+
 LogWeightStats HostParticleKernels::logWeightStats(const double* lw, size_t n) {
   return feynkac::logWeightStats(lw, n);
 }

@@ -19,6 +19,8 @@ class HostParticleKernels : public ParticleKernels {
   void mixtureEnergy(double* energy, float* grad, const float* x, double sigma, const GaussianMixture& mixture,
                      size_t rows) override;
   void mixtureSample(float* out, const GaussianMixture& mixture, uint64_t seed, size_t rows) override;
+  void sumTerms(double* out, const double* const* terms, const double* coefficients, int count, double constant,
+                size_t rows) override;
   LogWeightStats logWeightStats(const double* lw, size_t n) override;
   LogWeightStats reweight(double* lw, double* weights, const double* const* terms, const double* coefficients,
                           int count, double constant, size_t n) override;
