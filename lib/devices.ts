@@ -55,6 +55,12 @@ export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions
   return { device: name, precision }
 }
 
+/** Bytes of a GPU's memory that are free now; undefined for the CPU. */
+export function freeMemory(device: string): number | undefined {
+  const index = /^cuda:(\d+)$/.exec(device)?.[1]
+  return index === undefined ? undefined : native.cuda().devices[Number(index)]?.freeMemory
+}
+
 const warned = new Set<string>()
 
 /** Warns, once for each device, where its self-test chose slower kernels. For use after the device's first job: then it costs nothing. */

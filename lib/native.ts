@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
 import type { NativeParticles } from './smc/native-particles.js'
+import type { Doubles, Floats } from './smc/space.js'
 
 /** Work on one of the addon's own threads. The promise rejects with code FEYNKAC_ABORTED after cancel(). */
 export interface NativeJob<T> {
@@ -17,6 +18,26 @@ export interface ParameterInfo {
   /** First element in the flat arrays of `read` and `write`. */
   offset: number
   size: number
+}
+
+export type ElementType = 'float32' | 'float64' | 'int32' | 'uint8'
+
+/** A typed array in the memory of a device; lib/smc/space.ts makes them. */
+export interface DeviceArray {
+  readonly type: ElementType
+  readonly length: number
+  /** The values first .. last - 1, in the same memory. */
+  subarray(first: number, last: number): DeviceArray
+  upload(values: Float32Array | Float64Array | Int32Array | Uint8Array): NativeJob<void>
+  /** Waits for all work of the array's space. */
+  download(out: Float32Array | Float64Array | Int32Array | Uint8Array): NativeJob<void>
+  /** Frees the memory once nothing uses it. */
+  dispose(): void
+}
+
+/** A stream of a device, with memory. */
+export interface NativeSpace {
+  allocate(type: ElementType, length: number): DeviceArray
 }
 
 /** The flat float32 arrays of a network: all of them parameterCount long, in ParameterInfo order. */
@@ -37,20 +58,24 @@ export interface NativeBatch {
   augment?: Float32Array
 }
 
-/** Every output is optional and filled in place; only the passes that the given ones need are run. */
-export interface EvaluateRequest extends NativeBatch {
+/**
+ * Every output is optional and filled in place; only the passes that the given ones need are run. Where x is an array of a device, so are
+ * denoised, energy and grad, and there is nothing else.
+ */
+export interface EvaluateRequest extends Omit<NativeBatch, 'x'> {
+  x: Floats
   /** Tangent direction for `jvp`, like x. */
   direction?: Float32Array
   /** h(u), raw network output */
   raw?: Float32Array
   /** D(x, sigma) of the denoiser, or of the energy */
-  denoised?: Float32Array
+  denoised?: Floats
   /** Phi(u) and grad_u Phi; energies only */
   phi?: Float64Array
   phiGrad?: Float32Array
   /** E(x, sigma) and grad_x E; energies only */
-  energy?: Float64Array
-  grad?: Float32Array
+  energy?: Doubles
+  grad?: Floats
   /** d/d eps E(x + eps direction), by the tangent pass; energies only */
   jvp?: Float64Array
 }
@@ -83,6 +108,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
 }
 
 export interface NativeNetwork {
+  /** 'cpu' or 'cuda:0', ... */
+  device(): string
   parameters(): ParameterInfo[]
   parameterCount(): number
   write(slot: ParameterSlot, values: Float32Array): NativeJob<void>
@@ -116,6 +143,8 @@ export interface NativeModule extends NativeParticles {
    * what the first one got wrong. Rejects where neither is right.
    */
   checkCuda(device: number): NativeJob<{ path: 'tensor' | 'plain'; failure: string }>
+  /** Starts the device if it has to. */
+  openSpace(device: number): NativeJob<NativeSpace>
   createNetwork(config: NetworkConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeNetwork
 }
 

@@ -1,12 +1,15 @@
 import { float32Array, knownOptions } from '../args.js'
+import { freeMemory } from '../devices.js'
 import { invalid } from '../errors.js'
-import { type EvaluateRequest, type NativeNetwork, run } from '../native.js'
+import { type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
+import type { Doubles, Floats } from '../smc/space.js'
 import { configLabelDim } from './config.js'
 import { type Labels, resolveLabels } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
-/** Working memory that one call may take before its batch is cut into chunks. */
+/** Working memory that one call on the CPU may take before its batch is cut into chunks, and the share of a GPU's free memory. */
 const WORKING_BYTES = 256 * 2 ** 20
+const WORKING_SHARE = 1 / 4
 
 export interface CallOptions {
   /** Labels of the samples; none = unconditional (zero labels). */
@@ -17,14 +20,23 @@ export interface CallOptions {
   signal?: AbortSignal
 }
 
-type Wanted = {
-  [K in 'raw' | 'denoised' | 'phiGrad' | 'grad']?: Float32Array
-} & { [K in 'phi' | 'energy' | 'jvp']?: Float64Array } & { direction?: Float32Array }
+type Wanted = Omit<EvaluateRequest, keyof NativeBatch>
 
-/** Largest batch whose activations stay within `bytes`. Activations grow linearly with the batch. */
-export function chunkSize(network: NativeNetwork, info: ModelInfo, bytes = WORKING_BYTES): number {
-  const one = network.workingBytes(info.kind === 'denoiser' ? 'denoise' : 'energyGrad', info.kind, 1)
-  return Math.max(1, Math.min(8192, Math.floor(bytes / one)))
+const chunkSizes = new WeakMap<NativeNetwork, Map<string, number>>()
+
+/** Largest batch whose activations stay within the working memory, found at the first use. Activations grow linearly with the batch. */
+export function chunkSize(network: NativeNetwork, { kind }: ModelInfo): number {
+  const known = chunkSizes.get(network) ?? new Map<string, number>()
+  chunkSizes.set(network, known)
+  let size = known.get(kind)
+  if (size === undefined) {
+    const free = freeMemory(network.device())
+    const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
+    const one = network.workingBytes(kind === 'denoiser' ? 'denoise' : 'energyGrad', kind, 1)
+    size = Math.max(1, Math.min(8192, Math.floor(bytes / one)))
+    known.set(kind, size)
+  }
+  return size
 }
 
 /** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample. */
@@ -44,6 +56,9 @@ export function checkBatch(
   return { batch, sigmas }
 }
 
+/** One noise level for all particles of a space. */
+export const sameLevel = (sigma: number, x: Floats, size: number) => new Float64Array(x.length / size).fill(sigma)
+
 /**
  * Fills the wanted outputs for a whole batch, chunk by chunk; results do not depend on the chunks.
  * Outputs are sized for the whole batch.
@@ -51,7 +66,7 @@ export function checkBatch(
 export async function evaluateInChunks(
   network: NativeNetwork,
   info: ModelInfo,
-  x: Float32Array,
+  x: Floats,
   sigmas: Float64Array,
   wanted: Wanted,
   options: CallOptions = {},
@@ -67,7 +82,7 @@ export async function evaluateInChunks(
     options.augment !== undefined ? float32Array('augment', options.augment, batch * augmentDim) : undefined
   for (let first = 0; first < batch; first += chunk) {
     const last = Math.min(batch, first + chunk)
-    const rows = <T extends Float32Array | Float64Array>(array: T | undefined, width: number): T | undefined =>
+    const rows = <T extends Floats | Doubles>(array: T | undefined, width: number): T | undefined =>
       array?.subarray(first * width, last * width) as T | undefined
     const request: EvaluateRequest = {
       kind: info.kind,

@@ -2,7 +2,8 @@ import { integer, knownOptions } from '../args.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
-import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
+import type { Floats, Space } from '../smc/space.js'
+import { type CallOptions, checkBatch, evaluateInChunks, sameLevel } from './batches.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
 import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
 
@@ -67,6 +68,11 @@ export class Denoiser {
     return this.info.network.shape
   }
 
+  /** The device it is on. */
+  get residence(): string {
+    return this.network.device()
+  }
+
   /** Length of the label vector; 0 = unconditional. */
   get labelDim(): number {
     return configLabelDim(this.info.network)
@@ -80,6 +86,20 @@ export class Denoiser {
     const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
     const denoised = new Float32Array(x.length)
     await evaluateInChunks(this.network, this.info, x, sigmas, { denoised }, options)
+    return denoised
+  }
+
+  /** denoise of particles in a space of the model's device. */
+  async denoiseIn(space: Space, x: Floats, sigma: number, options: CallOptions = {}): Promise<Floats> {
+    const denoised = space.floats(x.length)
+    await evaluateInChunks(
+      this.network,
+      this.info,
+      x,
+      sameLevel(sigma, x, sampleSize(this.shape)),
+      { denoised },
+      options,
+    )
     return denoised
   }
 

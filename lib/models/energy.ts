@@ -2,8 +2,9 @@ import { knownOptions } from '../args.js'
 import { deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
-import { type CallOptions, checkBatch, evaluateInChunks } from './batches.js'
+import type { EnergyFunction, ResidentEnergy } from '../smc/energy-function.js'
+import type { Doubles, Floats, Space } from '../smc/space.js'
+import { type CallOptions, checkBatch, evaluateInChunks, sameLevel } from './batches.js'
 import { configLabelDim } from './config.js'
 import { completeInfo, type LoadOptions, type NewModel, newNetwork, sampleSize } from './denoiser.js'
 import type { Labels } from './labels.js'
@@ -13,7 +14,7 @@ import { loadModel, type ModelInfo, saveModel } from './model-file.js'
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
  * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass.
  */
-export class EnergyModel implements EnergyFunction {
+export class EnergyModel implements ResidentEnergy {
   private constructor(
     readonly info: ModelInfo,
     readonly network: NativeNetwork,
@@ -45,6 +46,11 @@ export class EnergyModel implements EnergyFunction {
     return this.info.network.shape
   }
 
+  /** The device it is on. */
+  get residence(): string {
+    return this.network.device()
+  }
+
   /** Length of the label vector; 0 = unconditional. */
   get labelDim(): number {
     return configLabelDim(this.info.network)
@@ -67,6 +73,19 @@ export class EnergyModel implements EnergyFunction {
     return { energy, grad }
   }
 
+  /** energyGrad of particles in a space of the model's device. */
+  async energyGradIn(
+    space: Space,
+    x: Floats,
+    sigma: number,
+    options: CallOptions = {},
+  ): Promise<{ energy: Doubles; grad: Floats }> {
+    const sigmas = sameLevel(sigma, x, sampleSize(this.shape))
+    const out = { energy: space.doubles(sigmas.length), grad: space.floats(x.length) }
+    await evaluateInChunks(this.network, this.info, x, sigmas, out, options)
+    return out
+  }
+
   /** E(x, sigma) alone, without its gradient: half the work. */
   async energy(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float64Array> {
     const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
@@ -85,10 +104,13 @@ export class EnergyModel implements EnergyFunction {
 
   /** The energy of p(x | labels), with the labels held fixed: what the targets of smc/ are composed of. */
   conditioned(labels: Labels): EnergyFunction {
-    return {
+    const conditioned: ResidentEnergy = {
       shape: this.shape,
+      residence: this.residence,
+      energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
     }
+    return conditioned
   }
 
   /** Writes the model atomically as safetensors. */

@@ -6,14 +6,15 @@ import { gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover } from './mcmc.js'
 import { PURPOSE } from './random.js'
+import { type Doubles, type Floats, host, type Ints, type Space, type Values } from './space.js'
 import type { Target } from './targets.js'
 
 /** What one proposal of native code reports beside the new particles. */
 interface Move {
-  logForward: Float64Array
-  logBackward: Float64Array
-  alignment: Float64Array
-  gradSquares: Float64Array
+  logForward: Doubles
+  logBackward: Doubles
+  alignment: Doubles
+  gradSquares: Doubles
 }
 
 /** One step from s to s', for its weights: dt = s^2 - s'^2, and the proposal's variance where it is one for all coordinates. */
@@ -123,29 +124,30 @@ export interface AnnealingOptions {
 /** Particles of a target on its way down the noise levels (method.md section 4). */
 export class AnnealedPopulation implements Population {
   readonly levels: number
-  samples: Float32Array
-  suspect: string | undefined
+  samples: Floats
   /** m of every step taken, as used by the analytic proposals. */
   readonly precisions: Float64Array[] = []
   readonly #rule: WeightRule
   readonly #evaluator: Evaluator
   readonly #mover?: Mover
   #state!: TargetEvaluation
-  #spare: Float32Array // the other half of a pair of buffers for the particles
+  #spare: Floats // the other half of a pair of buffers for the particles
 
   constructor(
     readonly target: Target,
     readonly options: AnnealingOptions,
+    readonly space: Space,
   ) {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
-    this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal)
-    // particles before and after a step, and the gradients of both
-    requireMemory(16 * options.particles * this.#evaluator.d, `${options.particles} particles of [${target.shape}]`)
-    this.samples = new Float32Array(options.particles * this.#evaluator.d)
-    this.#spare = new Float32Array(this.samples.length)
+    this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal, space)
+    // particles before and after a step, and the gradients of both; a device says itself when its memory runs out
+    if (space === host)
+      requireMemory(16 * options.particles * this.#evaluator.d, `${options.particles} particles of [${target.shape}]`)
+    this.samples = space.floats(options.particles * this.#evaluator.d)
+    this.#spare = space.floats(this.samples.length)
     const { moves, particles, seed, signal } = options
-    if (moves !== undefined) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal)
+    if (moves !== undefined) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal, space)
   }
 
   get evaluations(): number {
@@ -165,7 +167,7 @@ export class AnnealedPopulation implements Population {
     await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
     await this.#evaluate(0)
     if (weights === 'none') return { terms: [], coefficients: [], constant: 0 }
-    const squares = new Float64Array(rows)
+    const squares = this.space.doubles(rows)
     await run(() => native.rowSquares({ out: squares, terms: [x], coefficients: Float64Array.of(1) }), signal)
     return {
       terms: [this.#state.energy, squares],
@@ -174,7 +176,7 @@ export class AnnealedPopulation implements Population {
     }
   }
 
-  async advance(k: number, weights: Float64Array): Promise<Increment> {
+  async advance(k: number, weights: Doubles): Promise<Increment> {
     const { particles: n, sigmas, kernel, proposal, seed, signal } = this.options
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     const before = this.#state
@@ -182,10 +184,10 @@ export class AnnealedPopulation implements Population {
     const precision = await this.#precision(k, grad, weights)
     const { v, tau } = stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
     const move: Move = {
-      logForward: new Float64Array(n),
-      logBackward: new Float64Array(n),
-      alignment: new Float64Array(n),
-      gradSquares: new Float64Array(n),
+      logForward: this.space.doubles(n),
+      logBackward: this.space.doubles(n),
+      alignment: this.space.doubles(n),
+      gradSquares: this.space.doubles(n),
     }
     const [x, out] = [this.samples, this.#spare]
     await run(() => native.propose({ ...move, out, x, grad, v, tau, seed, step: k }), signal)
@@ -205,18 +207,19 @@ export class AnnealedPopulation implements Population {
     return this.#rule.increment(step)
   }
 
-  async gather(ancestors: Int32Array): Promise<void> {
+  async gather(ancestors: Ints): Promise<void> {
     const { signal } = this.options
     const { energy, grad, extra, baseGrad } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
-    const [x, u, g] = await gatherRows([this.samples, energy, drift] as const, ancestors, signal)
-    const [e] = extra ? await gatherRows([extra] as const, ancestors, signal) : []
+    const rows = { x: this.samples, u: energy, g: drift }
+    const { x, u, g } = await gatherRows(this.space, rows, ancestors, signal)
+    const { e } = extra ? await gatherRows(this.space, { e: extra }, ancestors, signal) : {}
     this.samples = x
     this.#state = { energy: u, grad: g, extra: e, baseGrad: baseGrad && g }
   }
 
-  async move(k: number, weights: Float64Array): Promise<number> {
+  async move(k: number, weights: Doubles): Promise<number> {
     if (!this.#mover) return Number.NaN
     const state = { x: this.samples, ...this.#state }
     const acceptance = await this.#mover.run(state, this.options.sigmas[k], this.#evaluator, weights)
@@ -225,19 +228,27 @@ export class AnnealedPopulation implements Population {
     return acceptance
   }
 
+  async suspect(): Promise<string | undefined> {
+    return this.#state.suspect?.()
+  }
+
+  live(): (Values | undefined)[] {
+    const { energy, grad, extra, baseGrad } = this.#state
+    return [this.samples, this.#spare, energy, grad, extra, baseGrad]
+  }
+
   async #evaluate(k: number): Promise<void> {
     this.#state = await this.#evaluator.evaluate(this.samples, this.options.sigmas[k])
-    this.suspect = this.#state.suspect
   }
 
   /** m at level k - 1, from the weighted particles there: frozen, measured, or not needed. */
-  async #precision(k: number, grad: Float32Array, weights: Float64Array): Promise<Float64Array> {
+  async #precision(k: number, grad: Floats, weights: Doubles): Promise<Float64Array> {
     const form = precisionForm(this.options.proposal)
     const out =
       this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
     if (form !== 'none' && !this.options.precisions) {
       await run(() => native.meanSquares({ out, grad, weights }), this.options.signal)
-      if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), this.suspect)
+      if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.suspect())
       if (out.some((m) => m === Number.POSITIVE_INFINITY))
         throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)
     }

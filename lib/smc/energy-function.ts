@@ -1,3 +1,5 @@
+import type { Doubles, Floats, Space } from './space.js'
+
 /**
  * What smc/ and mcmc() need of an energy, and nothing more. An analytic mixture, a distilled network and a user's own
  * function are the same to them.
@@ -14,4 +16,17 @@ export interface EnergyFunction {
     sigma: number,
     options?: { signal?: AbortSignal },
   ): Promise<{ energy: Float64Array; grad: Float32Array }>
+}
+
+/** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */
+export interface ResidentEnergy extends EnergyFunction {
+  /** The one device whose memory it works in ('cpu': the host's alone), or 'any'. */
+  readonly residence: string
+  /** energyGrad of particles in a space of that device; the results are new arrays of the space. */
+  energyGradIn(
+    space: Space,
+    x: Floats,
+    sigma: number,
+    options?: { signal?: AbortSignal },
+  ): Promise<{ energy: Doubles; grad: Floats }>
 }

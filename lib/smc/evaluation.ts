@@ -1,9 +1,16 @@
 import { ArgumentError, describe, FeynkacError, NumericsError } from '../errors.js'
-import type { EnergyFunction } from './energy-function.js'
+import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
+import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
 import type { Target } from './targets.js'
 
 /** Energies [B] and gradients [B, d] at a batch of points; the arrays belong to whoever asked. */
 export interface Evaluation {
+  energy: Doubles
+  grad: Floats
+}
+
+/** The same on the host. */
+export interface HostEvaluation {
   energy: Float64Array
   grad: Float32Array
 }
@@ -14,12 +21,13 @@ export type Extra = 'none' | 'squares' | 'base'
 /** U and grad U of a target, and what `Extra` asked for. */
 export interface TargetEvaluation extends Evaluation {
   /** squares: sum_j exponent_j |grad E_j|^2; base: the energy of the first model */
-  extra?: Float64Array
+  extra?: Doubles
   /** base: the gradient of the first model */
-  baseGrad?: Float32Array
-  /** The first model that gave NaN, to be named if it comes to matter. */
-  suspect?: string
+  baseGrad?: Floats
+  /** Finds the first model that gave NaN, to be named if it comes to matter: until the next evaluation. */
+  suspect?: Suspect
 }
+export type Suspect = () => Promise<string | undefined>
 
 /** Number of values of one sample. */
 export function sizeOf(shape: readonly number[]): number {
@@ -61,7 +69,7 @@ export async function energyGrad(
   x: Float32Array,
   sigma: number,
   signal?: AbortSignal,
-): Promise<Evaluation> {
+): Promise<HostEvaluation> {
   const where = `energyGrad of ${nameOf(model)} at sigma = ${sigma}`
   const result = await callback(where, signal, () => model.energyGrad(x, sigma, { signal }))
   const n = x.length / sizeOf(model.shape)
@@ -88,42 +96,81 @@ export class Evaluator {
     readonly batch: number,
     readonly extra: Extra,
     readonly signal?: AbortSignal,
+    /** Where the particles are. */
+    readonly space: Space = host,
   ) {
     this.d = sizeOf(target.shape)
   }
 
-  async evaluate(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
-    const n = x.length / this.d
-    if (n <= this.batch) return this.#batch(x, sigma)
-    const whole: TargetEvaluation = { energy: new Float64Array(n), grad: new Float32Array(x.length) }
-    if (this.extra !== 'none') whole.extra = new Float64Array(n)
-    if (this.extra === 'base') whole.baseGrad = new Float32Array(x.length)
-    for (let first = 0; first < n; first += this.batch) {
-      const part = await this.#batch(x.subarray(first * this.d, Math.min(n, first + this.batch) * this.d), sigma)
-      whole.energy.set(part.energy, first)
-      whole.grad.set(part.grad, first * this.d)
-      if (part.extra) whole.extra!.set(part.extra, first)
-      if (part.baseGrad) whole.baseGrad!.set(part.baseGrad, first * this.d)
-      whole.suspect ??= part.suspect
-    }
-    return whole
+  /** In a device's memory the models themselves cut batches, as large ones as fit. */
+  async evaluate(x: Floats, sigma: number): Promise<TargetEvaluation> {
+    return x instanceof Float32Array && x.length > this.batch * this.d ? this.#batches(x, sigma) : this.#batch(x, sigma)
   }
 
-  async #batch(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
-    const { target, signal } = this
-    const parts: Evaluation[] = []
-    let suspect: string | undefined
-    for (const model of target.models) {
-      const part = await energyGrad(model, x, sigma, signal)
-      this.count += part.energy.length
-      if (hasNaN(part.energy)) suspect ??= nameOf(model)
-      parts.push(part)
+  async #batches(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
+    const n = x.length / this.d
+    const whole = {
+      energy: new Float64Array(n),
+      grad: new Float32Array(x.length),
+      extra: this.extra === 'none' ? undefined : new Float64Array(n),
+      baseGrad: this.extra === 'base' ? new Float32Array(x.length) : undefined,
     }
-    const squares = this.extra === 'squares' ? new Float64Array(x.length / this.d) : undefined
-    const whole = await target.combine(parts, x, sigma, { signal, squares })
+    const suspects: (Suspect | undefined)[] = []
+    for (let first = 0; first < n; first += this.batch) {
+      const part = await this.#batch(x.subarray(first * this.d, Math.min(n, first + this.batch) * this.d), sigma)
+      whole.energy.set(part.energy as Float64Array, first)
+      whole.grad.set(part.grad as Float32Array, first * this.d)
+      whole.extra?.set(part.extra as Float64Array, first)
+      whole.baseGrad?.set(part.baseGrad as Float32Array, first * this.d)
+      suspects.push(part.suspect)
+    }
+    const suspect = async () => {
+      for (const find of suspects) {
+        const name = await find?.()
+        if (name !== undefined) return name
+      }
+    }
+    return { ...whole, suspect }
+  }
+
+  async #batch(x: Floats, sigma: number): Promise<TargetEvaluation> {
+    const { target, signal, space } = this
+    const parts = await evaluateModels(target.models, space, x, sigma, signal)
+    for (const { energy } of parts) this.count += energy.length
+    const suspect = async () => {
+      for (const [j, { energy }] of parts.entries())
+        if (hasNaN(await toHost(energy, signal))) return nameOf(target.models[j])
+    }
+    const squares = this.extra === 'squares' ? space.doubles(x.length / this.d) : undefined
+    const whole = await target.combine(parts, x, sigma, { signal, squares, space })
     if (this.extra === 'base') return { ...whole, extra: parts[0].energy, baseGrad: parts[0].grad, suspect }
     return { ...whole, extra: squares, suspect }
   }
+}
+
+/** Every model at the same points. */
+export async function evaluateModels(
+  models: readonly EnergyFunction[],
+  space: Space,
+  x: Floats,
+  sigma: number,
+  signal?: AbortSignal,
+): Promise<Evaluation[]> {
+  const parts: Evaluation[] = []
+  for (const model of models)
+    parts.push(
+      x instanceof Float32Array
+        ? await energyGrad(model, x, sigma, signal)
+        : await (model as ResidentEnergy).energyGradIn(space, x, sigma, { signal }),
+    )
+  return parts
+}
+
+/** The device whose memory all of the models can work in: 'any', or 'cpu' where they differ. */
+export function residenceOf(models: readonly object[]): string {
+  const places = new Set(models.map((model) => (model as Partial<ResidentEnergy>).residence ?? 'cpu'))
+  if (places.size > 1) places.delete('any')
+  return places.size === 1 ? [...places][0] : 'cpu'
 }
 
 export function hasNaN(values: Float64Array): boolean {

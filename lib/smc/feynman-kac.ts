@@ -2,8 +2,8 @@ import { float32Array, float64Array } from '../args.js'
 import { invalid } from '../errors.js'
 import { native, run } from '../native.js'
 import { callback } from './evaluation.js'
-import type { Rows } from './native-particles.js'
 import { ParticleRng } from './random.js'
+import { type Doubles, type Floats, host, type Ints, type Space, type Values } from './space.js'
 
 /**
  * A Feynman–Kac model in the convention of Chopin & Papaspiliopoulos and of the Python package `particles`: an initial law M_0, Markov
@@ -22,7 +22,7 @@ export interface FeynmanKacModel {
 
 /** log-weight += constant + sum_j coefficients[j] terms[j] */
 export interface Increment {
-  terms: readonly Float64Array[]
+  terms: readonly Doubles[]
   coefficients: readonly number[]
   constant: number
 }
@@ -30,36 +30,41 @@ export interface Increment {
 /** A population of particles as the SMC loop sees it: it moves through levels, says what its weights change by, and is resampled. */
 export interface Population {
   readonly levels: number
+  /** Where the arrays are. */
+  readonly space: Space
   /** Where level k is, for messages: 'level 3 of 64 (sigma = 12.3) of product'. */
   where(k: number): string
   start(): Promise<Increment>
   /** From level k - 1 to k; `weights` are the normalised ones at k - 1. */
-  advance(k: number, weights: Float64Array): Promise<Increment>
-  gather(ancestors: Int32Array): Promise<void>
+  advance(k: number, weights: Doubles): Promise<Increment>
+  gather(ancestors: Ints): Promise<void>
   /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
-  move(k: number, weights: Float64Array): Promise<number>
+  move(k: number, weights: Doubles): Promise<number>
   /** The model to name when the weights hold NaN. */
-  readonly suspect: string | undefined
-  readonly samples: Float32Array
+  suspect(): Promise<string | undefined>
+  /** Its arrays of the space that the next level needs. */
+  live(): (Values | undefined)[]
+  readonly samples: Floats
   /** Evaluations of a model at a particle so far. */
   readonly evaluations: number
 }
 
 /** Copies of row-wise arrays with the ancestors' rows. */
-export async function gatherRows<T extends readonly Rows[]>(
+export async function gatherRows<T extends Record<string, Floats | Doubles>>(
+  space: Space,
   from: T,
-  ancestors: Int32Array,
+  ancestors: Ints,
   signal?: AbortSignal,
 ): Promise<T> {
-  const to = from.map((a) => new (a.constructor as new (length: number) => Rows)(a.length))
-  await run(() => native.gather({ ancestors, from, to }), signal)
-  return to as unknown as T
+  const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
+  await run(() => native.gather({ ancestors, from: Object.values(from), to: Object.values(to) }), signal)
+  return to
 }
 
 /** The population of a model of the user's own. */
 export class ModelPopulation implements Population {
   readonly levels: number
-  readonly suspect = 'a log-potential of the model'
+  readonly space = host
   evaluations = 0
   samples: Float32Array = new Float32Array()
 
@@ -94,13 +99,21 @@ export class ModelPopulation implements Population {
     return this.#potential(k, x)
   }
 
-  async gather(ancestors: Int32Array): Promise<void> {
-    const [x] = await gatherRows([this.samples] as const, ancestors, this.signal)
+  async gather(ancestors: Ints): Promise<void> {
+    const { x } = await gatherRows(this.space, { x: this.samples }, ancestors, this.signal)
     this.samples = x
   }
 
   async move(): Promise<number> {
     return Number.NaN
+  }
+
+  async suspect(): Promise<string> {
+    return 'a log-potential of the model'
+  }
+
+  live(): Values[] {
+    return []
   }
 
   async #potential(k: number, previous: Float32Array | null): Promise<Increment> {

@@ -7,7 +7,8 @@ import { Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './
 import type { Rows } from './native-particles.js'
 import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
-import { asTarget } from './targets.js'
+import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
+import { asTarget, type Target } from './targets.js'
 
 export const moveKernels = ['mala', 'hmc', 'ula', 'uhmc'] as const
 export type MoveKernel = (typeof moveKernels)[number]
@@ -30,11 +31,11 @@ export interface MoveOptions {
 }
 
 const moveOptions = ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune']
-const mcmcOptions = [...moveOptions, 'chains', 'sigmas', 'initial', 'seed', 'batch', 'signal', 'onProgress']
+const mcmcOptions = [...moveOptions, 'chains', 'sigmas', 'initial', 'seed', 'batch', 'signal', 'onProgress', 'device']
 
 /** Particles with U and grad U at one level. */
 export interface ChainState extends TargetEvaluation {
-  x: Float32Array
+  x: Floats
 }
 
 const TARGET_ACCEPTANCE = { mala: 0.57, hmc: 0.65 } as const
@@ -58,6 +59,7 @@ export class Mover {
     readonly d: number,
     readonly seed: number,
     readonly signal?: AbortSignal,
+    readonly space: Space = host,
   ) {
     knownOptions('moves', options, moveOptions)
     this.kernel = oneOf('moves.kernel', options.kernel ?? 'mala', moveKernels)
@@ -69,29 +71,31 @@ export class Mover {
   }
 
   /** All the moves of one level, in place of `state`'s arrays; the mean acceptance, NaN without accept decisions. */
-  async run(state: ChainState, sigma: number, evaluator: Evaluator, weights: Float64Array): Promise<number> {
+  async run(state: ChainState, sigma: number, evaluator: Evaluator, weights: Doubles): Promise<number> {
     const base = await this.#baseStep(state, sigma, weights)
     let acceptance = 0
+    const mark = this.space.mark()
     for (let i = 0; i < this.steps; i++) {
       this.signal?.throwIfAborted()
       this.step = base * this.tuned
       const rate = await this.#move(state, sigma, evaluator)
       acceptance += rate / this.steps
       this.moves++
+      this.space.keep(rowsOf(state), mark)
       if (this.options.tune && (this.kernel === 'mala' || this.kernel === 'hmc'))
         this.tuned *= Math.exp((rate - TARGET_ACCEPTANCE[this.kernel]) * 2 * (1 + this.moves) ** -0.6)
     }
     return acceptance
   }
 
-  async #baseStep(state: ChainState, sigma: number, weights: Float64Array): Promise<number> {
+  async #baseStep(state: ChainState, sigma: number, weights: Doubles): Promise<number> {
     const { stepSize } = this.options
     if (typeof stepSize === 'function') return finiteNumber('stepSize(sigma)', stepSize(sigma), { above: 0 })
     const langevin = this.kernel === 'mala' || this.kernel === 'ula'
     const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)
     await run(() => native.meanSquares({ out, grad: state.grad, weights }), this.signal)
-    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${sigma} before an MCMC move`, state.suspect)
+    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${sigma} before an MCMC move`, await state.suspect?.())
     return relative * (out[0] > 0 ? Math.min(out[0] ** -0.5, 1e6 * sigma) : sigma)
   }
 
@@ -102,14 +106,16 @@ export class Mover {
       : await this.#hamiltonian(state, sigma, evaluator)
     const { next, logRatio } = proposed
     if (this.kernel === 'ula' || this.kernel === 'uhmc') {
-      if (hasNaN(next.energy)) throw notANumber(`sigma = ${sigma} in an MCMC move`, next.suspect)
+      if (hasNaN(await toHost(next.energy, this.signal)))
+        throw notANumber(`sigma = ${sigma} in an MCMC move`, await next.suspect?.())
       Object.assign(state, next)
       return Number.NaN
     }
-    const accepted = new Uint8Array(this.chains)
+    const there = this.space.bytes(this.chains)
     const [from, to] = [rowsOf(next), rowsOf(state)]
     const { seed, moves: step } = this
-    const count = await run(() => native.metropolis({ accepted, logRatio, from, to, seed, step }), this.signal)
+    const count = await run(() => native.metropolis({ accepted: there, logRatio, from, to, seed, step }), this.signal)
+    const accepted = await toHost(there, this.signal)
     for (let r = 0; r < this.chains; r++) this.accepted[r] += accepted[r]
     return count / this.chains
   }
@@ -121,8 +127,8 @@ export class Mover {
     const next: ChainState = { x, ...(await evaluator.evaluate(x, sigma)) }
     const forward = await this.#squares([x, state.x, state.grad], [1, -1, h / 2])
     const backward = await this.#squares([state.x, x, next.grad], [1, -1, h / 2])
-    const logRatio = state.energy.map((u, r) => u - next.energy[r] + (forward[r] - backward[r]) / (2 * h))
-    return { next, logRatio }
+    const terms = [state.energy, next.energy, forward, backward]
+    return { next, logRatio: await this.#sum(terms, [1, -1, 1 / (2 * h), -1 / (2 * h)]) }
   }
 
   /** Leapfrog with unit mass from a fresh momentum (Neal 2011). */
@@ -138,20 +144,27 @@ export class Mover {
     }
     p = await this.#combine([p, next.grad], [1, -e / 2])
     const after = await this.#squares([p], [1])
-    const logRatio = state.energy.map((u, r) => u - next.energy[r] + (before[r] - after[r]) / 2)
-    return { next, logRatio }
+    const terms = [state.energy, next.energy, before, after]
+    return { next, logRatio: await this.#sum(terms, [1, -1, 1 / 2, -1 / 2]) }
   }
 
-  async #combine(terms: Float32Array[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
-    const out = new Float32Array(length)
+  async #combine(terms: Floats[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
+    const out = this.space.floats(length)
     const noise = { std, seed: this.seed, purpose: PURPOSE.moment, step }
     const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.chains, noise }
     await run(() => native.combine(request), this.signal)
     return out
   }
 
-  async #squares(terms: Float32Array[], coefficients: number[]): Promise<Float64Array> {
-    const out = new Float64Array(this.chains)
+  async #sum(terms: Doubles[], coefficients: number[]): Promise<Doubles> {
+    const out = this.space.doubles(this.chains)
+    const request = { out, terms, coefficients: Float64Array.from(coefficients), constant: 0 }
+    await run(() => native.sumTerms(request), this.signal)
+    return out
+  }
+
+  async #squares(terms: Floats[], coefficients: number[]): Promise<Doubles> {
+    const out = this.space.doubles(this.chains)
     await run(() => native.rowSquares({ out, terms, coefficients: Float64Array.from(coefficients) }), this.signal)
     return out
   }
@@ -172,6 +185,8 @@ export interface McmcOptions extends MoveOptions {
   seed?: number
   /** Largest number of chains a model gets at once; the results do not depend on it. */
   batch?: number
+  /** Where the chains are, as for `smc`; default where the models are. */
+  device?: string
   signal?: AbortSignal
   onProgress?: (progress: { level: number; levels: number; sigma: number; acceptance: number }) => void
 }
@@ -197,46 +212,65 @@ export interface McmcResult {
  */
 export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
   knownOptions('mcmc', options, mcmcOptions)
-  const { chains: count, sigmas: levels, initial, seed: s, batch: most, signal, onProgress, ...moves } = options
+  const t = asTarget(target)
+  return inSpaceOf(t.residence, options.device, options.signal, (space) => runChains(t, options, space))
+}
+
+async function runChains(t: Target, options: McmcOptions, space: Space): Promise<McmcResult> {
+  const {
+    chains: count,
+    sigmas: levels,
+    initial,
+    seed: s,
+    batch: most,
+    signal,
+    onProgress,
+    device: _,
+    ...moves
+  } = options
   const chains = integer('chains', count, 1, 0x7fffffff)
   const sigmas = checkedSigmas(levels, 1)
   const seed = integer('seed', s ?? 0, 0)
-  const t = asTarget(target)
-  const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal)
+  const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal, space)
   const { d } = evaluator
-  requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
-  const mover = new Mover(moves, chains, d, seed, signal)
+  if (space === host) requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
+  const mover = new Mover(moves, chains, d, seed, signal, space)
   const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
-  const x =
-    initial !== undefined
-      ? Float32Array.from(float32Array('initial', initial, chains * d))
-      : new Float32Array(chains * d)
+  let x: Floats
   if (initial === undefined) {
+    x = space.floats(chains * d)
     const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: PURPOSE.start, step: 0 }
-    await run(
-      () => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }),
-      signal,
-    )
+    const request = { out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }
+    await run(() => native.combine(request), signal)
+  } else {
+    x = await toSpace(space, Float32Array.from(float32Array('initial', initial, chains * d)), signal)
   }
-  const weights = new Float64Array(chains).fill(1 / chains)
+  const weights = space.doubles(chains)
+  await fill(weights, 1 / chains, signal)
   const acceptance = new Float64Array(sigmas.length)
   const stepSizes = new Float64Array(sigmas.length)
-  let state: ChainState = { x, energy: new Float64Array(chains), grad: new Float32Array(x.length) }
+  let energy: Float64Array = new Float64Array(chains)
   for (const [level, sigma] of sigmas.entries()) {
     signal?.throwIfAborted()
-    state = { x: state.x, ...(await evaluator.evaluate(state.x, sigma)) }
-    const bad = state.energy.findIndex((u) => !Number.isFinite(u))
-    if (bad >= 0)
+    const state: ChainState = { x, ...(await evaluator.evaluate(x, sigma)) }
+    energy = await toHost(state.energy, signal)
+    const bad = energy.findIndex((u) => !Number.isFinite(u))
+    if (bad >= 0) {
+      const suspect = (await state.suspect?.()) ?? nameOf(t)
       throw new NumericsError(
-        `the energy of chain ${bad} is ${state.energy[bad]} at sigma = ${sigma} (${state.suspect ?? nameOf(t)}): start where it is finite`,
+        `the energy of chain ${bad} is ${energy[bad]} at sigma = ${sigma} (${suspect}): start where it is finite`,
       )
+    }
     acceptance[level] = await mover.run(state, sigma, evaluator, weights)
     stepSizes[level] = mover.step
+    x = state.x
+    energy = await toHost(state.energy, signal)
+    space.keep([x, weights])
     onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
   }
   return {
-    samples: state.x,
-    energy: state.energy,
+    samples: await toHost(x, signal),
+    energy,
     acceptance,
     chainAcceptance: mover.accepted.map((a) => (adjusted ? a / mover.moves : Number.NaN)),
     stepSizes,

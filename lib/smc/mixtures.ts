@@ -2,8 +2,10 @@ import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run, translate } from '../native.js'
-import type { EnergyFunction } from './energy-function.js'
+import type { ResidentEnergy } from './energy-function.js'
+import type { HostEvaluation } from './evaluation.js'
 import type { MixtureArrays } from './native-particles.js'
+import { host } from './space.js'
 
 export interface GaussianMixtureOptions {
   /** Positive or zero; normalised here. */
@@ -14,7 +16,7 @@ export interface GaussianMixtureOptions {
   covariances: readonly (number | ArrayLike<number> | readonly ArrayLike<number>[])[]
 }
 
-export interface GaussianMixture extends EnergyFunction {
+export interface GaussianMixture extends ResidentEnergy {
   /** n independent draws [n, d] of the mixture without noise. Reproducible from the seed (default 0). */
   sample(n: number, options?: { seed?: number }): Float32Array
 }
@@ -27,16 +29,21 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
   knownOptions('gaussianMixture', options, ['weights', 'means', 'covariances'])
   const mixture = mixtureArrays(options)
   const d = mixture.means.length / mixture.logWeights.length
+  const energyGradIn: ResidentEnergy['energyGradIn'] = async (space, x, sigma, { signal } = {}) => {
+    const out = { energy: space.doubles(x.length / d), grad: space.floats(x.length) }
+    await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), signal)
+    return out
+  }
   return {
     shape: [d],
+    residence: 'any',
+    energyGradIn,
     async energyGrad(x, sigma, options = {}) {
       knownOptions('energyGrad', options, ['signal'])
       float32Array('x', x)
       if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
       finiteNumber('sigma', sigma, { min: 0 })
-      const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
-      await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), options.signal)
-      return out
+      return (await energyGradIn(host, x, sigma, options)) as HostEvaluation
     },
     sample(n, sampleOptions = {}) {
       knownOptions('sample', sampleOptions, ['seed'])

@@ -1,7 +1,8 @@
 import type { NativeJob } from '../native.js'
+import type { Bytes, Doubles, Floats, Ints } from './space.js'
 
 /** Arrays that hold one row per particle; the row's length follows from the array's. */
-export type Rows = Float32Array | Float64Array | Int32Array
+export type Rows = Floats | Doubles | Ints
 
 /** Standard normals times `std`, a pure function of (seed, purpose, step, particle, index): native/kernels/random.h. */
 export interface Noise {
@@ -30,20 +31,24 @@ export interface MixtureArrays {
   form: 'scalar' | 'diagonal' | 'full'
 }
 
-/** The O(N d) work of sampling. N = particles, d = values of one particle; outputs are named first and filled in place. */
+/**
+ * The O(N d) work of sampling. N = particles, d = values of one particle; outputs are named first and filled in place. The arrays of a
+ * request are all on the host or all in one space of a device, which then does the work; what is declared a typed array is always on the
+ * host.
+ */
 export interface NativeParticles {
   /**
    * out = x - v grad + sqrt(tau) z; logForward = log N(out; x - v grad, tau), logBackward = log N(x; out, v),
    * alignment = <grad, x - out>, gradSquares = |grad|^2. v and tau hold 1 or d values.
    */
   propose(request: {
-    out: Float32Array
-    logForward: Float64Array
-    logBackward: Float64Array
-    alignment: Float64Array
-    gradSquares: Float64Array
-    x: Float32Array
-    grad: Float32Array
+    out: Floats
+    logForward: Doubles
+    logBackward: Doubles
+    alignment: Doubles
+    gradSquares: Doubles
+    x: Floats
+    grad: Floats
     v: Float64Array
     tau: Float64Array
     seed: number
@@ -51,8 +56,8 @@ export interface NativeParticles {
   }): NativeJob<void>
   /** out = sum_j coefficients[j] terms[j] + noise; `out` may be one of the terms. */
   combine(request: {
-    out: Float32Array
-    terms: readonly Float32Array[]
+    out: Floats
+    terms: readonly Floats[]
     coefficients: Float64Array
     rows: number
     noise?: Noise
@@ -62,32 +67,35 @@ export interface NativeParticles {
    * squares (optional): sum_j c_j |grad E_j|^2.
    */
   compose(request: {
-    energy: Float64Array
-    grad: Float32Array
-    squares?: Float64Array
+    energy: Doubles
+    grad: Floats
+    squares?: Doubles
     form: 'linear' | 'mixture'
     coefficients: Float64Array
-    energies: readonly Float64Array[]
-    grads: readonly Float32Array[]
+    energies: readonly Doubles[]
+    grads: readonly Floats[]
   }): NativeJob<void>
   /** out[r] = |sum_j coefficients[j] terms[j][r]|^2 */
-  rowSquares(request: {
-    out: Float64Array
-    terms: readonly Float32Array[]
-    coefficients: Float64Array
-  }): NativeJob<void>
+  rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): NativeJob<void>
   /** Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. */
-  meanSquares(request: { out: Float64Array; grad: Float32Array; weights: Float64Array }): NativeJob<void>
+  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles }): NativeJob<void>
   /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
-  gather(request: { ancestors: Int32Array; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
+  gather(request: { ancestors: Ints; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
+  /** out[r] = constant + sum_j coefficients[j] terms[j][r] */
+  sumTerms(request: {
+    out: Doubles
+    terms: readonly Doubles[]
+    coefficients: Float64Array
+    constant: number
+  }): NativeJob<void>
   /**
    * logWeights += constant + sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
    * and weights = normalised weights (NaN when all are -infinity).
    */
   reweight(request: {
-    logWeights: Float64Array
-    weights: Float64Array
-    terms: readonly Float64Array[]
+    logWeights: Doubles
+    weights: Doubles
+    terms: readonly Doubles[]
     coefficients: Float64Array
     constant: number
   }): NativeJob<LogWeightStats>
@@ -96,8 +104,8 @@ export interface NativeParticles {
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
   /** The same for as many ancestors as weights; resolves with the number of different ones. */
   resampleJob(request: {
-    ancestors: Int32Array
-    weights: Float64Array
+    ancestors: Ints
+    weights: Doubles
     scheme: string
     seed: number
     step: number
@@ -107,8 +115,8 @@ export interface NativeParticles {
    * copied to to[j]. Resolves with the number accepted. NaN is a rejection.
    */
   metropolis(request: {
-    accepted: Uint8Array
-    logRatio: Float64Array
+    accepted: Bytes
+    logRatio: Doubles
     from: readonly Rows[]
     to: readonly Rows[]
     seed: number
@@ -116,9 +124,9 @@ export interface NativeParticles {
   }): NativeJob<number>
   /** energy = -log sum_c w_c N(x; mean_c, covariance_c + sigma^2 I), and its gradient. */
   mixtureEnergy(request: {
-    energy: Float64Array
-    grad: Float32Array
-    x: Float32Array
+    energy: Doubles
+    grad: Floats
+    x: Floats
     sigma: number
     mixture: MixtureArrays
   }): NativeJob<void>
@@ -126,9 +134,9 @@ export interface NativeParticles {
   mixtureSample(out: Float32Array, mixture: MixtureArrays, seed: number): void
   /** energy = -sum_i log[Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)], and its gradient. */
   softBox(request: {
-    energy: Float64Array
-    grad: Float32Array
-    x: Float32Array
+    energy: Doubles
+    grad: Floats
+    x: Floats
     lower: Float64Array
     upper: Float64Array
     t: number

@@ -3,16 +3,23 @@ import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction } from './energy-function.js'
-import { callback, Evaluator, hasNaN, isShape, nameOf, sizeOf } from './evaluation.js'
+import { callback, Evaluator, hasNaN, isShape, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
+import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { asTarget } from './targets.js'
 
 /** A denoiser D(x, sigma) = E[x0 | x], the other thing that `sample` takes. */
 export interface DenoiserFunction {
   readonly shape: readonly number[]
   denoise(x: Float32Array, sigma: number, options?: { signal?: AbortSignal }): Promise<Float32Array>
+}
+
+/** A denoiser that can also work in a device's memory, as ResidentEnergy can. */
+interface ResidentDenoiser extends DenoiserFunction {
+  readonly residence: string
+  denoiseIn(space: Space, x: Floats, sigma: number, options?: { signal?: AbortSignal }): Promise<Floats>
 }
 
 export const sampleMethods = ['heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
@@ -43,6 +50,8 @@ export interface SampleOptions {
   seed?: number
   /** Largest number of particles a model gets at once; the results do not depend on it. */
   batch?: number
+  /** Where the particles are, as for `smc`; default where the model is. */
+  device?: string
   signal?: AbortSignal
   onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => void
 }
@@ -62,25 +71,35 @@ export interface SampleResult {
  */
 export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
   knownOptions('sample', options, knownSample)
+  const isDenoiser = typeof (model as DenoiserFunction)?.denoise === 'function'
+  const residence = isDenoiser ? residenceOf([model]) : asTarget(model as EnergyFunction).residence
+  return inSpaceOf(residence, options.device, options.signal, (space) => runSampler(model, options, space))
+}
+
+async function runSampler(
+  model: EnergyFunction | DenoiserFunction,
+  options: SampleOptions,
+  space: Space,
+): Promise<SampleResult> {
   const n = integer('particles', options.particles, 1, 0x7fffffff)
   const sigmas = checkedSigmas(options.sigmas, 2, true)
   const method = oneOf('method', options.method ?? 'heun', sampleMethods)
   const seed = integer('seed', options.seed ?? 0, 0)
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count } = denoiserOf(model, options)
-  requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
+  const { evaluate, lambda, d, count } = denoiserOf(model, options, space)
+  if (space === host) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */
   const combine = async (
-    terms: Float32Array[],
+    terms: Floats[],
     coefficients: number[],
     std = 0,
     step = 0,
     purpose: number = PURPOSE.propose,
   ) => {
-    const out = new Float32Array(n * d)
+    const out = space.floats(n * d)
     const request = {
       out,
       terms,
@@ -94,7 +113,7 @@ export async function sample(model: EnergyFunction | DenoiserFunction, options: 
 
   let x =
     options.initial !== undefined
-      ? float32Array('initial', options.initial, n * d)
+      ? await toSpace(space, float32Array('initial', options.initial, n * d), signal)
       : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, PURPOSE.start)
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
@@ -113,24 +132,30 @@ export async function sample(model: EnergyFunction | DenoiserFunction, options: 
       const std = next > 0 ? Math.sqrt(variance) : 0
       x = await combine([x, denoised], [ratio, 1 - ratio], std, k)
     }
+    space.keep([x])
     options.onProgress?.({ level: k, lastLevel: last, sigma: next })
   }
-  return { samples: x, evaluations: count() }
+  return { samples: await toHost(x, signal), evaluations: count() }
 }
 
-const knownSample = ['particles', 'sigmas', 'method', 'churn', 'initial', 'seed', 'batch', 'signal', 'onProgress']
+const knownSample = [
+  'particles',
+  'sigmas',
+  'method',
+  'churn',
+  'initial',
+  'seed',
+  'batch',
+  'device',
+  'signal',
+  'onProgress',
+]
 
-type Combine = (terms: Float32Array[], coefficients: number[]) => Promise<Float32Array>
-type Denoise = (x: Float32Array, sigma: number) => Promise<Float32Array>
+type Combine = (terms: Floats[], coefficients: number[]) => Promise<Floats>
+type Denoise = (x: Floats, sigma: number) => Promise<Floats>
 
 /** dx/ds = (x - D)/s; Euler to s', and the trapezoidal rule where s' > 0 (Karras et al. 2022, algorithm 1). */
-async function heunStep(
-  x: Float32Array,
-  s: number,
-  next: number,
-  denoise: Denoise,
-  combine: Combine,
-): Promise<Float32Array> {
+async function heunStep(x: Floats, s: number, next: number, denoise: Denoise, combine: Combine): Promise<Floats> {
   const first = await denoise(x, s)
   const h = next - s
   const euler = await combine([x, first], [1 + h / s, -h / s])
@@ -151,16 +176,22 @@ function checkedChurn(churn: Churn): Required<Churn> {
 }
 
 /** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */
-function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, signal }: SampleOptions) {
+function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, signal }: SampleOptions, space: Space) {
   if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
     const target = asTarget(model as EnergyFunction)
-    const evaluator = new Evaluator(target, integer('batch', most ?? defaultBatch(target.shape), 1), 'none', signal)
+    const evaluator = new Evaluator(
+      target,
+      integer('batch', most ?? defaultBatch(target.shape), 1),
+      'none',
+      signal,
+      space,
+    )
     const evaluate: Denoise = async (x, sigma) => {
       const { grad, energy } = await evaluator.evaluate(x, sigma)
-      const out = new Float32Array(x.length)
+      const out = space.floats(x.length)
       const coefficients = Float64Array.of(1, -sigma * sigma)
       await run(() => native.combine({ out, terms: [x, grad], coefficients, rows: energy.length }), signal)
-      return checkedFinite(out, energy.length, sigma, model, signal)
+      return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
     return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count }
   }
@@ -170,6 +201,11 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
   const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
   let count = 0
   const evaluate: Denoise = async (x, sigma) => {
+    if (!(x instanceof Float32Array)) {
+      const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal })
+      count += x.length / d
+      return checkedFinite(there, x.length / d, sigma, model, space, signal)
+    }
     const out = new Float32Array(x.length)
     for (let first = 0; first < x.length; first += batch) {
       const part = x.subarray(first, first + batch)
@@ -182,14 +218,21 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
       out.set(result, first)
       count += part.length / d
     }
-    return checkedFinite(out, x.length / d, sigma, model, signal)
+    return checkedFinite(out, x.length / d, sigma, model, space, signal)
   }
   return { evaluate, lambda: 1, d, count: () => count }
 }
 
-async function checkedFinite(denoised: Float32Array, rows: number, sigma: number, model: object, signal?: AbortSignal) {
-  const out = new Float64Array(rows)
+async function checkedFinite(
+  denoised: Floats,
+  rows: number,
+  sigma: number,
+  model: object,
+  space: Space,
+  signal?: AbortSignal,
+) {
+  const out = space.doubles(rows)
   await run(() => native.rowSquares({ out, terms: [denoised], coefficients: Float64Array.of(1) }), signal)
-  if (hasNaN(out)) throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${sigma}`)
+  if (hasNaN(await toHost(out, signal))) throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${sigma}`)
   return denoised
 }

@@ -12,6 +12,7 @@ import { defaultBatch, type MoveOptions } from './mcmc.js'
 import type { LogWeightStats } from './native-particles.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { checkedSigmas } from './schedule.js'
+import { type Doubles, fill, inSpaceOf, toHost } from './space.js'
 import { asTarget, type Target } from './targets.js'
 
 /** Options of a run on any model. */
@@ -43,8 +44,13 @@ export interface SmcOptions extends SmcRunOptions {
   moves?: MoveOptions
   /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
   precisions?: readonly Float64Array[]
-  /** Largest number of particles that a model gets at once; default about 4 MB of them. */
+  /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
   batch?: number
+  /**
+   * Where the particles are: 'cpu' or 'cuda:0'; default where the models are. Targets that call functions of yours, and models on several
+   * devices, have them on the CPU.
+   */
+  device?: string
 }
 
 export interface SmcResult {
@@ -79,12 +85,14 @@ export async function smc(
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
-  const population = new AnnealedPopulation(target, { ...common, ...checkedTarget(target, options as SmcOptions) })
-  return runSmc(population, common, population.options.sigmas, population.options.weights !== 'none')
+  const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
+  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, (space) =>
+    runSmc(new AnnealedPopulation(target, annealing, space), common, annealing.sigmas, annealing.weights !== 'none'),
+  )
 }
 
 const runOptions = ['particles', 'resampling', 'essThreshold', 'finalResample', 'seed', 'signal', 'onProgress']
-const targetOptions = ['sigmas', 'weights', 'kernel', 'proposal', 'moves', 'precisions', 'batch']
+const targetOptions = ['sigmas', 'weights', 'kernel', 'proposal', 'moves', 'precisions', 'batch', 'device']
 
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {
   const m = model as FeynmanKacModel
@@ -140,8 +148,14 @@ async function runSmc(
   weighted = true,
 ): Promise<SmcResult> {
   const { particles: n, seed, signal, resampling: scheme } = options
-  const logWeights = new Float64Array(n)
-  const weights = new Float64Array(n).fill(1 / n)
+  const { space } = population
+  const logWeights = space.doubles(n)
+  const weights = space.doubles(n)
+  const even = async () => {
+    await fill(logWeights, 0, signal)
+    await fill(weights, 1 / n, signal)
+  }
+  await even()
   const ancestors: (Int32Array | null)[] = []
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
@@ -153,19 +167,19 @@ async function runSmc(
     const before = population.evaluations
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
     stats = await reweight(logWeights, weights, increment, signal)
-    if (stats.invalid >= 0) throw notANumber(population.where(k), population.suspect)
+    if (stats.invalid >= 0) throw notANumber(population.where(k), await population.suspect())
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
 
     let [drawn, unique] = [null as Int32Array | null, n]
     if (k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample) {
-      drawn = new Int32Array(n)
-      const request = { ancestors: drawn, weights, scheme, seed, step: k }
+      const there = space.ints(n)
+      const request = { ancestors: there, weights, scheme, seed, step: k }
       unique = await run(() => native.resampleJob(request), signal)
-      await population.gather(drawn)
+      await population.gather(there)
+      drawn = await toHost(there, signal)
       logZ = level
-      logWeights.fill(0)
-      weights.fill(1 / n)
+      await even()
     }
     ancestors.push(drawn)
     const acceptance = await population.move(k, weights)
@@ -180,14 +194,15 @@ async function runSmc(
       acceptance,
       evaluations: population.evaluations - before,
     })
+    space.keep([logWeights, weights, ...population.live()])
     options.onProgress?.(levels[k])
   }
 
   const logSum = ancestors[lastLevel] ? Math.log(n) : stats.logSum
   const roots = rootsOf(ancestors, n)
   return {
-    samples: population.samples,
-    logWeights: logWeights.map((lw) => lw - logSum),
+    samples: await toHost(population.samples, signal),
+    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - logSum),
     logZ: levels[lastLevel].logZ,
     ess: Float64Array.from(levels, (l) => l.ess),
     ancestors,
@@ -203,8 +218,8 @@ async function runSmc(
 }
 
 function reweight(
-  logWeights: Float64Array,
-  weights: Float64Array,
+  logWeights: Doubles,
+  weights: Doubles,
   { terms, coefficients, constant }: Increment,
   signal?: AbortSignal,
 ): Promise<LogWeightStats> {

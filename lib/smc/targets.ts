@@ -1,14 +1,23 @@
 import { finiteNumber, knownOptions } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
-import type { EnergyFunction } from './energy-function.js'
-import { callback, type Evaluation, energyGrad, isShape, sizeOf } from './evaluation.js'
+import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
+import {
+  callback,
+  type Evaluation,
+  evaluateModels,
+  type HostEvaluation,
+  isShape,
+  residenceOf,
+  sizeOf,
+} from './evaluation.js'
+import { type Doubles, type Floats, host, type Space } from './space.js'
 
 /**
  * A path of target densities pi_sigma(x) proportional to exp(-U_sigma(x)), made of the energies of models (method.md section 4). A target
  * is an EnergyFunction itself, so targets nest: bounded(product([a, b]), ...).
  */
-export interface Target extends EnergyFunction {
+export interface Target extends ResidentEnergy {
   readonly name: string
   /** Lambda: the sum of the exponents of the normalised densities in pi; a mode of pi at noise sigma has variance sigma^2 / Lambda. */
   readonly lambda: number
@@ -18,14 +27,15 @@ export interface Target extends EnergyFunction {
   readonly exponents?: readonly number[]
   /**
    * U and its gradient from the models' evaluations at the same x. `squares`, to be filled with sum_j exponents[j] |grad E_j|^2, may be
-   * given where the target has exponents. May return the arrays of `parts`.
+   * given where the target has exponents. May return the arrays of `parts`; new ones are of `space`, the host if none is given.
    */
-  combine(
-    parts: readonly Evaluation[],
-    x: Float32Array,
-    sigma: number,
-    options?: { signal?: AbortSignal; squares?: Float64Array },
-  ): Promise<Evaluation>
+  combine(parts: readonly Evaluation[], x: Floats, sigma: number, options?: CombineOptions): Promise<Evaluation>
+}
+
+interface CombineOptions {
+  signal?: AbortSignal
+  squares?: Doubles
+  space?: Space
 }
 
 /** Accepted by every target: overrides Lambda. */
@@ -64,17 +74,19 @@ export function asTarget(model: EnergyFunction): Target {
   return linear('energy', [checkedModel('target', model)], [1], {}, lambdaOf(model))
 }
 
-function makeTarget(fields: Omit<Target, 'shape' | 'energyGrad'>, options: LambdaOption): Target {
+type Fields = Omit<Target, 'shape' | 'energyGrad' | 'energyGradIn' | 'residence'>
+
+function makeTarget(fields: Fields, options: LambdaOption, residence = residenceOf(fields.models)): Target {
   const lambda = finiteNumber('lambda', options.lambda ?? fields.lambda, { above: 0 })
+  const energyGradIn: Target['energyGradIn'] = async (space, x, sigma, { signal } = {}) =>
+    fields.combine(await evaluateModels(fields.models, space, x, sigma, signal), x, sigma, { signal, space })
   return {
     ...fields,
     lambda,
     shape: fields.models[0].shape,
-    async energyGrad(x, sigma, { signal } = {}) {
-      const parts: Evaluation[] = []
-      for (const model of fields.models) parts.push(await energyGrad(model, x, sigma, signal))
-      return fields.combine(parts, x, sigma, { signal })
-    },
+    residence,
+    energyGradIn,
+    energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
   }
 }
 
@@ -83,14 +95,11 @@ async function compose(
   form: 'linear' | 'mixture',
   parts: readonly Evaluation[],
   coefficients: Float64Array,
-  options: { signal?: AbortSignal; squares?: Float64Array },
+  { signal, squares, space = host }: CombineOptions,
 ): Promise<Evaluation> {
-  const out = { energy: new Float64Array(parts[0].energy.length), grad: new Float32Array(parts[0].grad.length) }
+  const out = { energy: space.doubles(parts[0].energy.length), grad: space.floats(parts[0].grad.length) }
   const [energies, grads] = [parts.map((p) => p.energy), parts.map((p) => p.grad)]
-  await run(
-    () => native.compose({ ...out, form, coefficients, energies, grads, squares: options.squares }),
-    options.signal,
-  )
+  await run(() => native.compose({ ...out, form, coefficients, energies, grads, squares }), signal)
   return out
 }
 
@@ -181,9 +190,12 @@ export function negation(
   const strength = finiteNumber('strength', options.strength, { above: 0 })
   const floor = finiteNumber('floor', options.floor ?? 0, { min: 0 })
   const [model, other] = checkedModels([energy, negated])
-  const smooth: EnergyFunction = {
+  const smooth: ResidentEnergy = {
     shape: other.shape,
+    residence: residenceOf([other]),
     energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
+    energyGradIn: (space, x, sigma, given) =>
+      (other as ResidentEnergy).energyGradIn(space, x, Math.max(sigma, floor), given),
   }
   return linear(
     'negation',
@@ -243,7 +255,7 @@ export function bounded(energy: EnergyFunction, options: BoxOptions | ContainsOp
 }
 
 /** -log h_s of a box as an energy function. */
-function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction & { name: string } {
+function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy & { name: string } {
   const d = sizeOf(shape)
   const bounds = (name: 'lower' | 'upper'): Float64Array => {
     const value = options[name]
@@ -254,19 +266,30 @@ function softBox(shape: readonly number[], options: BoxOptions): EnergyFunction 
   const [lower, upper] = [bounds('lower'), bounds('upper')]
   if (lower.some((l, i) => !(l < upper[i]))) throw invalid('lower', 'bounds below those of upper', options.lower)
   const softness = finiteNumber('softness', options.softness ?? 0, { min: 0 })
+  const energyGradIn: ResidentEnergy['energyGradIn'] = async (space, x, sigma, { signal } = {}) => {
+    const out = { energy: space.doubles(x.length / d), grad: space.floats(x.length) }
+    await run(() => native.softBox({ ...out, x, lower, upper, t: Math.hypot(softness, sigma) }), signal)
+    return out
+  }
   return {
     name: 'the box',
     shape,
-    async energyGrad(x, sigma, { signal } = {}) {
-      const out = { energy: new Float64Array(x.length / d), grad: new Float32Array(x.length) }
-      await run(() => native.softBox({ ...out, x, lower, upper, t: Math.hypot(softness, sigma) }), signal)
-      return out
-    },
+    residence: 'any',
+    energyGradIn,
+    energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
   }
 }
 
+/** The residence of targets that call the user's functions with arrays. */
+const HOST = host.device
+
 /** D = x - sigma^2 grad E */
-async function denoised(x: Float32Array, part: Evaluation, sigma: number, signal?: AbortSignal): Promise<Float32Array> {
+async function denoised(
+  x: Float32Array,
+  part: HostEvaluation,
+  sigma: number,
+  signal?: AbortSignal,
+): Promise<Float32Array> {
   const out = new Float32Array(x.length)
   const coefficients = Float64Array.of(1, -sigma * sigma)
   await run(() => native.combine({ out, terms: [x, part.grad], coefficients, rows: part.energy.length }), signal)
@@ -287,7 +310,8 @@ function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
       name: 'bounded',
       models: [model],
       lambda: lambdaOf(model),
-      async combine([part], x, sigma, { signal } = {}) {
+      async combine(parts, points, sigma, { signal } = {}) {
+        const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
         const image = await denoised(x, part, sigma, signal)
         const inside = await callback('contains of bounded', signal, () => contains(image, count, { signal }))
@@ -297,6 +321,7 @@ function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
       },
     },
     options,
+    HOST,
   )
 }
 
@@ -330,7 +355,8 @@ export function rewardTilt(
       name: 'rewardTilt',
       models: [model],
       lambda: lambdaOf(model),
-      async combine([part], x, sigma, { signal } = {}) {
+      async combine(parts, points, sigma, { signal } = {}) {
+        const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
         const beta = typeof strength === 'function' ? finiteNumber('strength(sigma)', strength(sigma)) : strength
         const image = await denoised(x, part, sigma, signal)
@@ -354,5 +380,6 @@ export function rewardTilt(
       },
     },
     options,
+    HOST,
   )
 }

@@ -4,7 +4,7 @@ import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
-import { type DeviceOptions, deviceOptionNames } from '../devices.js'
+import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
 import { givenNetworkConfig, type NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
@@ -274,11 +274,11 @@ function onlySettings(options: TrainingOptions): Partial<Settings> {
   )
 }
 
-const workingBytes = 2 ** 30
-
-/** Size of equal micro-batches whose activations stay within 1 GiB. */
+/** Size of equal micro-batches whose activations stay within 1 GiB, or within half of what is free on a GPU. */
 function fittingBatch(network: NativeNetwork, kind: NetworkKind, batchSize: number): number {
-  const most = Math.max(1, Math.floor(workingBytes / network.workingBytes('train', kind, 1)))
+  const free = freeMemory(network.device())
+  const bytes = free === undefined ? 2 ** 30 : free / 2
+  const most = Math.max(1, Math.floor(bytes / network.workingBytes('train', kind, 1)))
   return Math.ceil(batchSize / Math.ceil(batchSize / most))
 }
 

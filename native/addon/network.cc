@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "job.h"
 #include "kernels/cuda/cuda.h"
+#include "request.h"
 
 namespace feynkac::addon {
 namespace {
@@ -102,7 +103,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(
         env, "Network",
-        {InstanceMethod<&NetworkHandle::Parameters>("parameters"),
+        {InstanceMethod<&NetworkHandle::Device>("device"), InstanceMethod<&NetworkHandle::Parameters>("parameters"),
          InstanceMethod<&NetworkHandle::ParameterCount>("parameterCount"),
          InstanceMethod<&NetworkHandle::Write>("write"), InstanceMethod<&NetworkHandle::Read>("read"),
          InstanceMethod<&NetworkHandle::Initialise>("initialise"), InstanceMethod<&NetworkHandle::Evaluate>("evaluate"),
@@ -115,8 +116,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     try {
       const Precision precision = choice<Precision>(
           info[2], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
-      const std::string device = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
-      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")), kernelsOf(device, precision));
+      device_ = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
+      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")), kernelsOf(device_, precision));
     } catch (const Napi::Error&) {
       throw;
     } catch (...) {
@@ -132,6 +133,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     if (!network_) throw argumentError(Env(), "this network was disposed of: load it again");
     return network_;
   }
+
+  Napi::Value Device(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device_); }
 
   Napi::Value Parameters(const Napi::CallbackInfo& info) {
     const auto& list = network()->parameters().list();
@@ -181,14 +184,15 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     return head;
   }
 
-  // The batch of a request; its length follows from sigma.
-  static Batch batchOf(const Napi::Object& o, const Network& n) {
+  // The batch of a request; its length follows from sigma. `resident`: x is an array of a device, read by the caller.
+  static Batch batchOf(const Napi::Object& o, const Network& n, const float* resident = nullptr) {
     const Napi::Value sigma = o.Get("sigma");
     if (!sigma.IsTypedArray()) throw argumentError(o.Env(), "expected a Float64Array for sigma");
     const size_t rows = sigma.As<Napi::TypedArray>().ElementLength();
     if (rows < 1 || rows > kMaxBatch) throw argumentError(o.Env(), "expected 1 to 16777216 noise levels for sigma");
-    Batch batch = {static_cast<int>(rows), floats(o.Get("x"), rows * n.sampleSize(), "x"),
-                   doubles(sigma, rows, "sigma"), floats(o.Get("labels"), rows * labelDim(n.config()), "labels", true),
+    const float* x = resident ? resident : floats(o.Get("x"), rows * n.sampleSize(), "x");
+    Batch batch = {static_cast<int>(rows), x, doubles(sigma, rows, "sigma"),
+                   floats(o.Get("labels"), rows * labelDim(n.config()), "labels", true),
                    floats(o.Get("augment"), rows * augmentDim(n.config()), "augment", true)};
     for (size_t i = 0; i < rows; ++i)
       if (!(batch.sigma[i] > 0) || !std::isfinite(batch.sigma[i]))
@@ -208,6 +212,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     const auto n = network();
     const Napi::Object o = objectOf(info[0], "request");
     const Head head = headOf(o);
+    if (deviceViewOf(o.Get("x")) != nullptr) return evaluateResident(info, head);
     const Batch batch = batchOf(o, *n);
     const size_t rows = batch.n, all = rows * n->sampleSize();
     const float* direction = floats(o.Get("direction"), all, "direction", true);
@@ -220,6 +225,38 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       throw argumentError(info.Env(), "a denoiser has no energy: ask for raw or denoised");
     if (out.jvp && !direction) throw argumentError(info.Env(), "expected a direction for jvp");
     return start(info, valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
+  }
+
+  // x and the outputs in one space of the network's device.
+  Napi::Value evaluateResident(const Napi::CallbackInfo& info, const Head& head) {
+    const auto n = network();
+    try {
+      Request q(info);
+      const auto x = q.array<float>("x");
+      const Batch batch = batchOf(info[0].As<Napi::Object>(), *n, x.data);
+      if (x.size != batch.n * n->sampleSize()) throw wrong("x", "as many samples as sigma has");
+      const auto given = [&](const char* name) { return !q[name].IsUndefined(); };
+      for (const char* name : {"raw", "phi", "phiGrad", "jvp", "direction"})
+        if (given(name)) throw wrong(name, "nothing where x is on a device");
+      ResidentOutputs out = {};
+      if (given("denoised")) out.denoised = q.array<float>("denoised", x.size).data;
+      if (given("energy")) out.energy = q.array<double>("energy", batch.n).data;
+      if (given("grad")) out.grad = q.array<float>("grad", x.size).data;
+      if (head.kind == Kind::kDenoiser && (out.energy || out.grad)) throw wrong("energy", "a model that has one");
+      q.keep(info.This());
+      return q.start(
+          [=](ParticleKernels& kernels, const Stop& stop) {
+            ResidentOutputs there = out;
+            there.device = kernels.device();
+            there.order = kernels.context();
+            n->evaluateResident(head, batch, there, stop);
+          },
+          reported());
+    } catch (const Napi::Error&) {
+      throw;
+    } catch (...) {
+      throw currentError(info.Env());
+    }
   }
 
   Napi::Value Gradient(const Napi::CallbackInfo& info) {
@@ -294,10 +331,13 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
                     std::function<void(const Stop&)> work,
                     const std::function<Napi::Value(Napi::Env)>& result = nullptr) {
     keepAlive.push_back(info.This());
-    return startJob(info.Env(), keepAlive, std::move(work), [this, result](Napi::Env env) {
+    return startJob(info.Env(), keepAlive, std::move(work), reported(result));
+  }
+  std::function<Napi::Value(Napi::Env)> reported(const std::function<Napi::Value(Napi::Env)>& result = nullptr) {
+    return [this, result](Napi::Env env) {
       report(env);
       return result ? result(env) : env.Undefined();
-    });
+    };
   }
 
   void report(Napi::Env env) {
@@ -316,6 +356,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     report(env);
   }
 
+  std::string device_;
   std::shared_ptr<Network> network_;
   int64_t reported_ = 0;
 };

@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest'
+import { ArgumentError } from '../lib/errors.js'
+import { residualMLP, songUNet } from '../lib/models/config.js'
+import { Denoiser } from '../lib/models/denoiser.js'
+import { EnergyModel } from '../lib/models/energy.js'
+import { native, run } from '../lib/native.js'
+import type { EnergyFunction } from '../lib/smc/energy-function.js'
+import { mcmc, moveKernels } from '../lib/smc/mcmc.js'
+import { gaussianMixture } from '../lib/smc/mixtures.js'
+import { sample, sampleMethods } from '../lib/smc/samplers.js'
+import { sigmaGrid } from '../lib/smc/schedule.js'
+import { type SmcOptions, smc } from '../lib/smc/smc.js'
+import { host, openSpace, toHost, toSpace } from '../lib/smc/space.js'
+import { bounded, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets.js'
+
+/** Particles in a device's memory: the same numbers as on the host, up to the rounding of sums. */
+
+const sigmas = sigmaGrid({ steps: 6, min: 0.2, max: 8 })
+const ring = gaussianMixture({ weights: [1, 2], means: [[1, 0], [-1, 0.5]], covariances: [0.1, 0.2] }) // biome-ignore format: points
+
+describe('where the particles are', () => {
+  it('is the host for models of the CPU and functions of the caller', async () => {
+    const own: EnergyFunction = { shape: [2], energyGrad: (x, sigma) => ring.energyGrad(x, sigma) }
+    for (const target of [
+      own,
+      ring,
+      product([own, ring]),
+      rewardTilt(ring, (x, n) => x.subarray(0, n), { strength: 1 }),
+    ])
+      expect((await smc(target, { particles: 8, sigmas, device: 'cpu' })).samples).toBeInstanceOf(Float32Array)
+    expect(product([own, ring]).residence).toBe('cpu')
+    expect(bounded(product([ring, ring]), { lower: -1, upper: 1 }).residence).toBe('any')
+    expect(rewardTilt(ring, () => [], { strength: 1 }).residence).toBe('cpu')
+  })
+
+  it('refuses a device that the models are not on', async () => {
+    const own: EnergyFunction = { shape: [2], energyGrad: (x, sigma) => ring.energyGrad(x, sigma) }
+    const options = { particles: 8, sigmas, device: 'cuda:0' }
+    await expect(smc(own, options)).rejects.toThrow(ArgumentError)
+    await expect(smc(own, options)).rejects.toThrow(/function of yours/)
+    await expect(smc(ring, { ...options, device: 'cuda:99' })).rejects.toThrow(/CUDA device|cuda:99/)
+    await expect(smc(ring, { ...options, device: 'tpu' })).rejects.toThrow(/tpu/)
+  })
+})
+
+describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a device', () => {
+  const unet = songUNet([1, 4, 4], {
+    model_channels: 8,
+    channel_mult: [1],
+    num_blocks: 1,
+    attn_resolutions: [4],
+    label_dim: 2,
+  })
+
+  const distance = (a: ArrayLike<number>, b: ArrayLike<number>) => {
+    let [num, den] = [0, 1e-30]
+    for (let i = 0; i < b.length; i++) [num, den] = [num + (a[i] - b[i]) ** 2, den + b[i] ** 2]
+    return Math.sqrt(num / den)
+  }
+
+  async function bothWays(target: EnergyFunction, options: Partial<SmcOptions> = {}) {
+    const all = { particles: 37, sigmas, seed: 5, essThreshold: 0.9, ...options }
+    const there = await smc(target, { ...all, device: 'cuda:0' })
+    const here = await smc(target, { ...all, device: 'cpu' })
+    expect(distance(there.samples, here.samples)).toBeLessThan(1e-4)
+    expect(distance(there.logWeights, here.logWeights)).toBeLessThan(1e-4)
+    expect(there.ancestors).toEqual(here.ancestors)
+    expect(there.diagnostics.evaluations).toBe(here.diagnostics.evaluations)
+    expect(there.diagnostics.resamplings).toBeGreaterThan(0)
+    if (!Number.isNaN(here.logZ))
+      expect(Math.abs(there.logZ - here.logZ)).toBeLessThan(1e-4 * (1 + Math.abs(here.logZ)))
+  }
+
+  const other = gaussianMixture({ weights: [1], means: [[0.5, 0.5]], covariances: [[0.3, 0.4]] })
+  const full = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [[[0.5, 0.1], [0.1, 0.4]]] }) // biome-ignore format: a matrix
+  it.each([
+    ['lowTemperature', lowTemperature(ring, { gamma: 3 })],
+    ['product', product([ring, other, full], { weights: [1, 0.5, 1] })],
+    ['mixture', mixture([ring, full], { logZ: [0, 0.4] })],
+    ['negation', negation(ring, other, { strength: 0.4, floor: 0.5 })],
+    ['nested', bounded(product([mixture([ring, other]), full]), { lower: -1, upper: [0.5, Infinity] })],
+  ])('%s', (_, target) => bothWays(target))
+
+  it.each([
+    { weights: 'tilt', sigmas: sigmaGrid({ steps: 12, min: 0.2, max: 8 }) },
+    { weights: 'fkc' },
+    { weights: 'rne', proposal: 'posterior' },
+    { proposal: 'analytic-diagonal', resampling: 'killing' },
+    { proposal: 'sde', resampling: 'ssp', finalResample: true },
+    { moves: { kernel: 'mala', steps: 2 }, resampling: 'residual' },
+    { moves: { kernel: 'uhmc' }, resampling: 'stratified' },
+  ] as const)('smc with %j', (options) => bothWays(product([ring, other]), options))
+
+  it.each(moveKernels)('%s', async (kernel) => {
+    const initial = Float32Array.from({ length: 2 * 19 }, (_, i) => Math.sin(i))
+    for (const start of [{}, { initial }]) {
+      const options = { chains: 19, sigmas: [1, 0.5], steps: 3, kernel, seed: 2, tune: true, ...start }
+      const there = await mcmc(product([ring, other]), { ...options, device: 'cuda:0' })
+      const here = await mcmc(product([ring, other]), options)
+      expect(distance(there.samples, here.samples)).toBeLessThan(1e-4)
+      expect(distance(there.energy, here.energy)).toBeLessThan(1e-4)
+      expect(there.acceptance).toEqual(here.acceptance)
+      expect(there.chainAcceptance).toEqual(here.chainAcceptance)
+    }
+  })
+
+  it('stays with the networks, and passes labels on', async () => {
+    using a = await EnergyModel.create({ kind: 'dot', network: unet }, { device: 'cuda:0', seed: 1 })
+    using b = await EnergyModel.create({ kind: 'l2', network: unet }, { device: 'cuda:0', seed: 2 })
+    const labels = Float32Array.from({ length: 10 }, (_, i) => i % 2)
+    const target = product([a.conditioned(labels), b])
+    expect(target.residence).toBe('cuda:0')
+    const options = { particles: 5, sigmas: sigmaGrid({ steps: 3, min: 0.5, max: 8 }), seed: 3 }
+    const there = await smc(target, options)
+    const here = await smc(target, { ...options, device: 'cpu' })
+    expect(distance(there.samples, here.samples)).toBeLessThan(1e-4)
+  })
+
+  it.each(sampleMethods)('samples by %s', async (method) => {
+    using denoiser = await Denoiser.create({ network: residualMLP(2, { hidden: 16, layers: 1 }) }, { device: 'cuda:0' })
+    for (const model of [denoiser, lowTemperature(ring, { gamma: 2 })]) {
+      const options = { particles: 9, sigmas, method, seed: 4 }
+      const there = await sample(model, { ...options, device: 'cuda:0' })
+      const here = await sample(model, { ...options, device: 'cpu' })
+      expect(distance(there.samples, here.samples)).toBeLessThan(1e-4)
+      expect(there.evaluations).toBe(here.evaluations)
+    }
+  })
+
+  it('names the model that gave NaN', async () => {
+    using model = await EnergyModel.create({ kind: 'dot', network: residualMLP(2) }, { device: 'cuda:0' })
+    const weights = new Float32Array(model.network.parameterCount()).fill(Number.NaN)
+    await run(() => model.network.write('params', weights))
+    for (const moves of [undefined, { kernel: 'ula' } as const])
+      await expect(smc(product([ring, model]), { particles: 6, sigmas, moves })).rejects.toThrow(/EnergyModel is NaN/)
+  })
+
+  it('uses memory again and refuses arrays that are gone', async () => {
+    const space = await openSpace('cuda:0')
+    const first = space.floats(6)
+    const kept = await toSpace(space, Float32Array.of(1, 2, 3, 4, 5, 6))
+    space.keep([kept])
+    expect(space.floats(6)).toBe(first)
+    expect([...(await toHost(kept.subarray(2, 5)))]).toEqual([3, 4, 5])
+    expect(() => kept.subarray(5, 7)).toThrow(/part of the array/)
+    const out = space.doubles(3)
+    const request = { terms: [kept.subarray(0, 6)], coefficients: Float64Array.of(1) }
+    expect(() => native.rowSquares({ ...request, out: host.doubles(3) })).toThrow(/all be on the host/)
+    expect(() => native.rowSquares({ ...request, out: space.floats(3) as never })).toThrow(/Float64Array/)
+    space.close()
+    expect(() => native.rowSquares({ ...request, out })).toThrow(/disposed/)
+  })
+})
