@@ -85,6 +85,11 @@ void Network::makeReady() {
   packed_ = hold(total);
   weights_.packed.clear();
   for (const size_t offset : offsets) weights_.packed.push_back(static_cast<char*>(packed_->data()) + offset);
+  for (size_t i = 0; i < packings_.size(); ++i)
+    packing_.op({}, [this, i](Kernels& k) {
+      const auto& p = packings_[i];
+      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+    });
   packWeights();
 }
 
@@ -100,12 +105,7 @@ float* Network::slot(Slot s) {
   return static_cast<float*>(memory->data());
 }
 
-void Network::packWeights() {
-  for (size_t i = 0; i < packings_.size(); ++i) {
-    const auto& p = packings_[i];
-    kernels_->convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
-  }
-}
+void Network::packWeights() { packing_.run(*kernels_, Stop()); }
 
 void Network::write(Slot s, const float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
