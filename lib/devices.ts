@@ -1,7 +1,7 @@
 import os from 'node:os'
 import { integer, oneOf } from './args.js'
 import { invalid } from './errors.js'
-import { native, run } from './native.js'
+import { native, run, translate } from './native.js'
 
 /** A device that models can be loaded on. */
 export interface DeviceInfo {
@@ -58,7 +58,11 @@ export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions
 /** Bytes of a GPU's memory that are free now; undefined for the CPU. */
 export function freeMemory(device: string): number | undefined {
   const index = /^cuda:(\d+)$/.exec(device)?.[1]
-  return index === undefined ? undefined : native.cuda().devices[Number(index)]?.freeMemory
+  try {
+    return index === undefined ? undefined : native.cudaFreeMemory(Number(index))
+  } catch (error) {
+    throw translate(error)
+  }
 }
 
 const warned = new Set<string>()

@@ -131,13 +131,15 @@ export interface NativeModule extends NativeParticles {
   setThreads(n: number): void
   /** The CUDA devices, or the reason why there is none; versions as 1000 major + 10 minor, 0 where there is none. */
   cuda(): {
-    devices: { name: string; capability: string; memory: number; freeMemory: number }[]
+    devices: { name: string; capability: string; memory: number }[]
     reason: string
     driver: number
     runtime: number
     /** The kernels of this build run on the CPU, for tests. */
     emulated: boolean
   }
+  /** Bytes that are free on a CUDA device; starts it. */
+  cudaFreeMemory(device: number): number
   /**
    * Which build of the kernels a CUDA device runs, by the self-test at its first use: 'tensor', or 'plain' where `failure` says
    * what the first one got wrong. Rejects where neither is right.

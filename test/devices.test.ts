@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { devices, placement } from '../lib/devices.js'
+import { devices, freeMemory, placement } from '../lib/devices.js'
 import { ArgumentError, DeviceError } from '../lib/errors.js'
 import { residualMLP } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
@@ -82,6 +82,13 @@ describe.runIf(gpu)('a CUDA device', () => {
 
   it('passes its self-test on the fast kernels', async () => {
     expect(await run(() => native.checkCuda(0))).toEqual({ path: 'tensor', failure: '' })
+  })
+
+  it('has free memory, and no more than memory', () => {
+    const [{ memory }] = native.cuda().devices
+    expect(freeMemory('cuda:0')).toBeGreaterThan(0)
+    expect(freeMemory('cuda:0')).toBeLessThanOrEqual(memory)
+    expect(() => freeMemory('cuda:99')).toThrow(DeviceError)
   })
 
   it('is not used after dispose', async () => {

@@ -27,7 +27,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       device["name"] = Napi::String::New(info.Env(), d.name);
       device["capability"] = Napi::String::New(info.Env(), std::to_string(d.major) + "." + std::to_string(d.minor));
       device["memory"] = Napi::Number::New(info.Env(), static_cast<double>(d.memory));
-      device["freeMemory"] = Napi::Number::New(info.Env(), static_cast<double>(d.freeMemory));
       list[i] = device;
     }
     out["devices"] = list;
@@ -40,6 +39,14 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     out["emulated"] = Napi::Boolean::New(info.Env(), false);
 #endif
     return out;
+  });
+  exports["cudaFreeMemory"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
+    try {
+      const int device = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+      return Napi::Number::New(info.Env(), static_cast<double>(cudaFreeMemory(device)));
+    } catch (...) {
+      throw currentError(info.Env());
+    }
   });
   exports["checkCuda"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
     const int device = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;

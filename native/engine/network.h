@@ -128,7 +128,7 @@ class Network {
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
   std::vector<Program::Packing> packings_;
-  Plan packing_;  // of all of them, after each change of the parameters
+  Plan packing_;                          // of all of them, after each change of the parameters
   std::list<std::unique_ptr<Run>> runs_;  // most recently used first
   std::mutex mutex_;
 };

@@ -9,6 +9,7 @@ constexpr const char* kReason = "this build has no CUDA backend";
 }
 
 CudaDevices cudaDevices() { return {{}, kReason, 0, 0}; }
+size_t cudaFreeMemory(int) { throw DeviceError(kReason); }
 void requireCudaDevice(int) { throw DeviceError(kReason); }
 CudaCheck checkCudaDevice(int) { throw DeviceError(kReason); }
 Kernels* makeCudaKernels(int, Precision) { throw DeviceError(kReason); }

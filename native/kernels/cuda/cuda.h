@@ -13,7 +13,7 @@ namespace feynkac {
 struct CudaDevice {
   std::string name;
   int major, minor;  // compute capability
-  size_t memory, freeMemory;
+  size_t memory;
   int multiprocessors;
 };
 
@@ -23,8 +23,11 @@ struct CudaDevices {
   int driver, runtime;           // CUDA versions as 1000 major + 10 minor; 0: none
 };
 
-// Never throws: a machine without driver or device has a reason.
+// Never throws: a machine without driver or device has a reason. Starts no device, which would take its time and memory.
 CudaDevices cudaDevices();
+
+// Bytes that are free on a device; starts it. Throws DeviceError.
+size_t cudaFreeMemory(int device);
 
 // How well a device does what it should, found at its first use: `path` is what runs (paths.h), `failure` what did not pass on
 // a faster one.

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <string>
 
+#include "context.h"
 #include "cuda.h"
 #include "engine/errors.h"
 #include "gpu.cuh"
@@ -43,9 +44,7 @@ CudaDevices cudaDevices() {
   }
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp p;
-    size_t available = 0, total = 0;
-    if (cudaGetDeviceProperties(&p, i) != cudaSuccess || cudaSetDevice(i) != cudaSuccess ||
-        cudaMemGetInfo(&available, &total) != cudaSuccess) {
+    if (cudaGetDeviceProperties(&p, i) != cudaSuccess) {
       cudaGetLastError();
       found.reason = "device " + std::to_string(i) + " does not answer";
       break;
@@ -53,9 +52,17 @@ CudaDevices cudaDevices() {
     if (p.major < kOldest)
       found.reason = "device " + std::to_string(i) + " (" + p.name + ") has compute capability " +
                      std::to_string(p.major) + "." + std::to_string(p.minor) + " and 8.0 is needed";
-    found.list.push_back({p.name, p.major, p.minor, p.totalGlobalMem, available, p.multiProcessorCount});
+    found.list.push_back({p.name, p.major, p.minor, p.totalGlobalMem, p.multiProcessorCount});
   }
   return found;
+}
+
+size_t cudaFreeMemory(int device) {
+  requireCudaDevice(device);
+  size_t available = 0, total = 0;
+  check(cudaSetDevice(device), "choosing the device");
+  check(cudaMemGetInfo(&available, &total), "asking for its memory");
+  return available;
 }
 
 namespace {
