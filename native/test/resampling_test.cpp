@@ -157,7 +157,7 @@ std::vector<double> exactWeights(size_t count, int shape, double missing, double
   const size_t largest = shape == 1 ? 0 : shape == 2 ? count - 1 : count / 2;
   for (size_t i = 0; i < count; ++i)
     w[i] = shape == 0   ? std::ldexp(1, -int(std::ceil(std::log2(double(count)))))  // equal: many ties
-           : shape == 3 ? double((i * 7919 + 13) % 1000) * 0x1p-26                  // all different
+           : shape == 3 ? double((i * 7919 + 13) % 1000) * 0x1p-28                  // all different
            : shape == 4 ? (i % 3000 < 5 ? 0x1p-12 : 0)                              // zeros over tiles
            : shape == 5 ? (i < count / 3 ? double(i % 7) * 0x1p-30 : 0)             // none at the end
                         : 0;                                                        // all on one
@@ -199,6 +199,31 @@ void testExactWeights(ParticleKernels& k, ParticleKernels& cpu) {
     }
 }
 
+// Arrays on the device that begin 8 bytes after where allocations do; on the CPU, with many blocks waiting for each other.
+void testUnaligned(ParticleKernels& cpu) {
+#ifdef FEYNKAC_EMULATED
+  emulator::config = {};
+  emulator::config.order = emulator::kRandom;
+  emulator::config.resident = 40;
+#endif
+  const std::unique_ptr<ParticleKernels> k(makeCudaParticleKernels(0));
+  const size_t count = 100 * 2048 - 3, n = 150001;
+  auto w = exactWeights(count, 3, 0, 1);
+  w.insert(w.begin(), NAN);
+  std::vector<int32_t> a(n + 2, -1), want(n);
+  auto* dw = static_cast<double*>(k->allocate(w.size() * sizeof(double)));
+  auto* da = static_cast<int32_t*>(k->allocate(a.size() * sizeof(int32_t)));
+  k->upload(dw, w.data(), w.size() * sizeof(double));
+  k->upload(da, a.data(), a.size() * sizeof(int32_t));
+  k->resample(da + 1, n, Scheme::kSystematic, dw + 1, count, {3, 1u});
+  cpu.resample(want.data(), n, Scheme::kSystematic, w.data() + 1, count, {3, 1u});
+  k->download(a.data(), da, a.size() * sizeof(int32_t));
+  CHECK(std::equal(want.begin(), want.end(), a.begin() + 1), "unaligned arrays");
+  CHECK(a.front() == -1 && a.back() == -1, "writes beside the ancestors");
+  k->release(dw);
+  k->release(da);
+}
+
 }  // namespace
 
 int main() {
@@ -215,6 +240,7 @@ int main() {
     testAgainstCpu(*b.kernels, *cpu);
     testExactWeights(*b.kernels, *cpu);
     if (first || !b.emulated) testManyWeights(*b.kernels, *cpu);
+    if (first) testUnaligned(*cpu);
     first = false;
   }
   return report("resampling");
