@@ -49,9 +49,9 @@ struct SystematicPoints {
     gap = kOne - min(units(u * kUnit), kOne);
   }
   GPU_FN uint32_t below(uint64_t c) const {
-    const Step step = stepAt(c, gap, n);  // u + i < c n  <=>  i + 1 <= c n + 1 - u, but for equality
-    const bool one = step.close && step.i > 0 && pointAt(u, step.i - 1, n) >= c;
-    return static_cast<uint32_t>(min(step.i - one, uint64_t(n)));
+    const Step step = stepAt(c, gap, n);  // i < c n - u holds for floor(c n + 1 - u) numbers i, but for equality
+    const bool oneLess = step.close && step.i > 0 && pointAt(u, step.i - 1, n) >= c;
+    return static_cast<uint32_t>(min(step.i - oneLess, uint64_t(n)));
   }
 };
 
@@ -73,7 +73,8 @@ struct StratifiedPoints {
 
 constexpr int kFine = 31;  // bits of a unit that sums inside a tile keep
 
-// A weight in units of 2^-92. What normalised weights cannot have, NaN or negative or from 2 on, is 2: the sum shows it.
+// A weight in units of 2^-92, by its bits, as float64 arithmetic is slow on most devices. What normalised weights cannot
+// have, NaN or negative or from 2 on, is 2: the sum shows it.
 GPU_FN Wide fineUnits(double w) {
   const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(w));  // ordered as the numbers from 0 on are
   if (bits >= uint64_t(1024) << 52) return Wide(2 * kOne) << kFine;
@@ -98,6 +99,7 @@ GPU_FN uint64_t cappedUnits(Wide fine) {
 struct TileSums {
   uint64_t before, upTo[kScanEach], total;  // of the tile's weights: before this thread's, up to each of them, of all
 };
+// A thread's weights are neighbours, 64 bytes: what its first load leaves of a sector comes from the L1 cache.
 GPU_FN TileSums sumsOf(const Pass& pass, unsigned tile) {
   const size_t first = size_t(tile) * kTile + threadIdx.x * kScanEach;
   const double* from = pass.weights.w + first;
