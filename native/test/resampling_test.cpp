@@ -204,7 +204,7 @@ void testUnaligned(ParticleKernels& cpu) {
 #ifdef FEYNKAC_EMULATED
   emulator::config = {};
   emulator::config.order = emulator::kRandom;
-  emulator::config.resident = 40;
+  emulator::config.resident = 10;
 #endif
   const std::unique_ptr<ParticleKernels> k(makeCudaParticleKernels(0));
   const size_t count = 100 * 2048 - 3, n = 150001;
