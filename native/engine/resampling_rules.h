@@ -38,7 +38,7 @@ inline void checkWeightSum(double sum) {
   if (!(sum > 0) || !std::isfinite(sum))
     throw std::invalid_argument("expected finite weights of at least 0 with a positive sum for weights");
 }
-inline bool isNormalised(double sum) { return std::fabs(sum - 1) <= 1e-10; }
+FEYNKAC_HD bool isNormalised(double sum) { return fabs(sum - 1) <= 1e-10; }
 inline void checkKillingSizes(size_t n, size_t count) {
   if (n != count) throw std::invalid_argument("expected as many draws as weights for the killing scheme");
 }

@@ -11,7 +11,7 @@ int main() {
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernels/cuda/gpu.cuh"
+#include "kernels/cuda/look_back.cuh"
 
 using namespace feynkac::test;
 
@@ -40,6 +40,7 @@ enum Bug {
   kCopiesInFlight,
   kMisalignedCopy,
   kTrustsBlockOrder,
+  kWordsOfAnEarlierRun,
   kNoWarpSync,
 };
 
@@ -109,17 +110,17 @@ __global__ void copies(float* out, const float* x) {
   }
 }
 
-// A chain: block k waits for block k - 1 and adds one.
+// out[t] = the sum before tile t, each tile's own being `each`. One tile is late, so that those behind it see more than a
+// warp's view of tiles that do not know theirs.
 template <Bug kBug>
-__global__ void chain(uint32_t* flags, uint32_t* ticket) {
-  SHARED(int, mine, );
-  if (threadIdx.x == 0) {
-    mine = kBug == kTrustsBlockOrder ? static_cast<int>(blockIdx.x) : static_cast<int>(atomicAdd(ticket, 1u));
-    uint32_t before = 1;
-    if (mine > 0)
-      while ((before = __atomic_load_n(flags + mine - 1, __ATOMIC_ACQUIRE)) == 0) __nanosleep(20);
-    __atomic_store_n(flags + mine, before + 1, __ATOMIC_RELEASE);
-  }
+__global__ void sumsBefore(uint64_t* out, uint64_t* words, uint32_t* ticket, uint64_t each) {
+  SHARED(unsigned, mine, [1]);
+  if (threadIdx.x == 0) mine[0] = kBug == kTrustsBlockOrder ? blockIdx.x : atomicAdd(ticket, 1u);
+  __syncthreads();
+  const unsigned tile = mine[0];
+  for (int i = 0; tile == 3 && i < 50; ++i) __nanosleep(20);
+  const uint64_t before = feynkac::lookBack(words, tile, each);
+  if (threadIdx.x == 0) out[tile] = before;
 }
 
 template <class T>
@@ -176,11 +177,22 @@ bool copiesRight() {
   return close(out.get(), std::vector<float>(x.begin(), x.begin() + 8 * kBlock));
 }
 template <Bug kBug>
-bool chainRight() {
-  const uint32_t n = 9;
-  Device<uint32_t> flags(std::vector<uint32_t>(n, 0)), ticket({0});
-  LAUNCH((chain<kBug>), n, 32, 0, stream())(flags.p, ticket.p);
-  return flags.get().back() == n + 1;
+bool lookBackRight() {
+  const unsigned n = 120;
+  if (kBug != kTrustsBlockOrder && emulator::config.resident > 1) emulator::config.resident = 80;
+  Device<uint64_t> words(std::vector<uint64_t>(n, 0)), out(std::vector<uint64_t>(n, 1));
+  bool right = true;
+  for (const uint64_t each : {uint64_t(7), uint64_t(5), feynkac::kMostSum / 50}) {
+    Device<uint32_t> ticket({0});
+    if (kBug != kWordsOfAnEarlierRun) std::memset(words.p, 0, n * sizeof(uint64_t));
+    LAUNCH((sumsBefore<kBug>), n, 32, 0, stream())(out.p, words.p, ticket.p, each);
+    uint64_t before = 0;
+    for (unsigned t = 0; t < n; ++t) {
+      right &= out.p[t] == before;
+      before = feynkac::cappedSum(before, each);
+    }
+  }
+  return right;
 }
 
 // Whether a run is right under every schedule; what the emulator itself objects to is not right.
@@ -263,8 +275,9 @@ int main() {
       {"waiting for too few copies", copiesRight<kWaitTooLate>, false},
       {"ending with copies in flight", copiesRight<kCopiesInFlight>, false},
       {"misaligned copy", copiesRight<kMisalignedCopy>, false},
-      {"chain of blocks", chainRight<kNone>, true},
-      {"trusting the order of blocks", chainRight<kTrustsBlockOrder>, false},
+      {"look-back", lookBackRight<kNone>, true},
+      {"trusting the order of blocks", lookBackRight<kTrustsBlockOrder>, false},
+      {"words of an earlier run", lookBackRight<kWordsOfAnEarlierRun>, false},
   };
   for (const Case& c : cases) CHECK(rightInAllOrders(c.run) == c.right, "%s", c.name);
 #if defined(__SANITIZE_ADDRESS__)

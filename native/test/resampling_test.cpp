@@ -145,9 +145,83 @@ void testManyWeights(ParticleKernels& k, ParticleKernels& cpu) {
   std::vector<double> w(count);
   for (size_t i = 0; i < count; ++i) w[i] = double(i * 7919 % 1000);
   std::vector<int32_t> a(n, -1), want(n, -1);
-  k.resample(a.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
-  cpu.resample(want.data(), n, Scheme::kSystematic, w.data(), count, {3, 1u});
-  CHECK(a == want, "systematic draws from %zu weights", count);
+  k.resample(a.data(), n, Scheme::kMultinomial, w.data(), count, {3, 1u});
+  cpu.resample(want.data(), n, Scheme::kMultinomial, w.data(), count, {3, 1u});
+  CHECK(a == want, "multinomial draws from %zu weights", count);
+}
+
+// Weights that are multiples of 2^-40, or those times `factor`, so that their sums have no rounding and ties are ties on
+// every backend. The largest weight makes the sum 1, or less by `missing`.
+std::vector<double> exactWeights(size_t count, int shape, double missing, double factor) {
+  std::vector<double> w(count);
+  const size_t largest = shape == 1 ? 0 : shape == 2 ? count - 1 : count / 2;
+  for (size_t i = 0; i < count; ++i)
+    w[i] = shape == 0   ? std::ldexp(1, -int(std::ceil(std::log2(double(count)))))  // equal: many ties
+           : shape == 3 ? double((i * 7919 + 13) % 1000) * 0x1p-28                  // all different
+           : shape == 4 ? (i % 3000 < 5 ? 0x1p-12 : 0)                              // zeros over tiles
+           : shape == 5 ? (i < count / 3 ? double(i % 7) * 0x1p-30 : 0)             // none at the end
+                        : 0;                                                        // all on one
+  w[largest] = 0;
+  w[largest] = 1 - missing - std::accumulate(w.begin(), w.end(), 0.0);
+  for (double& v : w) v *= factor;
+  return w;
+}
+
+void checkAgainst(ParticleKernels& cpu, ParticleKernels& k, const std::vector<double>& w, size_t n, Scheme scheme,
+                  const Uniforms& u, const char* what) {
+  std::vector<int32_t> a(n, -1), want(n, -1);
+  k.resample(a.data(), n, scheme, w.data(), w.size(), u);
+  cpu.resample(want.data(), n, scheme, w.data(), w.size(), u);
+  CHECK(a == want, "scheme %d, %s, %zu of %zu, uniforms from %g", int(scheme), what, n, w.size(),
+        u.areGiven ? u.values[0] : -1);
+}
+
+// Systematic and stratified draws at ties, at ends, over crowded and empty tiles.
+void testExactWeights(ParticleKernels& k, ParticleKernels& cpu) {
+  const size_t counts[] = {1, 2, 2047, 2048, 2049, 4096, 6200, 4 * 2048 + 1};
+  for (const size_t count : counts)
+    for (int shape = 0; shape < 6; ++shape) {
+      const std::string what = "shape " + std::to_string(shape);
+      const auto w = exactWeights(count, shape, 0, 1), less = exactWeights(count, shape, 0x1p-34, 1),
+                 scaled = exactWeights(count, shape, 0, 0x1p-1030);
+      for (const size_t n : {count, size_t(1), size_t(3000), size_t(12345)}) {
+        if (n == 12345 && count != 6200 && shape > 2) continue;
+        for (const double u0 : {0.0, 0.5, 1 - 0x1p-53}) {
+          const std::vector<double> u(n, u0);
+          checkAgainst(cpu, k, w, n, Scheme::kSystematic, {u.data(), 1}, what.c_str());
+          if (n == count) checkAgainst(cpu, k, w, n, Scheme::kStratified, {u.data(), n}, what.c_str());
+        }
+        const double last = 1 - 0x1p-53;
+        checkAgainst(cpu, k, less, n, Scheme::kSystematic, {&last, 1}, (what + ", a sum below 1").c_str());
+        checkAgainst(cpu, k, w, n, Scheme::kStratified, {5, 2u}, what.c_str());
+        if (n == count) checkAgainst(cpu, k, scaled, n, Scheme::kSystematic, {5, 2u}, (what + ", scaled").c_str());
+      }
+    }
+}
+
+// Arrays on the device that begin 8 bytes after where allocations do; on the CPU, with many blocks waiting for each other.
+void testUnaligned(ParticleKernels& cpu) {
+#ifdef FEYNKAC_EMULATED
+  emulator::config = {};
+  emulator::config.order = emulator::kRandom;
+  emulator::config.resident = 10;
+#endif
+  const std::unique_ptr<ParticleKernels> k(makeCudaParticleKernels(0));
+  const size_t count = 100 * 2048 - 3, n = 150001;
+  auto w = exactWeights(count, 3, 0, 1);
+  w.insert(w.begin(), NAN);
+  std::vector<int32_t> a(n + 2, -1), want(n);
+  auto* dw = static_cast<double*>(k->allocate(w.size() * sizeof(double)));
+  auto* da = static_cast<int32_t*>(k->allocate(a.size() * sizeof(int32_t)));
+  k->upload(dw, w.data(), w.size() * sizeof(double));
+  k->upload(da, a.data(), a.size() * sizeof(int32_t));
+  k->resample(da + 1, n, Scheme::kSystematic, dw + 1, count, {3, 1u});
+  cpu.resample(want.data(), n, Scheme::kSystematic, w.data() + 1, count, {3, 1u});
+  k->download(a.data(), da, a.size() * sizeof(int32_t));
+  CHECK(std::equal(want.begin(), want.end(), a.begin() + 1), "unaligned arrays");
+  CHECK(a.front() == -1 && a.back() == -1, "writes beside the ancestors");
+  k->release(dw);
+  k->release(da);
 }
 
 }  // namespace
@@ -164,7 +238,9 @@ int main() {
       continue;
     }
     testAgainstCpu(*b.kernels, *cpu);
+    testExactWeights(*b.kernels, *cpu);
     if (first || !b.emulated) testManyWeights(*b.kernels, *cpu);
+    if (first) testUnaligned(*cpu);
     first = false;
   }
   return report("resampling");

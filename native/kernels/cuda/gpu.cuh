@@ -173,6 +173,24 @@ GPU_FN uint32_t setBits(uint32_t* p, uint32_t bits) {
 #endif
 }
 
+// A word that other blocks read or write meanwhile: never torn, and seen by the whole device. It orders no other access.
+GPU_FN uint64_t loadWord(const uint64_t* p) {
+#ifdef __CUDACC__
+  uint64_t v;
+  asm volatile("ld.relaxed.gpu.u64 %0,[%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+#else
+  return __atomic_load_n(p, __ATOMIC_RELAXED);
+#endif
+}
+GPU_FN void storeWord(uint64_t* p, uint64_t v) {
+#ifdef __CUDACC__
+  asm volatile("st.relaxed.gpu.u64 [%0],%1;" ::"l"(p), "l"(v) : "memory");
+#else
+  __atomic_store_n(p, v, __ATOMIC_RELAXED);
+#endif
+}
+
 // a b rounded to float64, never fused with a sum: the same in every kernel and on the host.
 GPU_FN double product(double a, double b) {
 #ifdef __CUDACC__

@@ -5,41 +5,17 @@
 // weight 0. A weight below 2^-61 of the total counts as 0. Ancestors differ from the host's (engine/resampling.cpp) only
 // where a point is within rounding of a boundary.
 //
-// Each tile of weights is one block's: it finds which points fall into the tile (`begins`), makes the tile's prefix sums
-// in shared memory, and writes the points' ancestors. Weights are read twice, ancestors written once. A tile with far more
-// points than weights leaves all but the first kPointsOfBlock to a second launch.
+// Systematic and stratified points need no more than one pass over the weights (resampling_one_pass.cuh). For the other
+// schemes each tile of weights is one block's: it finds which points fall into the tile (`begins`), makes the tile's prefix
+// sums in shared memory, and writes the points' ancestors. Weights are read twice, ancestors written once.
 #include <cmath>
 
 #include "cuda_particles.h"
 #include "engine/resampling.h"
-#include "engine/resampling_rules.h"
-#include "scan.cuh"
+#include "resampling_one_pass.cuh"
 
 namespace feynkac {
 namespace {
-
-constexpr double kUnit = 2305843009213693952.0;  // 2^61
-constexpr unsigned kPointsOfBlock = 4 * kTile;
-
-// A number of units, rounded down; from 0 to 2^62 whatever x is.
-GPU_FN uint64_t units(double x) {
-  if (!(x > 0)) return 0;
-  return x < 2 * kUnit ? static_cast<uint64_t>(x) : uint64_t(1) << 62;
-}
-
-// Uniforms where the device can read them.
-struct Numbers {
-  const double* given;  // null: from (seed, step)
-  uint64_t seed;
-  uint32_t step;
-  GPU_FN double operator()(size_t i) const { return given != nullptr ? given[i] : resamplingUniform(seed, step, i); }
-};
-
-struct Weights {
-  const double* w;
-  double sum;  // 0: they are normalised
-  GPU_FN double operator()(size_t i) const { return sum > 0 ? w[i] / sum : w[i]; }
-};
 
 // ---- what a value counts in a scan ----------------------------------------------------------------------------------
 
@@ -77,21 +53,6 @@ struct Killed {
 
 // ---- where to look: point i in units of the amounts, not decreasing in i ----------------------------------------------
 
-struct SystematicPoints {
-  double u, n;
-  const uint64_t* total;
-  GPU_FN uint64_t operator()(size_t i) const {
-    return units((u + static_cast<double>(i)) / n * static_cast<double>(*total));
-  }
-};
-struct StratifiedPoints {
-  Numbers u;
-  double n;
-  const uint64_t* total;
-  GPU_FN uint64_t operator()(size_t i) const {
-    return units((u(i) + static_cast<double>(i)) / n * static_cast<double>(*total));
-  }
-};
 struct SortedPoints {
   const uint64_t* z;  // cumulative spacings, one more than there are points
   size_t n;
@@ -169,12 +130,6 @@ __global__ void __launch_bounds__(kScanBlock)
   begin[t] = static_cast<uint32_t>(low);
 }
 
-// Points of tiles that have too many for one block: x = tile, y = number of the piece of its points.
-struct MorePoints {
-  uint32_t* count;
-  uint2* list;
-};
-
 // Ancestors of points first .. end, which are of this tile.
 template <class Amount, class Point>
 GPU_FN void invert(int32_t* a, unsigned tile, size_t first, size_t end, const uint64_t* tiles, const Amount& amount,
@@ -202,18 +157,9 @@ GPU_FN void invert(int32_t* a, unsigned tile, size_t first, size_t end, const ui
 template <class Amount, class Point>
 __global__ void __launch_bounds__(kScanBlock) invertTiles(int32_t* a, const uint32_t* begin, const uint64_t* tiles,
                                                           Amount amount, Point point, size_t count, MorePoints more) {
-  SHARED(uint32_t, place, [1]);
   const size_t first = begin[blockIdx.x], end = begin[blockIdx.x + 1];
   if (first < end) invert(a, blockIdx.x, first, min(end, first + kPointsOfBlock), tiles, amount, point, count);
-  if (end - first > kPointsOfBlock) {
-    const uint32_t pieces = static_cast<uint32_t>((end - first - 1) / kPointsOfBlock);
-    if (threadIdx.x == 0) place[0] = atomicAdd(more.count, pieces);
-    __syncthreads();
-    for (uint32_t k = threadIdx.x; k < pieces; k += kScanBlock) {
-      more.list[place[0] + k].x = blockIdx.x;
-      more.list[place[0] + k].y = k + 1;
-    }
-  }
+  leaveRest(more, blockIdx.x, end - first);
 }
 
 template <class Amount, class Point>
@@ -242,18 +188,46 @@ __global__ void __launch_bounds__(kScanBlock)
 
 // ---- the schemes ----------------------------------------------------------------------------------------------------
 
+// The sum of the weights in float64, and in `tiles` those of tiles as sumTiles makes them. Waits.
+double checkedSum(Context& context, double* number, uint64_t* tiles, double* sums, const double* w, size_t count) {
+  const unsigned tileCount = cover(count, kTile);
+  LAUNCH((sumWeights), tileCount, kScanBlock, 0, context.stream())(tiles, sums, w, count);
+  LAUNCH((totalOf), 1, kTopBlock, 0, context.stream())(number, sums, tileCount);
+  launched("summing weights");
+  double sum = 0;
+  context.download(&sum, number, sizeof sum);
+  checkWeightSum(sum);
+  return sum;
+}
+
+// Systematic and stratified draws: a pass in the belief that the weights are normalised, and where they are not another
+// one with their sum.
+template <class Points>
+void resampleInPasses(Context& context, int32_t* a, size_t n, const double* w, size_t count, const Uniforms& u,
+                      size_t uniformsNeeded) {
+  const bool enough = !u.areGiven || uniformsNeeded <= u.count;
+  if (n > 0 && enough && resampleInOnePass(context, a, {w, 0}, count, Points(u, n))) return;
+  const size_t tiles = cover(count, kTile);
+  const auto memory = carve(context, {sizeof(double), tiles * sizeof(uint64_t), tiles * sizeof(double)});
+  const double sum =
+      checkedSum(context, as<double>(memory[0]), as<uint64_t>(memory[1]), as<double>(memory[2]), w, count);
+  if (n == 0) return;
+  if (!enough) checkUniforms(uniformsNeeded, u.count);
+  resampleInOnePass(context, a, {w, sum}, count, Points(u, n));
+}
+
 class Resampling {
  public:
-  // `draws`: at most so many, ordered ones (multinomial draws) only where `sorts`.
-  Resampling(Context& context, const double* w, size_t count, const Uniforms& u, size_t draws, bool sorts, bool kills)
+  // `draws`: at most so many.
+  Resampling(Context& context, const double* w, size_t count, const Uniforms& u, size_t draws, bool kills)
       : context_(context),
         stream_(context.stream()),
         weights_{w, 0},
         count_(count),
         tileCount_(cover(count, kTile)),
         uniforms_(u),
-        numbers_{u.areGiven ? u.values : nullptr, u.seed, u.step} {
-    const size_t tiles = size_t(tileCount_) + 1, z = sorts ? draws + 1 : 0;
+        numbers_(u) {
+    const size_t tiles = size_t(tileCount_) + 1, z = draws + 1;
     const auto memory = carve(context, {tiles * sizeof(uint64_t), tiles * sizeof(uint64_t), tiles * sizeof(double),
                                         tiles * sizeof(uint32_t), (size_t(cover(z, kTile)) + 1) * sizeof(uint64_t),
                                         z * sizeof(uint64_t), (draws / kPointsOfBlock + 1) * sizeof(uint2),
@@ -268,21 +242,6 @@ class Resampling {
     number_ = as<double>(memory[8]);
     drawn_ = as<int32_t>(memory[9]);
     sumAndCheck();
-  }
-
-  void systematic(int32_t* a, size_t n) {
-    need(1);
-    double u = 0;
-    if (uniforms_.areGiven)
-      context_.download(&u, uniforms_.values, sizeof u);
-    else
-      u = resamplingUniform(uniforms_.seed, uniforms_.step, 0);
-    draw(a, n, tiles_, WeightUnits{weights_}, SystematicPoints{u, static_cast<double>(n), tiles_ + tileCount_});
-  }
-
-  void stratified(int32_t* a, size_t n) {
-    need(n);
-    draw(a, n, tiles_, WeightUnits{weights_}, StratifiedPoints{numbers_, static_cast<double>(n), tiles_ + tileCount_});
   }
 
   void multinomial(int32_t* a, size_t n) { sorted(a, n, WeightUnits{weights_}, 0); }
@@ -320,12 +279,7 @@ class Resampling {
 
   // The tiles' sums of the weights as they are, which holds where they turn out to be normalised.
   void sumAndCheck() {
-    LAUNCH((sumWeights), tileCount_, kScanBlock, 0, stream_)(tiles_, sums_, weights_.w, count_);
-    LAUNCH((totalOf), 1, kTopBlock, 0, stream_)(number_, sums_, tileCount_);
-    launched("summing weights");
-    double sum = 0;
-    context_.download(&sum, number_, sizeof sum);
-    checkWeightSum(sum);
+    const double sum = checkedSum(context_, number_, tiles_, sums_, weights_.w, count_);
     if (isNormalised(sum)) {
       LAUNCH((scanTiles), 1, kTopBlock, 0, stream_)(tiles_, tileCount_);
       launched("summing weights");
@@ -408,26 +362,17 @@ void resampleOnHost(Context& context, int32_t* ancestors, size_t n, Scheme schem
 void CudaParticleKernels::resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count,
                                    const Uniforms& uniforms) {
   checkResamplingSizes(n, count);
+  if (scheme == Scheme::kSystematic)
+    return resampleInPasses<SystematicPoints>(context_, ancestors, n, weights, count, uniforms, 1);
+  if (scheme == Scheme::kStratified)
+    return resampleInPasses<StratifiedPoints>(context_, ancestors, n, weights, count, uniforms, n);
   if (scheme == Scheme::kSsp) return resampleOnHost(context_, ancestors, n, scheme, weights, count, uniforms);
-  const bool kills = scheme == Scheme::kKilling;
-  Resampling resampling(context_, weights, count, uniforms, n,
-                        kills || scheme == Scheme::kMultinomial || scheme == Scheme::kResidual, kills);
+  Resampling resampling(context_, weights, count, uniforms, n, scheme == Scheme::kKilling);
   if (n == 0) return;
-  switch (scheme) {
-    case Scheme::kSystematic:
-      return resampling.systematic(ancestors, n);
-    case Scheme::kStratified:
-      return resampling.stratified(ancestors, n);
-    case Scheme::kMultinomial:
-      return resampling.multinomial(ancestors, n);
-    case Scheme::kResidual:
-      return resampling.residual(ancestors, n);
-    case Scheme::kKilling:
-      checkKillingSizes(n, count);
-      return resampling.killing(ancestors);
-    case Scheme::kSsp:
-      return;
-  }
+  if (scheme == Scheme::kMultinomial) return resampling.multinomial(ancestors, n);
+  if (scheme == Scheme::kResidual) return resampling.residual(ancestors, n);
+  checkKillingSizes(n, count);
+  resampling.killing(ancestors);
 }
 
 }  // namespace feynkac

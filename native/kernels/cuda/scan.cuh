@@ -16,30 +16,63 @@ GPU_FN unsigned inTile(unsigned i) { return i + i / kScanEach; }
 template <unsigned kValues>
 constexpr unsigned kTileRoom = kValues + kValues / kScanEach;
 
+using Wide = unsigned __int128;
+
+GPU_FN uint32_t fromLeft(uint32_t v, unsigned by) { return __shfl_up_sync(gpu::kFull, v, by); }
+GPU_FN uint64_t fromLeft(uint64_t v, unsigned by) { return __shfl_up_sync(gpu::kFull, v, by); }
+GPU_FN Wide fromLeft(Wide v, unsigned by) {
+  const uint64_t high = fromLeft(static_cast<uint64_t>(v >> 64), by);
+  return Wide(high) << 64 | fromLeft(static_cast<uint64_t>(v), by);
+}
+
+struct Plus {
+  template <class T>
+  GPU_FN T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Most {
+  template <class T>
+  GPU_FN T operator()(T a, T b) const {
+    return a < b ? b : a;
+  }
+};
+
+// What the threads before this one hold, combined; `all` becomes what all of them hold. 0 combined with x must be x. One
+// barrier inside, and one is needed before the next call.
+template <int kBlock, class T, class Combine>
+GPU_FN T blockScan(T own, T& all, const Combine& combine) {
+  SHARED(T, warps, [kBlock / 32]);
+  const unsigned lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  T upTo = own;
+#pragma unroll
+  for (unsigned by = 1; by < 32; by *= 2) {
+    const T left = fromLeft(upTo, by);
+    if (lane >= by) upTo = combine(left, upTo);
+  }
+  if (lane == 31) warps[warp] = upTo;
+  const T left = fromLeft(upTo, 1);
+  __syncthreads();
+  T before = 0;
+  all = 0;
+#pragma unroll
+  for (unsigned w = 0; w < kBlock / 32; ++w) {
+    if (w == warp) before = all;
+    all = combine(all, warps[w]);
+  }
+  return lane > 0 ? combine(before, left) : before;
+}
+
 // c, filled by all threads (inTile), becomes its inclusive prefix sums plus `before`. Returns the sum of c; barriers
 // inside, before and after.
 template <int kBlock>
 GPU_FN uint64_t scanTile(uint64_t* c, uint64_t before) {
-  SHARED(uint64_t, sums, [kBlock / 32]);
   __syncthreads();
-  const unsigned lane = threadIdx.x & 31, warp = threadIdx.x >> 5, base = threadIdx.x * (kScanEach + 1);
-  uint64_t own[kScanEach], sum = 0;
+  const unsigned base = threadIdx.x * (kScanEach + 1);
+  uint64_t own[kScanEach], sum = 0, total;
 #pragma unroll
   for (int k = 0; k < kScanEach; ++k) own[k] = sum += c[base + k];
-  uint64_t upTo = sum;
-#pragma unroll
-  for (unsigned offset = 1; offset < 32; offset *= 2) {
-    const uint64_t left = __shfl_up_sync(gpu::kFull, upTo, offset);
-    if (lane >= offset) upTo += left;
-  }
-  if (lane == 31) sums[warp] = upTo;
-  __syncthreads();
-  uint64_t start = before + upTo - sum, total = 0;
-#pragma unroll
-  for (unsigned w = 0; w < kBlock / 32; ++w) {
-    if (w < warp) start += sums[w];
-    total += sums[w];
-  }
+  const uint64_t start = before + blockScan<kBlock>(sum, total, Plus());
 #pragma unroll
   for (int k = 0; k < kScanEach; ++k) c[base + k] = start + own[k];
   __syncthreads();

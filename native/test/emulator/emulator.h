@@ -32,6 +32,9 @@ struct alignas(16) float4 {
 struct alignas(8) uint2 {
   unsigned x, y;
 };
+struct alignas(16) double2 {
+  double x, y;
+};
 struct uint3 {
   unsigned x, y, z;
 };
@@ -111,6 +114,7 @@ T shuffled(Shuffle mode, unsigned mask, T v, int select, int width, int line) {
   std::memcpy(&v, &e.out, sizeof v);
   return v;
 }
+unsigned ballot(unsigned mask, bool vote, int line);
 void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
@@ -168,6 +172,9 @@ T __shfl_up_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __b
 template <class T>
 T __shfl_xor_sync(unsigned mask, T v, int with, int width = 32, int line = __builtin_LINE()) {
   return emulator::shuffled(emulator::kXor, mask, v, with, width, line);
+}
+inline unsigned __ballot_sync(unsigned mask, bool vote, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, vote, line);
 }
 inline void __nanosleep(unsigned) { emulator::yield(); }
 

@@ -71,7 +71,11 @@ constexpr size_t kStack = 256 << 10;
 constexpr size_t kStack = 64 << 10;
 #endif
 constexpr size_t kPage = 16384;
-std::vector<char*> pools;
+struct Pool {
+  char* stacks;
+  int guarded;  // stacks that have their guard page: every one is two mappings, of which a process may have about 65,000
+};
+std::vector<Pool> pools;
 
 unsigned random32() {
   randomState = randomState * 6364136223846793005ull + 1442695040888963407ull;
@@ -82,10 +86,11 @@ char* stackOf(int slot, int i) {
     char* p = static_cast<char*>(mmap(nullptr, kStack * kMaxThreads, PROT_READ | PROT_WRITE,
                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (p == MAP_FAILED) throw std::runtime_error("emulator: no memory for stacks");
-    for (int k = 0; k < kMaxThreads; k++) mprotect(p + k * kStack, kPage, PROT_NONE);  // guard pages
-    pools.push_back(p);
+    pools.push_back({p, 0});
   }
-  return pools[size_t(slot)] + size_t(i) * kStack;
+  Pool& pool = pools[size_t(slot)];
+  for (; pool.guarded <= i; pool.guarded++) mprotect(pool.stacks + size_t(pool.guarded) * kStack, kPage, PROT_NONE);
+  return pool.stacks + size_t(i) * kStack;
 }
 void setReady(Fiber& x) {
   x.st = kReady;

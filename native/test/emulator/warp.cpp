@@ -33,6 +33,24 @@ void shuffle(Shuffle m, unsigned mask, Exchange& s, int line) {
   }
 }
 namespace {
+struct Vote {
+  bool in;
+  unsigned out;
+};
+}  // namespace
+
+unsigned ballot(unsigned mask, bool vote, int line) {
+  Vote v{vote, 0};
+  collective("__ballot_sync", line, mask, &v, [](unsigned live, void** lanes) {
+    unsigned votes = 0;
+    for (int l = 0; l < 32; l++)
+      if (live >> l & 1 && static_cast<Vote*>(lanes[l])->in) votes |= 1u << l;
+    for (int l = 0; l < 32; l++)
+      if (live >> l & 1) static_cast<Vote*>(lanes[l])->out = votes;
+  });
+  return v.out;
+}
+namespace {
 
 struct Mma {
   const uint32_t *a, *b;
