@@ -125,7 +125,7 @@ struct HopperConv {
   }
   GPU_FN static Values load(const Product& p, const Pixels& s, int tap, int channel) {
     const int dy = p.kernel == 3 ? tap / 3 - 1 : 0, dx = p.kernel == 3 ? tap % 3 - 1 : 0;
-    const ptrdiff_t moved = (static_cast<ptrdiff_t>(dy) * p.width + dx) * p.channels + channel;
+    const ptrdiff_t moved = static_cast<ptrdiff_t>(dy * p.width + dx) * p.channels + channel;
     const int left = p.channels - channel - static_cast<int>(threadIdx.x & 3) * 4;
     Values values;
 #pragma unroll
