@@ -123,8 +123,7 @@ void testProducts(const std::string& kernels, Kernels& k, const Case& c, double 
   k.release(packed);
 }
 
-void testCase(const std::string& kernels, Kernels& k, const Case& c, double bound = kFloatBound) {
-  testProducts(kernels, k, c, bound);
+void testSums(const std::string& kernels, Kernels& k, const Case& c, double bound) {
   const ConvShape& s = c.s;
   const std::string title = nameOf(kernels, s);
   const char* name = title.c_str();
@@ -151,6 +150,11 @@ void testCase(const std::string& kernels, Kernels& k, const Case& c, double boun
   CHECK(relativeError(db, biasGrad) < kFloatBound, "%s: bias gradient %g", name, relativeError(db, biasGrad));
 }
 
+void testCase(const std::string& kernels, Kernels& k, const Case& c, double bound = kFloatBound) {
+  testProducts(kernels, k, c, bound);
+  testSums(kernels, k, c, bound);
+}
+
 #ifndef FEYNKAC_NO_CUDA
 // An image that is not aligned to 16 bytes, though its channels are a multiple of 4.
 void testUnaligned(const std::string& kernels, Kernels& k, double bound) {
@@ -170,7 +174,8 @@ void testUnaligned(const std::string& kernels, Kernels& k, double bound) {
   for (void* p : {static_cast<void*>(x), static_cast<void*>(w), static_cast<void*>(out), packed}) k.release(p);
 }
 
-// The kernels for Hopper: each of their tiles, with tails of rows and columns, one slice of K and more than there are stages.
+// The kernels for Hopper: each of their tiles, with tails of rows and columns, one slice of K and more than there are stages;
+// sums in one part and in several.
 void testHopper() {
   struct Run {
     const char* name;
@@ -207,6 +212,8 @@ void testHopper() {
                                  {1, 9, 16, 8, 200, 3},
                                  {1, 9, 16, 136, 72, 1}})
         testProducts(kernels, staged, Case(s, 5), mode.bound);
+      for (const ConvShape& s : {ConvShape{1, 3, 5, 72, 68, 3}, {2, 12, 13, 68, 132, 1}, {1, 5, 7, 3, 5, 3}})
+        testSums(kernels, staged, Case(s, 5), mode.bound);
       const std::unique_ptr<Kernels> plainly(hopper::makeKernels(0, mode.precision));
       testUnaligned(kernels, *plainly, mode.bound);
       const std::string failure = selfTest(*plainly, mode.precision);

@@ -54,6 +54,7 @@ enum Bug {
   kWrongStride,
   kWrongSwizzle,
   kOneWarpLess,
+  kNotPublished,
 };
 
 // out[block] = sum of the block's values, twice over the same shared array
@@ -193,6 +194,28 @@ __global__ void products(float* out, const float* x, const uint16_t* w) {
   if (kBug == kNoWaitBeforeSums) gpu::waitProducts();
 }
 
+// out[64, 64] = x[64, 16] w[16, 64] like a step of the above, with w by ordinary writes.
+template <Bug kBug>
+__global__ void productOfWritten(float* out, const float* x, const uint16_t* w) {
+  DYN_SHARED(uint16_t, shared);
+  const int t = threadIdx.x, lane = t & 31, row = t / 32 * 16 + (lane >> 2);
+  for (int i = t; i < kTile; i += 128) shared[i] = w[i];
+  if (kBug != kNotPublished) gpu::publishShared();
+  __syncthreads();
+  const auto pair = [&](int r, int k) {
+    const float* from = x + (row + r) * 16 + (lane & 3) * 2 + k;
+    return gpu::toBf16Pair(from[0], from[1]);
+  };
+  uint32_t a[4] = {pair(0, 0), pair(8, 0), pair(0, 8), pair(8, 8)};
+  float sums[8][4] = {};
+  gpu::beginProducts();
+  gpu::productBf16(sums, a, gpu::matrixAt(shared, 64 * 16, 128));
+  gpu::commitProducts();
+  gpu::waitProducts();
+  for (int j = 0; j < 8; ++j)
+    for (int e = 0; e < 4; ++e) out[(row + (e >> 1) * 8) * 64 + j * 8 + (lane & 3) * 2 + (e & 1)] = sums[j][e];
+}
+
 template <class T>
 struct Device {
   explicit Device(std::vector<T> v) : n(v.size()) {
@@ -246,14 +269,13 @@ bool copiesRight() {
   LAUNCH((copies<kBug>), 1, kBlock, 0, stream())(out.p, dx.p);
   return close(out.get(), std::vector<float>(x.begin(), x.begin() + 8 * kBlock));
 }
-template <Bug kBug>
-bool productsRight() {
+bool productsRight(int steps, void (*run)(float* out, const float* x, const uint16_t* w)) {
   std::vector<float> x(kSteps * kTile), want(64 * 64);
   std::vector<uint16_t> w(kSteps * kTile + 8);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;  // exact in bfloat16
   for (size_t i = 0; i < w.size(); ++i)
     w[i] = static_cast<uint16_t>(gpu::toBf16Pair(static_cast<float>(i * 5 % 11) - 5, 0));
-  for (int step = 0; step < kSteps; ++step)
+  for (int step = 0; step < steps; ++step)
     for (int m = 0; m < 64; ++m)
       for (int n = 0; n < 64; ++n)
         for (int k = 0; k < 16; ++k)
@@ -261,8 +283,20 @@ bool productsRight() {
                               __uint_as_float(uint32_t(w[step * kTile + (k / 8 * 64 + n) * 8 + k % 8]) << 16);
   Device<float> dx(x), out(poisoned(64 * 64));
   Device<uint16_t> dw(w);
-  LAUNCH((products<kBug>), 2, 128, 2 * kTile * sizeof(uint16_t), stream())(out.p, dx.p, dw.p);
+  run(out.p, dx.p, dw.p);
   return close(out.get(), want);
+}
+template <Bug kBug>
+bool productsRight() {
+  return productsRight(kSteps, [](float* out, const float* x, const uint16_t* w) {
+    LAUNCH((products<kBug>), 2, 128, 2 * kTile * sizeof(uint16_t), stream())(out, x, w);
+  });
+}
+template <Bug kBug>
+bool productOfWrittenRight() {
+  return productsRight(1, [](float* out, const float* x, const uint16_t* w) {
+    LAUNCH((productOfWritten<kBug>), 2, 128, kTile * sizeof(uint16_t), stream())(out, x, w);
+  });
 }
 template <Bug kBug>
 bool chainRight() {
@@ -367,6 +401,8 @@ int main() {
       {"wrong stride in a descriptor", productsRight<kWrongStride>, false},
       {"a swizzle in a descriptor", productsRight<kWrongSwizzle>, false},
       {"a product that one warp leaves out", productsRight<kOneWarpLess>, false},
+      {"product of what threads wrote", productOfWrittenRight<kNone>, true},
+      {"not publishing what they wrote", productOfWrittenRight<kNotPublished>, false},
       {"chain of blocks", chainRight<kNone>, true},
       {"trusting the order of blocks", chainRight<kTrustsBlockOrder>, false},
   };

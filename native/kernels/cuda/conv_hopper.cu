@@ -6,8 +6,8 @@
 // of 64 x 64 x 32 bytes reads 2 KiB of it in the 32 cycles it takes). B is the packed weights: a slice of K of any tile of
 // columns is contiguous in them, in the order in which wgmma reads it, so that one bulk copy brings it.
 #include "conv_product.cuh"
-#include "cuda_kernels.h"
 #include "gpu_hopper.cuh"
+#include "hopper_kernels.h"
 #include "paths.h"
 #include "products.cuh"
 
@@ -39,13 +39,13 @@ struct Packing {
   Packing(Precision precision, int kernel, int in, int out) : taps(kernel * kernel), in(in), out(out) {
     withPrecision(precision, [&](auto constant) {
       using S = Slice<constant()>;
-      slicesIn = static_cast<int>(cover(in, S::kDepth));
-      slicesOut = static_cast<int>(cover(out, S::kDepth));
-      forwardBytes = size_t(taps) * slicesIn * cover(out, 8) * S::kOctet;
-      bytes = forwardBytes + size_t(taps) * slicesOut * cover(in, 8) * S::kOctet;
+      paddedIn = static_cast<int>(cover(in, S::kDepth)) * S::kDepth;
+      paddedOut = static_cast<int>(cover(out, S::kDepth)) * S::kDepth;
+      forwardBytes = size_t(taps) * (paddedIn / S::kDepth) * cover(out, 8) * S::kOctet;
+      bytes = forwardBytes + size_t(taps) * (paddedOut / S::kDepth) * cover(in, 8) * S::kOctet;
     });
   }
-  int taps, in, out, slicesIn = 0, slicesOut = 0;
+  int taps, in, out, paddedIn = 0, paddedOut = 0;
   size_t forwardBytes = 0, bytes = 0;
 };
 
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kPackBlock)
   using S = Slice<P>;
   for (size_t i = size_t(blockIdx.x) * kPackBlock + threadIdx.x; i < total; i += size_t(gridDim.x) * kPackBlock) {
     const bool back = i >= forward;
-    const int octets = ((back ? p.in : p.out) + 7) / 8, slices = back ? p.slicesOut : p.slicesIn;
+    const int octets = ((back ? p.in : p.out) + 7) / 8, slices = (back ? p.paddedOut : p.paddedIn) / S::kDepth;
     size_t k = back ? i - forward : i;
     const auto next = [&](int count) {  // the last index of those that are left
       const int index = static_cast<int>(k % count);
@@ -316,44 +316,39 @@ void multiplyOnHopper(Context& context, Precision precision, const Product& p) {
   });
 }
 
-class HopperKernels final : public CudaKernels {
- public:
-  using CudaKernels::CudaKernels;
-
-  size_t convPackedBytes(int kernel, int in, int out) override { return Packing(precision_, kernel, in, out).bytes; }
-
-  void convPack(void* packed, const float* w, int kernel, int in, int out) override {
-    const Packing p(precision_, kernel, in, out);
-    withPrecision(precision_, [&](auto constant) {
-      using Weight = typename Slice<constant()>::Weight;
-      const size_t total = p.bytes / sizeof(Weight);
-      LAUNCH((packForHopper<constant()>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())
-      (static_cast<Weight*>(packed), w, p, p.forwardBytes / sizeof(Weight), total);
-    });
-    launched("convPack");
-  }
-
-  void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
-            const ConvShape& s) override {
-    const Packing w(precision_, s.kernel, s.in, s.out);
-    multiplyOnHopper(context_, precision_,
-                     {y, x, packed, bias, residual, scale, false, s.batch * s.height * s.width, s.height, s.width, s.in,
-                      padded(w.slicesIn), s.out, s.kernel});
-  }
-
-  void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
-                    const ConvShape& s) override {
-    const Packing w(precision_, s.kernel, s.in, s.out);
-    multiplyOnHopper(context_, precision_,
-                     {dx, dy, static_cast<const char*>(packed) + w.forwardBytes, nullptr, nullptr, scale, accumulate,
-                      s.batch * s.height * s.width, s.height, s.width, s.out, padded(w.slicesOut), s.in, s.kernel});
-  }
-
- private:
-  int padded(int slices) const { return slices * (precision_ == Precision::kBf16 ? 32 : 16); }
-};
-
 }  // namespace
+
+size_t HopperKernels::convPackedBytes(int kernel, int in, int out) {
+  return Packing(precision_, kernel, in, out).bytes;
+}
+
+void HopperKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
+  const Packing p(precision_, kernel, in, out);
+  withPrecision(precision_, [&](auto constant) {
+    using Weight = typename Slice<constant()>::Weight;
+    const size_t total = p.bytes / sizeof(Weight);
+    LAUNCH((packForHopper<constant()>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())
+    (static_cast<Weight*>(packed), w, p, p.forwardBytes / sizeof(Weight), total);
+  });
+  launched("convPack");
+}
+
+void HopperKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
+                         float scale, const ConvShape& s) {
+  const Packing w(precision_, s.kernel, s.in, s.out);
+  multiplyOnHopper(context_, precision_,
+                   {y, x, packed, bias, residual, scale, false, s.batch * s.height * s.width, s.height, s.width, s.in,
+                    w.paddedIn, s.out, s.kernel});
+}
+
+void HopperKernels::convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
+                                 const ConvShape& s) {
+  const Packing w(precision_, s.kernel, s.in, s.out);
+  multiplyOnHopper(context_, precision_,
+                   {dx, dy, static_cast<const char*>(packed) + w.forwardBytes, nullptr, nullptr, scale, accumulate,
+                    s.batch * s.height * s.width, s.height, s.width, s.out, w.paddedOut, s.in, s.kernel});
+}
+
 }  // namespace FEYNKAC_PATH
 
 namespace hopper {

@@ -81,6 +81,15 @@ GPU_FN void copyBulk(void* to, const void* from, uint32_t bytes, uint64_t* barri
 #endif
 }
 
+// By all threads, after ordinary writes to shared memory that products will read and before the block's barrier between.
+GPU_FN void publishShared() {
+#ifdef __CUDACC__
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#else
+  emulator::publishShared();
+#endif
+}
+
 // ---- products of a warpgroup (four warps, the first a multiple of four) --------------------------------------------------
 // A matrix B [columns, K] in shared memory, K along the rows, as blocks of 8 columns x 16 bytes of K that are contiguous
 // (128 bytes: all banks once). `nextK` and `nextColumns`: bytes from a block to the next one in either direction.

@@ -70,8 +70,8 @@ std::vector<Case> cases(int multiprocessors) {
                      return a.get(y, pixels * s.out);
                    }});
   }
-  for (const ConvShape& s :
-       {ConvShape{2, 9, 9, 36, 20, 3}, ConvShape{1, 16, 16, 72, 136, 1}, ConvShape{1, 5, 7, 3, 5, 3}}) {
+  for (const ConvShape& s : {ConvShape{2, 9, 9, 36, 20, 3}, ConvShape{1, 16, 16, 72, 136, 1},
+                             ConvShape{1, 6, 7, 68, 72, 3}, ConvShape{1, 5, 7, 3, 5, 3}}) {
     const size_t pixels = size_t(s.batch) * s.height * s.width, weights = size_t(s.kernel) * s.kernel * s.in * s.out;
     const auto setUp = [=](Kernels& k, Arrays& a) {
       void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));

@@ -71,7 +71,9 @@ struct Product {
 };
 // What goes on in a block beside its threads (hopper.cpp).
 struct Asynchronous {
-  size_t dynBytes = 0;
+  // Dynamic shared memory as products see it: what bulk copies brought, and what threads wrote and then published all of
+  // them before a barrier.
+  std::vector<unsigned char> seen;
   std::vector<Bulk> bulks;
   std::vector<uint64_t> products[8];  // B of all that a warpgroup has begun: its four warps begin the same ones
   size_t begun[32] = {};              // by each warp
@@ -87,7 +89,8 @@ struct Thread {
   int group = 0;
   Asynchronous* asynchronous = nullptr;
   std::vector<Product> products;
-  bool begins = false;  // between beginProducts and waitProducts
+  bool begins = false;     // between beginProducts and waitProducts
+  bool published = false;  // since the last barrier of the block
 };
 extern Thread* current;  // the running fiber, null on the host
 
@@ -140,6 +143,7 @@ T shuffled(Shuffle mode, unsigned mask, T v, int select, int width, int line) {
   std::memcpy(&v, &e.out, sizeof v);
   return v;
 }
+unsigned ballot(unsigned mask, bool vote, int line);
 void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
@@ -155,6 +159,7 @@ inline void copyBulk(void* to, const void* from, uint32_t bytes, uint64_t* barri
   const char* source = static_cast<const char*>(from);
   begin({static_cast<char*>(to), std::vector<char>(source, source + bytes), barrier});
 }
+inline void publishShared() { current->published = true; }
 void beginProducts();
 void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b);
 void commitProducts();
@@ -214,6 +219,9 @@ T __shfl_up_sync(unsigned mask, T v, unsigned by, int width = 32, int line = __b
 template <class T>
 T __shfl_xor_sync(unsigned mask, T v, int with, int width = 32, int line = __builtin_LINE()) {
   return emulator::shuffled(emulator::kXor, mask, v, with, width, line);
+}
+inline unsigned __ballot_sync(unsigned mask, bool vote, int line = __builtin_LINE()) {
+  return emulator::ballot(mask, vote, line);
 }
 inline void __nanosleep(unsigned) { emulator::yield(); }
 

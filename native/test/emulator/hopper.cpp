@@ -32,6 +32,7 @@ void write(uint64_t* word, Barrier b) {
 
 void land(const Bulk& bulk) {
   std::memcpy(bulk.to, bulk.bytes.data(), bulk.bytes.size());
+  std::memcpy(&current->asynchronous->seen[sharedAddress(bulk.to)], bulk.bytes.data(), bulk.bytes.size());
   Barrier b = read(bulk.barrier);
   b.bytes -= static_cast<int32_t>(bulk.bytes.size());
   write(bulk.barrier, b);
@@ -47,7 +48,7 @@ void landAll(const uint64_t* barrier) {
       ++i;
     }
 }
-bool inShared(size_t offset, size_t bytes) { return offset + bytes <= current->asynchronous->dynBytes; }
+bool inShared(size_t offset, size_t bytes) { return offset + bytes <= current->asynchronous->seen.size(); }
 
 bool now(CopyTime time) { return time == kEarly || (time == kAnyTime && (coin() & 1)); }
 
@@ -109,7 +110,7 @@ void readB(float (&B)[16][64], bool pairs, uint64_t b) {
     for (int n = 0; n < 64; n++) {
       const size_t at = address + n / 8 * nextColumns + k / each * nextK + n % 8 * 16 + k % each * size;
       if (!inShared(at, size)) fail("wgmma: B reaches past the end of shared memory");
-      B[k][n] = value(pairs, current->dyn + at);
+      B[k][n] = value(pairs, &current->asynchronous->seen[at]);
     }
 }
 

@@ -142,8 +142,14 @@ void releaseBarrier(Block& b) {
   b.what = nullptr;
   b.gen++;
   b.progress = true;
+  bool published = true;
   for (auto& x : b.f)
-    if (x.st == kAtBarrier) setReady(x);
+    if (x.st == kAtBarrier) {
+      setReady(x);
+      published = published && x.published;
+      x.published = false;
+    }
+  if (published) std::memcpy(b.asynchronous.seen.data(), b.dyn, b.asynchronous.seen.size());
 }
 void retire(Fiber* self) {
   Quiet q;
@@ -237,7 +243,7 @@ void startBlock(Block& b, int slot, uint3 idx, dim3 g, dim3 bd, size_t smem) {
   b.dyn = nullptr;
   b.bytes = 0;
   if (smem) b.dyn = static_cast<unsigned char*>(allocateShared(b, smem));
-  b.asynchronous.dynBytes = smem;
+  b.asynchronous.seen.assign(smem, 0xff);
   b.f = std::vector<Fiber>(size_t(b.n));
   b.w.assign(size_t(b.n + 31) / 32, Warp());
   b.at.resize(size_t(b.n));

@@ -32,6 +32,20 @@ void shuffle(Shuffle m, unsigned mask, Exchange& s, int line) {
       break;
   }
 }
+unsigned ballot(unsigned mask, bool vote, int line) {
+  struct Vote {
+    bool mine;
+    unsigned all;
+  } v{vote, 0};
+  collective("__ballot_sync", line, mask, &v, [](unsigned live, void** a) {
+    unsigned all = 0;
+    for (int l = 0; l < 32; l++)
+      if (live >> l & 1 && static_cast<Vote*>(a[l])->mine) all |= 1u << l;
+    for (int l = 0; l < 32; l++)
+      if (live >> l & 1) static_cast<Vote*>(a[l])->all = all;
+  });
+  return v.all;
+}
 namespace {
 
 struct Mma {
