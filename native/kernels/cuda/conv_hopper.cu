@@ -1,10 +1,11 @@
 // The convolution of conv.cu for Hopper (sm_90a): the same implicit product by wgmma, with the weights brought by the TMA.
 //
-// A block makes 64 rows (output pixels) for each of its warpgroups; one more warp only starts the copies of weights. A
-// thread loads the channels of its pixels, one slice of K ahead, from memory into its registers, rounds (or splits) them there
-// and gives them to wgmma as A: images never pass through shared memory, whose bandwidth B takes half of (a product
-// of 64 x 64 x 32 bytes reads 2 KiB of it in the 32 cycles it takes). B is the packed weights: a slice of K of any tile of
-// columns is contiguous in them, in the order in which wgmma reads it, so that one bulk copy brings it.
+// A block makes 64 rows (output pixels) for each of its warpgroups. A thread loads the channels of its pixels from memory into
+// its registers, one slice of K ahead, rounds (or splits) them there and gives them to wgmma as A: images never pass through
+// shared memory, of whose bandwidth B alone takes half (a product of 64 rows and 64 columns reads 2 KiB in 32 cycles at the
+// full rate of bfloat16). B is the packed weights: a slice of K of any tile of columns is contiguous in them, in the order
+// in which wgmma reads it, so that one bulk copy brings it. No barrier of the block is in the loop: warpgroups go
+// at their own pace, so that one rounds while the other multiplies.
 #include "conv_product.cuh"
 #include "gpu_hopper.cuh"
 #include "hopper_kernels.h"
@@ -219,12 +220,12 @@ struct HopperConv {
       for (int step = 0; step < min(kStages, steps); ++step) bring(pipeline, p, firstColumn, step);
     const int row = firstRow + static_cast<int>(threadIdx.x >> 5) * 16;
     const Pixels pixels = pixelsOf(p, row);
-    int tap = 0, slice = 0;  // of the next load; the last two are for nothing
+    int tap = 0, slice = 0;  // of the next load; beyond the last tap no pixel is inside
     const auto loadNext = [&] {
       const Values values = load(p, pixels, tap, slice * S::kDepth);
       if (++slice == slices) {
         slice = 0;
-        if (tap + 1 < p.kernel * p.kernel) ++tap;
+        ++tap;
       }
       return values;
     };
