@@ -26,6 +26,10 @@ struct HopperWeightGrad {
   static constexpr uint32_t kBlock = 8 * 16, kPart = 4 * kBlock, kOctet = kParts * kPart + 16;
   using Stage = unsigned char[kSide / 8][kOctet];
 
+  GPU_FN static const ConvGradTerm& termOf(const Sum& s, int step) {  // any one for the step after the last
+    return step < s.stepsPerTerm || s.nTerms == 1 ? s.terms[0] : s.terms[1];
+  }
+
   // x at this thread's pixels, those that its registers of A are for: firstPixel() and these.
   struct Rows {
     float2 v[kDepth / 4];
@@ -35,7 +39,7 @@ struct HopperWeightGrad {
     return kPairs ? i / 4 * 16 + i / 2 % 2 * 8 + i % 2 : i / 2 * 8 + i % 2 * 4;
   }
   GPU_FN static Rows loadRows(const Sum& s, const Share& share, int step) {
-    const ConvGradTerm& term = step < s.stepsPerTerm ? s.terms[0] : s.terms[1];
+    const ConvGradTerm& term = termOf(s, step);
     const int first = step % s.stepsPerTerm * kDepth;
     const int pad = (s.kernel - 1) / 2, v = share.tap / s.kernel - pad, u = share.tap % s.kernel - pad;
     // each lane looks where one pixel of the slice is, for all
@@ -89,7 +93,7 @@ struct HopperWeightGrad {
   GPU_FN static int quad() { return (threadIdx.x & 7) | (threadIdx.x >> 1 & 8) | (threadIdx.x >> 1 & 16); }
   GPU_FN static int eighth() { return (threadIdx.x >> 3 & 1) | (threadIdx.x >> 5 & 6); }
   GPU_FN static Columns loadColumns(const Sum& s, const Share& share, int step) {
-    const ConvGradTerm& term = step < s.stepsPerTerm ? s.terms[0] : s.terms[1];
+    const ConvGradTerm& term = termOf(s, step);
     const int first = step % s.stepsPerTerm * kDepth + eighth() * (kDepth / 8),
               channel = share.firstColumn + quad() * 4;
     const float* from = term.dy + static_cast<ptrdiff_t>(first) * s.outChannels;
