@@ -141,10 +141,10 @@ export interface NativeModule extends NativeParticles {
   /** Bytes that are free on a CUDA device; starts it. */
   cudaFreeMemory(device: number): number
   /**
-   * Which build of the kernels a CUDA device runs, by the self-test at its first use: 'tensor', or 'plain' where `failure` says
-   * what the first one got wrong. Rejects where neither is right.
+   * Which build of the kernels a CUDA device runs, by the self-test at its first use: 'hopper' where there is sm_90a code for it,
+   * else 'tensor', or 'plain'; `failure` says what a faster one got wrong. Rejects where none is right.
    */
-  checkCuda(device: number): NativeJob<{ path: 'tensor' | 'plain'; failure: string }>
+  checkCuda(device: number): NativeJob<{ path: 'hopper' | 'tensor' | 'plain'; failure: string }>
   /** Starts the device if it has to. */
   openSpace(device: number): NativeJob<NativeSpace>
   createNetwork(config: NetworkConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeNetwork

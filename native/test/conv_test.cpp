@@ -84,11 +84,17 @@ double errorOfSum(const std::vector<float>& got, const std::vector<double>& expe
 
 constexpr double kFloatBound = 2e-6;  // float32 sums of up to a few thousand products
 
-void testCase(const std::string& isa, Kernels& k, const Case& c, double bound = kFloatBound) {
-  const ConvShape& s = c.s;
+std::string nameOf(const std::string& kernels, const ConvShape& s) {
   char name[96];
-  std::snprintf(name, sizeof name, "%s %dx%dx%d %d->%d kernel %d", isa.c_str(), s.batch, s.height, s.width, s.in, s.out,
-                s.kernel);
+  std::snprintf(name, sizeof name, "%s %dx%dx%d %d->%d kernel %d", kernels.c_str(), s.batch, s.height, s.width, s.in,
+                s.out, s.kernel);
+  return name;
+}
+
+void testProducts(const std::string& kernels, Kernels& k, const Case& c, double bound) {
+  const ConvShape& s = c.s;
+  const std::string title = nameOf(kernels, s);
+  const char* name = title.c_str();
   void* packed = k.allocate(k.convPackedBytes(s.kernel, s.in, s.out));
   k.convPack(packed, c.w.data(), s.kernel, s.in, s.out);
 
@@ -114,7 +120,13 @@ void testCase(const std::string& isa, Kernels& k, const Case& c, double bound = 
   k.convDataGrad(dx.data(), c.y.data(), packed, 0.7f, true, s);
   const auto added = finished(dataGrad, 0.7f, nullptr, 1, &c.x);
   CHECK(relativeError(dx, added) < bound, "%s: data gradient added %g", name, relativeError(dx, added));
+  k.release(packed);
+}
 
+void testSums(const std::string& kernels, Kernels& k, const Case& c, double bound) {
+  const ConvShape& s = c.s;
+  const std::string title = nameOf(kernels, s);
+  const char* name = title.c_str();
   const auto other = randomVector(c.pixels * s.in, 77), otherAdjoint = randomVector(c.pixels * s.out, 78);
   const auto one = c.weightGrad(c.x, c.y), two = c.weightGrad(other, otherAdjoint);
   std::vector<double> expected(one.size());
@@ -136,8 +148,79 @@ void testCase(const std::string& isa, Kernels& k, const Case& c, double bound = 
   auto db = c.bias;
   k.biasGrad(db.data(), c.y.data(), 0.7f, static_cast<int>(c.pixels), s.out);
   CHECK(relativeError(db, biasGrad) < kFloatBound, "%s: bias gradient %g", name, relativeError(db, biasGrad));
-  k.release(packed);
 }
+
+void testCase(const std::string& kernels, Kernels& k, const Case& c, double bound = kFloatBound) {
+  testProducts(kernels, k, c, bound);
+  testSums(kernels, k, c, bound);
+}
+
+#ifndef FEYNKAC_NO_CUDA
+// An image that is not aligned to 16 bytes, though its channels are a multiple of 4.
+void testUnaligned(const std::string& kernels, Kernels& k, double bound) {
+  const Case c({1, 4, 5, 12, 7, 3}, 9);
+  const auto bytes = [](const std::vector<float>& v) { return v.size() * sizeof(float); };
+  std::vector<float> y(c.pixels * c.s.out);
+  auto *x = static_cast<float*>(k.allocate(bytes(c.x) + sizeof(float))),
+       *w = static_cast<float*>(k.allocate(bytes(c.w))), *out = static_cast<float*>(k.allocate(bytes(y)));
+  void* packed = k.allocate(k.convPackedBytes(c.s.kernel, c.s.in, c.s.out));
+  k.upload(x + 1, c.x.data(), bytes(c.x));
+  k.upload(w, c.w.data(), bytes(c.w));
+  k.convPack(packed, w, c.s.kernel, c.s.in, c.s.out);
+  k.conv(out, x + 1, packed, nullptr, nullptr, 1.0f, c.s);
+  k.download(y.data(), out, bytes(y));
+  const double error = relativeError(y, c.forward());
+  CHECK(error < bound, "%s: unaligned %g", nameOf(kernels, c.s).c_str(), error);
+  for (void* p : {static_cast<void*>(x), static_cast<void*>(w), static_cast<void*>(out), packed}) k.release(p);
+}
+
+// The kernels for Hopper: each of their tiles, with tails of rows and columns, one slice of K and more than there are stages;
+// sums in one part and in several.
+void testHopper() {
+  struct Run {
+    const char* name;
+    Schedule schedule;
+  };
+  std::vector<Run> runs = {{"hopper", {}}};
+#ifdef FEYNKAC_EMULATED
+  runs = {{"hopper forward, late", {}}, {"hopper reverse, early", {}}, {"hopper random", {}}};
+  for (Run& run : runs) run.schedule.sharedBytes = 232448;  // what a block may have on sm_90
+  runs[1].schedule.order = emulator::kReverse;
+  runs[1].schedule.copies = emulator::kEarly;
+  runs[2].schedule.order = emulator::kRandom;
+  runs[2].schedule.copies = runs[2].schedule.products = emulator::kAnyTime;
+  runs[2].schedule.resident = 3;
+  runs[2].schedule.lazyStreams = true;
+#else
+  if (cudaDevices().list.empty() || !hopper::offered(0)) return;
+#endif
+  struct Mode {
+    const char* name;
+    Precision precision;
+    double bound;
+  };
+  for (const auto& [name, schedule] : runs)
+    for (const Mode& mode : {Mode{" fp32", Precision::kFp32, kFloatBound},
+                             {" tf32", Precision::kTf32, 1e-3},
+                             {" bf16", Precision::kBf16, 6e-3}}) {
+      const std::string kernels = std::string(name) + mode.name;
+      Staged staged(std::unique_ptr<Kernels>(hopper::makeKernels(0, mode.precision)), schedule);
+      for (const ConvShape& s : {ConvShape{1, 5, 7, 1, 3, 3},
+                                 {2, 3, 1, 5, 17, 3},
+                                 {7, 1, 1, 12, 40, 1},
+                                 {2, 9, 9, 36, 20, 3},
+                                 {1, 9, 16, 8, 200, 3},
+                                 {1, 9, 16, 136, 72, 1}})
+        testProducts(kernels, staged, Case(s, 5), mode.bound);
+      for (const ConvShape& s : {ConvShape{1, 3, 5, 72, 68, 3}, {2, 12, 13, 68, 132, 1}, {1, 5, 7, 3, 5, 3}})
+        testSums(kernels, staged, Case(s, 5), mode.bound);
+      const std::unique_ptr<Kernels> plainly(hopper::makeKernels(0, mode.precision));
+      testUnaligned(kernels, *plainly, mode.bound);
+      const std::string failure = selfTest(*plainly, mode.precision);
+      CHECK(failure.empty(), "%s: %s", kernels.c_str(), failure.c_str());
+    }
+}
+#endif
 
 }  // namespace
 
@@ -154,5 +237,8 @@ int main() {
     for (const ConvShape& s :
          {ConvShape{1, 5, 7, 1, 3, 3}, {1, 6, 5, 36, 20, 3}, {1, 9, 16, 8, 12, 3}, {7, 1, 1, 68, 70, 1}})
       testCase(name, *kernels, Case(s, 5), std::max(bound, kFloatBound));
+#ifndef FEYNKAC_NO_CUDA
+  testHopper();
+#endif
   return report("conv");
 }

@@ -11,6 +11,7 @@ int main() {
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kernels/cuda/gpu_hopper.cuh"
 #include "kernels/cuda/look_back.cuh"
 
 using namespace feynkac::test;
@@ -42,6 +43,20 @@ enum Bug {
   kTrustsBlockOrder,
   kWordsOfAnEarlierRun,
   kNoWarpSync,
+  kNoWaitForWeights,
+  kTooFewBytes,
+  kTooManyBytes,
+  kMisalignedBulk,
+  kBarrierForFewer,
+  kNoWaitBeforeSums,
+  kNoWaitBeforeReuse,
+  kOverwrittenRows,
+  kNoFence,
+  kNotCommitted,
+  kWrongStride,
+  kWrongSwizzle,
+  kOneWarpLess,
+  kNotPublished,
 };
 
 // out[block] = sum of the block's values, twice over the same shared array
@@ -123,6 +138,86 @@ __global__ void sumsBefore(uint64_t* out, uint64_t* words, uint32_t* ticket, uin
   if (threadIdx.x == 0) out[tile] = before;
 }
 
+constexpr int kSteps = 5, kTile = 64 * 16;
+
+// out[64, 64] = sum over the steps of x[64, 16] w[16, 64] in bfloat16, as one warpgroup. w: [step][2][64 columns][8], brought
+// into two stages that go round.
+template <Bug kBug>
+__global__ void products(float* out, const float* x, const uint16_t* w) {
+  DYN_SHARED(uint16_t, stages);
+  SHARED(uint64_t, filled, [2]);
+  SHARED(uint64_t, emptied, [2]);
+  const int t = threadIdx.x, lane = t & 31, row = t / 32 * 16 + (lane >> 2);
+  if (t == 0)
+    for (int i = 0; i < 2; ++i) {
+      gpu::initBarrier(&filled[i], 1);
+      gpu::initBarrier(&emptied[i], kBug == kBarrierForFewer ? 3 : 4);
+    }
+  gpu::publishBarriers();
+  __syncthreads();
+  const auto bring = [&](int step) {
+    const uint32_t bytes = kTile * sizeof(uint16_t);
+    gpu::arriveExpecting(&filled[step % 2], kBug == kTooFewBytes    ? bytes - 16
+                                            : kBug == kTooManyBytes ? bytes + 16
+                                                                    : bytes);
+    gpu::copyBulk(stages + step % 2 * kTile, w + step * kTile + (kBug == kMisalignedBulk ? 1 : 0), bytes,
+                  &filled[step % 2]);
+  };
+  if (t == 0)
+    for (int step = 0; step < 2; ++step) bring(step);
+  float sums[8][4] = {};
+  for (int step = 0; step < kSteps; ++step) {
+    const int stage = step % 2;
+    const auto pair = [&](int r, int k) {
+      const float* from = x + (step * 64 + row + r) * 16 + (lane & 3) * 2 + k;
+      return gpu::toBf16Pair(from[0], from[1]);
+    };
+    uint32_t a[4] = {pair(0, 0), pair(8, 0), pair(0, 8), pair(8, 8)};
+    if (kBug != kNoWaitForWeights) gpu::waitBarrier(&filled[stage], step / 2 % 2);
+    const uint64_t b = gpu::matrixAt(stages + stage * kTile, 64 * 16, kBug == kWrongStride ? 256 : 128);
+    if (kBug != kNoFence) gpu::beginProducts();
+    if (kBug != kOneWarpLess || step > 0 || t < 96)
+      gpu::productBf16(sums, a, kBug == kWrongSwizzle ? b | uint64_t(1) << 62 : b);
+    if (kBug != kNotCommitted) gpu::commitProducts();
+    if (kBug == kOverwrittenRows) a[1] = 0;
+    if (kBug == kNoWaitBeforeReuse && lane == 0) gpu::arrive(&emptied[stage]);
+    if (kBug == kNoWaitBeforeReuse && t == 0 && step + 2 < kSteps) bring(step + 2);
+    if (kBug != kNoWaitBeforeSums || step + 1 < kSteps) gpu::waitProducts();
+    if (kBug != kNoWaitBeforeReuse) {
+      if (lane == 0) gpu::arrive(&emptied[stage]);
+      if (t == 0 && step + 2 < kSteps) {
+        gpu::waitBarrier(&emptied[stage], step / 2 % 2);
+        bring(step + 2);
+      }
+    }
+  }
+  for (int j = 0; j < 8; ++j)
+    for (int e = 0; e < 4; ++e) out[(row + (e >> 1) * 8) * 64 + j * 8 + (lane & 3) * 2 + (e & 1)] = sums[j][e];
+  if (kBug == kNoWaitBeforeSums) gpu::waitProducts();
+}
+
+// out[64, 64] = x[64, 16] w[16, 64] like a step of the above, with w by ordinary writes.
+template <Bug kBug>
+__global__ void productOfWritten(float* out, const float* x, const uint16_t* w) {
+  DYN_SHARED(uint16_t, shared);
+  const int t = threadIdx.x, lane = t & 31, row = t / 32 * 16 + (lane >> 2);
+  for (int i = t; i < kTile; i += 128) shared[i] = w[i];
+  if (kBug != kNotPublished) gpu::publishShared();
+  __syncthreads();
+  const auto pair = [&](int r, int k) {
+    const float* from = x + (row + r) * 16 + (lane & 3) * 2 + k;
+    return gpu::toBf16Pair(from[0], from[1]);
+  };
+  uint32_t a[4] = {pair(0, 0), pair(8, 0), pair(0, 8), pair(8, 8)};
+  float sums[8][4] = {};
+  gpu::beginProducts();
+  gpu::productBf16(sums, a, gpu::matrixAt(shared, 64 * 16, 128));
+  gpu::commitProducts();
+  gpu::waitProducts();
+  for (int j = 0; j < 8; ++j)
+    for (int e = 0; e < 4; ++e) out[(row + (e >> 1) * 8) * 64 + j * 8 + (lane & 3) * 2 + (e & 1)] = sums[j][e];
+}
+
 template <class T>
 struct Device {
   explicit Device(std::vector<T> v) : n(v.size()) {
@@ -176,6 +271,35 @@ bool copiesRight() {
   LAUNCH((copies<kBug>), 1, kBlock, 0, stream())(out.p, dx.p);
   return close(out.get(), std::vector<float>(x.begin(), x.begin() + 8 * kBlock));
 }
+bool productsRight(int steps, void (*run)(float* out, const float* x, const uint16_t* w)) {
+  std::vector<float> x(kSteps * kTile), want(64 * 64);
+  std::vector<uint16_t> w(kSteps * kTile + 8);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;  // exact in bfloat16
+  for (size_t i = 0; i < w.size(); ++i)
+    w[i] = static_cast<uint16_t>(gpu::toBf16Pair(static_cast<float>(i * 5 % 11) - 5, 0));
+  for (int step = 0; step < steps; ++step)
+    for (int m = 0; m < 64; ++m)
+      for (int n = 0; n < 64; ++n)
+        for (int k = 0; k < 16; ++k)
+          want[m * 64 + n] += x[(step * 64 + m) * 16 + k] *
+                              __uint_as_float(uint32_t(w[step * kTile + (k / 8 * 64 + n) * 8 + k % 8]) << 16);
+  Device<float> dx(x), out(poisoned(64 * 64));
+  Device<uint16_t> dw(w);
+  run(out.p, dx.p, dw.p);
+  return close(out.get(), want);
+}
+template <Bug kBug>
+bool productsRight() {
+  return productsRight(kSteps, [](float* out, const float* x, const uint16_t* w) {
+    LAUNCH((products<kBug>), 2, 128, 2 * kTile * sizeof(uint16_t), stream())(out, x, w);
+  });
+}
+template <Bug kBug>
+bool productOfWrittenRight() {
+  return productsRight(1, [](float* out, const float* x, const uint16_t* w) {
+    LAUNCH((productOfWritten<kBug>), 2, 128, kTile * sizeof(uint16_t), stream())(out, x, w);
+  });
+}
 template <Bug kBug>
 bool lookBackRight() {
   const unsigned n = 120;
@@ -204,6 +328,7 @@ bool rightInAllOrders(bool (*run)()) {
         emulator::config = {};
         emulator::config.order = order;
         emulator::config.copies = time;
+        emulator::config.products = resident == 1 ? emulator::kLate : emulator::kEarly;
         emulator::config.resident = resident;
         try {
           right = run() && right;
@@ -278,6 +403,22 @@ int main() {
       {"look-back", lookBackRight<kNone>, true},
       {"trusting the order of blocks", lookBackRight<kTrustsBlockOrder>, false},
       {"words of an earlier run", lookBackRight<kWordsOfAnEarlierRun>, false},
+      {"products of a warpgroup", productsRight<kNone>, true},
+      {"not waiting for the weights", productsRight<kNoWaitForWeights>, false},
+      {"expecting too few bytes", productsRight<kTooFewBytes>, false},
+      {"expecting too many bytes", productsRight<kTooManyBytes>, false},
+      {"misaligned bulk copy", productsRight<kMisalignedBulk>, false},
+      {"a barrier for fewer arrivals", productsRight<kBarrierForFewer>, false},
+      {"reading sums before products are made", productsRight<kNoWaitBeforeSums>, false},
+      {"refilling a stage that products read", productsRight<kNoWaitBeforeReuse>, false},
+      {"overwriting rows that products read", productsRight<kOverwrittenRows>, false},
+      {"products without a fence", productsRight<kNoFence>, false},
+      {"products in no group", productsRight<kNotCommitted>, false},
+      {"wrong stride in a descriptor", productsRight<kWrongStride>, false},
+      {"a swizzle in a descriptor", productsRight<kWrongSwizzle>, false},
+      {"a product that one warp leaves out", productsRight<kOneWarpLess>, false},
+      {"product of what threads wrote", productOfWrittenRight<kNone>, true},
+      {"not publishing what they wrote", productOfWrittenRight<kNotPublished>, false},
   };
   for (const Case& c : cases) CHECK(rightInAllOrders(c.run) == c.right, "%s", c.name);
 #if defined(__SANITIZE_ADDRESS__)

@@ -3,6 +3,7 @@
 // and the weights transposed, so both directions share one kernel and differ in the packed weights.
 #include <type_traits>
 
+#include "conv_product.cuh"
 #include "cuda_kernels.h"
 #include "products.cuh"
 
@@ -57,17 +58,6 @@ __global__ void __launch_bounds__(kPackBlock) pack(T* packed, const float* w, Pa
       packed[i] = value;
   }
 }
-
-// y[m, n] = scale (sum_k x[m, k] w[n, k] + bias[n] + residual[m, n]) + (accumulate ? y[m, n] : 0)
-struct Product {
-  float* y;
-  const float* x;
-  const void* w;
-  const float *bias, *residual;
-  float scale;
-  bool accumulate;
-  int pixels, height, width, channels, padded, columns, kernel;
-};
 
 template <Precision P>
 constexpr int kStages = P == Precision::kBf16 ? 3 : 4;
@@ -160,48 +150,6 @@ struct ConvKernel {
       }
     }
   }
-
-  GPU_FN static void store(const Product& p, const float (&acc)[MI][NI][4], int firstRow, int firstColumn) {
-    const int lane = threadIdx.x & 31;
-    const bool pairs = p.columns % 2 == 0;
-#pragma unroll
-    for (int i = 0; i < MI; ++i)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int m = firstRow + i * 16 + (lane >> 2) + half * 8;
-        if (m >= p.pixels) continue;
-#pragma unroll
-        for (int j = 0; j < NI; ++j) {
-          const int n = firstColumn + j * 8 + (lane & 3) * 2;
-          const size_t at = size_t(m) * p.columns + n;
-          float v[2] = {acc[i][j][2 * half], acc[i][j][2 * half + 1]};
-          if (pairs) {
-            if (n >= p.columns) continue;
-            const auto add = [&](const float* from) {
-              const float2 r = *reinterpret_cast<const float2*>(from);
-              v[0] += r.x;
-              v[1] += r.y;
-            };
-            if (p.bias != nullptr) add(p.bias + n);
-            if (p.residual != nullptr) add(p.residual + at);
-            v[0] *= p.scale;
-            v[1] *= p.scale;
-            if (p.accumulate) add(p.y + at);
-            *reinterpret_cast<float2*>(p.y + at) = make_float2(v[0], v[1]);
-          } else {
-#pragma unroll
-            for (int k = 0; k < 2; ++k) {
-              if (n + k >= p.columns) continue;
-              float s = v[k];
-              if (p.bias != nullptr) s += p.bias[n + k];
-              if (p.residual != nullptr) s += p.residual[at + k];
-              s *= p.scale;
-              p.y[at + k] = p.accumulate ? s + p.y[at + k] : s;
-            }
-          }
-        }
-      }
-  }
 };
 
 template <class K, Precision P>
@@ -235,7 +183,8 @@ __global__ void __launch_bounds__(K::kThreads, K::kThreads == 256 ? 1 : 4) convo
     loadNext(step + kCount - 1);
     K::multiply(acc.v, stages[step % kCount], row, column);
   }
-  K::store(p, acc.v, firstRow + row, firstColumn + column);
+#pragma unroll
+  for (int i = 0; i < K::kWarpRows / 16; ++i) store(p, acc.v[i], firstRow + row + i * 16, firstColumn + column);
 }
 
 template <class K, Precision P>

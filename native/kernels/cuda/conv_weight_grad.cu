@@ -1,8 +1,8 @@
 // The weight gradient as products over pixels: for each tap, dw[in, out] += scale sum_p x[p + tap, in] dy[p, out], over one
 // or two terms. Few outputs and a long sum: the pixels are split over blocks, whose parts are added in a fixed order.
-#include <algorithm>
 #include <type_traits>
 
+#include "conv_sum.cuh"
 #include "cuda_kernels.h"
 #include "products.cuh"
 #include "reduce.cuh"
@@ -11,17 +11,7 @@ namespace feynkac {
 namespace FEYNKAC_PATH {
 namespace {
 
-constexpr int kDepth = 16, kStages = 4, kMaxTerms = 2;
-
-struct Sum {
-  ConvGradTerm terms[kMaxTerms];
-  int nTerms;
-  float* out;   // dw, or the parts [splits, taps, in, out]
-  float scale;  // applied where `out` is dw; then the sum is added
-  bool direct;
-  int pixels, height, width, in, outChannels, kernel;
-  int stepsPerTerm, stepsPerSplit;  // slices of kDepth pixels
-};
+constexpr int kDepth = 16, kStages = 4;
 
 // Pitches of the rows [pixel][channel]: the columns of a tile are read across, so that 4 pixels (or 4 pairs of pixels) and
 // 8 channels must meet different banks.
@@ -105,60 +95,38 @@ struct WeightGrad {
   }
 };
 
-// blockIdx.x: the tile of outputs within the tap, the tap, the split
 template <class K, Precision P>
 __global__ void __launch_bounds__(K::kThreads) sumOuter(const __grid_constant__ Sum s) {
   DYN_SHARED(typename K::Stage, stages);
-  const int columnTiles = (s.outChannels + K::kColumns - 1) / K::kColumns, rowTiles = (s.in + K::kRows - 1) / K::kRows;
-  const int taps = s.kernel * s.kernel;
-  int block = static_cast<int>(blockIdx.x);
-  const int firstColumn = block % columnTiles * K::kColumns;
-  block /= columnTiles;
-  const int firstRow = block % rowTiles * K::kRows;
-  block /= rowTiles;
-  const int tap = block % taps, part = block / taps;
-  const int begin = part * s.stepsPerSplit, end = min(begin + s.stepsPerSplit, s.nTerms * s.stepsPerTerm);
+  const Share share(s, K::kRows, K::kColumns);
   const int warp = threadIdx.x >> 5, row = warp % 2 * K::kWarpRows, column = warp / 2 * K::kWarpColumns;
 
   const auto load = [&](int step) {
-    if (step < end) K::load(stages[(step - begin) % kStages], s, step, tap, firstRow, firstColumn);
+    if (step < share.end)
+      K::load(stages[(step - share.begin) % kStages], s, step, share.tap, share.firstRow, share.firstColumn);
     gpu::commitCopies();
   };
-  for (int k = 0; k < kStages - 1; ++k) load(begin + k);
+  for (int k = 0; k < kStages - 1; ++k) load(share.begin + k);
   typename K::Accumulators acc = {};
-  for (int step = begin; step < end; ++step) {
+  for (int step = share.begin; step < share.end; ++step) {
     gpu::waitCopies<kStages - 2>();
     __syncthreads();
     load(step + kStages - 1);
-    K::multiply(acc.v, stages[(step - begin) % kStages], row, column);
+    K::multiply(acc.v, stages[(step - share.begin) % kStages], row, column);
   }
 
   const int lane = threadIdx.x & 31;
-  float* out = s.out + (s.direct ? 0 : size_t(part) * taps * s.in * s.outChannels);
 #pragma unroll
   for (int i = 0; i < K::kWarpRows / 16; ++i)
 #pragma unroll
     for (int j = 0; j < K::kWarpColumns / 8; ++j)
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int m = firstRow + row + i * 16 + (lane >> 2) + (k >> 1) * 8,
-                  n = firstColumn + column + j * 8 + (lane & 3) * 2 + (k & 1);
-        if (m >= s.in || n >= s.outChannels) continue;
-        float& to = out[(size_t(tap) * s.in + m) * s.outChannels + n];
-        to = s.direct ? to + s.scale * acc.v[i][j][k] : acc.v[i][j][k];
-      }
+      for (int k = 0; k < 4; ++k)
+        share.put(s, row + i * 16 + (lane >> 2) + (k >> 1) * 8, column + j * 8 + (lane & 3) * 2 + (k & 1),
+                  acc.v[i][j][k]);
 }
 
 constexpr int kBlock = 256;
-
-// dw[i] += scale sum over the splits of parts[split][i]
-__global__ void __launch_bounds__(kBlock) addParts(float* dw, const float* parts, float scale, int splits, size_t n) {
-  for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += size_t(gridDim.x) * kBlock) {
-    float sum = 0;
-    for (int k = 0; k < splits; ++k) sum += parts[k * n + i];
-    dw[i] += scale * sum;
-  }
-}
 
 // Column sums of a strip of kStrip rows: threads along x take columns, along y rows.
 constexpr int kStrip = 256, kAcross = 32, kDown = 8;
@@ -185,45 +153,21 @@ __global__ void __launch_bounds__(kBlock)
   if (threadIdx.x == 0) dbias[c] += scale * static_cast<float>(sum);
 }
 
-constexpr int kEnoughBlocks = 4 * 132, kFewestSteps = 8;
-
 template <class K, Precision P>
-void launchSum(Context& context, float* dw, Sum s) {
+void launchSum(Context& context, float* dw, const Sum& s) {
   static const cudaError_t allowed =
       cudaFuncSetAttribute(sumOuter<K, P>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(K::kShared));
   check(allowed, "choosing the shared memory of a weight gradient");
-  const int tiles = static_cast<int>(cover(s.in, K::kRows) * cover(s.outChannels, K::kColumns)) * s.kernel * s.kernel;
-  const int steps = s.nTerms * s.stepsPerTerm;
-  const int wanted = std::max(1, std::min(kEnoughBlocks / tiles, steps / kFewestSteps));
-  s.stepsPerSplit = static_cast<int>(cover(steps, wanted));
-  const int splits = static_cast<int>(cover(steps, s.stepsPerSplit));
-  const size_t n = size_t(s.kernel) * s.kernel * s.in * s.outChannels;
-  s.direct = splits == 1;
-  s.out = s.direct ? dw : context.scratch<float>(splits * n);
-  LAUNCH((sumOuter<K, P>), tiles * splits, K::kThreads, K::kShared, context.stream())(s);
-  if (!s.direct) LAUNCH((addParts), blocksFor(n, kBlock), kBlock, 0, context.stream())(dw, s.out, s.scale, splits, n);
-  launched("convWeightGrad");
+  launchShares(context, dw, s, K::kRows, K::kColumns, kDepth, [&](const Sum& split, unsigned blocks) {
+    LAUNCH((sumOuter<K, P>), blocks, K::kThreads, K::kShared, context.stream())(split);
+  });
 }
 
 }  // namespace
 
 void CudaKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) {
-  for (int first = 0; first < nTerms; first += kMaxTerms) {
-    Sum sum = {};
-    sum.nTerms = std::min(nTerms - first, kMaxTerms);
-    bool vectors = s.in % 4 == 0 && s.out % 4 == 0;
-    for (int i = 0; i < sum.nTerms; ++i) {
-      sum.terms[i] = terms[first + i];
-      vectors = vectors && aligned16(sum.terms[i].x) && aligned16(sum.terms[i].dy);
-    }
-    sum.scale = scale;
-    sum.pixels = s.batch * s.height * s.width;
-    sum.height = s.height;
-    sum.width = s.width;
-    sum.in = s.in;
-    sum.outChannels = s.out;
-    sum.kernel = s.kernel;
-    sum.stepsPerTerm = static_cast<int>(cover(sum.pixels, kDepth));
+  const bool vectors = inVectors(terms, nTerms, s);
+  forEachSum(terms, nTerms, scale, s, [&](const Sum& sum) {
     withPrecision(precision_, [&](auto constant) {
       constexpr Precision P = constant();
       if (!vectors)
@@ -233,7 +177,7 @@ void CudaKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerm
       else
         launchSum<WeightGrad<P, 2, 2, 4, true>, P>(context_, dw, sum);
     });
-  }
+  });
 }
 
 void CudaKernels::biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) {

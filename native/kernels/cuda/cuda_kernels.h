@@ -14,7 +14,7 @@ inline void launched(const char* what) { check(cudaGetLastError(), what); }
 
 inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
-class CudaKernels final : public Kernels {
+class CudaKernels : public Kernels {
  public:
   CudaKernels(int device, Precision precision) : context_(device), precision_(precision) {}
 
@@ -84,7 +84,7 @@ class CudaKernels final : public Kernels {
   void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
                 int rows, size_t n) override;
 
- private:
+ protected:
   Context context_;
   const Precision precision_;
 };

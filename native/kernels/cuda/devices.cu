@@ -69,9 +69,13 @@ namespace {
 
 struct Path {
   const char* name;
+  bool (*offered)(int);
   Kernels* (*make)(int, Precision);
 };
-constexpr Path kPaths[] = {{"tensor", tensor::makeKernels}, {"plain", plain::makeKernels}};
+bool always(int) { return true; }
+constexpr Path kPaths[] = {{"hopper", hopper::offered, hopper::makeKernels},
+                           {"tensor", always, tensor::makeKernels},
+                           {"plain", always, plain::makeKernels}};
 
 struct Choice {
   const Path* path;
@@ -81,6 +85,7 @@ struct Choice {
 Choice choose(int device) {
   std::string failure;
   for (const Path& path : kPaths) {
+    if (!path.offered(device)) continue;
     std::string failed;
     for (const Precision precision : {Precision::kFp32, Precision::kTf32, Precision::kBf16}) {
       const std::unique_ptr<Kernels> kernels(path.make(device, precision));

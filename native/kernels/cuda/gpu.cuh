@@ -1,5 +1,6 @@
 // The GPU as kernels see it: the one header they include beside the launchers' declarations, and the only place with
-// inline PTX. Compiled by nvcc it is CUDA; by any other compiler, CUDA threads run on the CPU (test/emulator), for tests.
+// inline PTX (what is Hopper's alone: gpu_hopper.cuh). Compiled by nvcc it is CUDA; by any other compiler, CUDA threads
+// run on the CPU (test/emulator), for tests.
 //
 // Rules that keep both true: LAUNCH instead of <<<>>>; SHARED and DYN_SHARED instead of __shared__; only *_sync
 // intrinsics with explicit masks; barriers in uniform control flow and no early return in a kernel that has one; work

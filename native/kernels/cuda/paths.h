@@ -1,4 +1,4 @@
-// The two builds of the kernels (gpu.cuh), and the choice between them at a device's first use.
+// The builds of the kernels (gpu.cuh), and the choice between them at a device's first use.
 #pragma once
 
 #include <string>
@@ -7,6 +7,11 @@
 
 namespace feynkac {
 
+// `tensor` with convolutions of its own, by instructions that only compute capability 9.0 has.
+namespace hopper {
+bool offered(int device);  // whether the device and this build have them
+Kernels* makeKernels(int device, Precision precision);
+}  // namespace hopper
 namespace tensor {
 Kernels* makeKernels(int device, Precision precision);
 }

@@ -4,6 +4,7 @@
 #include <random>
 #include <vector>
 
+#include "cuda.h"
 #include "paths.h"
 
 namespace feynkac {
@@ -54,10 +55,23 @@ struct Case {
   std::function<Values(Kernels&)> run;
 };
 
-std::vector<Case> cases() {
+// The convolutions in large tiles have enough of them for each multiprocessor, without which smaller ones are chosen.
+std::vector<Case> cases(int multiprocessors) {
   std::vector<Case> out;
-  for (const ConvShape& s :
-       {ConvShape{2, 9, 9, 36, 20, 3}, ConvShape{1, 16, 16, 72, 136, 1}, ConvShape{1, 5, 7, 3, 5, 3}}) {
+  for (const int channels : {72, 136}) {
+    const ConvShape s = {1, 128, multiprocessors, 8, channels, 3};
+    const size_t pixels = size_t(s.batch) * s.height * s.width, weights = size_t(s.kernel) * s.kernel * s.in * s.out;
+    out.push_back({"convolution in large tiles", true, [=](Kernels& k) {
+                     Arrays a(k);
+                     float* y = static_cast<float*>(a.bytes(pixels * s.out * sizeof(float)));
+                     void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));
+                     k.convPack(packed, a(normals(weights, 1)), s.kernel, s.in, s.out);
+                     k.conv(y, a(normals(pixels * s.in, 2)), packed, nullptr, nullptr, 1, s);
+                     return a.get(y, pixels * s.out);
+                   }});
+  }
+  for (const ConvShape& s : {ConvShape{2, 9, 9, 36, 20, 3}, ConvShape{1, 16, 16, 72, 136, 1},
+                             ConvShape{1, 6, 7, 68, 72, 3}, ConvShape{1, 5, 7, 3, 5, 3}}) {
     const size_t pixels = size_t(s.batch) * s.height * s.width, weights = size_t(s.kernel) * s.kernel * s.in * s.out;
     const auto setUp = [=](Kernels& k, Arrays& a) {
       void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));
@@ -125,7 +139,7 @@ std::vector<Case> cases() {
 std::string selfTest(Kernels& cuda, Precision precision) {
   const std::unique_ptr<Kernels> cpu(makeCpuKernels());
   const double rounding = precision == Precision::kFp32 ? 1e-5 : precision == Precision::kTf32 ? 3e-3 : 2e-2;
-  for (const Case& c : cases()) {
+  for (const Case& c : cases(cudaDevices().list.at(cuda.device()).multiprocessors)) {
     const Values got = c.run(cuda), want = c.run(*cpu);
     double difference = 0, norm = 0;
     for (size_t i = 0; i < want.size(); ++i) {

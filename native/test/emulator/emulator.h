@@ -58,6 +58,30 @@ struct Pending {
   int n, readable, group;
 };
 
+// A bulk copy that has not landed: what it read, so that a sanitizer sees the reading.
+struct Bulk {
+  char* to;
+  std::vector<char> bytes;
+  uint64_t* barrier;
+};
+// A product of a warpgroup that has not been made. Its operands are where the thread has them.
+struct Product {
+  bool pairs;
+  float (*d)[4];
+  const uint32_t* a;
+  uint64_t b;
+  bool committed;
+};
+// What goes on in a block beside its threads (hopper.cpp).
+struct Asynchronous {
+  // Dynamic shared memory as products see it: what bulk copies brought, and what threads wrote and then published all of
+  // them before a barrier.
+  std::vector<unsigned char> seen;
+  std::vector<Bulk> bulks;
+  std::vector<uint64_t> products[8];  // B of all that a warpgroup has begun: its four warps begin the same ones
+  size_t begun[32] = {};              // by each warp
+};
+
 // What a kernel can see of its own thread.
 struct Thread {
   uint3 tid, bid;
@@ -66,16 +90,21 @@ struct Thread {
   unsigned char* dyn = nullptr;
   std::vector<Pending> copies;
   int group = 0;
+  Asynchronous* asynchronous = nullptr;
+  std::vector<Product> products;
+  bool begins = false;     // between beginProducts and waitProducts
+  bool published = false;  // since the last barrier of the block
 };
 extern Thread* current;  // the running fiber, null on the host
 
 enum Order { kForward, kReverse, kRandom };  // priority of threads, order of blocks
-enum CopyTime { kLate, kEarly, kAnyTime };   // when an asynchronous copy lands: at the last or first legal moment
+enum CopyTime { kLate, kEarly, kAnyTime };   // when what is asynchronous is done: at the last or first legal moment
 
 struct Config {
   Order order = kForward;
   unsigned seed = 1;
   CopyTime copies = kLate;
+  CopyTime products = kLate;    // of warpgroups
   int resident = 1;             // co-resident blocks, interleaved at barriers and __nanosleep
   bool lazyStreams = false;     // work waits in its stream until something synchronises with it
   size_t sharedBytes = 101376;  // what a block may have: 99 KiB on sm_86, 89 and 120
@@ -89,7 +118,10 @@ void launch(dim3 grid, dim3 block, size_t smem, void (*kernel)(void*), void* arg
 int blockBarrier(const char* what, const char* file, int line, int predicate);
 void collective(const char* what, int line, unsigned mask, void* argument, void (*f)(unsigned live, void** arguments));
 void syncWarp(unsigned mask, int line);
-void yield();  // __nanosleep: other threads and blocks run
+void yield(const char* what = "__nanosleep");  // other threads and blocks run
+void progressed();                             // what a spinning thread may wait for has come nearer
+void published(void* p);                       // what this thread did before is seen
+void observed(void* p);                        // by those who call this after it
 unsigned coin();
 
 // One SHARED() declaration: every block has its own allocation, so its own redzones.
@@ -118,6 +150,24 @@ unsigned ballot(unsigned mask, bool vote, int line);
 void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
+
+uint32_t sharedAddress(const void* p);  // in the block's dynamic shared memory
+void initBarrier(uint64_t* barrier, uint32_t arrivals);
+void arrive(uint64_t* barrier, uint32_t bytes);
+void waitBarrier(uint64_t* barrier, uint32_t parity);
+void begin(Bulk bulk);
+inline void copyBulk(void* to, const void* from, uint32_t bytes, uint64_t* barrier) {
+  if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from) | bytes) % 16)
+    fail("cp.async.bulk: addresses and size must be multiples of 16");
+  const char* source = static_cast<const char*>(from);
+  begin({static_cast<char*>(to), std::vector<char>(source, source + bytes), barrier});
+}
+inline void publishShared() { current->published = true; }
+void beginProducts();
+void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b);
+void commitProducts();
+void waitProducts();
+std::string leftUndone(const Asynchronous& block);  // at its end; empty where nothing is
 
 inline void perform(const Pending& p) {
   std::memcpy(p.dst, p.src, static_cast<size_t>(p.readable));

@@ -55,6 +55,7 @@ struct Block {
   std::vector<void*> vars;
   size_t bytes = 0;
   unsigned char* dyn = nullptr;
+  Asynchronous asynchronous;
   char hb[2] = {};
   int slot = 0;
 };
@@ -146,8 +147,14 @@ void releaseBarrier(Block& b) {
   b.what = nullptr;
   b.gen++;
   b.progress = true;
+  bool published = true;
   for (auto& x : b.f)
-    if (x.st == kAtBarrier) setReady(x);
+    if (x.st == kAtBarrier) {
+      setReady(x);
+      published = published && x.published;
+      x.published = false;
+    }
+  if (published) std::memcpy(b.asynchronous.seen.data(), b.dyn, b.asynchronous.seen.size());
 }
 void retire(Fiber* self) {
   Quiet q;
@@ -164,6 +171,11 @@ void retire(Fiber* self) {
     fail("thread returned while others wait at a block barrier");
   }
   if (b.live && b.arrived == b.live) releaseBarrier(b);
+  const std::string undone = b.live ? "" : leftUndone(b.asynchronous);
+  if (!undone.empty()) {
+    self->st = kReady;
+    fail("block ended with " + undone);
+  }
 }
 void entry() {
 #ifdef EMULATOR_ASAN
@@ -179,6 +191,7 @@ void entry() {
   kernel(kernelArguments);
   Fiber* self = static_cast<Fiber*>(current);
   if (!self->copies.empty()) fail("thread returned with cp.async copies in flight");
+  if (!self->products.empty()) fail("thread returned with products of its warpgroup in flight");
   TSAN_RELEASE(&returned);
   retire(self);
   dispatch(self);
@@ -235,6 +248,7 @@ void startBlock(Block& b, int slot, uint3 idx, dim3 g, dim3 bd, size_t smem) {
   b.dyn = nullptr;
   b.bytes = 0;
   if (smem) b.dyn = static_cast<unsigned char*>(allocateShared(b, smem));
+  b.asynchronous.seen.assign(smem, 0xff);
   b.f = std::vector<Fiber>(size_t(b.n));
   b.w.assign(size_t(b.n + 31) / 32, Warp());
   b.at.resize(size_t(b.n));
@@ -250,6 +264,7 @@ void startBlock(Block& b, int slot, uint3 idx, dim3 g, dim3 bd, size_t smem) {
     x.lane = i % 32;
     x.warp = i / 32;
     x.dyn = b.dyn;
+    x.asynchronous = &b.asynchronous;
     x.tid = {unsigned(i) % bd.x, unsigned(i) / bd.x % bd.y, unsigned(i) / (bd.x * bd.y)};
     x.bid = idx;
     x.bdim = bd;
@@ -392,10 +407,13 @@ void syncWarp(unsigned mask, int line) {
   collective("__syncwarp", line, mask, nullptr, nullptr);
   TSAN_ACQUIRE(&w.hb[0]);
 }
-void yield() {
+void progressed() { static_cast<Fiber*>(current)->block->progress = true; }
+void published([[maybe_unused]] void* p) { TSAN_RELEASE(p); }
+void observed([[maybe_unused]] void* p) { TSAN_ACQUIRE(p); }
+void yield(const char* what) {
   Fiber* self = static_cast<Fiber*>(current);
   self->st = kSpinning;
-  self->what = "__nanosleep";
+  self->what = what;
   self->line = 0;
   self->mask = 0;
   dispatch(self);

@@ -32,6 +32,7 @@ void shuffle(Shuffle m, unsigned mask, Exchange& s, int line) {
       break;
   }
 }
+
 namespace {
 struct Vote {
   bool in;
@@ -50,6 +51,7 @@ unsigned ballot(unsigned mask, bool vote, int line) {
   });
   return v.out;
 }
+
 namespace {
 
 struct Mma {
