@@ -174,7 +174,7 @@ std::string networkJob(const Job& job) {
   Network* const taught = teacher ? &teacher->network : nullptr;
   Arrays a(job, side.network.sampleSize());
   const std::string outputs = trains ? checkTraining(side.network, taught, a) : checkEvaluation(job, side.network, a);
-  const std::string times = timed(*side.kernels, job.number("seconds"), [&](int i) {
+  const std::string times = timed(*side.kernels, job, [&](int i) {
     trains ? train(side.network, taught, a, i) : evaluate(side.network, name, a, i);
   });
   const size_t taken = memoryTaken(job);

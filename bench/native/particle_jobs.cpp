@@ -124,7 +124,7 @@ std::string copyJob(const Job& job) {
     k->zero(arrays.back().get(), bytes);
   }
   const std::string times =
-      timed(*k, job.number("seconds"), [&](int i) { k->copy(arrays[i % 2].get(), arrays[1 - i % 2].get(), bytes); });
+      timed(*k, job, [&](int i) { k->copy(arrays[i % 2].get(), arrays[1 - i % 2].get(), bytes); });
   return "{" + times + R"(,"bytes":)" + toJson(2.0 * double(bytes)) + R"(,"outputs":{}})";
 }
 
@@ -142,7 +142,7 @@ std::string particleJob(const Job& job) {
                     : name == "resample" ? resample(*k, memory, n)
                     : name == "gather"   ? gather(*k, memory, n, d)
                                          : throw std::invalid_argument("no job is called " + name);
-  const std::string times = timed(*k, job.number("seconds"), step.work);
+  const std::string times = timed(*k, job, step.work);
   const size_t taken = memoryTaken(job);
   return "{" + times + R"(,"bytes":)" + toJson(step.bytes) + R"(,"deviceBytes":)" +
          toJson(double(taken > before ? taken - before : 0)) + R"(,"outputs":{}})";

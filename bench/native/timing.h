@@ -11,18 +11,21 @@
 
 namespace feynkac::bench {
 
-// Times work(0), work(1), ...: for at least `seconds` in all and five measurements. Short work is repeated within a measurement, so
+// Times work(0), work(1), ...: for at least the job's `seconds` in all and its `least` number of measurements. Short work is repeated within a measurement, so
 // that one lasts about a millisecond. The first runs, in which the engine lays out, tunes and records, do not count.
 template <class Backend, class Work>
-std::string timed(Backend& backend, double seconds, const Work& work) {
-  constexpr int kWarmUp = 3, kLeast = 5, kMost = 1000;
+std::string timed(Backend& backend, const Job& job, const Work& work) {
+  constexpr int kWarmUp = 3;
+  constexpr size_t kMost = 1000;
+  const double seconds = job.number("seconds");
+  const auto least = static_cast<size_t>(job.integer("least"));
   int i = 0;
   for (; i < kWarmUp; ++i) work(i);
   const double once = backend.elapsed([&] { work(i++); });
   const int repeats = static_cast<int>(std::clamp(std::ceil(1e-3 / std::max(once, 1e-9)), 1.0, 1000.0));
   std::vector<double> times;
   double total = 0;
-  while (times.size() < kLeast || (total < seconds && times.size() < kMost)) {
+  while (times.size() < least || (total < seconds && times.size() < kMost)) {
     const double t = backend.elapsed([&] {
       for (int r = 0; r < repeats; ++r) work(i++);
     });
