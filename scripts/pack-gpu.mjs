@@ -123,8 +123,8 @@ try {
   fs.rmSync(options.out, { recursive: true, force: true })
   fs.mkdirSync(options.out, { recursive: true })
   const archive = path.join(options.out, 'payload.tar.xz')
-  // a window over all programs: they share their kernels
-  run('tar', ['-cJf', archive, '-C', folder, '--sort=name', '.'], { env: { ...process.env, XZ_OPT: '-9' } })
+  // the window spans a few programs, which share their kernels
+  run('tar', ['-cJf', archive, '-C', folder, '--sort=name', '.'], { env: { ...process.env, XZ_OPT: '-7 -T0' } })
   fs.writeFileSync(path.join(options.out, 'run.sh'), RUN, { mode: 0o755 })
   const total = size(archive) + size(path.join(options.out, 'run.sh'))
   console.log(`packed: ${options.out}, ${megabytes(total)}`)

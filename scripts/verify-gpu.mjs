@@ -23,7 +23,7 @@ const options = new Command('verify-gpu')
       .default(Object.keys(STAGES)),
   )
   .option('--out <file>', 'the record', 'gpu-check.json')
-  .option('--budget <s>', 'total time, most of it for the benchmark', number, 570)
+  .option('--budget <s>', 'total time, most of it for the benchmark', number, 540)
   .option('--build <folder>', 'a build to check, instead of one made here')
   .option('--fixtures <folder>', 'reference files')
   .option('--seed <n>', 'of the random shapes', number, 1)
@@ -74,8 +74,7 @@ function save() {
 
 async function runStage(name) {
   const { run, seconds } = STAGES[name]
-  if (record.stages.device?.status === 'failed' && !shared.device)
-    return { status: 'skipped', summary: 'there is no GPU' }
+  if (shared.blocked) return { status: 'skipped', summary: shared.blocked }
   const limit = Math.min(seconds, left())
   if (limit < 1) return { status: 'skipped', summary: 'the time was up' }
   try {

@@ -13,6 +13,15 @@ const asWords = (job) =>
     .map(([key, value]) => `${key}=${value}`)
     .join('\t')
 
+/** JSON has no NaN: a side that computed one has failed. */
+function parsed(line) {
+  try {
+    return JSON.parse(line)
+  } catch {
+    return { error: { kind: 'failure', message: `not JSON: ${line.slice(0, 200)}` } }
+  }
+}
+
 class Side {
   /** `fresh`: a new process for every job. */
   constructor(command, args, { encode = JSON.stringify, fresh = false } = {}) {
@@ -28,7 +37,7 @@ class Side {
       this.errors = (this.errors + data).slice(-2000)
     })
     child.stdin.on('error', () => {}) // a process that has died says so by its end
-    readline.createInterface({ input: child.stdout }).on('line', (line) => this.waiting?.(JSON.parse(line)))
+    readline.createInterface({ input: child.stdout }).on('line', (line) => this.waiting?.(parsed(line)))
     const end = (how) => {
       if (this.child === child) this.child = undefined
       const last = this.errors.trim().split('\n').at(-1)

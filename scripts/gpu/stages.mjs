@@ -17,42 +17,46 @@ const skipped = (summary) => ({ status: 'skipped', summary })
 const verdict = (failed, summary, details) => ({ status: failed ? 'failed' : 'passed', summary, ...details })
 const addonOf = (shared) => ({ ...process.env, FEYNKAC_PREBUILD: shared.build })
 const executable = (shared, name) => path.join(shared.build, 'build', name)
+const version = (v) => `${Math.floor(v / 1000)}.${(v % 1000) / 10}`
 const PRECISIONS = ['fp32', 'tf32', 'bf16']
 
+/** What device.mjs says with an addon. Throws where it cannot be asked. */
+async function devicesOf(env, seconds) {
+  const run = await runLimited(process.execPath, [path.join(root, 'scripts/gpu/device.mjs')], { seconds, env })
+  if (run.status !== 0) throw new Error(reasonOf(run))
+  return JSON.parse(run.stdout)
+}
+
 /** Where nothing was built beforehand. */
-async function build(shared) {
+async function build(shared, seconds) {
   if (!shared.mayBuild) return skipped('built beforehand')
+  shared.blocked = 'nothing was built'
+  const { devices, reason } = await devicesOf(process.env, seconds) // before minutes of building
+  if (devices.length === 0) return verdict(true, `there is no GPU: ${reason}`)
   const architectures = architectureHere()
   await buildForGpu({ folder: shared.build, architectures })
-  return { status: 'passed', summary: `for ${architectures}`, architectures }
+  shared.blocked = undefined
+  return verdict(false, `for ${architectures}`, { architectures })
 }
 
 async function device(shared, seconds) {
-  const run = await runLimited(process.execPath, [path.join(root, 'scripts/gpu/device.mjs')], {
-    seconds,
-    env: addonOf(shared),
-  })
-  if (run.status !== 0) return { status: 'failed', summary: reasonOf(run) }
-  const found = JSON.parse(run.stdout)
+  shared.blocked = 'there is no GPU'
+  const found = await devicesOf(addonOf(shared), seconds)
   const query = 'name,driver_version,memory.total,compute_cap,clocks.sm,clocks.mem,temperature.gpu'
   const smi = spawnSync('nvidia-smi', [`--query-gpu=${query}`, '--format=csv'], { encoding: 'utf8', timeout: 20_000 })
   const details = { ...found, nvidiaSmi: smi.stdout?.trim() || null }
-  if (found.emulated && !shared.emulated)
-    return verdict(
-      true,
-      'there is no GPU: this build runs the CUDA kernels on the CPU (--emulated tries the check with them)',
-      details,
-    )
+  if (found.emulated && !shared.emulated) {
+    const hint = '--emulated tries the check with them'
+    return verdict(true, `there is no GPU: this build runs the CUDA kernels on the CPU (${hint})`, details)
+  }
   if (found.devices.length === 0) return verdict(true, `there is no GPU: ${found.reason}`, details)
-  shared.device = found.devices[0]
+  shared.blocked = undefined
+  const [first] = found.devices
   const { path: kernels, failure } = found.kernels
-  const name = `${shared.device.name} (${shared.device.capability}), driver for CUDA ${found.driver / 1000}`
+  const name = `${first.name} (${first.capability}), driver for CUDA ${version(found.driver)}`
   if (!kernels) return verdict(true, `${name}: ${failure}`, details)
-  return verdict(
-    failure !== '',
-    `${name}, ${kernels} kernels${failure ? `, as these failed: ${failure}` : ''}`,
-    details,
-  )
+  const passed = failure === ''
+  return verdict(!passed, `${name}, ${kernels} kernels${passed ? '' : `, as the others failed: ${failure}`}`, details)
 }
 
 /** Tests that are over in a second where the kernels run on the CPU. */
