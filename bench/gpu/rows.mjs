@@ -60,11 +60,13 @@ export function fullRows() {
   const cifar = 'ddpmpp-cifar10'
   return [
     ...ceilingRows(2 ** 30, 8192),
-    ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [128, 256], PRECISIONS),
+    ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [128], ['tf32', 'bf16']),
     ...particleRows(STEPS, [1e4, 1e5, 1e6, 1e7, 1e8], 2),
     ...particleRows(['propose', 'gather'], [1e4, 1e5], 3072),
+    ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [256], ['tf32', 'bf16']),
     ...networkRows(['feynkac', 'jax'], cifar, ['distill', 'energyGrad'], [128], ['tf32', 'bf16']),
     ...networkRows(['feynkac', 'torch-compile'], cifar, ['energyGrad', 'denoise'], [128], ['tf32', 'bf16']),
+    ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [128, 256], ['fp32']),
     ...networkRows(EAGER, cifar, ['denoise', 'dsm'], [128, 256], PRECISIONS),
     ...networkRows(EAGER, cifar, ALL, [16, 64, 512], PRECISIONS),
     ...networkRows(EAGER, 'ddpmpp-cifar10-half', ALL, [128, 256], PRECISIONS),
