@@ -89,6 +89,8 @@ class Kernels {
   virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   virtual void replay(const Recording&) {}
   virtual int recordingEpoch() const { return 0; }
+  // Runs the calls and waits for them: the seconds that they took on the device (on the CPU, by the clock).
+  virtual double elapsed(const std::function<void()>& calls);
 
   // ---- convolution (conv) --------------------------------------------------------------------------------------------
   // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 namespace feynkac {
 
@@ -80,13 +81,14 @@ class ParticleKernels {
  public:
   virtual ~ParticleKernels();
 
-  // ---- memory: as in Kernels ----------------------------------------------------------------------------------------
+  // ---- memory and time: as in Kernels -------------------------------------------------------------------------------
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) = 0;
   virtual void upload(void* to, const void* hostFrom, size_t bytes) = 0;
   virtual void download(void* hostTo, const void* from, size_t bytes) = 0;
   virtual int device() const { return -1; }  // as in Kernels, and so are these
   virtual Context* context() { return nullptr; }
+  virtual double elapsed(const std::function<void()>& calls);
 
   // ---- moves ----------------------------------------------------------------------------------------------------------
   // Moves all rows and returns, per row and for the stored x': logForward = log N(x'; x - v g, tau), logBackward = log

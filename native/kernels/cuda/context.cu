@@ -34,6 +34,8 @@ Context::~Context() {
   if (ring_ != nullptr) cudaFreeHost(ring_);
   for (cudaEvent_t e : left_)
     if (e != nullptr) cudaEventDestroy(e);
+  for (cudaEvent_t e : clock_)
+    if (e != nullptr) cudaEventDestroy(e);
   if (mark_ != nullptr) cudaEventDestroy(mark_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
@@ -154,6 +156,19 @@ std::shared_ptr<Context::Recording> Context::record(const std::function<void()>&
 
 void Context::replay(const Recording& recording) {
   check(cudaGraphLaunch(recording.exec, stream()), "launching a graph");
+}
+
+double Context::elapsed(const std::function<void()>& calls) {
+  cudaStream_t s = stream();
+  for (cudaEvent_t& e : clock_)
+    if (e == nullptr) check(cudaEventCreateWithFlags(&e, cudaEventDefault), "making an event");
+  check(cudaEventRecord(clock_[0], s), "recording an event");
+  calls();
+  check(cudaEventRecord(clock_[1], stream()), "recording an event");
+  check(cudaEventSynchronize(clock_[1]), "running kernels");
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, clock_[0], clock_[1]), "reading events");
+  return milliseconds / 1e3;
 }
 
 }  // namespace feynkac

@@ -42,6 +42,8 @@ class Context {
   std::shared_ptr<Recording> record(const std::function<void()>& calls);
   void replay(const Recording& recording);
 
+  double elapsed(const std::function<void()>& calls);  // seconds between two events around them
+
   int device() const { return device_; }
   int multiprocessors() const { return multiprocessors_; }
 
@@ -67,6 +69,7 @@ class Context {
   int segment_ = 0;
   size_t used_ = 0;
   cudaEvent_t mark_ = nullptr;
+  cudaEvent_t clock_[2] = {};  // made when first asked for
 };
 
 }  // namespace feynkac

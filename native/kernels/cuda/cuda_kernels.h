@@ -32,6 +32,7 @@ class CudaKernels : public Kernels {
   std::unique_ptr<Recording> record(const std::function<void()>& calls) override;
   void replay(const Recording& recording) override;
   int recordingEpoch() const override { return context_.scratchMoves(); }
+  double elapsed(const std::function<void()>& calls) override { return context_.elapsed(calls); }
   // conv.cu, conv_weight_grad.cu
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;

@@ -56,6 +56,7 @@ class CudaParticleKernels final : public ParticleKernels {
   void release(void* memory) override;
   void upload(void* to, const void* hostFrom, size_t bytes) override;
   void download(void* hostTo, const void* from, size_t bytes) override;
+  double elapsed(const std::function<void()>& calls) override { return context_.elapsed(calls); }
   void uniforms(double* out, const NormalKey& key, size_t rows, size_t d) override;
   size_t countDistinct(const int32_t* ancestors, size_t n, size_t count) override;
   bool areInRange(const int32_t* ancestors, size_t n, size_t count) override;

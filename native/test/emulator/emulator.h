@@ -104,11 +104,11 @@ struct Config {
   Order order = kForward;
   unsigned seed = 1;
   CopyTime copies = kLate;
-  CopyTime products = kLate;    // of warpgroups
-  int resident = 1;             // co-resident blocks, interleaved at barriers and __nanosleep
-  bool lazyStreams = false;     // work waits in its stream until something synchronises with it
-  size_t sharedBytes = 101376;  // what a block may have: 99 KiB on sm_86, 89 and 120
-  size_t memory = ~size_t(0);   // what cudaMalloc may hand out
+  CopyTime products = kLate;        // of warpgroups
+  int resident = 1;                 // co-resident blocks, interleaved at barriers and __nanosleep
+  bool lazyStreams = false;         // work waits in its stream until something synchronises with it
+  size_t sharedBytes = 101376;      // what a block may have: 99 KiB on sm_86, 89 and 120
+  size_t memory = size_t(4) << 30;  // what cudaMalloc may hand out
 };
 extern Config config;
 

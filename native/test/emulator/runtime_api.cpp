@@ -1,5 +1,6 @@
 // Streams run their work at once, or, with config.lazyStreams, as late as the calls allow: then work that should have
 // waited for another stream, and host memory that was given up too early, show.
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -24,8 +25,10 @@ struct Stream {
   }
 };
 struct Event {
+  bool timed = false;
   Stream* stream = nullptr;
   size_t count = 0;
+  std::shared_ptr<std::chrono::steady_clock::time_point> reached = nullptr;  // when the stream got there
 };
 struct Graph {
   std::vector<Work> work;
@@ -152,8 +155,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (e.stream != nullptr) emulator::enqueue(stream, [e] { e.stream->runUntil(e.count); });
   return cudaSuccess;
 }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   *event = new emulator::Event();
+  (*event)->timed = (flags & cudaEventDisableTiming) == 0;
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
@@ -162,12 +166,24 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock(emulator::mutex);
-  *event = {stream, stream->issued};
+  if (event->timed) {
+    const auto reached = std::make_shared<std::chrono::steady_clock::time_point>();
+    emulator::enqueue(stream, [reached] { *reached = std::chrono::steady_clock::now(); });
+    event->reached = reached;
+  }
+  event->stream = stream;
+  event->count = stream->issued;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(emulator::mutex);
   if (event->stream != nullptr) event->stream->runUntil(event->count);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
+  if (begin->reached == nullptr || end->reached == nullptr) return cudaErrorInvalidValue;
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->reached - *begin->reached).count();
   return cudaSuccess;
 }
 
