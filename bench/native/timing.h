@@ -44,7 +44,7 @@ inline bool isCuda(const Job& job) { return job.text("device") != "cpu"; }
 inline size_t memoryTaken(const Job& job) {
   if (!isCuda(job)) return 0;
   const CudaDevices found = cudaDevices();
-  return found.list.empty() ? 0 : found.list[0].memory - found.list[0].freeMemory;
+  return found.list.empty() ? 0 : found.list[0].memory - cudaFreeMemory(0);
 }
 
 }  // namespace feynkac::bench
