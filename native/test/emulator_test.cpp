@@ -16,8 +16,9 @@ int main() {
 
 using namespace feynkac::test;
 
-// What the threads of an abandoned launch own is never freed.
-extern "C" const char* __asan_default_options()  // NOLINT(bugprone-reserved-identifier)
+// What the threads of an abandoned launch own is never freed. Visible, or the sanitizer's library does not find it.
+extern "C" __attribute__((visibility("default"))) const char*
+__asan_default_options()  // NOLINT(bugprone-reserved-identifier)
 {
   return "detect_leaks=0";
 }

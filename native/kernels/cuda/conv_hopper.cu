@@ -7,88 +7,22 @@
 // in which wgmma reads it, so that one bulk copy brings it. No barrier of the block is in the loop: warpgroups go
 // at their own pace, so that one rounds while the other multiplies.
 #include "conv_product.cuh"
-#include "gpu_hopper.cuh"
 #include "hopper_kernels.h"
+#include "hopper_packing.cuh"
 #include "paths.h"
-#include "products.cuh"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {
 namespace {
-
-// A slice of K: kDepth channels of one tap. For each column there are kChunks times 16 bytes of weights, for kFp32 first of
-// the TF32 parts and then of what these leave. A product takes two chunks.
-template <Precision P>
-struct Slice {
-  static constexpr bool kPairs = P == Precision::kBf16;
-  using Weight = std::conditional_t<kPairs, uint16_t, uint32_t>;
-  static constexpr int kDepth = kPairs ? 32 : 16, kParts = P == Precision::kFp32 ? 2 : 1;
-  static constexpr int kChunks = 4, kEach = 16 / sizeof(Weight);
-  static constexpr uint32_t kBlock = 8 * 16, kOctet = kParts * kChunks * kBlock;  // bytes of a chunk, all, of 8 columns
-
-  // Of each 16 channels a thread has four neighbours, 4 t to 4 t + 3: that is 16 bytes to load. Where products look for K
-  // in its registers, chunk c holds its channels 2 c and 2 c + 1 (pairs), or c; the weights follow that order.
-  GPU_FN static int channelOf(int chunk, int i) {
-    constexpr int kOwn = kEach / 4, kGroup = 4 / kOwn;  // of a thread in a chunk; chunks of 16 channels
-    return chunk / kGroup * 16 + i / kOwn * 4 + chunk % kGroup * kOwn + i % kOwn;
-  }
-};
-
-// Packed weights: [taps][slices][columns / 8, rounded up][parts][chunks][8 columns][16 bytes], forward with the input's
-// channels in the slices and then backward, taps reversed, with the output's. Zeros where there are no channels or columns.
-struct Packing {
-  Packing(Precision precision, int kernel, int in, int out) : taps(kernel * kernel), in(in), out(out) {
-    withPrecision(precision, [&](auto constant) {
-      using S = Slice<constant()>;
-      paddedIn = static_cast<int>(cover(in, S::kDepth)) * S::kDepth;
-      paddedOut = static_cast<int>(cover(out, S::kDepth)) * S::kDepth;
-      forwardBytes = size_t(taps) * (paddedIn / S::kDepth) * cover(out, 8) * S::kOctet;
-      bytes = forwardBytes + size_t(taps) * (paddedOut / S::kDepth) * cover(in, 8) * S::kOctet;
-    });
-  }
-  int taps, in, out, paddedIn = 0, paddedOut = 0;
-  size_t forwardBytes = 0, bytes = 0;
-};
-
-constexpr int kPackBlock = 256;
-
-template <Precision P>
-__global__ void __launch_bounds__(kPackBlock)
-    packForHopper(typename Slice<P>::Weight* packed, const float* w, Packing p, size_t forward, size_t total) {
-  using S = Slice<P>;
-  for (size_t i = size_t(blockIdx.x) * kPackBlock + threadIdx.x; i < total; i += size_t(gridDim.x) * kPackBlock) {
-    const bool back = i >= forward;
-    const int octets = ((back ? p.in : p.out) + 7) / 8, slices = (back ? p.paddedOut : p.paddedIn) / S::kDepth;
-    size_t k = back ? i - forward : i;
-    const auto next = [&](int count) {  // the last index of those that are left
-      const int index = static_cast<int>(k % count);
-      k /= count;
-      return index;
-    };
-    const int each = next(S::kEach), columnInOctet = next(8), chunk = next(S::kChunks), part = next(S::kParts);
-    const int column = next(octets) * 8 + columnInOctet;
-    const int channel = next(slices) * S::kDepth + S::channelOf(chunk, each), tap = next(p.taps);
-    float value = 0;
-    if (channel < (back ? p.out : p.in) && column < (back ? p.in : p.out)) {
-      const int from = back ? p.taps - 1 - tap : tap, ci = back ? column : channel, co = back ? channel : column;
-      value = w[(size_t(from) * p.in + ci) * p.out + co];
-    }
-    if constexpr (S::kPairs) {
-      packed[i] = static_cast<uint16_t>(gpu::toBf16Pair(value, 0.0f));
-    } else {
-      uint32_t high, low;
-      split(__float_as_uint(value), high, low);
-      packed[i] = part == 0 ? high : low;
-    }
-  }
-}
 
 constexpr int kStages = 4;
 
 // kVectors: channels are a multiple of 4 and x is aligned.
 template <Precision P, int kGroups, int kWide, bool kVectors>
 struct HopperConv {
-  using S = Slice<P>;
+  using S = WeightSlice<P>;
+  using Fragments = typename S::Fragments;
+  using Sums = typename S::template Sums<kWide>;
   static constexpr int kRows = 64 * kGroups, kColumns = 64 * kWide, kThreads = 128 * kGroups;
   using Stage = unsigned char[kColumns / 8][S::kOctet];
   static constexpr size_t kShared = kStages * sizeof(Stage);
@@ -138,65 +72,23 @@ struct HopperConv {
     return values;
   }
 
-  struct Fragments {
-    uint32_t a[S::kParts][S::kChunks / 2][4];
-  };
   GPU_FN static Fragments round(const Values& values) {
     Fragments f;
 #pragma unroll
     for (int h = 0; h < 2; ++h)
 #pragma unroll
-      for (int k = 0; k < S::kChunks / 2; ++k) {
+      for (int k = 0; k < 2; ++k) {
         if constexpr (S::kPairs) {
           const float4& v = values.v[k][h];
-          f.a[0][k][h] = gpu::toBf16Pair(v.x, v.y);
-          f.a[0][k][2 + h] = gpu::toBf16Pair(v.z, v.w);
+          f.setPair(k, h, v.x, v.y);
+          f.setPair(k, 2 + h, v.z, v.w);
         } else {
           const float4& v = values.v[0][h];
-          const float own[2] = {k == 0 ? v.x : v.z, k == 0 ? v.y : v.w};
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            if constexpr (P == Precision::kFp32)
-              split(__float_as_uint(own[i]), f.a[0][k][2 * i + h], f.a[1][k][2 * i + h]);
-            else
-              f.a[0][k][2 * i + h] = gpu::toTf32(own[i]);
-          }
+          f.set(k, h, k == 0 ? v.x : v.z);
+          f.set(k, 2 + h, k == 0 ? v.y : v.w);
         }
       }
     return f;
-  }
-
-  struct Sums {
-    float v[kWide][8][4];
-  };
-  // For kFp32: a b = lo hi + hi lo + hi hi.
-  GPU_FN static void multiply(Sums& sums, const Fragments& f, const Stage& stage) {
-    const uint64_t weights = gpu::matrixAt(stage, S::kBlock, S::kOctet);
-#pragma unroll
-    for (int k = 0; k < S::kChunks / 2; ++k)
-#pragma unroll
-      for (int j = 0; j < kWide; ++j) {
-        const uint64_t b = gpu::further(weights, j * 8 * S::kOctet + 2 * k * S::kBlock);
-        if constexpr (S::kPairs) {
-          gpu::productBf16(sums.v[j], f.a[0][k], b);
-        } else {
-          if constexpr (P == Precision::kFp32) {
-            gpu::productTf32(sums.v[j], f.a[1][k], b);
-            gpu::productTf32(sums.v[j], f.a[0][k], gpu::further(b, S::kChunks * S::kBlock));
-          }
-          gpu::productTf32(sums.v[j], f.a[0][k], b);
-        }
-      }
-  }
-  GPU_FN static void pin(Sums& sums) {
-#pragma unroll
-    for (int j = 0; j < kWide; ++j) gpu::pin(sums.v[j]);
-  }
-  GPU_FN static void pin(Fragments& f) {
-#pragma unroll
-    for (int part = 0; part < S::kParts; ++part)
-#pragma unroll
-      for (int k = 0; k < S::kChunks / 2; ++k) gpu::pin(f.a[part][k]);
   }
 
   // The stages go round: `filled` ends a phase when a slice of weights is there, `emptied` when all warps are done with it.
@@ -235,10 +127,10 @@ struct HopperConv {
     const auto makeStep = [&](int step, Fragments& now, Fragments& then) {
       const int stage = step % kStages;
       gpu::waitBarrier(&pipeline.filled[stage], step / kStages % 2);
-      pin(sums);
-      pin(now);
+      sums.pin();
+      now.pin();
       gpu::beginProducts();
-      multiply(sums, now, pipeline.stages[stage]);
+      sums.add(now, pipeline.stages[stage], S::kOctet);
       gpu::commitProducts();
       // meanwhile:
       then = round(next);
@@ -247,9 +139,9 @@ struct HopperConv {
         gpu::waitBarrier(&pipeline.emptied[(step - 1) % kStages], (step - 1) / kStages % 2);
         bring(pipeline, p, firstColumn, step - 1 + kStages);
       }
-      pin(then);
+      then.pin();
       gpu::waitProducts();
-      pin(sums);
+      sums.pin();
       if (threadIdx.x % 32 == 0) gpu::arrive(&pipeline.emptied[stage]);
     };
     for (int step = 0;; step += 2) {
@@ -318,21 +210,6 @@ void multiplyOnHopper(Context& context, Precision precision, const Product& p) {
 }
 
 }  // namespace
-
-size_t HopperKernels::convPackedBytes(int kernel, int in, int out) {
-  return Packing(precision_, kernel, in, out).bytes;
-}
-
-void HopperKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
-  const Packing p(precision_, kernel, in, out);
-  withPrecision(precision_, [&](auto constant) {
-    using Weight = typename Slice<constant()>::Weight;
-    const size_t total = p.bytes / sizeof(Weight);
-    LAUNCH((packForHopper<constant()>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())
-    (static_cast<Weight*>(packed), w, p, p.forwardBytes / sizeof(Weight), total);
-  });
-  launched("convPack");
-}
 
 void HopperKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
                          float scale, const ConvShape& s) {

@@ -3,12 +3,9 @@
 // A block makes 128 x 128 outputs of one tap, each of its two warpgroups 64 rows (input channels). A thread loads its pixels of
 // x, one slice ahead, as A into its registers, two neighbouring channels at a time: they are the rows g and g + 8 of its
 // warp. dy is B: loaded alike, and turned into columns with K along them on its way to shared memory.
-#include <type_traits>
-
 #include "conv_sum.cuh"
-#include "gpu_hopper.cuh"
 #include "hopper_kernels.h"
-#include "products.cuh"
+#include "hopper_products.cuh"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {
@@ -17,13 +14,14 @@ namespace {
 constexpr int kSide = 128, kThreads = 256;
 
 template <Precision P>
-struct HopperWeightGrad {
-  static constexpr bool kPairs = P == Precision::kBf16;
-  static constexpr int kDepth = kPairs ? 32 : 16,
-                       kParts = P == Precision::kFp32 ? 2 : 1;  // pixels of a slice; as in conv
-  // Columns in shared memory: [columns / 8][parts][4 chunks of 16 bytes][8 columns]. The pad of 16 bytes lets 4 octets, the two
-  // halves of one and the two halves of 16 bytes that a half-warp writes meet different banks.
-  static constexpr uint32_t kBlock = 8 * 16, kPart = 4 * kBlock, kOctet = kParts * kPart + 16;
+struct HopperWeightGrad : HopperSlice<P> {
+  using S = HopperSlice<P>;
+  using Fragments = typename S::Fragments;
+  using Sums = typename S::template Sums<kSide / 64>;
+  static constexpr int kDepth = S::kDepth;  // pixels
+  // A pad of 16 bytes lets 4 octets, the two halves of one and the two halves of 16 bytes that a half-warp writes meet different
+  // banks.
+  static constexpr uint32_t kOctet = S::kParts * S::kPart + 16;
   using Stage = unsigned char[kSide / 8][kOctet];
 
   GPU_FN static const ConvGradTerm& termOf(const Sum& s, int step) {  // any one for the step after the last
@@ -34,9 +32,9 @@ struct HopperWeightGrad {
   struct Rows {
     float2 v[kDepth / 4];
   };
-  GPU_FN static int firstPixel() { return (threadIdx.x & 3) * (kPairs ? 2 : 1); }
+  GPU_FN static int firstPixel() { return (threadIdx.x & 3) * (S::kPairs ? 2 : 1); }
   GPU_FN static constexpr int pixelAfter(int i) {
-    return kPairs ? i / 4 * 16 + i / 2 % 2 * 8 + i % 2 : i / 2 * 8 + i % 2 * 4;
+    return S::kPairs ? i / 4 * 16 + i / 2 % 2 * 8 + i % 2 : i / 2 * 8 + i % 2 * 4;
   }
   GPU_FN static Rows loadRows(const Sum& s, const Share& share, int step) {
     const ConvGradTerm& term = termOf(s, step);
@@ -59,28 +57,20 @@ struct HopperWeightGrad {
     return rows;
   }
 
-  struct Fragments {
-    uint32_t a[kParts][2][4];
-  };
   GPU_FN static Fragments round(const Rows& rows) {
     Fragments f;
 #pragma unroll
     for (int k = 0; k < 2; ++k)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        if constexpr (kPairs) {
+        if constexpr (S::kPairs) {
           const float2 &v = rows.v[4 * k + 2 * half], &w = rows.v[4 * k + 2 * half + 1];
-          f.a[0][k][2 * half] = gpu::toBf16Pair(v.x, w.x);
-          f.a[0][k][2 * half + 1] = gpu::toBf16Pair(v.y, w.y);
+          f.setPair(k, 2 * half, v.x, w.x);
+          f.setPair(k, 2 * half + 1, v.y, w.y);
         } else {
-          const float own[2] = {rows.v[2 * k + half].x, rows.v[2 * k + half].y};
-#pragma unroll
-          for (int h = 0; h < 2; ++h) {
-            if constexpr (P == Precision::kFp32)
-              split(__float_as_uint(own[h]), f.a[0][k][2 * half + h], f.a[1][k][2 * half + h]);
-            else
-              f.a[0][k][2 * half + h] = gpu::toTf32(own[h]);
-          }
+          const float2& v = rows.v[2 * k + half];
+          f.set(k, 2 * half, v.x);
+          f.set(k, 2 * half + 1, v.y);
         }
       }
     return f;
@@ -106,7 +96,7 @@ struct HopperWeightGrad {
     return columns;
   }
   GPU_FN static void put(Stage& stage, const Columns& columns) {
-    unsigned char* to = &stage[quad() / 2][eighth() / 2 * kBlock + quad() % 2 * 64 + eighth() % 2 * 8];
+    unsigned char* to = &stage[quad() / 2][eighth() / 2 * S::kBlock + quad() % 2 * 64 + eighth() % 2 * 8];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       const auto value = [&](int i) {
@@ -114,48 +104,15 @@ struct HopperWeightGrad {
         return c == 0 ? v.x : c == 1 ? v.y : c == 2 ? v.z : v.w;
       };
       uint2 high, low;
-      if constexpr (kPairs) {
+      if constexpr (S::kPairs) {
         high = {gpu::toBf16Pair(value(0), value(1)), gpu::toBf16Pair(value(2), value(3))};
       } else {
         split(__float_as_uint(value(0)), high.x, low.x);
         split(__float_as_uint(value(1)), high.y, low.y);
       }
       *reinterpret_cast<uint2*>(to + c * 16) = high;
-      if constexpr (P == Precision::kFp32) *reinterpret_cast<uint2*>(to + kPart + c * 16) = low;
+      if constexpr (P == Precision::kFp32) *reinterpret_cast<uint2*>(to + S::kPart + c * 16) = low;
     }
-  }
-
-  struct Sums {
-    float v[2][8][4];
-  };
-  // For kFp32: a b = lo hi + hi lo + hi hi.
-  GPU_FN static void multiply(Sums& sums, const Fragments& f, const Stage& stage) {
-    const uint64_t columns = gpu::matrixAt(stage, kBlock, kOctet);
-#pragma unroll
-    for (int k = 0; k < 2; ++k)
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const uint64_t b = gpu::further(columns, j * 8 * kOctet + 2 * k * kBlock);
-        if constexpr (kPairs) {
-          gpu::productBf16(sums.v[j], f.a[0][k], b);
-        } else {
-          if constexpr (P == Precision::kFp32) {
-            gpu::productTf32(sums.v[j], f.a[1][k], b);
-            gpu::productTf32(sums.v[j], f.a[0][k], gpu::further(b, kPart));
-          }
-          gpu::productTf32(sums.v[j], f.a[0][k], b);
-        }
-      }
-  }
-  GPU_FN static void pin(Sums& sums) {
-    gpu::pin(sums.v[0]);
-    gpu::pin(sums.v[1]);
-  }
-  GPU_FN static void pin(Fragments& f) {
-#pragma unroll
-    for (int part = 0; part < kParts; ++part)
-#pragma unroll
-      for (int k = 0; k < 2; ++k) gpu::pin(f.a[part][k]);
   }
 
   GPU_FN static void work(Stage* stages, const Sum& s) {
@@ -171,17 +128,17 @@ struct HopperWeightGrad {
       rows = loadRows(s, share, step + 1);
       gpu::publishShared();
       __syncthreads();  // the columns are here for all, and all are done with the stage that is written next
-      pin(sums);
-      pin(f);
+      sums.pin();
+      f.pin();
       gpu::beginProducts();
-      multiply(sums, f, stage);
+      sums.add(f, stage, kOctet);
       gpu::commitProducts();
       gpu::waitProducts();
-      pin(sums);
+      sums.pin();
     }
     const int lane = threadIdx.x & 31, row = static_cast<int>(threadIdx.x >> 5) * 16 + (lane >> 2) * 2;
 #pragma unroll
-    for (int j = 0; j < 2; ++j)
+    for (int j = 0; j < kSide / 64; ++j)
 #pragma unroll
       for (int i = 0; i < 8; ++i)
 #pragma unroll

@@ -90,7 +90,5 @@ class CudaKernels : public Kernels {
   const Precision precision_;
 };
 
-Kernels* makeKernels(int device, Precision precision);  // memory.cu
-
 }  // namespace FEYNKAC_PATH
 }  // namespace feynkac

@@ -10,9 +10,10 @@ class HopperKernels final : public CudaKernels {
  public:
   using CudaKernels::CudaKernels;
 
-  // conv_hopper.cu
+  // conv_pack_hopper.cu
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;
+  // conv_hopper.cu
   void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
             const ConvShape& s) override;
   void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,

@@ -1,5 +1,6 @@
 // Memory of the CUDA backend, the order of its streams, and recorded calls.
 #include "cuda_kernels.h"
+#include "paths.h"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {

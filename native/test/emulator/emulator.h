@@ -74,8 +74,8 @@ struct Product {
 };
 // What goes on in a block beside its threads (hopper.cpp).
 struct Asynchronous {
-  // Dynamic shared memory as products see it: what bulk copies brought, and what threads wrote and then published all of
-  // them before a barrier.
+  // Dynamic shared memory as products see it at the latest: what bulk copies brought, and what threads wrote and then
+  // published, all of them, before a barrier.
   std::vector<unsigned char> seen;
   std::vector<Bulk> bulks;
   std::vector<uint64_t> products[8];  // B of all that a warpgroup has begun: its four warps begin the same ones

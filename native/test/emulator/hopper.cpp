@@ -106,11 +106,13 @@ void readB(float (&B)[16][64], bool pairs, uint64_t b) {
   if (b & ~0x00003fff3fff3fffull) fail("wgmma: a descriptor with bits that are not known here");
   const size_t address = (b & 0x3fff) << 4, nextK = (b >> 16 & 0x3fff) << 4, nextColumns = (b >> 32 & 0x3fff) << 4;
   const int size = pairs ? 2 : 4, each = 16 / size;
+  // what threads write may be seen before they publish it
+  const unsigned char* shared = now(config.copies) ? current->dyn : current->asynchronous->seen.data();
   for (int k = 0; k < 2 * each; k++)
     for (int n = 0; n < 64; n++) {
       const size_t at = address + n / 8 * nextColumns + k / each * nextK + n % 8 * 16 + k % each * size;
       if (!inShared(at, size)) fail("wgmma: B reaches past the end of shared memory");
-      B[k][n] = value(pairs, &current->asynchronous->seen[at]);
+      B[k][n] = value(pairs, shared + at);
     }
 }
 
