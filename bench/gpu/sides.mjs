@@ -37,11 +37,13 @@ class Side {
       this.errors = (this.errors + data).slice(-2000)
     })
     child.stdin.on('error', () => {}) // a process that has died says so by its end
-    readline.createInterface({ input: child.stdout }).on('line', (line) => this.waiting?.(parsed(line)))
+    // of a process that was closed nothing counts any more
+    const settle = (answer) => this.child === child && this.waiting?.(answer)
+    readline.createInterface({ input: child.stdout }).on('line', (line) => settle(parsed(line)))
     const end = (how) => {
-      if (this.child === child) this.child = undefined
       const last = this.errors.trim().split('\n').at(-1)
-      this.waiting?.({ error: { kind: 'failure', message: last ? `${how}: ${last}` : how } })
+      settle({ error: { kind: 'failure', message: last ? `${how}: ${last}` : how } })
+      if (this.child === child) this.child = undefined
     }
     child.on('error', (error) => end(error.message))
     child.on('close', (code, signal) => end(`ended with ${signal ?? code}`))
@@ -63,7 +65,8 @@ class Side {
       }
       this.child.stdin.write(`${this.encode(job)}\n`)
     })
-    if (this.fresh) this.close()
+    // after a failure the process may not be able to use the device any more
+    if (this.fresh || answer.error?.kind === 'failure') this.close()
     return answer
   }
 
