@@ -25,7 +25,7 @@ const architectures = named.length ? named : ['sm_80', 'sm_86', 'sm_89', 'sm_90a
 
 // Kernels that may use local memory: float64 sines of a few numbers, sequential resampling.
 const MAY_USE_STACK = [/^embed$/]
-// What the PTX of a file must hold: that for sm_80, where TARGET names no other.
+// What the PTX of a file must hold: that for the first architecture, where TARGET names no other.
 const MEANT = {
   'conv.cu': [/mma\.sync\.aligned\.m16n8k16.*bf16/, /mma\.sync\.aligned\.m16n8k8.*tf32/, /ldmatrix/, /cp\.async\.cg/],
   'conv_weight_grad.cu': [/mma\.sync\.aligned\.m16n8k16.*bf16/, /mma\.sync\.aligned\.m16n8k8.*tf32/, /cp\.async\.cg/],
@@ -42,9 +42,32 @@ const MEANT = {
   ],
   'attention.cu': [/mma\.sync\.aligned\.m16n8k8.*tf32/, /ldmatrix/, /cp\.async\.cg/],
 }
-const TARGET = { 'conv_hopper.cu': 'compute_90a', 'conv_weight_grad_hopper.cu': 'compute_90a' }
+const TARGET = { 'conv_hopper.cu': 'sm_90a', 'conv_weight_grad_hopper.cu': 'sm_90a' }
 // Kernels that are empty elsewhere.
 const ONLY = [[/^(convolve|sumOuter)OnHopper$/, 'sm_90a']]
+// Shared memory that is chosen at the launch, in bytes, by what the short name has in its brackets: as the sources have it.
+const ATTENTION = 2 * 2 * 64 * 36 * 4
+const parts = (precision) => (precision === 'fp32' ? 2 : 1)
+const DYNAMIC = {
+  convolve: (precision, wm, wn, mi, ni) => {
+    const [rows, columns] = [wm * mi * 16, wn * ni * 8]
+    return precision === 'bf16' ? 3 * 40 * (4 * rows + 2 * columns) : 4 * 20 * 4 * (rows + columns)
+  },
+  sumOuter: (precision, wn, mi, ni) => 4 * 16 * 4 * (32 * mi + wn * ni * 8 + (precision === 'bf16' ? 2 * 4 : 2 * 8)),
+  convolveOnHopper: (precision, _, wide) => 4 * 8 * wide * parts(precision) * 512,
+  sumOuterOnHopper: (precision) => 2 * 16 * (parts(precision) * 512 + 16),
+  rowMeans: () => ATTENTION,
+  writeRows: (_, pass) => ATTENTION + (pass === 'second' || pass === 'tangent' ? 2 : 1) * 4 * 64 * 68,
+}
+// What a multiprocessor has: warps, blocks, KiB of shared memory; and 65536 registers.
+const MULTIPROCESSOR = {
+  sm_80: [64, 32, 164],
+  sm_86: [48, 16, 100],
+  sm_89: [48, 24, 100],
+  sm_90a: [64, 32, 228],
+  sm_100: [64, 32, 228],
+  sm_120: [48, 24, 100],
+}
 const H200 = { bytes: 4.8e12, fp32: 495e12 / 3, tf32: 495e12, bf16: 990e12 }
 
 function nvcc(options, file) {
@@ -85,7 +108,40 @@ function shortName(mangled) {
     .replaceAll(/\(Output\)(\d)/g, (_, p) => ['queries', 'keys', 'values'][p])
 }
 
-function parse(report, file) {
+/** The compiler's report of a file for one architecture, and its PTX. */
+async function compile(file, architecture) {
+  const kept = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ptx-'))
+  const code = `-gencode=arch=${architecture.replace('sm', 'compute')},code=${architecture}`
+  try {
+    const report = await nvcc([code, '-Xptxas', '-v', '-c', '-o', os.devNull, '--keep', '--keep-dir', kept], file)
+    const ptx = fs.readdirSync(kept).find((name) => name.endsWith('.ptx'))
+    return parse(report, file, architecture, fs.readFileSync(path.join(kept, ptx), 'utf8'))
+  } finally {
+    fs.rmSync(kept, { recursive: true })
+  }
+}
+
+/** The share of a multiprocessor's warps that its blocks, registers and shared memory leave room for. */
+function occupancy({ architecture, threads, registers, shared, bare, short }) {
+  const [warps, blocks, kilobytes] = MULTIPROCESSOR[architecture]
+  const each = threads / 32
+  const inBrackets = short.replace(/.*(ConvKernel|WeightGrad|HopperConv)</, '').match(/\w+/g)
+  const dynamic = DYNAMIC[bare]?.(...(inBrackets[0] === bare ? inBrackets.slice(1) : inBrackets)) ?? 0
+  const fit = [
+    blocks,
+    warps / each,
+    65536 / (Math.ceil(registers / 8) * 256 * each),
+    (kilobytes * 1024) / (shared + dynamic + 1024),
+  ]
+  return (Math.floor(Math.min(...fit)) * each) / warps
+}
+
+function parse(report, file, compiledFor, ptx) {
+  if (compiledFor === (TARGET[file] ?? architectures[0]))
+    for (const pattern of MEANT[file] ?? [])
+      if (!pattern.test(ptx)) problems.push(`${file}: no ${pattern.source} in its PTX`)
+  const bounds = [...ptx.matchAll(/\.entry (\w+)\([\s\S]*?\.maxntid (\d+)/g)].map(([, name, n]) => [name, Number(n)])
+  const threads = new Map(bounds)
   // ptxas makes the products wait for each other where it sees their registers change meanwhile
   for (const [line] of report.matchAll(/.*wgmma.*serialized.*/g)) problems.push(`${file}: ${line}`)
   const kernels = []
@@ -100,6 +156,7 @@ function parse(report, file) {
       stack: numbers(/(\d+) bytes stack frame/),
       spills: numbers(/(\d+) bytes spill stores/) + numbers(/(\d+) bytes spill loads/),
       shared: numbers(/(\d+) bytes smem/),
+      threads: threads.get(name),
     })
   }
   return kernels
@@ -122,11 +179,7 @@ const files = fs
   .readdirSync(folder)
   .filter((name) => name.endsWith('.cu'))
   .sort()
-const jobs = files.flatMap((file) =>
-  architectures.map(
-    (a) => async () => parse(await nvcc([`-arch=${a}`, '-Xptxas', '-v', '-c', '-o', os.devNull], file), file),
-  ),
-)
+const jobs = files.flatMap((file) => architectures.map((a) => () => compile(file, a)))
 const problems = []
 const compiled = (await inParallel(jobs, os.availableParallelism())).flat()
 demangle([...new Set(compiled.map((k) => k.name))])
@@ -138,13 +191,6 @@ const kernels = compiled.filter((k) => {
 for (const k of kernels) {
   if (k.spills > 0 || (k.stack > 0 && !MAY_USE_STACK.some((p) => p.test(k.bare))))
     problems.push(`${k.file} ${k.short} on ${k.architecture}: ${k.stack} bytes of stack, ${k.spills} bytes of spills`)
-}
-for (const [file, patterns] of Object.entries(MEANT)) {
-  const to = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ptx-')), 'file.ptx')
-  await nvcc([`-arch=${TARGET[file] ?? 'compute_80'}`, '-ptx', '-o', to], file)
-  const ptx = fs.readFileSync(to, 'utf8')
-  fs.rmSync(path.dirname(to), { recursive: true })
-  for (const pattern of patterns) if (!pattern.test(ptx)) problems.push(`${file}: no ${pattern.source} in its PTX`)
 }
 console.log(`${kernels.length} kernels of ${files.length} files for ${architectures.join(', ')}`)
 if (!check) fs.writeFileSync(path.join(root, 'bench/roofline.md'), page())
@@ -160,21 +206,25 @@ function page() {
   ]
   if (countsFile) lines.push(...floors(countsFile))
   lines.push(
-    '## Registers',
+    '## Registers and occupancy',
     '',
-    `The compiler's report, registers for each architecture (shared memory known at compile time in bytes); ${kernels.every((k) => k.spills === 0) ? 'none spills' : 'spills are marked'}.`,
+    `For each architecture the registers of a thread, by the compiler's report, and the share of a multiprocessor's warps that blocks of the launch`,
+    `bounds, registers and shared memory leave room for; ${kernels.every((k) => k.spills === 0) ? 'no kernel spills' : 'spills are marked'}. Shared memory in bytes, as far as it is known at compile time.`,
     '',
-    `| kernel | ${architectures.join(' | ')} | shared |`,
-    `|---|${architectures.map(() => '--:|').join('')}--:|`,
+    `| kernel | threads | ${architectures.join(' | ')} | shared |`,
+    `|---|--:|${architectures.map(() => '--:|').join('')}--:|`,
   )
   const rows = new Map()
   for (const k of kernels) {
-    const row = rows.get(k.short) ?? { shared: k.shared }
-    row[k.architecture] = `${k.registers}${k.spills ? ` (spills ${k.spills})` : ''}`
+    const row = rows.get(k.short) ?? { shared: k.shared, threads: k.threads }
+    row[k.architecture] =
+      `${k.registers}, ${Math.round(100 * occupancy(k))} %${k.spills ? ` (spills ${k.spills})` : ''}`
     rows.set(k.short, row)
   }
   for (const [name, row] of rows)
-    lines.push(`| \`${name}\` | ${architectures.map((a) => row[a] ?? '').join(' | ')} | ${row.shared} |`)
+    lines.push(
+      `| \`${name}\` | ${row.threads} | ${architectures.map((a) => row[a] ?? '').join(' | ')} | ${row.shared} |`,
+    )
   return `${lines.join('\n')}\n`
 }
 

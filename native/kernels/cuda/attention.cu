@@ -217,12 +217,6 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
 }
 
-template <class Kernel>
-void allow(Kernel kernel, size_t shared) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        "choosing the shared memory of attention");
-}
-
 // The launches of a pass.
 class Launches {
  public:
@@ -240,7 +234,7 @@ class Launches {
   void means() {
     withProducts([&](auto p) {
       const auto kernel = rowMeans<p(), kPass>;
-      allow(kernel, sizeof(AttentionShared));
+      allowShared(kernel, sizeof(AttentionShared));
       LAUNCH((kernel), tiles_, kThreads, sizeof(AttentionShared), context_.stream())(stats_, arrays_, s_);
     });
   }
@@ -265,7 +259,7 @@ class Launches {
     constexpr bool kTwo = kPass == Pass::kSecond || kPass == Pass::kTangent;
     constexpr size_t kBytes = sizeof(AttentionShared) + (kTwo ? 2 : 1) * sizeof(float) * kTile * kPitchScore;
     const auto kernel = writeRows<P, kPass, kOutput, kChunks>;
-    allow(kernel, kBytes);
+    allowShared(kernel, kBytes);
     LAUNCH((kernel), tiles_ * cover(shape_.channels, kChunks * kTile), kThreads, kBytes, context_.stream())
     (out, stats_, arrays_, s_);
   }

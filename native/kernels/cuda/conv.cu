@@ -189,9 +189,7 @@ __global__ void __launch_bounds__(K::kThreads, K::kThreads == 256 ? 1 : 4) convo
 
 template <class K, Precision P>
 void launchProduct(cudaStream_t stream, const Product& p) {
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(convolve<K, P>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(K::kShared));
-  check(allowed, "choosing the shared memory of a convolution");
+  allowShared(convolve<K, P>, K::kShared);
   const unsigned blocks = cover(p.pixels, K::kRows) * cover(p.columns, K::kColumns);
   LAUNCH((convolve<K, P>), blocks, K::kThreads, K::kShared, stream)(p);
   launched("convolution");

@@ -180,9 +180,7 @@ __global__ void __launch_bounds__(K::kThreads, K::kColumns == 128 ? 2 : 1)
 
 template <class K>
 void launchOnHopper(cudaStream_t stream, const Product& p) {
-  static const cudaError_t allowed = cudaFuncSetAttribute(
-      convolveOnHopper<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(K::kShared));
-  check(allowed, "choosing the shared memory of a convolution");
+  allowShared(convolveOnHopper<K>, K::kShared);
   const unsigned blocks = cover(p.pixels, K::kRows) * cover(p.columns, K::kColumns);
   LAUNCH((convolveOnHopper<K>), blocks, K::kThreads, K::kShared, stream)(p);
   launched("convolution");

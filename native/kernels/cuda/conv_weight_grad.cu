@@ -96,7 +96,7 @@ struct WeightGrad {
 };
 
 template <class K, Precision P>
-__global__ void __launch_bounds__(K::kThreads) sumOuter(const __grid_constant__ Sum s) {
+__global__ void __launch_bounds__(K::kThreads, 1) sumOuter(const __grid_constant__ Sum s) {
   DYN_SHARED(typename K::Stage, stages);
   const Share share(s, K::kRows, K::kColumns);
   const int warp = threadIdx.x >> 5, row = warp % 2 * K::kWarpRows, column = warp / 2 * K::kWarpColumns;
@@ -155,9 +155,8 @@ __global__ void __launch_bounds__(kBlock)
 
 template <class K, Precision P>
 void launchSum(Context& context, float* dw, const Sum& s) {
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(sumOuter<K, P>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(K::kShared));
-  check(allowed, "choosing the shared memory of a weight gradient");
+  context.stream();
+  allowShared(sumOuter<K, P>, K::kShared);
   launchShares(context, dw, s, K::kRows, K::kColumns, kDepth, [&](const Sum& split, unsigned blocks) {
     LAUNCH((sumOuter<K, P>), blocks, K::kThreads, K::kShared, context.stream())(split);
   });

@@ -12,6 +12,13 @@ namespace FEYNKAC_PATH {
 // Call after LAUNCH: a launch that could not be made throws.
 inline void launched(const char* what) { check(cudaGetLastError(), what); }
 
+// Before LAUNCH: lets a kernel have so much shared memory. Each device has a setting of its own; Context::stream() chooses it.
+template <class Kernel>
+void allowShared(Kernel kernel, size_t bytes) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "choosing the shared memory of a kernel");
+}
+
 inline bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 class CudaKernels : public Kernels {

@@ -21,8 +21,9 @@ GPU_FN float fma(float w, float x, float s) { return s + w * x; }
 // 2 i + p - pad with taps[p]; up reads row (i + pad - p) / 2 with the taps p that make it whole. Lines of all images are the rows
 // of a RowGrid.
 template <bool kUp, class T>
-__global__ void __launch_bounds__(kBlock) filter(T* y, const T* x, const __grid_constant__ Filter f, float gain,
-                                                 bool accumulate, unsigned lines, int height, int width, int channels) {
+__global__ void __launch_bounds__(kBlock, 1)
+    filter(T* y, const T* x, const __grid_constant__ Filter f, float gain, bool accumulate, unsigned lines, int height,
+           int width, int channels) {
   const int pad = (f.n - 1) / 2, outHeight = kUp ? 2 * height : height / 2, outWidth = kUp ? 2 * width : width / 2,
             across = outWidth * channels;
   for (unsigned line = blockIdx.x * blockDim.y + threadIdx.y; line < lines; line += gridDim.x * blockDim.y) {

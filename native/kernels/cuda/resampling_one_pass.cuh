@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kScanBlock, 4) resampleTiles(int32_t* a, Pass 
 
 // Points that the pass left, unless it was in vain: pieces of crowded tiles, and those at or above the sum.
 template <class Points>
-__global__ void __launch_bounds__(kScanBlock) finishPoints(int32_t* a, Pass pass, Points points) {
+__global__ void __launch_bounds__(kScanBlock, 1) finishPoints(int32_t* a, Pass pass, Points points) {
   points.prepare();
   const unsigned tiles = static_cast<unsigned>((pass.count + kTile - 1) / kTile);
   const auto sumBefore = [&](unsigned tile) { return tile > 0 ? sumIn(pass.words[tile - 1]) : 0; };
