@@ -23,7 +23,7 @@ const countsFile = args.includes('--counts') ? args[args.indexOf('--counts') + 1
 const named = args.filter((a) => /^sm_\d+a?$/.test(a))
 const architectures = named.length ? named : ['sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_100', 'sm_120']
 
-// Kernels that may use local memory: float64 sines of a few numbers, sequential resampling.
+// Kernels that may use local memory: float64 sines of a few numbers.
 const MAY_USE_STACK = [/^embed$/]
 // What the PTX of a file must hold: that for the first architecture, where TARGET names no other.
 const MEANT = {

@@ -38,6 +38,8 @@ export interface DeviceArray {
 /** A stream of a device, with memory. */
 export interface NativeSpace {
   allocate(type: ElementType, length: number): DeviceArray
+  /** Frees it once its last array is disposed of. */
+  dispose(): void
 }
 
 /** The flat float32 arrays of a network: all of them parameterCount long, in ParameterInfo order. */

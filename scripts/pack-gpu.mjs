@@ -120,7 +120,6 @@ try {
   }
   stage(folder)
   console.log(`unpacked: ${sizes(folder)}`)
-  fs.rmSync(options.out, { recursive: true, force: true })
   fs.mkdirSync(options.out, { recursive: true })
   const archive = path.join(options.out, 'payload.tar.xz')
   // the window spans a few programs, which share their kernels

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { freeMemory } from '../lib/devices.js'
 import { ArgumentError } from '../lib/errors.js'
 import { residualMLP, songUNet } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { native, run } from '../lib/native.js'
-import type { EnergyFunction } from '../lib/smc/energy-function.js'
+import type { EnergyFunction, ResidentEnergy } from '../lib/smc/energy-function.js'
 import { mcmc, moveKernels } from '../lib/smc/mcmc.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sample, sampleMethods } from '../lib/smc/samplers.js'
@@ -114,11 +115,15 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     const there = await smc(target, options)
     const here = await smc(target, { ...options, device: 'cpu' })
     expect(distance(there.samples, here.samples)).toBeLessThan(1e-4)
+    const free = freeMemory('cuda:0')!
+    await smc(target, options)
+    expect(freeMemory('cuda:0')).toBeGreaterThanOrEqual(free) // nothing waits for a collection
   })
 
   it.each(sampleMethods)('samples by %s', async (method) => {
+    using energy = await EnergyModel.create({ kind: 'dot', network: residualMLP(2) }, { device: 'cuda:0' })
     using denoiser = await Denoiser.create({ network: residualMLP(2, { hidden: 16, layers: 1 }) }, { device: 'cuda:0' })
-    for (const model of [denoiser, lowTemperature(ring, { gamma: 2 })]) {
+    for (const model of [denoiser, energy, lowTemperature(ring, { gamma: 2 })]) {
       const options = { particles: 9, sigmas, method, seed: 4 }
       const there = await sample(model, { ...options, device: 'cuda:0' })
       const here = await sample(model, { ...options, device: 'cpu' })
@@ -131,8 +136,14 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     using model = await EnergyModel.create({ kind: 'dot', network: residualMLP(2) }, { device: 'cuda:0' })
     const weights = new Float32Array(model.network.parameterCount()).fill(Number.NaN)
     await run(() => model.network.write('params', weights))
-    for (const moves of [undefined, { kernel: 'ula' } as const])
-      await expect(smc(product([ring, model]), { particles: 6, sigmas, moves })).rejects.toThrow(/EnergyModel is NaN/)
+    await expect(smc(product([ring, model]), { particles: 6, sigmas })).rejects.toThrow(/EnergyModel is NaN/)
+    let calls = 0 // NaN from the second evaluation on, which is the move's
+    const later: ResidentEnergy = {
+      ...ring,
+      energyGradIn: (space, ...rest) => (calls++ > 0 ? model : ring).energyGradIn(space, ...rest),
+    }
+    const options = { chains: 6, sigmas: [1], kernel: 'ula', device: 'cuda:0' } as const
+    await expect(mcmc(later, options)).rejects.toThrow(/is NaN at sigma = 1 in an MCMC move/)
   })
 
   it('uses memory again and refuses arrays that are gone', async () => {
@@ -149,5 +160,6 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     expect(() => native.rowSquares({ ...request, out: space.floats(3) as never })).toThrow(/Float64Array/)
     space.close()
     expect(() => native.rowSquares({ ...request, out })).toThrow(/disposed/)
+    expect(() => space.floats(1)).toThrow(/disposed/)
   })
 })

@@ -26,5 +26,5 @@ export function disagreement(ours, peer, ourFile, peerFile) {
     .map((key) => relative([peer[key] ?? []].flat(), [ours[key]].flat()))
   if (fs.existsSync(ourFile))
     errors.push(fs.existsSync(peerFile) ? relative(floats(peerFile), floats(ourFile)) : Infinity)
-  return Math.max(...errors)
+  return errors.length > 0 ? Math.max(...errors) : Infinity
 }

@@ -101,7 +101,7 @@ async function versions() {
 try {
   const record = {
     date: new Date().toISOString(),
-    command: `node bench/gpu/run.mjs ${process.argv.slice(2).join(' ')}`,
+    options: (({ program: _, out: __, python: ___, ...shaping }) => shaping)(options),
     device: options.device === 'cpu' ? 'cpu' : (native.cuda().devices[0]?.name ?? 'no CUDA device'),
     machine: { cpu: os.cpus()[0]?.model.trim() ?? 'unknown', cores: os.availableParallelism() },
     versions: await versions(),

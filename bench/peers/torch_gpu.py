@@ -199,7 +199,9 @@ def particle_work(job):
 
         def step():
             lw.add_(terms[0]).sub_(terms[1]).add_(terms[2], alpha=1e-3).sub_(terms[3], alpha=1e-3)
-            return torch.softmax(lw, 0)
+            weights = torch.softmax(lw, 0)
+            # as ours does: the normaliser and the effective sample size, on the host
+            return weights, torch.stack((torch.logsumexp(lw, 0), 1 / (weights * weights).sum())).tolist()
 
         return step
 
@@ -209,13 +211,13 @@ def particle_work(job):
         def step():
             total = torch.cumsum(weights, 0)
             points = (torch.rand((), dtype=torch.float64, device=device) + grid) * (total[-1] / n)
-            return torch.searchsorted(total, points).clamp_(max=n - 1)
+            return torch.searchsorted(total, points, out_int32=True).clamp_(max=n - 1)
 
         return step
 
     def gather():
         x, ancestors = torch.randn(n, d, device=device), resample()()
-        return lambda: x[ancestors]
+        return lambda: x.index_select(0, ancestors)
 
     make = {'propose': propose, 'reweight': reweight, 'resample': resample, 'gather': gather}[name]
     sets = [make() for _ in range(3)]  # that take turns, so that none is in a cache

@@ -1,6 +1,6 @@
 import { ArgumentError } from '../errors.js'
 import type { EnergyModel } from '../models/energy.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
+import type { EnergyFunction, ResidentEnergy } from '../smc/energy-function.js'
 import { bounded, product, type Target } from '../smc/targets.js'
 
 /**
@@ -95,16 +95,10 @@ export async function composeTarget(
 }
 
 /** The energy under its labels, with a name for messages. */
-function named(model: EnergyModel, file: string | null, labels: NamedLabels | null): EnergyFunction & { name: string } {
+function named(model: EnergyModel, file: string | null, labels: NamedLabels | null): ResidentEnergy & { name: string } {
   const given = labels && Object.entries(labels).map(([name, value]) => `${name}=${value}`)
-  const { shape, energyGrad } = labels ? model.conditioned(labels) : unconditional(model)
   return {
-    shape,
-    energyGrad,
+    ...model.conditioned(labels ?? undefined),
     name: `the energy${file ? ` of ${file}` : ''}${given ? ` given ${given.join(', ')}` : ''}`,
   }
-}
-
-function unconditional(model: EnergyModel): EnergyFunction {
-  return { shape: model.shape, energyGrad: (x, sigma, options) => model.energyGrad(x, sigma, options) }
 }

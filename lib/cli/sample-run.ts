@@ -3,10 +3,12 @@ import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import type { Labels } from '../models/labels.js'
 import { loadModel } from '../models/model-file.js'
+import { native, run } from '../native.js'
 import { resample } from '../smc/resampling.js'
-import { type DenoiserFunction, type SampleMethod, sample } from '../smc/samplers.js'
+import { type ResidentDenoiser, type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
+import { host } from '../smc/space.js'
 import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -169,20 +171,24 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 }
 
 /** (1 - w) D(x) + w D(x | labels): classifier-free guidance without weights. */
-function guidedDenoiser(model: Denoiser, labels: Labels | null, scale: number): DenoiserFunction {
-  const { shape } = model
+function guidedDenoiser(model: Denoiser, labels: Labels | null, scale: number): ResidentDenoiser {
   if (!labels && scale !== 1)
     throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
-  return {
-    shape,
-    async denoise(x, sigma, options = {}) {
-      if (!labels) return model.denoise(x, sigma, options)
-      const conditional = await model.denoise(x, sigma, { ...options, labels })
-      if (scale === 1) return conditional
-      const plain = await model.denoise(x, sigma, options)
-      return conditional.map((value, i) => plain[i]! + scale * (value - plain[i]!))
-    },
+  if (!labels) return model
+  const { shape, residence } = model
+  const denoiseIn: ResidentDenoiser['denoiseIn'] = async (space, x, sigma, options = {}) => {
+    const conditional = await model.denoiseIn(space, x, sigma, { ...options, labels })
+    if (scale === 1) return conditional
+    const terms = [await model.denoiseIn(space, x, sigma, options), conditional]
+    const out = space.floats(x.length)
+    const coefficients = Float64Array.of(1 - scale, scale)
+    const rows = x.length / shape.reduce((a, b) => a * b, 1)
+    await run(() => native.combine({ out, terms, coefficients, rows }), options.signal)
+    return out
   }
+  const denoise = (x: Float32Array, sigma: number, options?: { signal?: AbortSignal }) =>
+    denoiseIn(host, x, sigma, options) as Promise<Float32Array>
+  return { shape, residence, denoiseIn, denoise }
 }
 
 /** As many samples, drawn by their weights. */

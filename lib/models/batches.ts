@@ -1,8 +1,8 @@
 import { float32Array, knownOptions } from '../args.js'
 import { freeMemory } from '../devices.js'
 import { invalid } from '../errors.js'
-import { type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
-import type { Doubles, Floats } from '../smc/space.js'
+import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
+import type { Doubles, Floats, Space } from '../smc/space.js'
 import { configLabelDim } from './config.js'
 import { type Labels, resolveLabels } from './labels.js'
 import type { ModelInfo } from './model-file.js'
@@ -57,7 +57,22 @@ export function checkBatch(
 }
 
 /** One noise level for all particles of a space. */
-export const sameLevel = (sigma: number, x: Floats, size: number) => new Float64Array(x.length / size).fill(sigma)
+export const sameLevel = (sigma: number, x: Floats, { network }: ModelInfo) =>
+  new Float64Array(x.length / network.shape.reduce((a, b) => a * b, 1)).fill(sigma)
+
+/** D of particles in a space of the network's device. */
+export async function denoiseIn(
+  network: NativeNetwork,
+  info: ModelInfo,
+  space: Space,
+  x: Floats,
+  sigma: number,
+  options?: CallOptions,
+): Promise<Floats> {
+  const denoised = space.floats(x.length)
+  await evaluateInChunks(network, info, x, sameLevel(sigma, x, info), { denoised }, options)
+  return denoised
+}
 
 /**
  * Fills the wanted outputs for a whole batch, chunk by chunk; results do not depend on the chunks.
@@ -82,8 +97,12 @@ export async function evaluateInChunks(
     options.augment !== undefined ? float32Array('augment', options.augment, batch * augmentDim) : undefined
   for (let first = 0; first < batch; first += chunk) {
     const last = Math.min(batch, first + chunk)
-    const rows = <T extends Floats | Doubles>(array: T | undefined, width: number): T | undefined =>
-      array?.subarray(first * width, last * width) as T | undefined
+    const views: DeviceArray[] = [] // each keeps the memory of its array, until somebody collects it
+    const rows = <T extends Floats | Doubles>(array: T | undefined, width: number): T | undefined => {
+      const view = array?.subarray(first * width, last * width)
+      if (view !== undefined && !ArrayBuffer.isView(view)) views.push(view)
+      return view as T | undefined
+    }
     const request: EvaluateRequest = {
       kind: info.kind,
       headScale: info.headScale,
@@ -101,6 +120,10 @@ export async function evaluateInChunks(
       grad: rows(wanted.grad, size),
       jvp: rows(wanted.jvp, 1),
     }
-    await run(() => network.evaluate(request), options.signal)
+    try {
+      await run(() => network.evaluate(request), options.signal)
+    } finally {
+      for (const view of views) view.dispose()
+    }
   }
 }

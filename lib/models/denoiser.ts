@@ -3,7 +3,7 @@ import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../dev
 import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
 import type { Floats, Space } from '../smc/space.js'
-import { type CallOptions, checkBatch, evaluateInChunks, sameLevel } from './batches.js'
+import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
 import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
 
@@ -90,17 +90,8 @@ export class Denoiser {
   }
 
   /** denoise of particles in a space of the model's device. */
-  async denoiseIn(space: Space, x: Floats, sigma: number, options: CallOptions = {}): Promise<Floats> {
-    const denoised = space.floats(x.length)
-    await evaluateInChunks(
-      this.network,
-      this.info,
-      x,
-      sameLevel(sigma, x, sampleSize(this.shape)),
-      { denoised },
-      options,
-    )
-    return denoised
+  denoiseIn(space: Space, x: Floats, sigma: number, options?: CallOptions): Promise<Floats> {
+    return denoiseIn(this.network, this.info, space, x, sigma, options)
   }
 
   /** Writes the model atomically as safetensors. */

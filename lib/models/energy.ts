@@ -2,9 +2,9 @@ import { knownOptions } from '../args.js'
 import { deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
-import type { EnergyFunction, ResidentEnergy } from '../smc/energy-function.js'
+import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
-import { type CallOptions, checkBatch, evaluateInChunks, sameLevel } from './batches.js'
+import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
 import { configLabelDim } from './config.js'
 import { completeInfo, type LoadOptions, type NewModel, newNetwork, sampleSize } from './denoiser.js'
 import type { Labels } from './labels.js'
@@ -80,7 +80,7 @@ export class EnergyModel implements ResidentEnergy {
     sigma: number,
     options: CallOptions = {},
   ): Promise<{ energy: Doubles; grad: Floats }> {
-    const sigmas = sameLevel(sigma, x, sampleSize(this.shape))
+    const sigmas = sameLevel(sigma, x, this.info)
     const out = { energy: space.doubles(sigmas.length), grad: space.floats(x.length) }
     await evaluateInChunks(this.network, this.info, x, sigmas, out, options)
     return out
@@ -102,15 +102,19 @@ export class EnergyModel implements ResidentEnergy {
     return denoised
   }
 
+  /** denoise of particles in a space of the model's device. */
+  denoiseIn(space: Space, x: Floats, sigma: number, options?: CallOptions): Promise<Floats> {
+    return denoiseIn(this.network, this.info, space, x, sigma, options)
+  }
+
   /** The energy of p(x | labels), with the labels held fixed: what the targets of smc/ are composed of. */
-  conditioned(labels: Labels): EnergyFunction {
-    const conditioned: ResidentEnergy = {
+  conditioned(labels?: Labels): ResidentEnergy {
+    return {
       shape: this.shape,
       residence: this.residence,
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
     }
-    return conditioned
   }
 
   /** Writes the model atomically as safetensors. */

@@ -136,9 +136,10 @@ export class Evaluator {
   async #batch(x: Floats, sigma: number): Promise<TargetEvaluation> {
     const { target, signal, space } = this
     const parts = await evaluateModels(target.models, space, x, sigma, signal)
-    for (const { energy } of parts) this.count += energy.length
+    const energies = parts.map(({ energy }) => energy)
+    for (const energy of energies) this.count += energy.length
     const suspect = async () => {
-      for (const [j, { energy }] of parts.entries())
+      for (const [j, energy] of energies.entries())
         if (hasNaN(await toHost(energy, signal))) return nameOf(target.models[j])
     }
     const squares = this.extra === 'squares' ? space.doubles(x.length / this.d) : undefined

@@ -137,10 +137,12 @@ export class Mover {
     let p = await this.#combine([], [], 1, this.moves, state.x.length)
     const before = await this.#squares([p], [1])
     let next: ChainState = state
+    const mark = this.space.mark()
     for (let l = 0; l < this.leapfrog; l++) {
       p = await this.#combine([p, next.grad], [1, l === 0 ? -e / 2 : -e])
       const x = await this.#combine([next.x, p], [1, e])
       next = { x, ...(await evaluator.evaluate(x, sigma)) }
+      this.space.keep([p, ...rowsOf(next)], mark)
     }
     p = await this.#combine([p, next.grad], [1, -e / 2])
     const after = await this.#squares([p], [1])
@@ -183,7 +185,7 @@ export interface McmcOptions extends MoveOptions {
   initial?: Float32Array
   /** Default 0. */
   seed?: number
-  /** Largest number of chains a model gets at once; the results do not depend on it. */
+  /** Largest number of chains a model on the host gets at once; the results do not depend on it. */
   batch?: number
   /** Where the chains are, as for `smc`; default where the models are. */
   device?: string

@@ -17,7 +17,7 @@ export interface DenoiserFunction {
 }
 
 /** A denoiser that can also work in a device's memory, as ResidentEnergy can. */
-interface ResidentDenoiser extends DenoiserFunction {
+export interface ResidentDenoiser extends DenoiserFunction {
   readonly residence: string
   denoiseIn(space: Space, x: Floats, sigma: number, options?: { signal?: AbortSignal }): Promise<Floats>
 }
@@ -48,7 +48,7 @@ export interface SampleOptions {
   /** Starting points [particles, d] at sigmas[0]; default draws of N(0, sigma^2 / Lambda). */
   initial?: Float32Array
   seed?: number
-  /** Largest number of particles a model gets at once; the results do not depend on it. */
+  /** Largest number of particles a model on the host gets at once; the results do not depend on it. */
   batch?: number
   /** Where the particles are, as for `smc`; default where the model is. */
   device?: string

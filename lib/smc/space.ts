@@ -95,6 +95,7 @@ class DeviceSpace implements Space {
   close(): void {
     this.keep([])
     this.#dispose()
+    this.space.dispose()
   }
 }
 

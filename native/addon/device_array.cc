@@ -135,7 +135,9 @@ class DeviceArray : public Napi::ObjectWrap<DeviceArray> {
 class SpaceHandle : public Napi::ObjectWrap<SpaceHandle> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Space", {InstanceMethod<&SpaceHandle::Allocate>("allocate")});
+    return DefineClass(
+        env, "Space",
+        {InstanceMethod<&SpaceHandle::Allocate>("allocate"), InstanceMethod<&SpaceHandle::Dispose>("dispose")});
   }
   explicit SpaceHandle(const Napi::CallbackInfo& info)
       : Napi::ObjectWrap<SpaceHandle>(info), space_(given<std::shared_ptr<Space>>(info)) {}
@@ -145,6 +147,7 @@ class SpaceHandle : public Napi::ObjectWrap<SpaceHandle> {
     const std::string name = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
     const double length = info[1].IsNumber() ? info[1].As<Napi::Number>().DoubleValue() : -1;
     if (!(length >= 0 && length <= kMaxLength)) throw argumentError(info.Env(), "expected a length");
+    if (!space_) throw argumentError(info.Env(), "this space was disposed of");
     for (const TypeName& t : kTypes) {
       if (t.name != name) continue;
       const auto n = static_cast<size_t>(length);
@@ -162,6 +165,8 @@ class SpaceHandle : public Napi::ObjectWrap<SpaceHandle> {
     }
     throw argumentError(info.Env(), "expected 'float32', 'float64', 'int32' or 'uint8' for the type");
   }
+
+  void Dispose(const Napi::CallbackInfo&) { space_.reset(); }
 
   std::shared_ptr<Space> space_;
 };

@@ -141,7 +141,7 @@ struct HopperConv {
       }
       then.pin();
       gpu::waitProducts();
-      sums.pin();
+      sums.keep();
       if (threadIdx.x % 32 == 0) gpu::arrive(&pipeline.emptied[stage]);
     };
     for (int step = 0;; step += 2) {
@@ -151,12 +151,12 @@ struct HopperConv {
       if (step + 2 == steps) break;
     }
 #pragma unroll
-    for (int j = 0; j < kWide; ++j) store(p, sums.v[j], row, firstColumn + j * 64);
+    for (int j = 0; j < kWide; ++j) store(p, sums.of(j), row, firstColumn + j * 64);
   }
 };
 
 template <class K>
-__global__ void __launch_bounds__(K::kThreads, K::kColumns == 128 ? 2 : 1)
+__global__ void __launch_bounds__(K::kThreads, K::kColumns == 128 ? K::S::kBlocks : 1)
     convolveOnHopper(const __grid_constant__ Product p) {
   if constexpr (gpu::kHopper) {
     DYN_SHARED(typename K::Stage, stages);
@@ -196,10 +196,11 @@ void multiplyOnHopper(Context& context, Precision precision, const Product& p) {
   };
   withPrecision(precision, [&](auto constant) {
     constexpr Precision P = constant();
+    constexpr int kWidest = P == Precision::kFp32 ? 2 : 4;  // for its sums take twice the registers
     if (!vectors)
       launchOnHopper<HopperConv<P, 1, 1, false>>(stream, p);
     else if (enough(256) && cover(p.columns, 128) % 2 == 0)
-      launchOnHopper<HopperConv<P, 2, 4, true>>(stream, p);
+      launchOnHopper<HopperConv<P, 2, kWidest, true>>(stream, p);
     else if (enough(128) && p.columns > 64)
       launchOnHopper<HopperConv<P, 2, 2, true>>(stream, p);
     else

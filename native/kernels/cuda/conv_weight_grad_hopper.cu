@@ -134,7 +134,7 @@ struct HopperWeightGrad : HopperSlice<P> {
       sums.add(f, stage, kOctet);
       gpu::commitProducts();
       gpu::waitProducts();
-      sums.pin();
+      sums.keep();
     }
     const int lane = threadIdx.x & 31, row = static_cast<int>(threadIdx.x >> 5) * 16 + (lane >> 2) * 2;
 #pragma unroll
@@ -143,12 +143,12 @@ struct HopperWeightGrad : HopperSlice<P> {
       for (int i = 0; i < 8; ++i)
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          share.put(s, row + (e >> 1), j * 64 + i * 8 + (lane & 3) * 2 + (e & 1), sums.v[j][i][e]);
+          share.put(s, row + (e >> 1), j * 64 + i * 8 + (lane & 3) * 2 + (e & 1), sums.of(j)[i][e]);
   }
 };
 
 template <class K>
-__global__ void __launch_bounds__(kThreads, 2) sumOuterOnHopper(const __grid_constant__ Sum s) {
+__global__ void __launch_bounds__(kThreads, K::S::kBlocks) sumOuterOnHopper(const __grid_constant__ Sum s) {
   if constexpr (gpu::kHopper) {
     DYN_SHARED(typename K::Stage, stages);
     K::work(stages, s);

@@ -126,19 +126,19 @@ GPU_FN void productBf16(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)
       : "memory");
 #else
-  emulator::product(true, d, a, b);
+  emulator::product(true, d, a, b, true);
 #endif
 }
-// The same with A [64, 8] as in mmaTf32, B [8, 64].
-GPU_FN void productTf32(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
+// The same with A [64, 8] as in mmaTf32, B [8, 64]; without `add` D = A B.
+GPU_FN void productTf32(float (&d)[8][4], const uint32_t (&a)[4], uint64_t b, bool add = true) {
 #ifdef __CUDACC__
   asm volatile(
-      "{.reg .pred p;\n\tsetp.eq.u32 p,0,0;\n\twgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 " GPU_PRODUCT ";}"
+      "{.reg .pred p;\n\tsetp.ne.u32 p,%37,0;\n\twgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 " GPU_PRODUCT ";}"
       : GPU_ALL_SUMS
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<uint32_t>(add))
       : "memory");
 #else
-  emulator::product(false, d, a, b);
+  emulator::product(false, d, a, b, add);
 #endif
 }
 

@@ -11,6 +11,8 @@ namespace {
 
 template <Precision P>
 struct HopperSlice {
+  static constexpr int kBlocks =
+      P == Precision::kFp32 ? 1 : 2;  // of 128 columns on a multiprocessor, by their registers
   static constexpr bool kPairs = P == Precision::kBf16;
   static constexpr int kDepth = kPairs ? 32 : 16;               // of K
   static constexpr int kParts = P == Precision::kFp32 ? 2 : 1;  // of a factor: as TF32, and what that leaves
@@ -39,11 +41,14 @@ struct HopperSlice {
     }
   };
 
+  // Of 64 columns each. kFp32: a b = lo hi + hi lo + hi hi; the tensor cores make the sum of a slice, which is added to the
+  // others by an ordinary sum (see multiplyFloats).
   template <int kWide>
   struct Sums {
-    float v[kWide][8][4];  // of 64 columns each
+    static constexpr bool kExact = P == Precision::kFp32;
+    float v[kWide][8][4], whole[kExact ? kWide : 1][8][4];
 
-    // Begins += A B; B at `columns`, `octet` bytes for 8 of them. For kFp32: a b = lo hi + hi lo + hi hi.
+    // Begins += A B; B at `columns`, `octet` bytes for 8 of them.
     GPU_FN void add(const Fragments& f, const void* columns, uint32_t octet) {
       const uint64_t all = gpu::matrixAt(columns, kBlock, octet);
 #pragma unroll
@@ -54,8 +59,8 @@ struct HopperSlice {
           if constexpr (kPairs) {
             gpu::productBf16(v[j], f.a[0][k], b);
           } else {
-            if constexpr (P == Precision::kFp32) {
-              gpu::productTf32(v[j], f.a[1][k], b);
+            if constexpr (kExact) {
+              gpu::productTf32(v[j], f.a[1][k], b, k > 0);
               gpu::productTf32(v[j], f.a[0][k], gpu::further(b, kPart));
             }
             gpu::productTf32(v[j], f.a[0][k], b);
@@ -65,6 +70,24 @@ struct HopperSlice {
     GPU_FN void pin() {
 #pragma unroll
       for (int j = 0; j < kWide; ++j) gpu::pin(v[j]);
+    }
+    // After waiting for the products of a slice.
+    GPU_FN void keep() {
+      pin();
+      if constexpr (kExact) {
+#pragma unroll
+        for (int j = 0; j < kWide; ++j)
+#pragma unroll
+          for (int i = 0; i < 8; ++i)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) whole[j][i][e] += v[j][i][e];
+      }
+    }
+    GPU_FN const float (&of(int j) const)[8][4] {
+      if constexpr (kExact)
+        return whole[j];
+      else
+        return v[j];
     }
   };
 };

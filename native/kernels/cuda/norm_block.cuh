@@ -50,7 +50,7 @@ template <int V>
 GPU_FN Lanes<V> loadLanes(const float* p) {
   Lanes<V> l;
   if constexpr (V == 4) {
-    const float4 f = *reinterpret_cast<const float4*>(p);
+    [[maybe_unused]] const float4 f = *reinterpret_cast<const float4*>(p);  // nvcc warns of the other case
     l = {{f.x, f.y, f.z, f.w}};
   } else {
     l.v[0] = *p;

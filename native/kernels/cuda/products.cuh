@@ -28,7 +28,8 @@ GPU_FN void split(uint32_t value, uint32_t& high, uint32_t& low) {
   low = gpu::toTf32(f - __uint_as_float(high));
 }
 
-// acc[i][j] += a[i] b[j] over 8 values of K, from float32 bit patterns. kFp32: a b = hi hi + hi lo + lo hi, smallest first.
+// acc[i][j] += a[i] b[j] over 8 values of K, from float32 bit patterns. kFp32: a b = hi hi + hi lo + lo hi, smallest first,
+// and added to acc by an ordinary sum: tensor cores round their sums towards zero, an error that would grow with K.
 template <Precision P, int MI, int NI>
 GPU_FN void multiplyFloats(float (&acc)[MI][NI][4], uint32_t (&a)[MI][4], uint32_t (&b)[NI][2]) {
   static_assert(P != Precision::kBf16, "pairs: multiplyPairs");
@@ -57,9 +58,12 @@ GPU_FN void multiplyFloats(float (&acc)[MI][NI][4], uint32_t (&a)[MI][4], uint32
       for (int k = 0; k < 2; ++k) split(b[j][k], b[j][k], rest[k]);
 #pragma unroll
       for (int i = 0; i < MI; ++i) {
-        gpu::mmaTf32(acc[i][j], low[i], b[j], acc[i][j]);
-        gpu::mmaTf32(acc[i][j], a[i], rest, acc[i][j]);
-        gpu::mmaTf32(acc[i][j], a[i], b[j], acc[i][j]);
+        float sum[4] = {};
+        gpu::mmaTf32(sum, low[i], b[j], sum);
+        gpu::mmaTf32(sum, a[i], rest, sum);
+        gpu::mmaTf32(sum, a[i], b[j], sum);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) acc[i][j][e] += sum[e];
       }
     }
   }

@@ -77,6 +77,7 @@ constexpr int kFine = 31;  // bits of a unit that sums inside a tile keep
 // have, NaN or negative or from 2 on, is 2: the sum shows it.
 GPU_FN Wide fineUnits(double w) {
   const uint64_t bits = static_cast<uint64_t>(__double_as_longlong(w));  // ordered as the numbers from 0 on are
+  if (bits << 1 == 0) return 0;                                          // -0
   if (bits >= uint64_t(1024) << 52) return Wide(2 * kOne) << kFine;
   const uint64_t exponent = bits >> 52, digits = (bits & ((uint64_t(1) << 52) - 1)) | uint64_t(1) << 52;
   return Wide(digits) << 40 >> min(1023 - exponent, uint64_t(127));

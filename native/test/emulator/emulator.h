@@ -70,7 +70,7 @@ struct Product {
   float (*d)[4];
   const uint32_t* a;
   uint64_t b;
-  bool committed;
+  bool add, committed;
 };
 // What goes on in a block beside its threads (hopper.cpp).
 struct Asynchronous {
@@ -147,6 +147,11 @@ T shuffled(Shuffle mode, unsigned mask, T v, int select, int width, int line) {
   return v;
 }
 unsigned ballot(unsigned mask, bool vote, int line);
+// What tensor cores make of a sum: float32, rounded towards zero.
+inline float truncated(double sum) {
+  const auto f = static_cast<float>(sum);
+  return std::isfinite(sum) && std::fabs(double(f)) > std::fabs(sum) ? std::nextafterf(f, 0.0f) : f;
+}
 void mmaBf16(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void mmaTf32(float* d, const uint32_t* a, const uint32_t* b, const float* c);
 void loadMatrix(uint32_t* r, const uint16_t (&row)[8], int n, bool transposed);
@@ -164,7 +169,7 @@ inline void copyBulk(void* to, const void* from, uint32_t bytes, uint64_t* barri
 }
 inline void publishShared() { current->published = true; }
 void beginProducts();
-void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b);
+void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b, bool add);
 void commitProducts();
 void waitProducts();
 std::string leftUndone(const Asynchronous& block);  // at its end; empty where nothing is

@@ -120,7 +120,8 @@ void readB(float (&B)[16][64], bool pairs, uint64_t b) {
 void make(void** threads, size_t i) {
   const auto of = [&](int lane) -> const Product& { return static_cast<Thread*>(threads[lane])->products[i]; };
   const bool pairs = of(0).pairs;
-  float A[16][16], B[16][64], D[16][64];
+  float A[16][16], B[16][64];
+  double D[16][64];
   readB(B, pairs, of(0).b);
   for (int l = 0; l < 32; l++) {
     const int g = l >> 2, t = l & 3;
@@ -135,14 +136,14 @@ void make(void** threads, size_t i) {
       }
     }
     for (int j = 0; j < 8; j++)
-      for (int e = 0; e < 4; e++) D[g + (e >> 1) * 8][j * 8 + 2 * t + (e & 1)] = of(l).d[j][e];
+      for (int e = 0; e < 4; e++) D[g + (e >> 1) * 8][j * 8 + 2 * t + (e & 1)] = of(l).add ? of(l).d[j][e] : 0;
   }
   for (int row = 0; row < 16; row++)
     for (int k = 0; k < (pairs ? 16 : 8); k++)
-      for (int n = 0; n < 64; n++) D[row][n] += A[row][k] * B[k][n];
+      for (int n = 0; n < 64; n++) D[row][n] += double(A[row][k]) * B[k][n];
   for (int l = 0; l < 32; l++)
     for (int j = 0; j < 8; j++)
-      for (int e = 0; e < 4; e++) of(l).d[j][e] = D[(l >> 2) + (e >> 1) * 8][j * 8 + 2 * (l & 3) + (e & 1)];
+      for (int e = 0; e < 4; e++) of(l).d[j][e] = truncated(D[(l >> 2) + (e >> 1) * 8][j * 8 + 2 * (l & 3) + (e & 1)]);
 }
 void forget(void** threads, size_t i) {
   for (int l = 0; l < 32; l++) {
@@ -160,9 +161,9 @@ void beginProducts() {
   collective("wgmma.fence", 0, 0xffffffffu, current, [](unsigned live, void**) { needFullWarp(live); });
   current->begins = true;
 }
-void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b) {
+void product(bool pairs, float (&d)[8][4], const uint32_t (&a)[4], uint64_t b, bool add) {
   if (!current->begins) fail("wgmma.mma_async without wgmma.fence after registers were waited for");
-  current->products.push_back({pairs, d, a, b, false});
+  current->products.push_back({pairs, d, a, b, add, false});
   collective("wgmma.mma_async", 0, 0xffffffffu, current, [](unsigned live, void** threads) {
     needFullWarp(live);
     const size_t last = current->products.size() - 1;

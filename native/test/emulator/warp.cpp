@@ -67,6 +67,7 @@ void needFullWarp(unsigned live, const char* what) {
 template <class ReadA, class ReadB>
 void multiply(void** lanes, int depth, ReadA readA, ReadB readB) {
   float A[16][16], B[16][8], C[16][8];
+  double sums[16][8];
   for (int l = 0; l < 32; l++) {
     const Mma& m = *static_cast<Mma*>(lanes[l]);
     const int g = l >> 2, t = l & 3;
@@ -74,9 +75,12 @@ void multiply(void** lanes, int depth, ReadA readA, ReadB readB) {
     readB(B, m.b, g, t);
     for (int i = 0; i < 4; i++) C[g + (i >> 1) * 8][2 * t + (i & 1)] = m.c[i];
   }
-  for (int i = 0; i < 16; i++)
+  for (int i = 0; i < 16; i++) {
+    for (int j = 0; j < 8; j++) sums[i][j] = C[i][j];
     for (int k = 0; k < depth; k++)
-      for (int j = 0; j < 8; j++) C[i][j] += A[i][k] * B[k][j];
+      for (int j = 0; j < 8; j++) sums[i][j] += double(A[i][k]) * B[k][j];
+    for (int j = 0; j < 8; j++) C[i][j] = truncated(sums[i][j]);
+  }
   for (int l = 0; l < 32; l++)
     for (int i = 0; i < 4; i++) static_cast<Mma*>(lanes[l])->d[i] = C[(l >> 2) + (i >> 1) * 8][2 * (l & 3) + (i & 1)];
 }
