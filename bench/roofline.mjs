@@ -4,6 +4,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inParallel } from '../scripts/gpu/process.mjs'
 
 /**
  * What the CUDA kernels cost before any of them runs: the compiler's report of every kernel for every architecture, and the bytes
@@ -162,26 +163,13 @@ function parse(report, file, compiledFor, ptx) {
   return kernels
 }
 
-async function inParallel(jobs, width) {
-  const results = []
-  let next = 0
-  const worker = async () => {
-    while (next < jobs.length) {
-      const i = next++
-      results[i] = await jobs[i]()
-    }
-  }
-  await Promise.all(Array.from({ length: width }, worker))
-  return results
-}
-
 const files = fs
   .readdirSync(folder)
   .filter((name) => name.endsWith('.cu'))
   .sort()
 const jobs = files.flatMap((file) => architectures.map((a) => () => compile(file, a)))
 const problems = []
-const compiled = (await inParallel(jobs, os.availableParallelism())).flat()
+const compiled = (await inParallel(jobs, os.availableParallelism(), (job) => job())).flat()
 demangle([...new Set(compiled.map((k) => k.name))])
 const kernels = compiled.filter((k) => {
   k.short = shortName(k.name)

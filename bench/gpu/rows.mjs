@@ -31,14 +31,14 @@ const networkRows = (sides, network, jobs, batches, precisions) =>
     sides,
   }))
 
-const particleRows = (jobs, counts, d) =>
+const particleRows = (jobs, counts, d, peer = 'torch') =>
   [...grid(counts, jobs)].map(([n, job]) => ({
     name: `${job}  N = ${n.toExponential(0).replace('+', '')}, d = ${d}`,
     kind: 'particles',
     job,
     n,
     d,
-    sides: ['feynkac', 'torch'],
+    sides: ['feynkac', peer],
   }))
 
 const ceilingRows = (copied, side) => [
@@ -66,6 +66,8 @@ export function fullRows() {
     ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [256], ['tf32', 'bf16']),
     ...networkRows(['feynkac', 'jax'], cifar, ['distill', 'energyGrad'], [128], ['tf32', 'bf16']),
     ...networkRows(['feynkac', 'torch-compile'], cifar, ['energyGrad', 'denoise'], [128], ['tf32', 'bf16']),
+    ...particleRows(['propose'], [1e6], 2, 'torch-compile'),
+    ...particleRows(['propose'], [1e5], 3072, 'torch-compile'),
     ...networkRows(EAGER, cifar, ['distill', 'energyGrad'], [128, 256], ['fp32']),
     ...networkRows(EAGER, cifar, ['denoise', 'dsm'], [128, 256], PRECISIONS),
     ...networkRows(EAGER, cifar, ALL, [16, 64, 512], PRECISIONS),

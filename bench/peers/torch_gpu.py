@@ -221,6 +221,8 @@ def particle_work(job):
 
     make = {'propose': propose, 'reweight': reweight, 'resample': resample, 'gather': gather}[name]
     sets = [make() for _ in range(3)]  # that take turns, so that none is in a cache
+    if job['mode'] == 'compile':
+        sets = [torch.compile(step) for step in sets]
     return lambda i: sets[i % 3]()
 
 
