@@ -46,7 +46,7 @@ struct HopperSlice {
   template <int kWide>
   struct Sums {
     static constexpr bool kExact = P == Precision::kFp32;
-    float v[kWide][8][4], whole[kExact ? kWide : 1][8][4];
+    float v[kWide][8][4], whole[1 + kExact * (kWide - 1)][8][4];
 
     // Begins += A B; B at `columns`, `octet` bytes for 8 of them.
     GPU_FN void add(const Fragments& f, const void* columns, uint32_t octet) {
