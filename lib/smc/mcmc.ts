@@ -142,7 +142,8 @@ export class Mover {
       p = await this.#combine([p, next.grad], [1, l === 0 ? -e / 2 : -e])
       const x = await this.#combine([next.x, p], [1, e])
       next = { x, ...(await evaluator.evaluate(x, sigma)) }
-      this.space.keep([p, ...rowsOf(next)], mark)
+      // not after the last one, whose suspect may be asked for
+      if (l + 1 < this.leapfrog) this.space.keep([p, ...rowsOf(next)], mark)
     }
     p = await this.#combine([p, next.grad], [1, -e / 2])
     const after = await this.#squares([p], [1])
