@@ -96,8 +96,23 @@ class Counting final : public Kernels {
   void dotRows(double*, const float*, const float*, int rows, size_t n) override {
     add("elementwise", 0, 8.0 * rows * double(n));
   }
-  void positionalEmbedding(float*, const float*, int batch, int channels) override {
+  void pad(float*, const float*, int margin, bool accumulate, int batch, int height, int width, int channels) override {
+    const double inner = double(height) * width, outer = (height + 2.0 * margin) * (width + 2.0 * margin),
+                 both = margin > 0 ? inner : outer;
+    add("elementwise", 0, 4.0 * batch * channels * (accumulate ? 3 * both : both + outer));
+  }
+  void noiseEmbedding(float*, const double*, const double*, bool, int batch, int channels) override {
     add("elementwise", 0, 4.0 * batch * channels);
+  }
+  void modulate(float*, float*, const float*, const float*, const float*, int batch, int channels) override {
+    add("elementwise", 0, 16.0 * batch * channels);
+  }
+  void modulateAdjoint(float*, float*, float*, const float*, const float*, const float*, const float*, const float*,
+                       int batch, int channels) override {
+    add("elementwise", 0, 20.0 * batch * channels);
+  }
+  void dropout(float*, const float*, float, const uint32_t*, uint32_t, bool accumulate, int rows, size_t n) override {
+    add("elementwise", 0, (accumulate ? 12.0 : 8.0) * rows * double(n));
   }
   void toChannelsLast(float*, const float*, const float*, const float*, const float* x2, int batch, int channels,
                       int points) override {

@@ -258,7 +258,7 @@ VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t 
   layer->e = e;
   layer->gamma = gamma;
   layer->beta = beta;
-  layer->shape = {batch, v.height * v.width, v.channels, groups, eps, silu};
+  layer->shape = {batch, v.height * v.width, v.channels, groups, eps, silu, false};
   layer->stats = groups > 0 ? plan.floats(size_t(batch) * groups * 2) : kNone;
   layers_.push_back(std::move(layer));
   return static_cast<VarId>(vars_.size()) - 1;

@@ -50,7 +50,8 @@ struct Network::Run {
   Ports ports;
   Parameters declared;  // the builder's copy; the network's own is the one in use
   // filled before a run
-  Buffer x = kNone, cIn = kNone, cNoise = kNone, labels = kNone, augment = kNone, direction = kNone, target = kNone;
+  Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, labels = kNone, augment = kNone,
+         direction = kNone, target = kNone;
   float headScale = 1.0f, lossWeight = 0.0f;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
@@ -147,8 +148,9 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch) {
 
   r->x = plan.pinned(all * sizeof(float));
   r->staging = plan.pinned(all * sizeof(float));
-  for (Buffer* b : {&r->cIn, &r->cNoise, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
-  for (Buffer* b : {&r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
+  for (Buffer* b : {&r->cIn, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
+  for (Buffer* b :
+       {&r->cNoise, &r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
     *b = plan.pinned(batch * sizeof(double));
 
   const auto prepareInput = [&](Buffer to, Buffer from) {
@@ -177,8 +179,11 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch) {
   prepareInput(g.x(in), r->x);
   const Buffer time = g.x(r->ports.time);
   const int noiseChannels = g.var(r->ports.time).channels;
-  plan.op({time, r->cNoise},
-          [=, &plan](Kernels& k) { k.positionalEmbedding(plan.at(time), plan.at(r->cNoise), batch, noiseChannels); });
+  r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
+  plan.op({time, r->cNoise, r->frequencies}, [=, &plan](Kernels& k) {
+    k.noiseEmbedding(plan.at(time), plan.at<double>(r->cNoise), plan.at<double>(r->frequencies), false, batch,
+                     noiseChannels);
+  });
   labels(r->ports.labels, r->labels, r->ports.labelScale);
   labels(r->ports.augment, r->augment, 1.0f);
   g.primal();
@@ -266,9 +271,15 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
     plan.changed();
   }
   const Levels levels(n, sigma, head.sigmaData);
-  const auto cIn = levels.cIn(), cNoise = levels.cNoise();
+  const auto cIn = levels.cIn();
+  const auto cNoise = levels.cNoise();
   kernels_->upload(plan.at(run.cIn), cIn.data(), n * sizeof(float));
-  kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(float));
+  kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(double));
+  // 10000^(-i / (half - 1)): with endpoint, as EDM's PositionalEmbedding
+  std::vector<double> frequencies(run.program.var(run.ports.time).channels / 2, 1.0);
+  for (size_t i = 1; i < frequencies.size(); ++i)
+    frequencies[i] = std::pow(10000.0, -double(i) / double(frequencies.size() - 1));
+  kernels_->upload(plan.at(run.frequencies), frequencies.data(), frequencies.size() * sizeof(double));
   const auto put = [&](Buffer to, VarId port, const float* from) {
     if (to == kNone) return;
     const size_t bytes = run.program.floats(port) * sizeof(float);

@@ -31,7 +31,7 @@ using NetworkConfig = std::variant<SongUNetConfig, ResidualMlpConfig>;
 // The variables of a built program that the outside fills or reads.
 struct Ports {
   VarId input, output;
-  VarId time;     // the noise embedding of c_noise, filled by positionalEmbedding
+  VarId time;     // the noise embedding of c_noise, filled by noiseEmbedding
   VarId labels;   // kNone without labels; the caller multiplies by labelScale
   VarId augment;  // kNone without augmentation labels
   float labelScale;

@@ -14,8 +14,10 @@ class Levels {
   std::vector<float> cIn() const {
     return each([](double, double variance, double) { return 1.0 / std::sqrt(variance); });
   }
-  std::vector<float> cNoise() const {
-    return each([](double s, double, double) { return std::log(s) / 4.0; });
+  std::vector<double> cNoise() const {
+    std::vector<double> v;
+    for (const double s : sigma_) v.push_back(std::log(s) / 4.0);
+    return v;
   }
   // D = c_skip x + c_out G
   std::vector<float> cSkip() const {

@@ -37,6 +37,7 @@ struct NormShape {
   int groups;
   float eps;
   bool silu;
+  bool rowAffine;  // gamma, beta, dgamma and dbeta are [batch, channels], a row for each sample, instead of [channels]
 };
 
 // Softmax attention over tokens, per head: o = softmax(q k^T / sqrt(channels)) v.
@@ -153,14 +154,37 @@ class Kernels {
   // out[r] = a[r] x1[r] + b[r] x2[r] in float64
   virtual void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
                            int rows) = 0;
-  // Positional embedding of Song et al. with endpoint: f_i = 10000^(-i / (channels/2 - 1)), y[b] = [sin(t_b f_i), cos(t_b f_i)]
-  virtual void positionalEmbedding(float* y, const float* t, int batch, int channels) = 0;
+  // y[b, i, j, c] (+)= x[b, i - margin, j - margin, c], zeros outside; x is [batch, height, width, channels], y has 2 margin rows
+  // and columns more. A negative margin crops, which is the transpose of its opposite.
+  virtual void pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
+                   int channels) = 0;
+  // Noise embedding: y[b] = [sin(t_b f_i), cos(t_b f_i)], i < channels / 2, or [cos, sin] where cosFirst. t [batch] and
+  // freqs [channels / 2]; product, sine and cosine in float64, rounded once. channels is even.
+  virtual void noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch,
+                              int channels) = 0;
+  // Modulation of a group norm's gamma and beta [channels], the adaptive group norm of Dhariwal & Nichol 2021: by
+  // scaleShift [batch, 2 channels], rows (s, t), to rows for each sample (NormShape::rowAffine):
+  //   rowGamma[b, c] = gamma[c] (1 + s[b, c]),  rowBeta[b, c] = beta[c] (1 + s[b, c]) + t[b, c]
+  virtual void modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                        int batch, int channels) = 0;
+  // dgamma[c] += sum_b (1 + s) dRowGamma, dbeta[c] += sum_b (1 + s) dRowBeta, summed in float64; overwritten, (ds, dt) =
+  // dScaleShift: ds = gamma dRowGamma + beta dRowBeta, dt = dRowBeta
+  virtual void modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma,
+                               const float* dRowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                               int batch, int channels) = 0;
   // y[b, p, c] = a[b] x1[b, c, p] + bcoef[b] x2[b, c, p]; x2 may be null. Channels first to channels last.
   virtual void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,
                               int channels, int pixels) = 0;
   // y[b, c, p] = a[b] x[b, c, p] + bcoef[b] f[b, p, c]; x may be null. y and x channels first, f channels last.
   virtual void toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f, int batch,
                                int channels, int pixels) = 0;
+
+  // ---- dropout (dropout) ----------------------------------------------------------------------------------------------------
+  // y[r, i] (+)= keep(r, i) ? x[r, i] / (1 - rate) : 0, where keep is keeps(w, rate) of random.h for word i % 4 of the block
+  // (seed, kDropout + (layer << 8), step, particle first row + r, i / 4). key: {seed low, seed high, step, first row} in the
+  // backend's memory, so that a recording can be replayed with another. layer < 2^24. y may be the memory of x.
+  virtual void dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate,
+                       int rows, size_t n) = 0;
 
   // ---- loss and optimizer ---------------------------------------------------------------------------------------------------
   // Projection loss (method.md section 2): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)

@@ -28,6 +28,7 @@ enum Purpose : uint32_t {
   kAccept = 10,    // MCMC accept decisions
   kUser = 11,      // streams of the public API's callers
   kMixture = 12,   // draws of Gaussian mixtures
+  kDropout = 13,   // dropout's masks; the layer's number is above its 8 bits
 };
 
 struct Philox {
@@ -60,6 +61,11 @@ FEYNKAC_HD double uniformFrom(uint32_t a, uint32_t b) {
 FEYNKAC_HD double uniformAt(uint64_t seed, uint32_t purpose, uint32_t step, uint32_t particle, uint32_t i) {
   const Philox p = philox(seed, purpose, step, particle, i / 2);
   return i % 2 ? uniformFrom(p.v[2], p.v[3]) : uniformFrom(p.v[0], p.v[1]);
+}
+
+// Whether dropout keeps a value: not below the rate, as a 24-bit uniform in [0, 1), which float32 holds exactly.
+FEYNKAC_HD bool keeps(uint32_t word, float rate) {
+  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f) >= rate;
 }
 
 // Four standard normals from one block, by Box and Muller in float32: 24-bit uniforms in (0, 1].

@@ -1,4 +1,4 @@
-// Copies, combinations, dot products, embedding and layout changes against plain loops in float64.
+// Copies, combinations, dot products, margins, embedding, modulation and layout changes against plain loops in float64.
 #include <cstring>
 
 #include "check.h"
@@ -77,22 +77,128 @@ void checkCombineRows(Kernels& k, const std::string& isa) {
   }
 }
 
-void checkEmbedding(Kernels& k, const std::string& isa) {
-  for (const int channels : {2, 4, 20, 256}) {
-    const std::vector<float> t{-1.55f, 0.0f, 1.1f, 900.0f};
-    std::vector<float> y = poisoned(t.size() * channels);
-    std::vector<double> want(y.size());
-    const int half = channels / 2;
-    for (size_t b = 0; b < t.size(); ++b)
-      for (int i = 0; i < half; ++i) {
-        const double f = half == 1 ? 1.0 : std::exp(-std::log(10000.0) * i / (half - 1));
-        want[b * channels + i] = std::sin(t[b] * f);
-        want[b * channels + half + i] = std::cos(t[b] * f);
+// A crop of the result gives back what was there, and so does the transpose: the same loop from y to x.
+void checkPad(Kernels& k, const std::string& isa) {
+  struct Sizes {
+    int batch, height, width, channels, margin;
+  };
+  for (const Sizes& s : {Sizes{1, 1, 1, 1, 1}, Sizes{2, 3, 5, 1, 2}, Sizes{1, 5, 4, 7, 1}, Sizes{3, 4, 3, 20, 3},
+                         Sizes{1, 9, 8, 36, 1}, Sizes{2, 3, 4, 5, 0}, Sizes{5, 40, 1, 130, 1}})
+    for (const bool crop : {false, true})
+      for (const bool accumulate : {false, true}) {
+        const int large[] = {s.height + 2 * s.margin, s.width + 2 * s.margin}, small[] = {s.height, s.width};
+        const int *from = crop ? large : small, *to = crop ? small : large, margin = crop ? -s.margin : s.margin;
+        const size_t each = size_t(s.batch) * s.channels;
+        const std::vector<float> x = randomVector(each * from[0] * from[1], 1),
+                                 y0 = randomVector(each * to[0] * to[1], 2);
+        std::vector<float> y = accumulate ? y0 : poisoned(y0.size()), want(y0.size());
+        for (int b = 0; b < s.batch; ++b)
+          for (int i = 0; i < to[0]; ++i)
+            for (int j = 0; j < to[1]; ++j)
+              for (int c = 0; c < s.channels; ++c) {
+                const int row = i - margin, column = j - margin;
+                const bool inside = row >= 0 && row < from[0] && column >= 0 && column < from[1];
+                const size_t at = ((size_t(b) * to[0] + i) * to[1] + j) * s.channels + c;
+                want[at] = accumulate ? y0[at] : 0.0f;
+                if (inside) want[at] += x[((size_t(b) * from[0] + row) * from[1] + column) * s.channels + c];
+              }
+        k.pad(y.data(), x.data(), margin, accumulate, s.batch, from[0], from[1], s.channels);
+        CHECK(y == want, "%s: pad %d x %d x %d x %d by %d, accumulate %d", isa.c_str(), s.batch, from[0], from[1],
+              s.channels, margin, accumulate);
       }
-    k.positionalEmbedding(y.data(), t.data(), static_cast<int>(t.size()), channels);
-    CHECK(relativeError(y, want) < 1e-7, "%s: embedding of %d, error %.2e", isa.c_str(), channels,
-          relativeError(y, want));
+}
+
+void checkEmbedding(Kernels& k, const std::string& isa) {
+  for (const int channels : {2, 6, 20, 256})
+    for (const std::vector<double>& t : {std::vector<double>{-1.55, 0, 1.1, 900, 1e5 + 1e-7}, {0.3}})
+      for (const bool cosFirst : {false, true}) {
+        const int half = channels / 2;
+        std::vector<float> y = poisoned(t.size() * channels), want(y.size());
+        std::vector<double> freqs;
+        for (int i = 0; i < half; ++i) freqs.push_back(std::exp(-9.21 * i / half) * (i % 5 == 4 ? 100 : 1));
+        for (size_t b = 0; b < t.size(); ++b)
+          for (int i = 0; i < half; ++i) {
+            want[b * channels + (cosFirst ? half : 0) + i] = static_cast<float>(std::sin(t[b] * freqs[i]));
+            want[b * channels + (cosFirst ? 0 : half) + i] = static_cast<float>(std::cos(t[b] * freqs[i]));
+          }
+        k.noiseEmbedding(y.data(), t.data(), freqs.data(), cosFirst, static_cast<int>(t.size()), channels);
+        double worst = 0;  // of one value; a float32 product or frequency would be off by 1e-2 at the largest
+        for (size_t i = 0; i < y.size(); ++i)
+          worst = std::fmax(worst, std::isnan(y[i]) ? 1 : std::fabs(y[i] - want[i]));
+        CHECK(worst < 1e-7, "%s: embedding of %zu x %d, cosFirst %d, error %.2e", isa.c_str(), t.size(), channels,
+              cosFirst, worst);
+      }
+}
+
+// The adjoint against differences of <dRowGamma, rowGamma> + <dRowBeta, rowBeta>, which is linear in each input alone: they are
+// exact for any step.
+void checkModulate(Kernels& k, const std::string& isa) {
+  struct Sizes {
+    int batch, channels;
+  };
+  for (const Sizes& s : {Sizes{1, 1}, Sizes{1, 37}, Sizes{3, 5}, Sizes{13, 70}, Sizes{2, 131}}) {
+    const size_t n = size_t(s.batch) * s.channels;
+    const std::vector<float> gamma = randomVector(s.channels, 1, 0.4f, 1.0f), beta = randomVector(s.channels, 2),
+                             scaleShift = randomVector(2 * n, 3), dRowGamma = randomVector(n, 4),
+                             dRowBeta = randomVector(n, 5);
+    using Doubles = std::vector<double>;
+    const Doubles inputs[] = {Doubles(gamma.begin(), gamma.end()), Doubles(beta.begin(), beta.end()),
+                              Doubles(scaleShift.begin(), scaleShift.end())};
+    const auto at = [&](const Doubles* in, int b, int c) {  // rowGamma, rowBeta
+      const double scale = 1 + in[2][size_t(b) * 2 * s.channels + c];
+      return std::pair<double, double>(in[0][c] * scale,
+                                       in[1][c] * scale + in[2][(size_t(b) * 2 + 1) * s.channels + c]);
+    };
+    std::vector<float> rowGamma = poisoned(n), rowBeta = poisoned(n);
+    Doubles wantGamma, wantBeta;
+    for (int b = 0; b < s.batch; ++b)
+      for (int c = 0; c < s.channels; ++c) {
+        wantGamma.push_back(at(inputs, b, c).first);
+        wantBeta.push_back(at(inputs, b, c).second);
+      }
+    k.modulate(rowGamma.data(), rowBeta.data(), gamma.data(), beta.data(), scaleShift.data(), s.batch, s.channels);
+    for (const auto& [got, want] : {std::pair(&rowGamma, &wantGamma), std::pair(&rowBeta, &wantBeta)})
+      CHECK(relativeError(*got, *want) < 2e-7, "%s: modulate %d x %d, error %.2e", isa.c_str(), s.batch, s.channels,
+            relativeError(*got, *want));
+
+    // gradients of gamma and beta are added to 2
+    std::vector<float> got[] = {std::vector<float>(s.channels, 2.0f), std::vector<float>(s.channels, 2.0f),
+                                poisoned(2 * n)};
+    k.modulateAdjoint(got[0].data(), got[1].data(), got[2].data(), dRowGamma.data(), dRowBeta.data(), gamma.data(),
+                      beta.data(), scaleShift.data(), s.batch, s.channels);
+    for (int input = 0; input < 3; ++input) {
+      Doubles want, moved[] = {inputs[0], inputs[1], inputs[2]};
+      for (size_t i = 0; i < inputs[input].size(); ++i) {
+        const int c = static_cast<int>(i % s.channels);  // the only channel that it reaches
+        const auto loss = [&](double step) {
+          moved[input][i] = inputs[input][i] + step;
+          double sum = 0;
+          for (int b = 0; b < s.batch; ++b) {
+            const auto [g, h] = at(moved, b, c);
+            sum += dRowGamma[size_t(b) * s.channels + c] * g + dRowBeta[size_t(b) * s.channels + c] * h;
+          }
+          return sum;
+        };
+        want.push_back((loss(1) - loss(-1)) / 2 + (input < 2 ? 2 : 0));
+        moved[input][i] = inputs[input][i];
+      }
+      CHECK(relativeError(got[input], want) < 2e-7, "%s: modulateAdjoint %d x %d, input %d, error %.2e", isa.c_str(),
+            s.batch, s.channels, input, relativeError(got[input], want));
+    }
   }
+  // 1e4 and its opposite in turns on a gradient of 1e-2: sums in float32 would keep two digits of it
+  const int batch = 301;
+  std::vector<float> dRow(batch), zeros(2 * batch), scaleShift(2 * batch), one{1.0f}, dgamma{0.0f}, dbeta{0.0f};
+  double want = 0;
+  for (int b = 0; b < batch; ++b) {
+    dRow[b] = b == batch - 1 ? 0.37f : (b % 2 ? -1e4f : 1e4f) + 0.01f * static_cast<float>(b);
+    want += dRow[b];
+  }
+  k.modulateAdjoint(dgamma.data(), dbeta.data(), zeros.data(), dRow.data(), dRow.data(), one.data(), one.data(),
+                    scaleShift.data(), batch, 1);
+  for (const float v : {dgamma[0], dbeta[0]})
+    CHECK(std::fabs(v - want) < 1e-6 * std::fabs(want), "%s: modulateAdjoint of large values %g, not %g", isa.c_str(),
+          v, want);
 }
 
 void checkLayouts(Kernels& k, const std::string& isa) {
@@ -133,7 +239,9 @@ int main() {
       checkCombine(*k, isa);
       checkDotRows(*k, isa);
       checkCombineRows(*k, isa);
+      checkPad(*k, isa);
       checkEmbedding(*k, isa);
+      checkModulate(*k, isa);
       checkLayouts(*k, isa);
     }
   return report("elementwise");

@@ -21,7 +21,7 @@ struct Case {
 std::string name(const Case& c) {
   return "batch " + std::to_string(c.s.batch) + " pixels " + std::to_string(c.s.pixels) + " channels " +
          std::to_string(c.s.channels) + " groups " + std::to_string(c.s.groups) + (c.s.silu ? " silu" : "") +
-         (c.shift ? " shift" : "");
+         (c.shift ? " shift" : "") + (c.s.rowAffine ? " rows" : "");
 }
 
 // The forward pass of one sample: x [pixels, channels], e, gamma, beta [channels]
@@ -49,6 +49,10 @@ std::vector<T> reference(const std::vector<T>& x, const std::vector<T>& e, const
   return y;
 }
 
+// Where gamma and beta of a sample's channel are, and their number.
+size_t affine(const NormShape& s, int b, int channel) { return size_t(s.rowAffine ? b : 0) * s.channels + channel; }
+size_t affines(const NormShape& s) { return size_t(s.rowAffine ? s.batch : 1) * s.channels; }
+
 struct Data {
   std::vector<float> x, tx, ay, by, e, gamma, beta;
   explicit Data(const Case& c) {
@@ -59,8 +63,8 @@ struct Data {
     by = randomVector(n, 4);
     if (c.shift) e = randomVector(size_t(c.s.batch) * c.s.channels, 5);
     if (c.s.groups > 0) {
-      gamma = randomVector(c.s.channels, 6, 0.4f, 1.0f);
-      beta = randomVector(c.s.channels, 7, 0.5f);
+      gamma = randomVector(affines(c.s), 6, 0.4f, 1.0f);
+      beta = randomVector(affines(c.s), 7, 0.5f);
     }
   }
 };
@@ -89,8 +93,8 @@ Expected expect(const Case& c, const Data& d) {
       const bool here = active && size_t(k) == index;
       e[k] = dual2(c.shift ? d.e[size_t(b) * s.channels + k] : 0.0f, 0, here && input == kE);
       if (s.groups > 0) {
-        gamma[k] = dual2(d.gamma[k], 0, here && input == kGamma);
-        beta[k] = dual2(d.beta[k], 0, here && input == kBeta);
+        gamma[k] = dual2(d.gamma[affine(s, b, k)], 0, here && input == kGamma);
+        beta[k] = dual2(d.beta[affine(s, b, k)], 0, here && input == kBeta);
       }
     }
     return reference(x, e, gamma, beta, s);
@@ -134,7 +138,7 @@ const float* orNull(const std::vector<float>& v) { return v.empty() ? nullptr : 
 // accumulate: into dx filled with 1; gradients of parameters always start from 2.
 Result compute(Kernels& k, const Case& c, const Data& d, bool accumulate, bool parameters) {
   const NormShape& s = c.s;
-  const bool affine = parameters && s.groups > 0;
+  const bool wanted = parameters && s.groups > 0;
   Result r;
   r.y = r.ty = poisoned(d.x.size());
   r.stats = poisoned(size_t(2) * s.batch * s.groups);
@@ -143,10 +147,10 @@ Result compute(Kernels& k, const Case& c, const Data& d, bool accumulate, bool p
   k.normTangent(r.ty.data(), d.tx.data(), d.x.data(), e, r.stats.data(), gamma, beta, s);
   for (int pass = 0; pass < 2; ++pass) {
     r.dx[pass] = accumulate ? std::vector<float>(d.x.size(), 1.0f) : poisoned(d.x.size());
-    r.dgamma[pass].assign(s.channels, 2.0f);
-    r.dbeta[pass].assign(s.channels, 2.0f);
+    r.dgamma[pass].assign(affines(s), 2.0f);
+    r.dbeta[pass].assign(affines(s), 2.0f);
     r.de[pass].assign(size_t(s.batch) * s.channels, 2.0f);
-    float *dgamma = affine ? r.dgamma[pass].data() : nullptr, *dbeta = affine ? r.dbeta[pass].data() : nullptr,
+    float *dgamma = wanted ? r.dgamma[pass].data() : nullptr, *dbeta = wanted ? r.dbeta[pass].data() : nullptr,
           *de = parameters && c.shift ? r.de[pass].data() : nullptr;
     if (pass == 0)
       k.normAdjoint(r.dx[0].data(), dgamma, dbeta, de, d.ay.data(), d.x.data(), e, r.stats.data(), gamma, beta,
@@ -201,12 +205,17 @@ void checkCase(const Case& c) {
       }
       for (const Input input : {kGamma, kBeta}) {
         const std::vector<size_t>& index = want.of[input].index;
-        for (size_t j = 0; j < index.size(); ++j) {
-          (input == kGamma ? gamma : beta).push_back((input == kGamma ? r.dgamma : r.dbeta)[pass][index[j]] - 2.0f);
-          double total = 0;
-          for (int b = 0; b < s.batch; ++b) total += gradient(input)[b][j];
-          (input == kGamma ? wantGamma : wantBeta).push_back(total);
-        }
+        const std::vector<float>& got = (input == kGamma ? r.dgamma : r.dbeta)[pass];
+        std::vector<double> total(affines(s));
+        for (int b = 0; b < s.batch; ++b)
+          for (size_t j = 0; j < index.size(); ++j)
+            total[affine(s, b, static_cast<int>(index[j]))] += gradient(input)[b][j];
+        for (int b = 0; b < (s.rowAffine ? s.batch : 1); ++b)
+          for (const size_t j : index) {
+            const size_t at = affine(s, b, static_cast<int>(j));
+            (input == kGamma ? gamma : beta).push_back(got[at] - 2.0f);
+            (input == kGamma ? wantGamma : wantBeta).push_back(total[at]);
+          }
       }
       close((std::string(label) + " x").c_str(), where, x, wantX, c.tolerance);
       close((std::string(label) + " e").c_str(), where, e, wantE, 3 * c.tolerance);
@@ -248,7 +257,7 @@ void checkCase(const Case& c) {
 void checkSilu() {
   std::vector<float> x;
   for (float v = -110.0f; v < 110.0f; v += 0.0113f) x.push_back(v);
-  const NormShape s{1, 1, static_cast<int>(x.size()), 0, 0, true};
+  const NormShape s{1, 1, static_cast<int>(x.size()), 0, 0, true, false};
   for (auto& [isa, k] : allKernels()) {
     std::vector<float> y = poisoned(x.size());
     k->norm(y.data(), nullptr, x.data(), nullptr, nullptr, nullptr, s);
@@ -265,24 +274,29 @@ void checkSilu() {
 int main() {
   checkSilu();
   const float eps = 1e-5f;
-  // batch, pixels, channels, groups, eps, silu; shift
+  // batch, pixels, channels, groups, eps, silu, rowAffine; shift
   for (const bool silu : {false, true})
     for (const bool shift : {false, true}) {
-      checkCase({{2, 49, 5, 1, eps, silu}, shift});
-      checkCase({{3, 49, 20, 4, eps, silu}, shift});
-      checkCase({{2, 1, 20, 4, eps, silu}, shift});
-      checkCase({{2, 49, 36, 9, eps, silu}, shift});
-      checkCase({{2, 7, 80, 16, eps, silu}, shift});  // blocks of whole groups of 5: 65 and 15 channels
-      checkCase({{2, 49, 1, 1, eps, silu}, shift});
-      checkCase({{2, 49, 20, 0, eps, silu}, shift});
-      checkCase({{2, 1, 1, 0, eps, silu}, shift});
-      checkCase({{1, 7, 131, 0, eps, silu}, shift});
+      checkCase({{2, 49, 5, 1, eps, silu, false}, shift});
+      checkCase({{3, 49, 20, 4, eps, silu, false}, shift});
+      checkCase({{2, 1, 20, 4, eps, silu, false}, shift});
+      checkCase({{2, 49, 36, 9, eps, silu, false}, shift});
+      checkCase({{2, 7, 80, 16, eps, silu, false}, shift});  // blocks of whole groups of 5: 65 and 15 channels
+      checkCase({{2, 49, 1, 1, eps, silu, false}, shift});
+      checkCase({{2, 49, 20, 0, eps, silu, false}, shift});
+      checkCase({{2, 1, 1, 0, eps, silu, false}, shift});
+      checkCase({{1, 7, 131, 0, eps, silu, false}, shift});
+      checkCase({{3, 49, 20, 4, eps, silu, true}, shift});
+      checkCase({{2, 7, 85, 17, eps, silu, true}, shift});  // channels that no vector divides
+      checkCase({{2, 49, 1, 1, eps, silu, true}, shift});
     }
-  checkCase({{2, 100, 64, 16, eps, true}, true});
-  checkCase({{2, 600, 6, 2, eps, true}, true});  // several slices of the pixels on a GPU
-  checkCase({{1, 530, 8, 2, eps, true}, true});
-  checkCase({{1, 33, 160, 32, 1e-6f, true}, true});
+  checkCase({{2, 100, 64, 16, eps, true, false}, true});
+  checkCase({{2, 600, 6, 2, eps, true, false}, true});  // several slices of the pixels on a GPU
+  checkCase({{1, 530, 8, 2, eps, true, false}, true});
+  checkCase({{1, 33, 160, 32, 1e-6f, true, false}, true});
+  checkCase({{1, 33, 20, 5, eps, true, true}, true});
+  checkCase({{9, 1, 36, 9, eps, true, true}, true});
   // A mean far from 0: x - mean has float32's rounding of numbers near 200, 1.5e-5, and not more.
-  checkCase({{2, 100, 20, 4, eps, true}, false, 200.0f, 3e-5});
+  checkCase({{2, 100, 20, 4, eps, true, false}, false, 200.0f, 3e-5});
   return report("norm");
 }

@@ -71,16 +71,17 @@ Case conv() {
 
 Case norm() {
   static const int groups[] = {0, 1, 4, 16, 32};
-  NormShape s = {upTo(16), upTo(1000), 1, groups[engine() % 5], 1e-6f, coin()};
+  NormShape s = {upTo(16), upTo(1000), 1, groups[engine() % 5], 1e-6f, coin(), coin()};
   s.channels = std::max(1, s.groups) * upTo(12);
   while (double(s.batch) * s.pixels * s.channels > kMostWork / 20) s.pixels = (s.pixels + 1) / 2, s.batch = 1;
   if (s.groups > 0) s.pixels = std::max(s.pixels, 32 * s.groups / s.channels);  // few values may have no variance
   const size_t size = size_t(s.batch) * s.pixels * s.channels, shifts = size_t(s.batch) * s.channels;
   const auto x = normals(size), dy = normals(size), by = normals(size), tx = normals(size);
-  const auto e = normals(shifts), gamma = normals(s.channels), beta = normals(s.channels);
+  const size_t affines = s.rowAffine ? shifts : s.channels;
+  const auto e = normals(shifts), gamma = normals(affines), beta = normals(affines);
   char name[96];
-  std::snprintf(name, sizeof name, "group norm %d x %d x %d, %d groups%s", s.batch, s.pixels, s.channels, s.groups,
-                s.silu ? ", SiLU" : "");
+  std::snprintf(name, sizeof name, "group norm %d x %d x %d, %d groups%s%s", s.batch, s.pixels, s.channels, s.groups,
+                s.silu ? ", SiLU" : "", s.rowAffine ? ", rows" : "");
   return {name, false, [=](Kernels& k) {
             const float *g = s.groups > 0 ? gamma.data() : nullptr, *b = s.groups > 0 ? beta.data() : nullptr;
             Results r = {poisoned(size), poisoned(size), poisoned(size), poisoned(size)};

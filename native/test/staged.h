@@ -61,8 +61,8 @@ class Staged final : public Kernels {
                    const float* stats, const float* gamma, const float* beta, bool accumulate,
                    const NormShape& s) override {
     const Norm n(*this, s, const_cast<float*>(stats), e, gamma, beta);
-    k_->normAdjoint(n.all(dx), n.c(dgamma, s.channels), n.c(dbeta, s.channels), n.c(de, n.shifts), n.all(dy), n.all(x),
-                    n.e, n.stats, n.gamma, n.beta, accumulate, s);
+    k_->normAdjoint(n.all(dx), n.c(dgamma, n.affine), n.c(dbeta, n.affine), n.c(de, n.shifts), n.all(dy), n.all(x), n.e,
+                    n.stats, n.gamma, n.beta, accumulate, s);
   }
   void normTangent(float* ty, const float* tx, const float* x, const float* e, const float* stats, const float* gamma,
                    const float* beta, const NormShape& s) override {
@@ -73,7 +73,7 @@ class Staged final : public Kernels {
                   const float* x, const float* e, const float* stats, const float* gamma, const float* beta,
                   bool accumulate, const NormShape& s) override {
     const Norm n(*this, s, const_cast<float*>(stats), e, gamma, beta);
-    k_->normSecond(n.all(dx), n.c(dgamma, s.channels), n.c(dbeta, s.channels), n.c(de, n.shifts), n.all(by), n.all(ay),
+    k_->normSecond(n.all(dx), n.c(dgamma, n.affine), n.c(dbeta, n.affine), n.c(de, n.shifts), n.all(by), n.all(ay),
                    n.all(tx), n.all(x), n.e, n.stats, n.gamma, n.beta, accumulate, s);
   }
 
@@ -128,9 +128,31 @@ class Staged final : public Kernels {
     Call c = call();
     k_->dotRows(c(out, rows), c(x1, rows * n), c(x2, rows * n), rows, n);
   }
-  void positionalEmbedding(float* y, const float* t, int batch, int channels) override {
+  void pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
+           int channels) override {
     Call c = call();
-    k_->positionalEmbedding(c(y, size_t(batch) * channels), c(t, batch), batch, channels);
+    const size_t outer = size_t(batch) * (height + 2 * margin) * (width + 2 * margin) * channels;
+    k_->pad(c(y, outer), c(x, size_t(batch) * height * width * channels), margin, accumulate, batch, height, width,
+            channels);
+  }
+  void noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch, int channels) override {
+    Call c = call();
+    k_->noiseEmbedding(c(y, size_t(batch) * channels), c(t, batch), c(freqs, channels / 2), cosFirst, batch, channels);
+  }
+  void modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                int batch, int channels) override {
+    Call c = call();
+    const size_t n = size_t(batch) * channels;
+    k_->modulate(c(rowGamma, n), c(rowBeta, n), c(gamma, channels), c(beta, channels), c(scaleShift, 2 * n), batch,
+                 channels);
+  }
+  void modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma, const float* dRowBeta,
+                       const float* gamma, const float* beta, const float* scaleShift, int batch,
+                       int channels) override {
+    Call c = call();
+    const size_t n = size_t(batch) * channels;
+    k_->modulateAdjoint(c(dgamma, channels), c(dbeta, channels), c(dScaleShift, 2 * n), c(dRowGamma, n), c(dRowBeta, n),
+                        c(gamma, channels), c(beta, channels), c(scaleShift, 2 * n), batch, channels);
   }
   void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,
                       int channels, int pixels) override {
@@ -143,6 +165,13 @@ class Staged final : public Kernels {
     Call c = call();
     const size_t n = size_t(batch) * channels * pixels;
     k_->toChannelsFirst(c(y, n), c(a, batch), c(x, n), c(bcoef, batch), c(f, n), batch, channels, pixels);
+  }
+
+  void dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate, int rows,
+               size_t n) override {
+    Call c = call();
+    float* dy = c(y, rows * n);
+    k_->dropout(dy, c(x, rows * n), rate, c(key, 4), layer, accumulate, rows, n);
   }
 
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
@@ -172,18 +201,21 @@ class Staged final : public Kernels {
   struct Norm {
     Norm(Staged& staged, const NormShape& s, float* hostStats, const float* hostE, const float* hostGamma,
          const float* hostBeta)
-        : c(staged.call()), size(size_t(s.batch) * s.pixels * s.channels), shifts(size_t(s.batch) * s.channels) {
+        : c(staged.call()),
+          size(size_t(s.batch) * s.pixels * s.channels),
+          shifts(size_t(s.batch) * s.channels),
+          affine(s.rowAffine ? shifts : s.channels) {
       stats = s.groups > 0 ? c(hostStats, size_t(2) * s.batch * s.groups) : nullptr;
       e = c(hostE, shifts);
-      gamma = c(hostGamma, s.channels);
-      beta = c(hostBeta, s.channels);
+      gamma = c(hostGamma, affine);
+      beta = c(hostBeta, affine);
     }
     template <class T>
     T* all(T* host) const {
       return c(host, size);
     }
     mutable Call c;
-    size_t size, shifts;
+    size_t size, shifts, affine;
     float* stats;
     const float *e, *gamma, *beta;
   };

@@ -61,11 +61,21 @@ class CpuKernels final : public Kernels {
   void combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
                    int rows) override;
   void dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) override;
-  void positionalEmbedding(float* y, const float* t, int batch, int channels) override;
+  void pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
+           int channels) override;
+  void noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch, int channels) override;
+  void modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                int batch, int channels) override;
+  void modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma, const float* dRowBeta,
+                       const float* gamma, const float* beta, const float* scaleShift, int batch,
+                       int channels) override;
   void toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2, int batch,
                       int channels, int pixels) override;
   void toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f, int batch,
                        int channels, int pixels) override;
+  // dropout.cpp
+  void dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate, int rows,
+               size_t n) override;
   // optimizer.cpp
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                       size_t n) override;

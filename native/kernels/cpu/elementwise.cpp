@@ -1,4 +1,5 @@
-// Copies, linear combinations, dot products, the noise embedding, and the change between channels first and last.
+// Copies, linear combinations, dot products, margins, the noise embedding, modulation, and the change between channels first
+// and last.
 #include "cpu_kernels.h"
 
 namespace feynkac {
@@ -8,6 +9,13 @@ namespace {
 constexpr size_t kPieceFloats = 16384;
 
 int pieces(size_t n, size_t each) { return static_cast<int>((n + each - 1) / each); }
+
+void copyFloats(float* to, const float* from, int n) { memcpy(to, from, size_t(n) * sizeof(float)); }
+void add(float* to, const float* from, int n) {
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(to + i) + load(from + i));
+  if (i < n) storeTail(to + i, loadTail(to + i, n - i) + loadTail(from + i, n - i), n - i);
+}
 }  // namespace
 
 void CpuKernels::copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset,
@@ -18,13 +26,7 @@ void CpuKernels::copyChannels(float* y, const float* x, bool accumulate, size_t 
     for (size_t r = first; r < end; ++r) {
       float* to = y + r * yWidth + yOffset;
       const float* from = x + r * xWidth + xOffset;
-      if (!accumulate) {
-        memcpy(to, from, size_t(n) * sizeof(float));
-        continue;
-      }
-      int i = 0;
-      for (; i + kLanes <= n; i += kLanes) store(to + i, load(to + i) + load(from + i));
-      if (i < n) storeTail(to + i, loadTail(to + i, n - i) + loadTail(from + i, n - i), n - i);
+      accumulate ? add(to, from, n) : copyFloats(to, from, n);
     }
   });
 }
@@ -65,16 +67,68 @@ void CpuKernels::dotRows(double* out, const float* x1, const float* x2, int rows
   });
 }
 
-void CpuKernels::positionalEmbedding(float* y, const float* t, int batch, int channels) {
+void CpuKernels::pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
+                     int channels) {
+  const int outHeight = height + 2 * margin, zeros = margin > 0 ? margin * channels : 0,
+            cropped = margin < 0 ? -margin * channels : 0, n = width * channels - 2 * cropped;
+  parallelFor(batch * outHeight, [&](int piece) {
+    const int b = piece / outHeight, i = piece % outHeight - margin;
+    float* line = y + size_t(piece) * (n + 2 * zeros);
+    if (!accumulate) memset(line, 0, sizeof(float) * (n + 2 * zeros));
+    if (i < 0 || i >= height) return;
+    const float* from = x + (size_t(b) * height + i) * width * channels + cropped;
+    accumulate ? add(line + zeros, from, n) : copyFloats(line + zeros, from, n);
+  });
+}
+
+void CpuKernels::noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch,
+                                int channels) {
   const int half = channels / 2;
-  for (int i = 0; i < half; ++i) {
-    const double frequency = half > 1 ? __builtin_pow(10000.0, -double(i) / (half - 1)) : 1.0;
-    for (int b = 0; b < batch; ++b) {
-      float* row = y + size_t(b) * channels;
-      row[i] = static_cast<float>(__builtin_sin(double(t[b]) * frequency));
-      row[half + i] = static_cast<float>(__builtin_cos(double(t[b]) * frequency));
+  parallelFor(batch, [&](int b) {
+    float *sines = y + size_t(b) * channels + (cosFirst ? half : 0),
+          *cosines = y + size_t(b) * channels + (cosFirst ? 0 : half);
+    for (int i = 0; i < half; ++i) {
+      sines[i] = static_cast<float>(__builtin_sin(t[b] * freqs[i]));
+      cosines[i] = static_cast<float>(__builtin_cos(t[b] * freqs[i]));
     }
-  }
+  });
+}
+
+void CpuKernels::modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta,
+                          const float* scaleShift, int batch, int channels) {
+  parallelFor(batch, [&](int b) {
+    const float *s = scaleShift + size_t(b) * 2 * channels, *t = s + channels;
+    float *g = rowGamma + size_t(b) * channels, *h = rowBeta + size_t(b) * channels;
+    for (int c = 0; c < channels; ++c) {
+      g[c] = gamma[c] * (1.0f + s[c]);
+      h[c] = beta[c] * (1.0f + s[c]) + t[c];
+    }
+  });
+}
+
+void CpuKernels::modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma,
+                                 const float* dRowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                                 int batch, int channels) {
+  constexpr int kColumns = 64;
+  parallelFor(pieces(channels, kColumns), [&](int piece) {
+    const int first = piece * kColumns, n = channels - first < kColumns ? channels - first : kColumns;
+    double sumGamma[kColumns] = {}, sumBeta[kColumns] = {};
+    for (int b = 0; b < batch; ++b) {
+      const float *s = scaleShift + size_t(b) * 2 * channels + first, *dg = dRowGamma + size_t(b) * channels + first,
+                  *db = dRowBeta + size_t(b) * channels + first;
+      float *ds = dScaleShift + size_t(b) * 2 * channels + first, *dt = ds + channels;
+      for (int c = 0; c < n; ++c) {
+        sumGamma[c] += (1.0 + s[c]) * dg[c];
+        sumBeta[c] += (1.0 + s[c]) * db[c];
+        ds[c] = gamma[first + c] * dg[c] + beta[first + c] * db[c];
+        dt[c] = db[c];
+      }
+    }
+    for (int c = 0; c < n; ++c) {
+      dgamma[first + c] += static_cast<float>(sumGamma[c]);
+      dbeta[first + c] += static_cast<float>(sumBeta[c]);
+    }
+  });
 }
 
 void CpuKernels::toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2,

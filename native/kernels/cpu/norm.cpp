@@ -273,7 +273,7 @@ void second(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma, 
   });
 }
 
-// dgamma and dbeta of each sample [batch, 2, channels], added in the order of the samples.
+// dgamma and dbeta of each sample [batch, 2, channels], added in the order of the samples, or each to its own row.
 class SampleGradients {
  public:
   SampleGradients(bool wanted, const NormShape& s) : s_(s) {
@@ -283,15 +283,17 @@ class SampleGradients {
   double* beta(const NormBlock& k) const { return at(k, 1); }
   void addTo(float* dgamma, float* dbeta) const {
     if (dgamma == nullptr) return;
-    for (int c = 0; c < s_.channels; ++c) {
-      double dg = 0, db = 0;
-      for (int b = 0; b < s_.batch; ++b) {
-        dg += partial_[(2 * size_t(b)) * s_.channels + c];
-        db += partial_[(2 * size_t(b) + 1) * s_.channels + c];
+    const int rows = s_.rowAffine ? s_.batch : 1, each = s_.batch / rows;
+    for (int r = 0; r < rows; ++r)
+      for (int c = 0; c < s_.channels; ++c) {
+        double dg = 0, db = 0;
+        for (int b = r * each; b < (r + 1) * each; ++b) {
+          dg += partial_[(2 * size_t(b)) * s_.channels + c];
+          db += partial_[(2 * size_t(b) + 1) * s_.channels + c];
+        }
+        dgamma[size_t(r) * s_.channels + c] += static_cast<float>(dg);
+        dbeta[size_t(r) * s_.channels + c] += static_cast<float>(db);
       }
-      dgamma[c] += static_cast<float>(dg);
-      dbeta[c] += static_cast<float>(db);
-    }
   }
 
  private:
@@ -312,7 +314,7 @@ void CpuKernels::norm(float* y, float* stats, const float* x, const float* e, co
   const auto pass = s.silu ? forward<true> : forward<false>;
   forEachBlock(s, [&](const NormBlock& k) {
     pass(k, y + k.origin(), offset(stats, k.statsOrigin()), x + k.origin(), offset(e, k.channelOrigin()),
-         offset(gamma, k.first), offset(beta, k.first), s.eps);
+         offset(gamma, k.affineOrigin()), offset(beta, k.affineOrigin()), s.eps);
   });
 }
 

@@ -29,10 +29,12 @@ FEYNKAC_INLINE void addTo(double* sums, vf v) {
 struct NormBlock {
   int sample, first, n, padded;  // channels first .. first + n of the sample; padded: n up to whole vectors
   int pixels, channels, groupSize, nGroups;
-  bool grouped;  // false: no normalisation, and the groups below are just cuts
+  bool grouped;    // false: no normalisation, and the groups below are just cuts
+  bool rowAffine;  // a gamma and beta for each sample
 
   size_t origin() const { return size_t(sample) * pixels * channels + first; }
   size_t channelOrigin() const { return size_t(sample) * channels + first; }
+  size_t affineOrigin() const { return rowAffine ? channelOrigin() : first; }
   size_t statsOrigin() const { return 2 * (size_t(sample) * nGroups + first / groupSize); }
   double count() const { return double(groupSize) * pixels; }
   size_t at(int row, int j) const { return size_t(row) * channels + j; }
@@ -93,7 +95,7 @@ static inline void forEachBlock(const NormShape& s, const F& f) {
     const int first = piece % blocks * blockChannels, left = s.channels - first;
     const int n = left < blockChannels ? left : blockChannels;
     f(NormBlock{piece / blocks, first, n, (n + kLanes - 1) / kLanes * kLanes, s.pixels, s.channels, groupSize, s.groups,
-                s.groups > 0});
+                s.groups > 0, s.rowAffine});
   });
 }
 
@@ -129,8 +131,8 @@ struct NormAffine {
       const double rstd = own != nullptr ? own[2 * (j / k.groupSize) + 1] : 1.0;
       scale[j] = static_cast<float>(rstd);
       shift[j] = static_cast<float>(((e != nullptr ? double(e[k.channelOrigin() + j]) : 0.0) - mean) * rstd);
-      gamma[j] = gammaIn != nullptr ? gammaIn[k.first + j] : 1.0f;
-      beta[j] = betaIn != nullptr ? betaIn[k.first + j] : 0.0f;
+      gamma[j] = gammaIn != nullptr ? gammaIn[k.affineOrigin() + j] : 1.0f;
+      beta[j] = betaIn != nullptr ? betaIn[k.affineOrigin() + j] : 0.0f;
     }
   }
   inline __attribute__((always_inline)) vf normalised(vf x, int j) const {

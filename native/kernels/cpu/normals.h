@@ -1,5 +1,5 @@
-// The normals of random.h, kLanes blocks of Philox at a time: the same numbers up to the rounding of log, sine and
-// cosine.
+// The words and normals of random.h, kLanes blocks of Philox at a time: the same words, and the same normals up to the
+// rounding of log, sine and cosine.
 #pragma once
 
 #include "../random.h"
@@ -63,9 +63,9 @@ FEYNKAC_INLINE vf unitFrom(vu v) {  // as in normalsFrom
   return (__builtin_convertvector(reinterpret_cast<const vi&>(v) >> 8 & 0xffffff, vf) + 0.5f) * (1.0f / 16777216.0f);
 }
 
-// out[0 .. 4 kLanes) = normals 4 block .. of the stream (seed, purpose, step, particle)
-FEYNKAC_INLINE void normalsAt(float* out, uint64_t seed, uint32_t purpose, uint32_t step, uint32_t particle,
-                              uint32_t block) {
+// Lane l of words[j] is word j of block `block` + l of the stream (seed, purpose, step, particle).
+FEYNKAC_INLINE void wordsAt(vu words[4], uint64_t seed, uint32_t purpose, uint32_t step, uint32_t particle,
+                            uint32_t block) {
   vu c0, c1 = vu{} + particle, c2 = vu{} + step, c3 = vu{} + purpose;
   for (int l = 0; l < kLanes; ++l) c0[l] = block + static_cast<uint32_t>(l);
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
@@ -80,7 +80,17 @@ FEYNKAC_INLINE void normalsAt(float* out, uint64_t seed, uint32_t purpose, uint3
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  const vu words[4] = {c0, c1, c2, c3};
+  words[0] = c0;
+  words[1] = c1;
+  words[2] = c2;
+  words[3] = c3;
+}
+
+// out[0 .. 4 kLanes) = normals 4 block .. of the stream (seed, purpose, step, particle)
+FEYNKAC_INLINE void normalsAt(float* out, uint64_t seed, uint32_t purpose, uint32_t step, uint32_t particle,
+                              uint32_t block) {
+  vu words[4];
+  wordsAt(words, seed, purpose, step, particle, block);
   float n[4][kLanes];
   for (int h = 0; h < 2; ++h) {
     vf s, c, minus2log = -2.0f * logUnit(unitFrom(words[2 * h])), radius;

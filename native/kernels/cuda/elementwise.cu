@@ -1,4 +1,5 @@
-// Copies, linear combinations, dot products, the noise embedding, and the change between channels first and last.
+// Copies, linear combinations, dot products, margins, the noise embedding, modulation, and the change between channels first
+// and last.
 #include "cuda_kernels.h"
 #include "reduce.cuh"
 
@@ -47,14 +48,77 @@ __global__ void __launch_bounds__(kBlock) dotOfRows(double* out, const float* x1
   if (threadIdx.x == 0) out[blockIdx.x] = s;
 }
 
-__global__ void __launch_bounds__(kBlock) embed(float* y, const float* t, int batch, int half) {
+// y [height + 2 margin, width + 2 margin, channels] from x [height, width, channels] per image; channels in units of T. Lines of
+// all images are the rows of a RowGrid.
+template <class T>
+__global__ void __launch_bounds__(kBlock)
+    withMargin(T* y, const T* x, int margin, bool accumulate, unsigned lines, int height, int width, int channels) {
+  const int outHeight = height + 2 * margin, across = (width + 2 * margin) * channels, inner = width * channels;
+  for (unsigned line = blockIdx.x * blockDim.y + threadIdx.y; line < lines; line += gridDim.x * blockDim.y) {
+    const int i = static_cast<int>(line % outHeight) - margin;
+    const bool inside = i >= 0 && i < height;
+    const T* from = x + (size_t(line / outHeight) * height + (inside ? i : 0)) * inner;
+    for (int at = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x); at < across; at += gridDim.y * blockDim.x) {
+      const int source = at - margin * channels;
+      T& to = y[size_t(line) * across + at];
+      T v = {};
+      if (inside && source >= 0 && source < inner) v = from[source];
+      to = accumulate ? plus(to, v) : v;
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kBlock)
+    embed(float* y, const double* t, const double* freqs, bool cosFirst, int batch, int half) {
   const int i = blockIdx.x * kBlock + threadIdx.x;
   if (i >= batch * half) return;
   const int b = i / half, k = i % half;
-  const double frequency = half > 1 ? pow(10000.0, -double(k) / (half - 1)) : 1.0;
-  float* row = y + size_t(b) * 2 * half;
-  row[k] = static_cast<float>(sin(double(t[b]) * frequency));
-  row[half + k] = static_cast<float>(cos(double(t[b]) * frequency));
+  const double angle = t[b] * freqs[k];
+  float* row = y + size_t(b) * 2 * half + k;
+  row[cosFirst ? half : 0] = static_cast<float>(sin(angle));
+  row[cosFirst ? 0 : half] = static_cast<float>(cos(angle));
+}
+
+__global__ void __launch_bounds__(kBlock)
+    modulateRows(float* rowGamma, float* rowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                 unsigned rows, int channels) {
+  for (unsigned b = blockIdx.x * blockDim.y + threadIdx.y; b < rows; b += gridDim.x * blockDim.y) {
+    const float *s = scaleShift + size_t(b) * 2 * channels, *t = s + channels;
+    for (int c = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x); c < channels; c += gridDim.y * blockDim.x) {
+      const size_t at = size_t(b) * channels + c;
+      rowGamma[at] = gamma[c] * (1.0f + s[c]);
+      rowBeta[at] = beta[c] * (1.0f + s[c]) + t[c];
+    }
+  }
+}
+
+// A block for 32 channels, whose warps take turns at the rows.
+__global__ void __launch_bounds__(kBlock)
+    modulateBack(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma, const float* dRowBeta,
+                 const float* gamma, const float* beta, const float* scaleShift, int batch, int channels) {
+  SHARED(double, part, [2][kBlock / 32][32]);
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, c = static_cast<int>(blockIdx.x) * 32 + lane;
+  const bool inside = c < channels;
+  const float g = inside ? gamma[c] : 0.0f, h = inside ? beta[c] : 0.0f;
+  double sumGamma = 0, sumBeta = 0;
+  for (int b = warp; inside && b < batch; b += kBlock / 32) {
+    const size_t at = size_t(b) * channels + c, atScale = at + size_t(b) * channels;
+    const double scale = 1.0 + double(scaleShift[atScale]);
+    const float dg = dRowGamma[at], dh = dRowBeta[at];
+    sumGamma += scale * dg;
+    sumBeta += scale * dh;
+    dScaleShift[atScale] = g * dg + h * dh;
+    dScaleShift[atScale + channels] = dh;
+  }
+  part[0][warp][lane] = sumGamma;
+  part[1][warp][lane] = sumBeta;
+  __syncthreads();
+  if (warp < 2 && inside) {
+    double sum = 0;
+    for (int k = 0; k < kBlock / 32; ++k) sum += part[warp][k][lane];
+    float& to = warp == 0 ? dgamma[c] : dbeta[c];
+    to += static_cast<float>(sum);
+  }
 }
 
 // Element i of the output, whose inner size is `inner` and outer size `outer`, is element [i % inner, i / inner] of the
@@ -114,10 +178,41 @@ void CudaKernels::dotRows(double* out, const float* x1, const float* x2, int row
   launched("dotRows");
 }
 
-void CudaKernels::positionalEmbedding(float* y, const float* t, int batch, int channels) {
+void CudaKernels::pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
+                      int channels) {
+  const unsigned lines = batch * (height + 2 * margin);
+  const bool vectors = channels % 4 == 0 && aligned16(y) && aligned16(x);
+  const int units = vectors ? channels / 4 : channels;
+  const RowGrid g(lines, size_t(width + 2 * margin) * units, kBlock);
+  if (vectors) LAUNCH((withMargin<float4>), g.grid, g.block, 0, context_.stream())
+  (reinterpret_cast<float4*>(y), reinterpret_cast<const float4*>(x), margin, accumulate, lines, height, width, units);
+  else LAUNCH((withMargin<float>), g.grid, g.block, 0, context_.stream())(y, x, margin, accumulate, lines, height,
+                                                                          width, units);
+  launched("pad");
+}
+
+void CudaKernels::noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch,
+                                 int channels) {
   const int half = channels / 2;
-  LAUNCH((embed), cover(size_t(batch) * half, kBlock), kBlock, 0, context_.stream())(y, t, batch, half);
-  launched("positionalEmbedding");
+  LAUNCH((embed), cover(size_t(batch) * half, kBlock), kBlock, 0, context_.stream())
+  (y, t, freqs, cosFirst, batch, half);
+  launched("noiseEmbedding");
+}
+
+void CudaKernels::modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta,
+                           const float* scaleShift, int batch, int channels) {
+  const RowGrid g(batch, channels, kBlock);
+  LAUNCH((modulateRows), g.grid, g.block, 0, context_.stream())
+  (rowGamma, rowBeta, gamma, beta, scaleShift, batch, channels);
+  launched("modulate");
+}
+
+void CudaKernels::modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma,
+                                  const float* dRowBeta, const float* gamma, const float* beta, const float* scaleShift,
+                                  int batch, int channels) {
+  LAUNCH((modulateBack), cover(channels, 32), kBlock, 0, context_.stream())
+  (dgamma, dbeta, dScaleShift, dRowGamma, dRowBeta, gamma, beta, scaleShift, batch, channels);
+  launched("modulateAdjoint");
 }
 
 void CudaKernels::toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2,

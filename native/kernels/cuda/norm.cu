@@ -63,9 +63,11 @@ bool allAligned(P... p) {
   return (aligned16(p) && ...);
 }
 
-void addParameters(const Pass& p, float* dgamma, float* dbeta) {
+// Rows of their own are sums over one image of all their channels.
+void addParameters(const Pass& p, float* dgamma, float* dbeta, bool rowAffine) {
   if (dgamma == nullptr) return;
-  LAUNCH((addImages), cover(p.s.channels, 32), kBlock, 0, p.stream)(dgamma, dbeta, p.samples, p.batch, p.s.channels);
+  const int images = rowAffine ? 1 : p.batch, channels = rowAffine ? p.batch * p.s.channels : p.s.channels;
+  LAUNCH((addImages), cover(channels, 32), kBlock, 0, p.stream)(dgamma, dbeta, p.samples, images, channels);
 }
 
 }  // namespace
@@ -74,7 +76,7 @@ void CudaKernels::norm(float* y, float* stats, const float* x, const float* e, c
                        const NormShape& s) {
   const bool grouped = s.groups > 0;
   const Pass p(context_, s, allAligned(y, x), grouped ? 2 : 0, 0, false);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta};
+  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
     if (grouped) {
@@ -92,7 +94,7 @@ void CudaKernels::normAdjoint(float* dx, float* dgamma, float* dbeta, float* de,
                               bool accumulate, const NormShape& s) {
   const bool grouped = s.groups > 0, sums = grouped || de != nullptr;
   const Pass p(context_, s, allAligned(dx, dy, x), sums ? 3 : 0, sums ? 2 : 0, dgamma != nullptr);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta};
+  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
   const Coefficients c = sums ? p.coefficients(0) : Coefficients{nullptr, 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
@@ -103,7 +105,7 @@ void CudaKernels::normAdjoint(float* dx, float* dgamma, float* dbeta, float* de,
     }
     LAUNCH((writeAdjoint<V, silu()>), p.blocks(), kBlock, 0, p.stream)(dx, dy, m, c, accumulate, p.s);
   });
-  addParameters(p, dgamma, dbeta);
+  addParameters(p, dgamma, dbeta, s.rowAffine);
   launched("normAdjoint");
 }
 
@@ -111,7 +113,7 @@ void CudaKernels::normTangent(float* ty, const float* tx, const float* x, const 
                               const float* gamma, const float* beta, const NormShape& s) {
   const bool grouped = s.groups > 0;
   const Pass p(context_, s, allAligned(ty, tx, x), grouped ? 3 : 0, grouped ? 2 : 0, false);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta};
+  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
   const Coefficients c = grouped ? p.coefficients(0) : Coefficients{nullptr, 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
@@ -129,7 +131,7 @@ void CudaKernels::normSecond(float* dx, float* dgamma, float* dbeta, float* de, 
                              const float* beta, bool accumulate, const NormShape& s) {
   const bool grouped = s.groups > 0, sums = grouped || de != nullptr;
   const Pass p(context_, s, allAligned(dx, by, ay, tx, x), sums ? 8 : 0, sums ? 6 : 0, dgamma != nullptr);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta};
+  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
   const SecondInputs in = {by, ay, tx};
   const Coefficients none = {nullptr, 0}, tangent = grouped ? p.coefficients(0) : none,
                      c = sums ? p.coefficients(2) : none;
@@ -146,7 +148,7 @@ void CudaKernels::normSecond(float* dx, float* dgamma, float* dbeta, float* de, 
     }
     LAUNCH((writeSecond<V, silu()>), p.blocks(), kBlock, 0, p.stream)(dx, in, m, tangent, c, accumulate, p.s);
   });
-  addParameters(p, dgamma, dbeta);
+  addParameters(p, dgamma, dbeta, s.rowAffine);
   launched("normSecond");
 }
 

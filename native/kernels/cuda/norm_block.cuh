@@ -87,9 +87,12 @@ struct Activation {
   }
 };
 
-// The arrays that fix the map of a layer; any but x may be null.
+// The arrays that fix the map of a layer; any but x may be null. The gammas and betas of two images are `affineStride` apart.
 struct Map {
   const float *x, *e, *stats, *gamma, *beta;
+  int affineStride;
+
+  GPU_FN size_t affine(int image, int channel) const { return size_t(image) * affineStride + channel; }
 };
 
 // xhat = (x + offset) r and z = gamma xhat + beta for the channels of a thread.
@@ -109,8 +112,8 @@ struct Affine {
       const float* own = m.stats + 2 * (size_t(place.image) * s.groups + c / (s.channels / s.groups));
       offset[k] -= own[0];
       r[k] = own[1];
-      gamma[k] = m.gamma[c];
-      beta[k] = m.beta[c];
+      gamma[k] = m.gamma[m.affine(place.image, c)];
+      beta[k] = m.beta[m.affine(place.image, c)];
     }
   }
   GPU_FN float normalised(float x, int k) const { return (x + offset[k]) * r[k]; }

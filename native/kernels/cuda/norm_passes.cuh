@@ -121,8 +121,8 @@ __global__ void __launch_bounds__(kBlock)
                  r = grouped ? m.stats[2 * (size_t(image) * s.groups + group) + 1] : 1.0;
     double mean = 0, slope = 0;
     for (int j = first + lane; grouped && j < first + size; j += 32) {
-      mean += double(m.gamma[j]) * sums(0, s, image, j) / count;
-      slope += double(m.gamma[j]) * sums(1, s, image, j) / count;
+      mean += double(m.gamma[m.affine(image, j)]) * sums(0, s, image, j) / count;
+      slope += double(m.gamma[m.affine(image, j)]) * sums(1, s, image, j) / count;
     }
     mean = warpSum(mean);
     slope = warpSum(slope);
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(kBlock)
       const size_t at = size_t(image) * s.channels + j;
       c.values[at] = static_cast<float>(-r * mean);
       c.values[c.each + at] = static_cast<float>(-r * slope);
-      const double gamma = grouped ? m.gamma[j] : 1.0, sz = sums(0, s, image, j);
+      const double gamma = grouped ? m.gamma[m.affine(image, j)] : 1.0, sz = sums(0, s, image, j);
       if (out.de != nullptr)
         out.de[at] += static_cast<float>(r * (gamma * sz - s.pixels * mean - slope * sums(2, s, image, j)));
       if (out.dgamma != nullptr) {
@@ -289,7 +289,7 @@ __global__ void __launch_bounds__(kBlock)
     if (grouped) tangentMeans(meanT, slopeT, tangent, s, image, first, size, lane);
     double meanW = 0, slopeW = 0, meanU = 0, slopeU = 0, stretch = 0;  // of W = gamma w, U = gamma u, U xhat'
     for (int j = first + lane; grouped && j < first + size; j += 32) {
-      const double g = double(m.gamma[j]) / (double(size) * s.pixels);
+      const double g = double(m.gamma[m.affine(image, j)]) / (double(size) * s.pixels);
       meanW += g * sums(0, s, image, j);
       slopeW += g * sums(1, s, image, j);
       meanU += g * sums(2, s, image, j);
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kBlock)
                  slope = slopeW - 2 * r * slopeT * slopeU + stretch;
     for (int j = first + lane; write && j < first + size; j += 32) {
       const size_t at = size_t(image) * s.channels + j;
-      const double gamma = grouped ? m.gamma[j] : 1.0, sw = sums(0, s, image, j);
+      const double gamma = grouped ? m.gamma[m.affine(image, j)] : 1.0, sw = sums(0, s, image, j);
       c.values[at] = static_cast<float>(-r * r * slopeT * gamma);
       c.values[c.each + at] = static_cast<float>(-r * r * slopeU);
       c.values[2 * c.each + at] = static_cast<float>(-r * mean);

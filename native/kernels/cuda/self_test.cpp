@@ -98,7 +98,7 @@ std::vector<Case> cases(int multiprocessors) {
                      return a.get(dw, weights);
                    }});
   }
-  const NormShape n = {2, 30, 24, 6, 1e-5f, true};
+  const NormShape n = {2, 30, 24, 6, 1e-5f, true, false};
   const size_t size = size_t(n.batch) * n.pixels * n.channels, stats = size_t(2) * n.batch * n.groups;
   out.push_back({"group norm", false, [=](Kernels& k) {
                    Arrays a(k);
