@@ -114,8 +114,8 @@ void checkEmbedding(Kernels& k, const std::string& isa) {
       for (const bool cosFirst : {false, true}) {
         const int half = channels / 2;
         std::vector<float> y = poisoned(t.size() * channels), want(y.size());
-        std::vector<double> freqs;
-        for (int i = 0; i < half; ++i) freqs.push_back(std::exp(-9.21 * i / half) * (i % 5 == 4 ? 100 : 1));
+        std::vector<double> freqs(half);
+        for (int i = 0; i < half; ++i) freqs[i] = std::exp(-9.21 * i / half) * (i % 5 == 4 ? 100 : 1);
         for (size_t b = 0; b < t.size(); ++b)
           for (int i = 0; i < half; ++i) {
             want[b * channels + (cosFirst ? half : 0) + i] = static_cast<float>(std::sin(t[b] * freqs[i]));

@@ -120,14 +120,19 @@ Case resampled() {
   int batch = upTo(16), height = 2 * upTo(20), width = 2 * upTo(20), channels = upTo(260);
   while (double(batch) * height * width * channels > kMostWork / 20) channels = (channels + 1) / 2, batch = 1;
   const size_t large = size_t(batch) * height * width * channels;
+  const int margin = upTo(3);
   const auto x = normals(large);
   char name[96];
   std::snprintf(name, sizeof name, "images %d x %d x %d x %d, %zu taps", batch, height, width, channels, taps.size());
   return {name, false, [=](Kernels& k) {
             const int n = static_cast<int>(taps.size());
-            Results r = {poisoned(large / 4), poisoned(4 * large)};
+            const uint32_t key[] = {1, 2, 3, 4};
+            const size_t padded = size_t(batch) * (height + 2 * margin) * (width + 2 * margin) * channels;
+            Results r = {poisoned(large / 4), poisoned(4 * large), poisoned(padded), poisoned(large)};
             k.downsample(r[0].data(), x.data(), taps.data(), n, 1, false, batch, height, width, channels);
             k.upsample(r[1].data(), x.data(), taps.data(), n, 4, false, batch, height, width, channels);
+            k.pad(r[2].data(), x.data(), margin, false, batch, height, width, channels);
+            k.dropout(r[3].data(), x.data(), 0.3f, key, 2, false, batch, large / batch);
             return r;
           }};
 }

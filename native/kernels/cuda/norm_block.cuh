@@ -92,7 +92,7 @@ struct Map {
   const float *x, *e, *stats, *gamma, *beta;
   int affineStride;
 
-  GPU_FN size_t affine(int image, int channel) const { return size_t(image) * affineStride + channel; }
+  GPU_FN int affine(int image, int channel) const { return image * affineStride + channel; }
 };
 
 // xhat = (x + offset) r and z = gamma xhat + beta for the channels of a thread.
