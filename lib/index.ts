@@ -25,8 +25,11 @@ export {
 } from './models/config.js'
 export { Denoiser, type LoadOptions, type NewModel } from './models/denoiser.js'
 export { EnergyModel } from './models/energy.js'
+export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { Labels } from './models/labels.js'
 export type { ModelInfo } from './models/model-file.js'
+export type { NoiseConditioning } from './models/noise-conditioning.js'
+export { type Preconditioning, type PreconditioningFactors, preconditioningAt } from './models/preconditioning.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
 export type { EnergyFunction } from './smc/energy-function.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
@@ -41,7 +44,13 @@ export {
   type ResamplingScheme,
   resample,
 } from './smc/resampling.js'
-export { type SampleMethod, type SampleOptions, type SampleResult, sample } from './smc/samplers.js'
+export {
+  type DenoiserFunction,
+  type SampleMethod,
+  type SampleOptions,
+  type SampleResult,
+  sample,
+} from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
 export {

@@ -4,6 +4,7 @@ import { ArgumentError } from '../lib/errors.js'
 import { residualMLP, songUNet } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
+import { guidedDenoiser } from '../lib/models/guidance.js'
 import { native, run } from '../lib/native.js'
 import type { EnergyFunction, ResidentEnergy } from '../lib/smc/energy-function.js'
 import { mcmc, moveKernels } from '../lib/smc/mcmc.js'
@@ -123,7 +124,15 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
   it.each(sampleMethods)('samples by %s', async (method) => {
     using energy = await EnergyModel.create({ kind: 'dot', network: residualMLP(2) }, { device: 'cuda:0' })
     using denoiser = await Denoiser.create({ network: residualMLP(2, { hidden: 16, layers: 1 }) }, { device: 'cuda:0' })
-    for (const model of [denoiser, energy, lowTemperature(ring, { gamma: 2 })]) {
+    using labelled = await Denoiser.create(
+      { network: residualMLP(2, { hidden: 16, label_dim: 2 }) },
+      { device: 'cuda:0' },
+    )
+    const weights = Float32Array.from({ length: labelled.network.parameterCount() }, (_, i) => Math.sin(7 * i) / 4)
+    await run(() => labelled.network.write('params', weights))
+    const guided = guidedDenoiser(labelled, { labels: [1], scale: 2, interval: [0.3, 4] })
+    expect(guided.residence).toBe('cuda:0')
+    for (const model of [denoiser, energy, lowTemperature(ring, { gamma: 2 }), guided, labelled.conditioned([0])]) {
       const options = { particles: 9, sigmas, method, seed: 4 }
       const there = await sample(model, { ...options, device: 'cuda:0' })
       const here = await sample(model, { ...options, device: 'cpu' })

@@ -1,6 +1,7 @@
 import os from 'node:os'
 import type { Command } from 'commander'
 import { formatBytes } from '../files.js'
+import { labelSpecOf } from '../models/labels.js'
 import type { ModelInfo } from '../models/model-file.js'
 import type { NativeNetwork } from '../native.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
@@ -59,7 +60,8 @@ function needs(network: NativeNetwork, { kind }: ModelInfo, batch: number): Need
 }
 
 function print(file: string, info: ModelInfo, parameters: number, batch: number, memory: Need[]): void {
-  const { network, kind, headScale, sigmaData, sigmaMin, sigmaMax, labels } = info
+  const { network, kind, headScale, sigmaData, sigmaMin, sigmaMax } = info
+  const labels = labelSpecOf(info)
   const what = kind === 'denoiser' ? 'denoiser' : `energy, head ${kind}${kind === 'dot' ? `, a = ${headScale}` : ''}`
   console.log(`${file}
 kind        ${what}

@@ -1,14 +1,14 @@
+import type { LabelSpec } from '../data/dataset.js'
 import { ArgumentError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
-import type { Labels } from '../models/labels.js'
+import { guidedDenoiser } from '../models/guidance.js'
+import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/model-file.js'
-import { native, run } from '../native.js'
 import { resample } from '../smc/resampling.js'
-import { type ResidentDenoiser, type SampleMethod, sample } from '../smc/samplers.js'
+import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
-import { host } from '../smc/space.js'
 import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -31,8 +31,7 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
   const models = new Map<string, EnergyModel>()
   const { info, network } = await loadModel(file, deviceOf(flags))
   network.dispose()
-  const { labels } = info
-  const base = baseLabels(flags, labels)
+  const base = baseLabels(flags, labelSpecOf(info))
   const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
   const sigmas = sigmaGrid({
     steps: flags.steps,
@@ -47,8 +46,15 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
     if (info.kind === 'denoiser') {
       rejectComposition(flags, method)
       using model = await Denoiser.load(file, deviceOf(flags))
-      return await unweighted(guidedDenoiser(model, base, flags.guidance), method as Exclude<typeof method, 'smc'>)
+      const { guidance: scale, guidanceInterval: interval } = flags
+      if (!base && scale !== 1)
+        throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
+      if (interval && scale === 1) throw new ArgumentError('--guidance-interval needs --guidance')
+      const guided = base ? guidedDenoiser(model, { labels: base, scale, interval }) : model
+      return await unweighted(guided, method as Exclude<typeof method, 'smc'>)
     }
+    if (flags.guidanceInterval)
+      throw new ArgumentError('--guidance-interval goes with a denoiser: an energy is guided at every noise level')
     const load = async (other: string | null): Promise<EnergyModel> => {
       const path = other ?? file
       const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
@@ -139,15 +145,24 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
   }
 }
 
-function baseLabels(flags: SampleFlags, labels: { attributes: { name: string }[] } | null): NamedLabels | null {
+/** The command's own labels. Other models of a composition may have labels where its own has none. */
+function baseLabels(flags: SampleFlags, spec: LabelSpec | null): NamedLabels | null {
+  if (!spec) {
+    const given = {
+      '--class': flags.class !== undefined,
+      '--attributes': flags.attributes !== undefined,
+      '--guidance': flags.guidance !== 1 && !flags.with,
+    }
+    for (const [option, is] of Object.entries(given))
+      if (is) throw new ArgumentError(`the model is unconditional: ${option} does not apply`)
+    return null
+  }
   if (flags.class === undefined) return flags.attributes ?? null
   if (flags.attributes) throw new ArgumentError('give --class or --attributes, not both')
-  const names = labels?.attributes.map(({ name }) => name) ?? []
+  const names = spec.attributes.map(({ name }) => name)
   if (names.length !== 1)
     throw new ArgumentError(
-      names.length
-        ? `the model has ${names.length} attributes (${names.join(', ')}): give --attributes instead of --class`
-        : 'the model is unconditional: --class does not apply',
+      `the model has ${names.length} attributes (${names.join(', ')}): give --attributes instead of --class`,
     )
   return { [names[0]!]: flags.class }
 }
@@ -168,27 +183,6 @@ function rejectComposition(flags: SampleFlags, method: string): void {
     weighAbove
   )
     throw new ArgumentError('a denoiser has no energy to compose and weigh: distil it first (feynkac distill)')
-}
-
-/** (1 - w) D(x) + w D(x | labels): classifier-free guidance without weights. */
-function guidedDenoiser(model: Denoiser, labels: Labels | null, scale: number): ResidentDenoiser {
-  if (!labels && scale !== 1)
-    throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
-  if (!labels) return model
-  const { shape, residence } = model
-  const denoiseIn: ResidentDenoiser['denoiseIn'] = async (space, x, sigma, options = {}) => {
-    const conditional = await model.denoiseIn(space, x, sigma, { ...options, labels })
-    if (scale === 1) return conditional
-    const terms = [await model.denoiseIn(space, x, sigma, options), conditional]
-    const out = space.floats(x.length)
-    const coefficients = Float64Array.of(1 - scale, scale)
-    const rows = x.length / shape.reduce((a, b) => a * b, 1)
-    await run(() => native.combine({ out, terms, coefficients, rows }), options.signal)
-    return out
-  }
-  const denoise = (x: Float32Array, sigma: number, options?: { signal?: AbortSignal }) =>
-    denoiseIn(host, x, sigma, options) as Promise<Float32Array>
-  return { shape, residence, denoiseIn, denoise }
 }
 
 /** As many samples, drawn by their weights. */

@@ -20,7 +20,7 @@ export interface SampleFlags extends CommonOptions {
   sigmaMax?: number
   rho: number
   method?: (typeof methods)[number]
-  class?: number
+  class?: number | string
   attributes?: NamedLabels
   gamma: number
   with?: TermSpec[]
@@ -28,6 +28,7 @@ export interface SampleFlags extends CommonOptions {
   strength: number
   dividePrior?: boolean
   guidance: number
+  guidanceInterval?: [number, number]
   box?: [number, number]
   weights?: SmcOptions['weights']
   kernel?: SmcOptions['kernel']
@@ -51,14 +52,15 @@ export function register(program: Command): void {
     .option('--sigma-max <number>', "largest noise level (the model's)", positive)
     .option('--rho <number>', 'spacing of the noise levels', positive, 7)
     .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
-    .option('--class <index>', 'class of a model with one attribute', count(0))
+    .option('--class <class>', 'class of a model with one attribute, by index or name', parseClass)
     .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))
     .option('--gamma <number>', 'the density to this power: above 1, low temperature', positive, 1)
     .option('--with <term>', 'AND: multiply by FILE, FILE@labels or labels (repeat)', repeated(usage(parseTerm)))
     .option('--divide-prior', 'AND of independent conditions: divide the unconditional density out')
     .option('--not <term>', 'NOT: divide by this density (repeat)', repeated(usage(parseTerm)))
     .option('--strength <number>', 'power of what --not divides by', positive, 0.5)
-    .option('--guidance <scale>', 'classifier-free guidance; 1: none', number(), 1)
+    .option('--guidance <scale>', 'classifier-free guidance by the labels; 1: none', number(), 1)
+    .option('--guidance-interval <lo,hi>', 'of a denoiser: guide at these noise levels only', parseInterval)
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
     .addOption(choice('--weights <form>', 'of smc (bridge)', ['bridge', 'tilt', 'fkc', 'rne', 'none']))
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
@@ -102,6 +104,16 @@ function usage<T>(parse: (text: string) => T) {
       throw error
     }
   }
+}
+
+function parseClass(value: string): number | string {
+  return /^\d+$/.test(value) ? Number(value) : value
+}
+
+function parseInterval(value: string): [number, number] {
+  const [lo, hi, ...rest] = value.split(',').map(number({ min: 0 }))
+  if (rest.length > 0 || !(lo! < hi!)) throw new InvalidArgumentError('Expected two noise levels, lo < hi.')
+  return [lo!, hi!]
 }
 
 function parseBox(value: string): [number, number] {

@@ -1,10 +1,10 @@
 import { float32Array, knownOptions } from '../args.js'
 import { freeMemory } from '../devices.js'
-import { invalid } from '../errors.js'
+import { ArgumentError, invalid } from '../errors.js'
 import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
 import { configLabelDim } from './config.js'
-import { type Labels, resolveLabels } from './labels.js'
+import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
 /** Working memory that one call on the CPU may take before its batch is cut into chunks, and the share of a GPU's free memory. */
@@ -14,8 +14,10 @@ const WORKING_SHARE = 1 / 4
 export interface CallOptions {
   /** Labels of the samples; none = unconditional (zero labels). */
   labels?: Labels
-  /** Augmentation labels [B * augment_dim]; none = zeros. */
+  /** Augmentation labels, one vector for every sample ([B * augment_dim]) or one for all; none = zeros, no augmentation. */
   augment?: Float32Array
+  /** Where x is a part of a batch that labels and augmentation labels are for. */
+  part?: Part
   /** Cancels the call within one layer of the network. */
   signal?: AbortSignal
 }
@@ -87,14 +89,15 @@ export async function evaluateInChunks(
   options: CallOptions = {},
   chunk = chunkSize(network, info),
 ): Promise<void> {
-  knownOptions('the call', options, ['labels', 'augment', 'signal'])
+  knownOptions('the call', options, ['labels', 'augment', 'part', 'signal'])
   const batch = sigmas.length
   const size = x.length / batch
   const dim = configLabelDim(info.network)
-  const labels = resolveLabels(options.labels, info.labels, dim, batch)
+  const labels = resolveLabels(options.labels, labelSpecOf(info), dim, batch, options.part)
   const augmentDim = info.network.class === 'SongUNet' ? info.network.args.augment_dim : 0
-  const augment =
-    options.augment !== undefined ? float32Array('augment', options.augment, batch * augmentDim) : undefined
+  if (options.augment !== undefined && augmentDim === 0)
+    throw new ArgumentError('augmentation labels were given but this network takes none')
+  const augment = options.augment && vectorsOf('augment', options.augment, augmentDim, batch, options.part)
   for (let first = 0; first < batch; first += chunk) {
     const last = Math.min(batch, first + chunk)
     const views: DeviceArray[] = [] // each keeps the memory of its array, until somebody collects it

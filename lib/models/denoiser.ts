@@ -2,9 +2,11 @@ import { integer, knownOptions } from '../args.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type NativeNetwork, run } from '../native.js'
+import type { ResidentDenoiser } from '../smc/samplers.js'
 import type { Floats, Space } from '../smc/space.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
+import type { Labels } from './labels.js'
 import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
 
 /** Options of loading a model. */
@@ -92,6 +94,16 @@ export class Denoiser {
   /** denoise of particles in a space of the model's device. */
   denoiseIn(space: Space, x: Floats, sigma: number, options?: CallOptions): Promise<Floats> {
     return denoiseIn(this.network, this.info, space, x, sigma, options)
+  }
+
+  /** The denoiser of p(x | labels), with the labels held fixed, for `sample`; guidedDenoiser guides it. */
+  conditioned(labels?: Labels): ResidentDenoiser {
+    return {
+      shape: this.shape,
+      residence: this.residence,
+      denoise: (x, sigma, options) => this.denoise(x, sigma, { ...options, labels }),
+      denoiseIn: (space, x, sigma, options) => this.denoiseIn(space, x, sigma, { ...options, labels }),
+    }
   }
 
   /** Writes the model atomically as safetensors. */

@@ -1,11 +1,26 @@
+import { float32Array, integer } from '../args.js'
 import { encodeLabel, type LabelSpec } from '../data/dataset.js'
 import { ArgumentError, invalid } from '../errors.js'
+import { configLabelDim } from './config.js'
+import type { ModelInfo } from './model-file.js'
 
 /**
  * Labels of a call: one vector for every sample ([B * labelDim] numbers), one vector for all ([labelDim]), class indices per attribute for
  * all samples (null = unknown), or attributes by name (`{ hair: 3 }` or `{ hair: 'blond' }`; those not named are unknown).
  */
 export type Labels = Float32Array | readonly (number | null)[] | Readonly<Record<string, number | string | null>>
+
+/** Of a batch cut in parts: this one's first sample, and the number of samples in the whole, for which labels may have one row each. */
+export interface Part {
+  first: number
+  of: number
+}
+
+/** What the entries of a model's label vector mean: one attribute 'class' where its file does not say; null for unconditional models. */
+export function labelSpecOf({ labels, network }: Pick<ModelInfo, 'labels' | 'network'>): LabelSpec | null {
+  const size = configLabelDim(network)
+  return labels ?? (size > 0 ? { attributes: [{ name: 'class', size }] } : null)
+}
 
 /** Class indices per attribute from attributes by name. */
 export function namedClasses(
@@ -31,29 +46,34 @@ export function namedClasses(
   })
 }
 
-/** The label vectors [batch * dim] of a call, or undefined where the model is unconditional and none are given (zeros). */
+/** The label vectors [batch * dim] of a call, or undefined where none are given (zeros). Throws ArgumentError. */
 export function resolveLabels(
   labels: Labels | undefined,
   spec: LabelSpec | null,
   dim: number,
   batch: number,
+  part?: Part,
 ): Float32Array | undefined {
   if (labels === undefined) return undefined
-  if (dim === 0) throw new ArgumentError('labels were given but this model is unconditional')
-  if (ArrayBuffer.isView(labels)) {
-    if (!(labels instanceof Float32Array)) throw invalid('labels', 'a Float32Array', labels)
-    for (const v of labels) if (!Number.isFinite(v)) throw invalid('labels', 'finite numbers', v)
-    if (labels.length === batch * dim) return labels
-    if (labels.length === dim) return repeat(labels, batch)
-    throw invalid('labels', `a Float32Array of length ${dim} or ${batch * dim}`, labels)
-  }
-  if (spec === null) throw invalid('labels', 'a Float32Array (the model file names no attributes)', labels)
+  if (dim === 0 || spec === null) throw new ArgumentError('labels were given but this model is unconditional')
+  if (ArrayBuffer.isView(labels)) return vectorsOf('labels', labels, dim, batch, part)
   if (typeof labels !== 'object' || labels === null)
     throw invalid('labels', 'label vectors, class indices or named attributes', labels)
   const classes = Array.isArray(labels) ? labels : namedClasses(spec, labels as Record<string, number>)
   const row = new Float32Array(dim)
   encodeLabel(spec, classes, row, 0)
   return repeat(row, batch)
+}
+
+/** One vector of `width` numbers per sample of a batch, of an array that has one for each sample or one for all. Throws ArgumentError. */
+export function vectorsOf(name: string, value: unknown, width: number, batch: number, part?: Part): Float32Array {
+  const all = float32Array(name, value)
+  for (const v of all) if (!Number.isFinite(v)) throw invalid(name, 'finite numbers', v)
+  const of = integer('part.of', part?.of ?? batch, batch)
+  const first = integer('part.first', part?.first ?? 0, 0, of - batch)
+  if (all.length === of * width) return all.subarray(first * width, (first + batch) * width)
+  if (all.length === width) return repeat(all, batch)
+  throw invalid(name, `a Float32Array of length ${width} or ${of * width}`, all)
 }
 
 function repeat(row: Float32Array, batch: number): Float32Array {

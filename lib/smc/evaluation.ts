@@ -41,11 +41,11 @@ export function isShape(shape: unknown): shape is readonly number[] {
 }
 
 /** What to call a model in a message: its own `name`, or its class. */
-export function nameOf(model: object): string {
+export function nameOf(model: object, otherwise = 'the energy function'): string {
   const { name } = model as { name?: unknown }
   if (typeof name === 'string' && name !== '') return name
   const className = model.constructor?.name
-  return className && className !== 'Object' ? className : 'the energy function'
+  return className && className !== 'Object' ? className : otherwise
 }
 
 /** Runs a user's callback: what it throws becomes a FeynkacError that says where, unless it is one already or the run was aborted. */

@@ -10,16 +10,26 @@ import { checkedSigmas } from './schedule.js'
 import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { asTarget } from './targets.js'
 
+/** What a denoiser is told beside x and sigma. */
+export interface DenoiseOptions {
+  signal?: AbortSignal
+  /** Where the particles were cut in batches: the index of the first one, and the number of all. */
+  part?: { first: number; of: number }
+}
+
 /** A denoiser D(x, sigma) = E[x0 | x], the other thing that `sample` takes. */
 export interface DenoiserFunction {
   readonly shape: readonly number[]
-  denoise(x: Float32Array, sigma: number, options?: { signal?: AbortSignal }): Promise<Float32Array>
+  /** x: [B, ...shape] row-major; the result, an array like x, belongs to the caller. */
+  denoise(x: Float32Array, sigma: number, options?: DenoiseOptions): Promise<Float32Array>
+  /** Evaluations of a model for one particle at a noise level; default 1. */
+  evaluations?(sigma: number): number
 }
 
 /** A denoiser that can also work in a device's memory, as ResidentEnergy can. */
 export interface ResidentDenoiser extends DenoiserFunction {
   readonly residence: string
-  denoiseIn(space: Space, x: Floats, sigma: number, options?: { signal?: AbortSignal }): Promise<Floats>
+  denoiseIn(space: Space, x: Floats, sigma: number, options?: DenoiseOptions): Promise<Floats>
 }
 
 export const sampleMethods = ['heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
@@ -201,26 +211,33 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
   const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
   let count = 0
   const evaluate: Denoise = async (x, sigma) => {
+    const rows = x.length / d
+    count += rows * (denoiser.evaluations?.(sigma) ?? 1)
     if (!(x instanceof Float32Array)) {
       const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal })
-      count += x.length / d
-      return checkedFinite(there, x.length / d, sigma, model, space, signal)
+      return checkedFinite(there, rows, sigma, model, space, signal)
     }
     const out = new Float32Array(x.length)
     for (let first = 0; first < x.length; first += batch) {
-      const part = x.subarray(first, first + batch)
-      const where = `denoise of ${nameOf(denoiser)} at sigma = ${sigma}`
-      const result = await callback(where, signal, () => denoiser.denoise(part, sigma, { signal }))
-      if (!(result instanceof Float32Array) || result.length !== part.length)
-        throw new ArgumentError(
-          `${where}: expected a Float32Array of length ${part.length} but received ${describe(result)}`,
-        )
-      out.set(result, first)
-      count += part.length / d
+      const part = x.length > batch ? { first: first / d, of: rows } : undefined
+      out.set(await denoiseOnHost(denoiser, x.subarray(first, first + batch), sigma, { signal, part }), first)
     }
-    return checkedFinite(out, x.length / d, sigma, model, space, signal)
+    return checkedFinite(out, rows, sigma, model, space, signal)
   }
   return { evaluate, lambda: 1, d, count: () => count }
+}
+
+/** One call of a denoiser, with its answer checked. */
+export async function denoiseOnHost<Options extends DenoiseOptions>(
+  denoiser: { denoise(x: Float32Array, sigma: number, options?: Options): Promise<Float32Array> },
+  x: Float32Array,
+  sigma: number,
+  options: Options,
+): Promise<Float32Array> {
+  const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${sigma}`
+  const result = await callback(where, options.signal, () => denoiser.denoise(x, sigma, options))
+  if (result instanceof Float32Array && result.length === x.length) return result
+  throw new ArgumentError(`${where}: expected a Float32Array of length ${x.length} but received ${describe(result)}`)
 }
 
 async function checkedFinite(
