@@ -17,17 +17,20 @@ export {
 } from './errors.js'
 export type { CallOptions } from './models/batches.js'
 export {
+  dhariwalUNet,
   type NetworkConfig,
   type ResidualMLPArgs,
   residualMLP,
-  type SongUNetArgs,
   songUNet,
+  unet2d,
 } from './models/config.js'
 export { Denoiser, type LoadOptions, type NewModel } from './models/denoiser.js'
 export { EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { Labels } from './models/labels.js'
 export type { ModelInfo } from './models/model-file.js'
+export type { UNet2DModelArgs } from './models/networks/diffusers.js'
+export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'
 export type { NoiseConditioning } from './models/noise-conditioning.js'
 export { type Preconditioning, type PreconditioningFactors, preconditioningAt } from './models/preconditioning.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
+import type { Preconditioning } from './models/preconditioning.js'
 import type { NativeParticles } from './smc/native-particles.js'
 import type { Doubles, Floats } from './smc/space.js'
 
@@ -18,6 +19,8 @@ export interface ParameterInfo {
   /** First element in the flat arrays of `read` and `write`. */
   offset: number
   size: number
+  /** Part of the state dict that is not trained. */
+  buffer: boolean
 }
 
 export type ElementType = 'float32' | 'float64' | 'int32' | 'uint8'
@@ -53,7 +56,6 @@ export interface NativeBatch {
   kind: NetworkKind
   /** `a` of the dot head; 1 otherwise. */
   headScale: number
-  sigmaData: number
   x: Float32Array
   sigma: Float64Array
   labels?: Float32Array
@@ -82,7 +84,7 @@ export interface EvaluateRequest extends Omit<NativeBatch, 'x'> {
   jvp?: Float64Array
 }
 
-/** Loss of one explicit batch and its parameter gradient (left in slot 'grad'): mean of (G - R)^2, R = (target - c_skip x)/c_out. */
+/** Without dropout: loss of one explicit batch and its parameter gradient (left in slot 'grad'): mean of (G - R)^2, R = (target - c_skip x)/c_out. */
 export interface GradientRequest extends NativeBatch {
   /** Denoised target, like x. */
   target: Float32Array
@@ -96,6 +98,11 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   microBatch: number
   pMean: number
   pStd: number
+  /** Noise levels beyond these become these. */
+  sigmaMin: number
+  sigmaMax: number
+  /** Rate of dropout in the network's blocks; 0: none. */
+  dropout: number
   seed: number
   step: number
   lr: number
@@ -149,7 +156,12 @@ export interface NativeModule extends NativeParticles {
   checkCuda(device: number): NativeJob<{ path: 'hopper' | 'tensor' | 'plain'; failure: string }>
   /** Starts the device if it has to. */
   openSpace(device: number): NativeJob<NativeSpace>
-  createNetwork(config: NetworkConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeNetwork
+  createNetwork(
+    config: NetworkConfig,
+    preconditioning: Preconditioning,
+    device: string,
+    precision: 'fp32' | 'tf32' | 'bf16',
+  ): NativeNetwork
 }
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build

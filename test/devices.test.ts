@@ -50,7 +50,9 @@ describe.runIf(gpu)('a CUDA device', () => {
           ...{
             kind: 'dot',
             headScale: 0.5,
-            sigmaData: 0.5,
+            sigmaMin: 0.002,
+            sigmaMax: 80,
+            dropout: 0.2,
             x0: x,
             microBatch: 3,
             pMean: -1.2,
@@ -105,7 +107,8 @@ describe.runIf(gpu)('a CUDA device', () => {
     using teacher = await Denoiser.create({ network }, { device: 'cpu' })
     const step = run(() =>
       student.network.train({
-        ...{ kind: 'dot', headScale: 0.5, sigmaData: 0.5, x0: x, microBatch: 4, pMean: -1, pStd: 1, seed: 1, step: 1 },
+        ...{ kind: 'dot', headScale: 0.5, x0: x, microBatch: 4, pMean: -1, pStd: 1, seed: 1, step: 1 },
+        ...{ sigmaMin: 0.002, sigmaMax: 80, dropout: 0 },
         ...{ lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip: 1, emaDecay: 0.9, teacher: teacher.network },
         ...{ losses: new Float64Array(4), sigmas: new Float64Array(4) },
       }),

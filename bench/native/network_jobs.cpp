@@ -11,15 +11,14 @@
 namespace feynkac::bench {
 namespace {
 
-constexpr double kSigmaData = 0.5;
-constexpr Head kDenoiserHead = {Kind::kDenoiser, 1, kSigmaData}, kDotHead = {Kind::kDot, 0.5, kSigmaData};
+constexpr Head kDenoiserHead = {Kind::kDenoiser, 1}, kDotHead = {Kind::kDot, 0.5};
 constexpr int kChecked = 8;  // samples whose outputs are compared
 
-SongUNetConfig configOf(const Job& job) {
+EdmUNetConfig configOf(const Job& job) {
   const int size = job.integer("resolution"), channels = job.integer("channels");
-  SongUNetConfig c = {};
+  EdmUNetConfig c = {};
   c.imgResolution = c.height = c.width = size;
-  c.inChannels = c.outChannels = channels;
+  c.inChannels = channels;
   c.modelChannels = job.integer("width");
   c.channelMult = job.integers("mult");
   c.channelMultEmb = 4;
@@ -54,7 +53,7 @@ void writeFloats(const std::string& path, const float* values, size_t n) {
 // A network with its kernels, which stay the network's.
 struct Side {
   Side(const Job& job, const std::string& weights)
-      : network(configOf(job), [this, job] {
+      : network(configOf(job), {}, [this, job] {
           auto made = makeKernels(job);
           kernels = made.get();
           return made;
@@ -135,6 +134,9 @@ void train(Network& student, Network* teacher, Arrays& a, int step) {
                        nullptr,
                        -1.2,
                        1.2,
+                       1e-9,
+                       1e9,
+                       0,
                        0,
                        static_cast<uint32_t>(step + 1),
                        {1e-4, 0.9, 0.999, 1e-8, step + 1, 1, 0.999},
@@ -176,7 +178,7 @@ Costs count(const Job& job, Arrays& a) {
   const auto counting = [&costs] { return std::make_unique<Counting>(costs); };
   Counting memory(costs);
   Resident resident(memory, a);
-  Network network(configOf(job), counting), teacher(configOf(job), counting);
+  Network network(configOf(job), {}, counting), teacher(configOf(job), {}, counting);
   const std::string& name = job.text("job");
   for (int run = 0; run < 2; ++run) {
     costs.clear();

@@ -14,8 +14,19 @@ struct Named {
   NetworkConfig config;
 };
 
-SongUNetConfig ddpmpp(int resolution, int channels, std::vector<int> mult) {
-  return {resolution, resolution, resolution, 3, 3, 0, 9, channels, std::move(mult), 4, 1, 4, {16}, {1, 1}};
+EdmUNetConfig ddpmpp(int resolution, int channels, std::vector<int> mult) {
+  EdmUNetConfig c = {};
+  c.imgResolution = c.height = c.width = resolution;
+  c.inChannels = 3;
+  c.augmentDim = 9;
+  c.modelChannels = channels;
+  c.channelMult = std::move(mult);
+  c.channelMultEmb = 4;
+  c.channelMultNoise = 1;
+  c.numBlocks = 4;
+  c.attnResolutions = {16};
+  c.resampleFilter = {1, 1};
+  return c;
 }
 
 void report(const char* network, const char* job, int batch, size_t arena, const Costs& costs) {
@@ -33,12 +44,12 @@ int main() {
     for (const int batch : {16, 512}) {
       Costs costs;
       const auto counting = [&costs] { return std::make_unique<Counting>(costs); };
-      Network network(config, counting), teacher(config, counting);
+      Network network(config, {}, counting), teacher(config, {}, counting);
       const size_t d = network.sampleSize();
       std::vector<float> x(batch * d), out(batch * d), grad(batch * d);
       std::vector<double> sigma(batch, 1.0), energy(batch), losses(batch), sigmas(batch);
       const Batch all = {batch, x.data(), sigma.data(), nullptr, nullptr};
-      const Head denoiser = {Kind::kDenoiser, 1, 0.5}, dot = {Kind::kDot, 0.5, 0.5};
+      const Head denoiser = {Kind::kDenoiser, 1}, dot = {Kind::kDot, 0.5};
       Outputs denoised = {}, gradient = {};
       denoised.denoised = out.data();
       gradient.energy = energy.data();
@@ -50,9 +61,21 @@ int main() {
       costs.clear();
       network.evaluate(dot, all, nullptr, gradient, Stop());
       report(name, "energy + gradient", batch, network.workingBytes(Job::kGradient, Kind::kDot, batch), costs);
-      TrainStep step = {denoiser,      batch,        batch, x.data(), nullptr,
-                        -1.2,          1.2,          0,     1,        {1e-3, 0.9, 0.999, 1e-8, 1, 1, 0.99},
-                        losses.data(), sigmas.data()};
+      TrainStep step = {denoiser,
+                        batch,
+                        batch,
+                        x.data(),
+                        nullptr,
+                        -1.2,
+                        1.2,
+                        1e-9,
+                        1e9,
+                        0,
+                        0,
+                        1,
+                        {1e-3, 0.9, 0.999, 1e-8, 1, 1, 0.99},
+                        losses.data(),
+                        sigmas.data()};
       costs.clear();
       network.train(step, nullptr, Stop());
       report(name, "DSM step", batch, network.workingBytes(Job::kTrain, Kind::kDenoiser, batch), costs);

@@ -27,6 +27,7 @@ export interface TrainFlags extends CommonOptions {
   pMean?: number
   pStd?: number
   labelDropout?: number
+  dropout?: number
   flips?: boolean
   divergence?: number
   width?: number
@@ -64,6 +65,11 @@ export function trainingFlags(command: Command): Command {
     .option('--p-mean <number>', 'mean of ln sigma (-1.2)', number())
     .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', positive)
     .option('--label-dropout <probability>', 'of each attribute of a label (0.1 with labels)', probability)
+    .option(
+      '--dropout <rate>',
+      "of the network's blocks (the network's own; 0 to distil)",
+      number({ min: 0, max: 0.99 }),
+    )
     .option('--flips', 'mirror images left to right at random')
     .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
@@ -107,6 +113,7 @@ export function trainingOptions(flags: TrainFlags): TrainingOptions {
     pMean: flags.pMean,
     pStd: flags.pStd,
     labelDropout: flags.labelDropout,
+    dropout: flags.dropout,
     flips: flags.flips,
     divergence: flags.divergence,
     seed: flags.seed,

@@ -3,7 +3,7 @@ import { freeMemory } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
-import { configLabelDim } from './config.js'
+import { configAugmentDim, configLabelDim } from './config.js'
 import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
@@ -94,7 +94,7 @@ export async function evaluateInChunks(
   const size = x.length / batch
   const dim = configLabelDim(info.network)
   const labels = resolveLabels(options.labels, labelSpecOf(info), dim, batch, options.part)
-  const augmentDim = info.network.class === 'SongUNet' ? info.network.args.augment_dim : 0
+  const augmentDim = configAugmentDim(info.network)
   if (options.augment !== undefined && augmentDim === 0)
     throw new ArgumentError('augmentation labels were given but this network takes none')
   const augment = options.augment && vectorsOf('augment', options.augment, augmentDim, batch, options.part)
@@ -109,7 +109,6 @@ export async function evaluateInChunks(
     const request: EvaluateRequest = {
       kind: info.kind,
       headScale: info.headScale,
-      sigmaData: info.sigmaData,
       x: rows(x, size)!,
       sigma: rows(sigmas, 1)!,
       labels: rows(labels, dim),

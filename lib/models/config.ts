@@ -1,28 +1,16 @@
 import { ArgumentError, FormatError, invalid } from '../errors.js'
+import { checkArgs, type Fail, type ImageShape, naturalNumber } from './networks/check.js'
+import { checkUNet2DModel, type UNet2DModelArgs, unet2dDefaults, unet2dLabelDim } from './networks/diffusers.js'
+import {
+  checkDhariwalUNet,
+  checkSongUNet,
+  type DhariwalUNetArgs,
+  dhariwalDefaults,
+  type SongUNetArgs,
+  songDefaults,
+} from './networks/edm.js'
 
-/** Configuration of a network: class and arguments as NVlabs/edm names them, so that their checkpoints read directly. */
-
-export interface SongUNetArgs {
-  /** Names the levels (`img_resolution >> level`); the image itself may be non-square. */
-  img_resolution: number
-  in_channels: number
-  out_channels: number
-  /** Length of the label vector (one-hot class, or concatenated one-hot attributes); 0 = unconditional. */
-  label_dim: number
-  augment_dim: number
-  model_channels: number
-  channel_mult: number[]
-  channel_mult_emb: number
-  num_blocks: number
-  attn_resolutions: number[]
-  dropout: number
-  label_dropout: number
-  embedding_type: 'positional'
-  channel_mult_noise: number
-  encoder_type: 'standard'
-  decoder_type: 'standard'
-  resample_filter: number[]
-}
+/** Configuration of a network: class and arguments as its own framework names them, so that checkpoints read directly. */
 
 /** Residual MLP for vectors: in -> layers x (h + out(silu(in(silu(h)) + affine(emb)))) -> out. */
 export interface ResidualMLPArgs {
@@ -34,59 +22,52 @@ export interface ResidualMLPArgs {
 }
 
 export type NetworkConfig =
-  | { class: 'SongUNet'; args: SongUNetArgs; shape: [channels: number, height: number, width: number] }
+  | { class: 'SongUNet'; args: SongUNetArgs; shape: ImageShape }
+  | { class: 'DhariwalUNet'; args: DhariwalUNetArgs; shape: ImageShape }
+  | { class: 'UNet2DModel'; args: UNet2DModelArgs; shape: ImageShape }
   | { class: 'ResidualMLP'; args: ResidualMLPArgs; shape: [dim: number] }
 
-const SONG_DEFAULTS: SongUNetArgs = {
-  img_resolution: 0,
-  in_channels: 0,
-  out_channels: 0,
-  label_dim: 0,
-  augment_dim: 0,
-  model_channels: 128,
-  channel_mult: [1, 2, 2, 2],
-  channel_mult_emb: 4,
-  num_blocks: 4,
-  attn_resolutions: [16],
-  dropout: 0.1,
-  label_dropout: 0,
-  embedding_type: 'positional',
-  channel_mult_noise: 1,
-  encoder_type: 'standard',
-  decoder_type: 'standard',
-  resample_filter: [1, 1],
+const mlpDefaults: ResidualMLPArgs = { dim: 0, hidden: 128, layers: 3, label_dim: 0, channel_mult_noise: 1 }
+
+function checkedShape(shape: readonly number[]): ImageShape {
+  if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
+  return [shape[0], shape[1], shape[2]]
+}
+
+function edmSizes([channels, height, width]: ImageShape) {
+  return { img_resolution: Math.max(height, width), in_channels: channels, out_channels: channels }
 }
 
 /**
- * A DDPM++ U-Net for images of a shape [channels, height, width]; the rest as given or as EDM's defaults.
+ * EDM's SongUNet for images of a shape [channels, height, width]; the rest as given or as EDM's defaults, which are those of DDPM++.
  * The height and width must be divisible by 2^(levels - 1).
  */
 export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> = {}): NetworkConfig {
-  if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
-  const [channels, height, width] = shape as [number, number, number]
-  return {
-    class: 'SongUNet',
-    shape: [channels, height, width],
-    args: {
-      ...SONG_DEFAULTS,
-      img_resolution: Math.max(height, width),
-      in_channels: channels,
-      out_channels: channels,
-      ...args,
-    },
+  const sizes = checkedShape(shape)
+  return { class: 'SongUNet', shape: sizes, args: { ...songDefaults, ...edmSizes(sizes), ...args } }
+}
+
+/** EDM's DhariwalUNet (ADM), likewise. */
+export function dhariwalUNet(shape: readonly number[], args: Partial<DhariwalUNetArgs> = {}): NetworkConfig {
+  const sizes = checkedShape(shape)
+  return { class: 'DhariwalUNet', shape: sizes, args: { ...dhariwalDefaults, ...edmSizes(sizes), ...args } }
+}
+
+/** diffusers' UNet2DModel, likewise, with diffusers' defaults. */
+export function unet2d(shape: readonly number[], args: Partial<UNet2DModelArgs> = {}): NetworkConfig {
+  const sizes = checkedShape(shape)
+  const [channels, height, width] = sizes
+  const own = {
+    sample_size: height === width ? height : [height, width],
+    in_channels: channels,
+    out_channels: channels,
   }
+  return { class: 'UNet2DModel', shape: sizes, args: { ...unet2dDefaults, ...own, ...args } }
 }
 
 /** A residual MLP for vectors of a dimension. */
 export function residualMLP(dim: number, args: Partial<ResidualMLPArgs> = {}): NetworkConfig {
-  const defaults: ResidualMLPArgs = { dim, hidden: 128, layers: 3, label_dim: 0, channel_mult_noise: 1 }
-  return { class: 'ResidualMLP', shape: [dim], args: { ...defaults, ...args } }
-}
-
-const FIXED: Partial<Record<keyof SongUNetArgs, string>> = {
-  embedding_type: 'positional',
-  encoder_type: 'standard',
-  decoder_type: 'standard',
+  return { class: 'ResidualMLP', shape: [dim], args: { ...mlpDefaults, dim, ...args } }
 }
 
 /** Reads a configuration out of a file's metadata. Throws FormatError naming what is missing or not supported. */
@@ -99,49 +80,57 @@ export function parseNetworkConfig(json: unknown, shape: unknown, path: string):
 /** A caller's own configuration. Throws ArgumentError. */
 export function givenNetworkConfig(network: unknown): NetworkConfig {
   return checkNetworkConfig(network, (network as NetworkConfig | null | undefined)?.shape, (what) => {
-    throw new ArgumentError(`network: ${what}; songUNet and residualMLP make configurations`)
+    throw new ArgumentError(`network: ${what}; songUNet, dhariwalUNet, unet2d and residualMLP make configurations`)
   })
 }
 
-function checkNetworkConfig(json: unknown, shape: unknown, fail: (what: string) => never): NetworkConfig {
+/** Class and arguments (`json`) for samples of a shape, with every field checked; `fail` throws. */
+export function checkNetworkConfig(json: unknown, shape: unknown, fail: Fail): NetworkConfig {
   const isObject = (v: unknown): v is Record<string, unknown> =>
     typeof v === 'object' && v !== null && !Array.isArray(v)
   if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
-  const given = json.args
-  const sizes = Array.isArray(shape) ? shape : fail('expected an array for shape')
+  const sizes: number[] = Array.isArray(shape) ? shape : fail('expected an array for shape')
   if (!sizes.every((n) => Number.isSafeInteger(n) && n > 0)) fail('expected positive integers in shape')
-  const check = <T extends object>(defaults: T): T => {
-    const args = { ...defaults }
-    for (const [key, value] of Object.entries(given)) {
-      const known = (defaults as Record<string, unknown>)[key]
-      if (known === undefined) fail(`unknown argument '${key}'`)
-      const numbers = Array.isArray(known)
-      if (numbers ? !Array.isArray(value) || !value.every(Number.isFinite) : typeof value !== typeof known)
-        fail(`expected ${numbers ? 'an array of numbers' : `a ${typeof known}`} for '${key}'`)
-      if (typeof value === 'number' && !Number.isFinite(value)) fail(`expected a finite number for '${key}'`)
-      Object.assign(args, { [key]: value })
-    }
-    return args
+  switch (json.class) {
+    case 'SongUNet':
+      return { class: 'SongUNet', ...checkSongUNet(json.args, sizes, fail) }
+    case 'DhariwalUNet':
+      return { class: 'DhariwalUNet', ...checkDhariwalUNet(json.args, sizes, fail) }
+    case 'UNet2DModel':
+      return { class: 'UNet2DModel', ...checkUNet2DModel(json.args, sizes, fail) }
+    case 'ResidualMLP':
+      return { class: 'ResidualMLP', ...checkResidualMLP(json.args, sizes, fail) }
+    default:
+      return fail(
+        `class ${JSON.stringify(json.class)} is not supported: SongUNet, DhariwalUNet, UNet2DModel or ResidualMLP`,
+      )
   }
-  if (json.class === 'ResidualMLP') {
-    const config = residualMLP(sizes[0])
-    const args = check(config.args as ResidualMLPArgs)
-    if (sizes.length !== 1 || sizes[0] !== args.dim) fail('shape must be [dim]')
-    return { class: 'ResidualMLP', shape: [args.dim], args }
+}
+
+function checkResidualMLP(given: Record<string, unknown>, sizes: number[], fail: Fail) {
+  const rules = {
+    dim: naturalNumber,
+    hidden: naturalNumber,
+    layers: naturalNumber,
+    label_dim: naturalNumber,
+    channel_mult_noise: naturalNumber,
   }
-  if (json.class !== 'SongUNet')
-    return fail(`class ${JSON.stringify(json.class)} is not supported: SongUNet or ResidualMLP`)
-  const args = check(SONG_DEFAULTS)
-  for (const [key, value] of Object.entries(FIXED))
-    if (args[key as keyof SongUNetArgs] !== value)
-      fail(`${key} '${args[key as keyof SongUNetArgs]}' is not supported: only DDPM++ (${key} '${value}')`)
-  for (const key of ['dropout', 'label_dropout'] as const)
-    if (!(args[key] >= 0 && args[key] < 1)) fail(`expected a number in [0, 1) for '${key}'`)
-  if (sizes.length !== 3) fail('shape must be [channels, height, width]')
-  return { class: 'SongUNet', shape: sizes as [number, number, number], args }
+  const args = checkArgs(given, { ...mlpDefaults, dim: sizes[0] }, rules, fail)
+  if (sizes.length !== 1 || sizes[0] !== args.dim) fail('shape must be [dim]')
+  return { args, shape: [args.dim] as [number] }
 }
 
 /** Length of the label vector that a network takes; 0 = unconditional. */
 export function configLabelDim(config: NetworkConfig): number {
-  return config.args.label_dim
+  return config.class === 'UNet2DModel' ? unet2dLabelDim(config.args) : config.args.label_dim
+}
+
+/** Length of the augmentation labels that a network takes; 0 = none. */
+export function configAugmentDim(config: NetworkConfig): number {
+  return config.class === 'SongUNet' || config.class === 'DhariwalUNet' ? config.args.augment_dim : 0
+}
+
+/** The network's own rate of dropout, for training it as a denoiser. */
+export function configDropout(config: NetworkConfig): number {
+  return config.class === 'ResidualMLP' ? 0 : config.args.dropout
 }

@@ -15,12 +15,14 @@ export type LoadOptions = DeviceOptions
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
 export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
 
-const newModelNames = ['kind', 'headScale', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels', 'network']
+const newModelNames = ['kind', 'headScale', 'sigmaData', 'preconditioning', 'sigmaMin', 'sigmaMax', 'labels', 'network']
 
 /** The description of a new model, with its defaults. Throws ArgumentError. */
 export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {
   knownOptions('a new model', given, newModelNames)
   const headScale = kind === 'dot' ? 0.5 : 1
+  if (given.preconditioning !== undefined && given.sigmaData !== undefined)
+    throw invalid('sigmaData', 'nothing beside preconditioning, which has it', given.sigmaData)
   const info = { kind, headScale, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
   return checkModelInfo(info, givenNetworkConfig(given.network), (what) => {
     throw new ArgumentError(`a new model: ${what}`)
@@ -31,7 +33,7 @@ export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInf
 export async function newNetwork(info: ModelInfo, options: LoadOptions & { seed?: number }): Promise<NativeNetwork> {
   knownOptions('create', options, [...deviceOptionNames, 'seed'])
   const seed = integer('seed', options.seed ?? 0, 0)
-  const network = createNetwork(info.network, options)
+  const network = createNetwork(info, options)
   await run(() => network.initialise(seed))
   await warnOfSlowKernels(options)
   return network

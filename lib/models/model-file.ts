@@ -6,6 +6,7 @@ import { describe, FormatError } from '../errors.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
+import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
@@ -13,8 +14,10 @@ export interface ModelInfo {
   kind: NetworkKind
   /** `a` of the dot head: Phi = a <u, h(u)>; 1 otherwise. */
   headScale: number
-  /** Standard deviation of the data, the preconditioning's sigma_data. */
+  /** Standard deviation of the data, the preconditioning's sigma_data; 1 where it has none. */
   sigmaData: number
+  /** What stands between the network and the denoiser; EDM's for models trained here. */
+  preconditioning: Preconditioning
   /** Range of noise levels the model is meant for. */
   sigmaMin: number
   sigmaMax: number
@@ -61,10 +64,16 @@ export function checkModelInfo(
   const labels = parseLabels(json.labels, fail)
   if (labels !== null && labelDim(labels) !== configLabelDim(network))
     fail(`the labels have ${labelDim(labels)} entries but the network takes ${configLabelDim(network)}`)
+  // files of before there was a choice have sigmaData alone
+  const preconditioning =
+    json.preconditioning === undefined
+      ? edmPreconditioning(positive('sigmaData'))
+      : parsePreconditioning(json.preconditioning, fail)
   return {
     kind: json.kind as NetworkKind,
     headScale: positive('headScale'),
-    sigmaData: positive('sigmaData'),
+    sigmaData: preconditioning.sigmaData,
+    preconditioning,
     sigmaMin: positive('sigmaMin'),
     sigmaMax: positive('sigmaMax'),
     network,
@@ -87,11 +96,14 @@ export function modelMetadata(info: ModelInfo): Record<string, string> {
   return { feynkac: JSON.stringify({ format: FORMAT, ...info }) }
 }
 
-/** A native network of a configuration, on a device; weights are zero until written or initialised. */
-export function createNetwork(config: NetworkConfig, options: DeviceOptions): NativeNetwork {
+/** A native network of a model, on a device; weights are zero until written or initialised. */
+export function createNetwork(
+  { network, preconditioning }: Pick<ModelInfo, 'network' | 'preconditioning'>,
+  options: DeviceOptions,
+): NativeNetwork {
   const { device, precision } = placement(options)
   try {
-    return native.createNetwork(config, device, precision)
+    return native.createNetwork(network, preconditioning, device, precision)
   } catch (error) {
     throw translate(error)
   }
@@ -151,7 +163,7 @@ export async function loadModel(
 ): Promise<{ info: ModelInfo; network: NativeNetwork }> {
   const { metadata, tensors } = await readSafetensors(path)
   const info = parseModelInfo(metadata, path)
-  const network = createNetwork(info.network, options)
+  const network = createNetwork(info, options)
   const flat = await flatten(network, tensors, path)
   for (let i = 0; i < flat.length; i++) {
     if (i % SLICE === SLICE - 1) await breathe()

@@ -35,6 +35,7 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
     const source = await openData(options, opened)
     const { data } = source
     const { shape, info } = teacher
+    const { sigmaMin, sigmaMax, preconditioning } = info
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
     const dims = data.labels ? labelDim(data.labels) : 0
@@ -51,7 +52,7 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
       teacher,
       teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),
       conditional: teacher.labelDim > 0,
-      create: createEnergy(options, { sigmaMin: info.sigmaMin, sigmaMax: info.sigmaMax }),
+      create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning }),
     })
   } finally {
     if (typeof given === 'string') teacher.dispose()

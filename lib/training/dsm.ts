@@ -1,6 +1,7 @@
 import { boolean, finiteNumber, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { invalid } from '../errors.js'
+import { configLabelDim } from '../models/config.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { readSamples } from './batches.js'
@@ -67,7 +68,7 @@ async function matchScore<M extends Denoiser | EnergyModel>(
     given: { ...given, ...(sigmaData === undefined ? {} : { sigmaData }) },
     defaults: { ...defaults, sigmaData: stored?.sigmaData ?? sigmaData ?? (await deviation(data)), init: 'random' },
     teacherSource: null,
-    conditional: conditional ?? (stored ? stored.network.args.label_dim > 0 : data.labels !== null),
+    conditional: conditional ?? (stored ? configLabelDim(stored.network) > 0 : data.labels !== null),
     create,
   })
 }

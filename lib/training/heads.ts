@@ -2,6 +2,7 @@ import { finiteNumber, oneOf } from '../args.js'
 import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
 import { EnergyModel } from '../models/energy.js'
+import type { ModelInfo } from '../models/model-file.js'
 import type { Definition, FrontEnd } from './run.js'
 
 /** The energy's form, for training from data and for distillation. */
@@ -26,10 +27,11 @@ export function headDefaults({ head }: HeadOptions): Pick<Definition, 'kind' | '
 
 export function createEnergy(
   { device, precision }: DeviceOptions,
-  range: { sigmaMin?: number; sigmaMax?: number } = {},
+  teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning'>> = {},
 ): FrontEnd<EnergyModel>['create'] {
   return ({ kind, headScale, sigmaData, network, seed }, labels) => {
     if (kind === 'denoiser') throw invalid('head', "'dot', 'l2' or 'norm'", kind)
-    return EnergyModel.create({ kind, headScale, sigmaData, network, labels, ...range }, { device, precision, seed })
+    const noise = teacher.preconditioning === undefined ? { sigmaData } : teacher
+    return EnergyModel.create({ kind, headScale, network, labels, ...noise }, { device, precision, seed })
   }
 }

@@ -39,7 +39,8 @@ export interface Loop {
   teacher?: NativeNetwork
   kind: NetworkKind
   headScale: number
-  sigmaData: number
+  /** Noise levels that the network can be told. */
+  range: { sigmaMin: number; sigmaMax: number }
   settings: Settings
   batches: Batches
   state: LoopState
@@ -90,12 +91,13 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       network.train({
         kind: loop.kind,
         headScale: loop.headScale,
-        sigmaData: loop.sigmaData,
         teacher: loop.teacher,
         ...batch!,
         microBatch: settings.microBatch,
         pMean: settings.pMean,
         pStd: settings.pStd,
+        ...loop.range,
+        dropout: settings.dropout,
         seed,
         step,
         lr: learningRate(settings.lr, settings.warmUp, imagesBefore + batchSize),

@@ -6,9 +6,10 @@ import { labelDim } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
-import { givenNetworkConfig, type NetworkConfig } from '../models/config.js'
+import { configDropout, configLabelDim, givenNetworkConfig, type NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches, readSamples } from './batches.js'
@@ -59,7 +60,7 @@ export const trainingOptionNames = [
     'onProgress',
   ],
   ...['batchSize', 'microBatch', 'lr', 'warmUp', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'pMean', 'pStd'],
-  ...['labelDropout', 'flips', 'seed', 'divergence'],
+  ...['labelDropout', 'dropout', 'flips', 'seed', 'divergence'],
 ]
 
 export interface TrainingResult<M> {
@@ -158,7 +159,8 @@ export async function train<M extends Denoiser | EnergyModel>(
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
   const { folder, checkpoint } = opened
-  const stored = checkpoint?.definition as (Definition & { images: number }) | undefined
+  // checkpoints of before there was dropout had none
+  const stored = checkpoint ? ({ dropout: 0, ...checkpoint.definition } as Definition & { images: number }) : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
@@ -201,7 +203,7 @@ export async function train<M extends Denoiser | EnergyModel>(
       teacher: front.teacher?.network,
       kind: definition.kind,
       headScale: definition.headScale,
-      sigmaData: definition.sigmaData,
+      range: conditionedRange(model.info.preconditioning.noise),
       settings: definition,
       batches: new Batches(data, labels, definition),
       state: start,
@@ -241,19 +243,21 @@ function define<M extends Denoiser | EnergyModel>(
   const dims = found.labels ? labelDim(found.labels) : 0
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
   const general = defaultSettings(found.images, found.labels !== null)
+  const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
   const defaults: Definition = {
     ...general,
     microBatch: general.batchSize,
+    dropout: objective === 'dsm' ? configDropout(chosen) : 0,
     ...front.defaults,
     ...identity,
-    network: network ?? teacher?.info.network ?? networkFor(found.shape, dims),
+    network: chosen,
   }
   const settled = settle({ ...onlySettings(options), ...front.given, ...identity, network }, stored, defaults)
-  const { shape, args } = settled.network
+  const { shape } = settled.network
   if (shape.join() !== found.shape.join())
     throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
-  if (args.label_dim !== dims)
-    throw new ArgumentError(`the network takes ${args.label_dim} label entries but the data have ${dims}`)
+  const taken = configLabelDim(settled.network)
+  if (taken !== dims) throw new ArgumentError(`the network takes ${taken} label entries but the data have ${dims}`)
   if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
@@ -272,6 +276,13 @@ function onlySettings(options: TrainingOptions): Partial<Settings> {
   return Object.fromEntries(
     settingNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
   )
+}
+
+/** The noise levels that a network can be told: all, or those of its table. */
+function conditionedRange(noise: NoiseConditioning): { sigmaMin: number; sigmaMax: number } {
+  if (noise.kind === 'table') return { sigmaMin: noise.sigmas[0], sigmaMax: noise.sigmas[noise.sigmas.length - 1] }
+  if (noise.kind === 'vp') return { sigmaMin: vpSigma(noise, noise.epsilonT), sigmaMax: vpSigma(noise, 1) }
+  return { sigmaMin: Number.MIN_VALUE, sigmaMax: Number.MAX_VALUE }
 }
 
 /** Size of equal micro-batches whose activations stay within 1 GiB, or within half of what is free on a GPU. */

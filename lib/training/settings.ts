@@ -22,6 +22,8 @@ export interface Settings {
   pStd: number
   /** Probability of leaving out each attribute of a label, independently (0.1 where there are labels). */
   labelDropout: number
+  /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
+  dropout: number
   /** Mirror images left to right at random (false). */
   flips: boolean
   seed: number
@@ -50,6 +52,7 @@ export function checkSettings(given: Partial<Settings>): void {
   check('pMean', finiteNumber)
   check('pStd', positive)
   check('labelDropout', probability)
+  check('dropout', (name, value) => finiteNumber(name, value, { min: 0, max: 0.99 }))
   check('flips', (name, value) => {
     if (typeof value !== 'boolean') throw invalid(name, 'true or false', value)
   })
@@ -95,6 +98,7 @@ export function defaultSettings(images: number, conditional: boolean): Omit<Sett
     pMean: -1.2,
     pStd: 1.2,
     labelDropout: conditional ? 0.1 : 0,
+    dropout: 0,
     flips: false,
     seed: 0,
     divergence: 10,

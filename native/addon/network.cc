@@ -6,6 +6,7 @@
 
 #include "addon.h"
 #include "arguments.h"
+#include "configs.h"
 #include "job.h"
 #include "kernels/cuda/cuda.h"
 #include "request.h"
@@ -37,51 +38,6 @@ Slot slotOf(const Napi::Value& value) {
       {{"params", Slot::kParams}, {"ema", Slot::kEma}, {"grad", Slot::kGrad}, {"m", Slot::kM}, {"v", Slot::kV}});
 }
 
-template <class T>
-std::vector<T> numbers(const Napi::Object& o, const char* name) {
-  const Napi::Value value = o.Get(name);
-  if (!value.IsArray()) throw argumentError(o.Env(), std::string("expected an array of numbers for ") + name);
-  const auto array = value.As<Napi::Array>();
-  std::vector<T> out;
-  for (uint32_t i = 0; i < array.Length(); ++i) {
-    const Napi::Value item = array.Get(i);
-    if (!item.IsNumber()) throw argumentError(o.Env(), std::string("expected an array of numbers for ") + name);
-    out.push_back(static_cast<T>(item.As<Napi::Number>().DoubleValue()));
-  }
-  return out;
-}
-
-NetworkConfig configOf(const Napi::Object& o) {
-  const auto small = [](const Napi::Object& args, const char* name) {
-    return static_cast<int>(integer(args, name, 0, 1 << 24));
-  };
-  const auto args = o.Get("args").As<Napi::Object>();
-  const std::string name = o.Get("class").As<Napi::String>().Utf8Value();
-  if (name == "ResidualMLP")
-    return ResidualMlpConfig{small(args, "dim"), small(args, "hidden"), small(args, "layers"), small(args, "label_dim"),
-                             small(args, "channel_mult_noise")};
-  if (name != "SongUNet") throw argumentError(o.Env(), "expected 'SongUNet' or 'ResidualMLP' for the network's class");
-  const auto shape = numbers<int>(o, "shape");
-  if (shape.size() != 3) throw argumentError(o.Env(), "expected [channels, height, width] for the network's shape");
-  SongUNetConfig c;
-  c.imgResolution = small(args, "img_resolution");
-  c.height = shape[1];
-  c.width = shape[2];
-  c.inChannels = small(args, "in_channels");
-  c.outChannels = small(args, "out_channels");
-  c.labelDim = small(args, "label_dim");
-  c.augmentDim = small(args, "augment_dim");
-  c.modelChannels = small(args, "model_channels");
-  c.channelMult = numbers<int>(args, "channel_mult");
-  c.channelMultEmb = small(args, "channel_mult_emb");
-  c.channelMultNoise = small(args, "channel_mult_noise");
-  c.numBlocks = small(args, "num_blocks");
-  c.attnResolutions = numbers<int>(args, "attn_resolutions");
-  c.resampleFilter = numbers<float>(args, "resample_filter");
-  if (shape[0] != c.inChannels) throw argumentError(o.Env(), "the network's shape must start with in_channels");
-  return c;
-}
-
 // The backend of a device: 'cpu', or 'cuda:N'. Throws DeviceError where there is no such device.
 Network::MakeKernels kernelsOf(const std::string& device, Precision precision) {
   if (device == "cpu") return [] { return std::unique_ptr<Kernels>(makeCpuKernels()); };
@@ -91,11 +47,6 @@ Network::MakeKernels kernelsOf(const std::string& device, Precision precision) {
   const int index = std::stoi(number);
   requireCudaDevice(index);
   return [=] { return std::unique_ptr<Kernels>(makeCudaKernels(index, precision)); };
-}
-
-Napi::Object objectOf(const Napi::Value& value, const char* name) {
-  if (!value.IsObject()) throw argumentError(value.Env(), std::string("expected an object for ") + name);
-  return value.As<Napi::Object>();
 }
 
 class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
@@ -115,9 +66,11 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
   explicit NetworkHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkHandle>(info) {
     try {
       const Precision precision = choice<Precision>(
-          info[2], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
-      device_ = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
-      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")), kernelsOf(device_, precision));
+          info[3], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
+      device_ = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "";
+      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")),
+                                           preconditioningOf(objectOf(info[1], "preconditioning")),
+                                           kernelsOf(device_, precision));
     } catch (const Napi::Error&) {
       throw;
     } catch (...) {
@@ -147,6 +100,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       item["shape"] = shape;
       item["offset"] = Napi::Number::New(info.Env(), double(list[i].torchOffset));
       item["size"] = Napi::Number::New(info.Env(), double(list[i].size));
+      item["buffer"] = Napi::Boolean::New(info.Env(), list[i].buffer);
       out[i] = item;
     }
     return out;
@@ -178,9 +132,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
   }
 
   static Head headOf(const Napi::Object& o) {
-    const Head head = {kindOf(o.Get("kind")), number(o, "headScale"), number(o, "sigmaData")};
-    if (!(head.sigmaData > 0) || !std::isfinite(head.sigmaData) || !std::isfinite(head.scale))
-      throw argumentError(o.Env(), "expected sigmaData > 0 and a finite headScale");
+    const Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
+    if (!std::isfinite(head.scale)) throw argumentError(o.Env(), "expected a finite headScale");
     return head;
   }
 
@@ -290,6 +243,12 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     step.labels = floats(o.Get("labels"), rows * labelDim(n->config()), "labels", true);
     step.pMean = number(o, "pMean");
     step.pStd = number(o, "pStd");
+    step.sigmaMin = number(o, "sigmaMin");
+    step.sigmaMax = number(o, "sigmaMax");
+    if (!(step.sigmaMin > 0 && step.sigmaMin <= step.sigmaMax))
+      throw argumentError(info.Env(), "expected sigmaMin above 0 and at most sigmaMax");
+    step.dropout = static_cast<float>(number(o, "dropout"));
+    if (!(step.dropout >= 0 && step.dropout < 1)) throw argumentError(info.Env(), "expected a dropout in [0, 1)");
     step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
     step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
     step.adam = {number(o, "lr"), number(o, "beta1"), number(o, "beta2"),   number(o, "eps"),
@@ -302,7 +261,8 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       if (!t.IsObject() || !t.As<Napi::Object>().CheckTypeTag(&kTag))
         throw argumentError(info.Env(), "expected a network for teacher");
       teacher = Unwrap(t.As<Napi::Object>())->network();
-      if (teacher->sampleSize() != n->sampleSize() || channelsIn(teacher->config()) != channelsIn(n->config()))
+      if (teacher->sampleSize() != n->sampleSize() ||
+          sampleShape(teacher->config()).channels != sampleShape(n->config()).channels)
         throw argumentError(info.Env(), "the teacher and the student must work on samples of one shape");
       if (labelDim(teacher->config()) != 0 && labelDim(teacher->config()) != labelDim(n->config()))
         throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
@@ -368,7 +328,7 @@ void initNetwork(Napi::Env env, Napi::Object exports) {
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.AddCleanupHook([reference] { delete reference; });
   exports["createNetwork"] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
-    return reference->New({info[0], info[1], info[2]});
+    return reference->New({info[0], info[1], info[2], info[3]});
   });
 }
 

@@ -1,7 +1,5 @@
 #include "engine/layers.h"
 
-#include <stdexcept>
-
 namespace feynkac {
 namespace {
 
@@ -70,16 +68,26 @@ struct ConvLayer final : Layer {
 };
 
 struct NormLayer final : Layer {
-  VarId in, e;
+  VarId in, e, scaleShift;
   size_t gamma, beta;
   NormShape shape;
   Buffer stats;
+  Buffer rowGamma = kNone, rowBeta = kNone;  // [batch, channels], of the modulated gamma and beta
+
+  const float* gammaOf(const Program& g) const { return rowGamma == kNone ? parameter(g, gamma) : g.plan.at(rowGamma); }
+  const float* betaOf(const Program& g) const { return rowBeta == kNone ? parameter(g, beta) : g.plan.at(rowBeta); }
 
   void primal(Program& g) override {
     const Buffer y = g.x(out), x = g.x(in), s = e == kNone ? kNone : g.x(e);
-    g.plan.op({y, x, s, stats}, [=, &g, this](Kernels& k) {
-      k.norm(g.plan.at(y), g.plan.at(stats), g.plan.at(x), g.plan.at(s), parameter(g, gamma), parameter(g, beta),
-             shape);
+    if (scaleShift != kNone) {
+      const Buffer m = g.x(scaleShift);
+      g.plan.op({rowGamma, rowBeta, m}, [=, &g, this](Kernels& k) {
+        k.modulate(g.plan.at(rowGamma), g.plan.at(rowBeta), parameter(g, gamma), parameter(g, beta), g.plan.at(m),
+                   shape.batch, shape.channels);
+      });
+    }
+    g.plan.op({y, x, s, stats, rowGamma, rowBeta}, [=, &g, this](Kernels& k) {
+      k.norm(g.plan.at(y), g.plan.at(stats), g.plan.at(x), g.plan.at(s), gammaOf(g), betaOf(g), shape);
     });
   }
 
@@ -95,23 +103,39 @@ struct NormLayer final : Layer {
     const Buffer dx = g.adjoint(in, mode);
     const bool second = mode.second && g.var(in).active;
     const Buffer ay = second ? g.a(out) : kNone, tx = second ? g.t(in) : kNone;
-    const bool weights = mode.weights;
-    g.plan.op({dx, dy, x, s, de, stats, ay, tx}, [=, &g, this](Kernels& k) {
+    const bool weights = mode.weights, modulated = scaleShift != kNone;
+    const size_t rows = size_t(shape.batch) * shape.channels;
+    // the kernels add to the gradients of the rows
+    const Buffer rowGrads = weights && modulated ? g.plan.floats(2 * rows) : kNone;
+    if (rowGrads != kNone)
+      g.plan.op({rowGrads}, [=, &g](Kernels& k) { k.zero(g.plan.at(rowGrads), 2 * rows * sizeof(float)); });
+    g.plan.op({dx, dy, x, s, de, stats, ay, tx, rowGamma, rowBeta, rowGrads}, [=, &g, this](Kernels& k) {
       float *dgamma = weights ? gradient(g, gamma) : nullptr, *dbeta = weights ? gradient(g, beta) : nullptr;
+      if (rowGrads != kNone) {
+        dgamma = g.plan.at(rowGrads);
+        dbeta = dgamma + rows;
+      }
       if (second)
         k.normSecond(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx),
-                     g.plan.at(x), g.plan.at(s), g.plan.at(stats), parameter(g, gamma), parameter(g, beta), add, shape);
+                     g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g), betaOf(g), add, shape);
       else
         k.normAdjoint(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(x), g.plan.at(s),
-                      g.plan.at(stats), parameter(g, gamma), parameter(g, beta), add, shape);
+                      g.plan.at(stats), gammaOf(g), betaOf(g), add, shape);
+    });
+    if (rowGrads == kNone) return;
+    const Buffer m = g.x(scaleShift), dm = g.b(scaleShift);
+    g.plan.op({dm, rowGrads, m}, [=, &g, this](Kernels& k) {
+      const float* dRowGamma = g.plan.at(rowGrads);
+      k.modulateAdjoint(gradient(g, gamma), gradient(g, beta), g.plan.at(dm), dRowGamma, dRowGamma + rows,
+                        parameter(g, gamma), parameter(g, beta), g.plan.at(m), shape.batch, shape.channels);
     });
   }
 
   void tangent(Program& g, bool) override {
     const Buffer tx = g.t(in), ty = g.t(out), x = g.x(in), s = e == kNone ? kNone : g.x(e);
-    g.plan.op({ty, tx, x, s, stats}, [=, &g, this](Kernels& k) {
-      k.normTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), g.plan.at(s), g.plan.at(stats), parameter(g, gamma),
-                    parameter(g, beta), shape);
+    g.plan.op({ty, tx, x, s, stats, rowGamma, rowBeta}, [=, &g, this](Kernels& k) {
+      k.normTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g), betaOf(g),
+                    shape);
     });
   }
 };
@@ -160,6 +184,7 @@ struct ResampleLayer final : Layer {
   void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
   void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in)); }
   void backward(Program& g, Backward mode) override {
+    if (!g.wanted(in, mode)) return;
     const Buffer dy = g.adjoint(out, mode);
     const bool add = g.accumulates(in);
     const Buffer dx = g.adjoint(in, mode);
@@ -204,6 +229,73 @@ struct ConcatLayer final : Layer {
   }
 };
 
+// out = scale (first + second)
+struct SumLayer final : Layer {
+  VarId parts[2];
+  float scale;
+
+  void apply(Program& g, Buffer y, Buffer x1, Buffer x2) {
+    const size_t n = g.floats(out);
+    g.plan.op({y, x1, x2},
+              [=, &g, this](Kernels& k) { k.combine(g.plan.at(y), scale, g.plan.at(x1), scale, g.plan.at(x2), n); });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(parts[0]), g.x(parts[1])); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(parts[0]), g.t(parts[1])); }
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode);
+    const size_t n = g.floats(out);
+    for (const VarId part : parts) {
+      if (!g.wanted(part, mode)) continue;
+      const bool add = g.accumulates(part);
+      const Buffer dx = g.adjoint(part, mode);
+      g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
+        k.combine(g.plan.at(dx), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dx) : nullptr, n);
+      });
+    }
+  }
+};
+
+struct PadLayer final : Layer {
+  VarId in;
+  int margin;
+
+  static void apply(Program& g, Buffer y, Buffer x, int margin, bool add, const Var& from) {
+    const Var v = from;
+    g.plan.op({y, x}, [=, &g](Kernels& k) {
+      k.pad(g.plan.at(y), g.plan.at(x), margin, add, g.batch, v.height, v.width, v.channels);
+    });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(in), margin, false, g.var(in)); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in), margin, false, g.var(in)); }
+  void backward(Program& g, Backward mode) override {
+    if (!g.wanted(in, mode)) return;
+    const bool add = g.accumulates(in);
+    const Buffer dy = g.adjoint(out, mode);
+    apply(g, g.adjoint(in, mode), dy, -margin, add, g.var(out));
+  }
+};
+
+// Linear: every pass of a run has the same mask.
+struct DropoutLayer final : Layer {
+  VarId in;
+  uint32_t index;
+
+  void apply(Program& g, Buffer y, Buffer x, bool add) {
+    const Buffer key = g.dropoutKey;
+    const size_t n = g.floats(in) / g.batch;
+    g.plan.op({y, x, key}, [=, &g, this](Kernels& k) {
+      k.dropout(g.plan.at(y), g.plan.at(x), g.dropoutRate, g.plan.at<uint32_t>(key), index, add, g.batch, n);
+    });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(in), false); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in), false); }
+  void backward(Program& g, Backward mode) override {
+    const bool add = g.accumulates(in);
+    const Buffer dy = g.adjoint(out, mode);
+    apply(g, g.adjoint(in, mode), dy, add);
+  }
+};
+
 }  // namespace
 
 VarId Program::variable(int height, int width, int channels, bool active, bool isInput) {
@@ -234,11 +326,17 @@ bool Program::accumulates(VarId id) {
   return before;
 }
 
+template <class L>
+VarId Program::append(std::unique_ptr<L> layer, int height, int width, int channels, bool active) {
+  layer->out = variable(height, width, channels, active);
+  layers_.push_back(std::move(layer));
+  return static_cast<VarId>(vars_.size()) - 1;
+}
+
 VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias, VarId residual, float scale) {
   const Var v = vars_[in];
   auto layer = std::make_unique<ConvLayer>();
   layer->in = in;
-  layer->out = variable(v.height, v.width, outChannels, v.active);
   layer->residual = residual;
   layer->scale = scale;
   layer->w = w;
@@ -246,32 +344,32 @@ VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias
   layer->index = static_cast<int>(packings.size());
   layer->shape = {batch, v.height, v.width, v.channels, outChannels, kernel};
   packings.push_back({w, kernel, v.channels, outChannels});
-  layers_.push_back(std::move(layer));
-  return static_cast<VarId>(vars_.size()) - 1;
+  return append(std::move(layer), v.height, v.width, outChannels, v.active);
 }
 
-VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta) {
+VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift) {
   const Var v = vars_[in];
   auto layer = std::make_unique<NormLayer>();
   layer->in = in;
-  layer->out = variable(v.height, v.width, v.channels, v.active);
   layer->e = e;
+  layer->scaleShift = scaleShift;
   layer->gamma = gamma;
   layer->beta = beta;
-  layer->shape = {batch, v.height * v.width, v.channels, groups, eps, silu, false};
+  layer->shape = {batch, v.height * v.width, v.channels, groups, eps, silu, scaleShift != kNone};
   layer->stats = groups > 0 ? plan.floats(size_t(batch) * groups * 2) : kNone;
-  layers_.push_back(std::move(layer));
-  return static_cast<VarId>(vars_.size()) - 1;
+  if (scaleShift != kNone) {
+    layer->rowGamma = plan.floats(size_t(batch) * v.channels);
+    layer->rowBeta = plan.floats(size_t(batch) * v.channels);
+  }
+  return append(std::move(layer), v.height, v.width, v.channels, v.active);
 }
 
 VarId Program::attention(VarId qkv, int heads) {
   const Var v = vars_[qkv];
   auto layer = std::make_unique<AttentionLayer>();
   layer->qkv = qkv;
-  layer->out = variable(v.height, v.width, v.channels / 3, v.active);
   layer->shape = {batch, v.height * v.width, heads, v.channels / 3 / heads};
-  layers_.push_back(std::move(layer));
-  return static_cast<VarId>(vars_.size()) - 1;
+  return append(std::move(layer), v.height, v.width, v.channels / 3, v.active);
 }
 
 VarId Program::resample(VarId in, bool up, const std::vector<float>& taps) {
@@ -280,10 +378,8 @@ VarId Program::resample(VarId in, bool up, const std::vector<float>& taps) {
   layer->in = in;
   layer->up = up;
   layer->taps = taps;
-  layer->out = up ? variable(v.height * 2, v.width * 2, v.channels, v.active)
-                  : variable(v.height / 2, v.width / 2, v.channels, v.active);
-  layers_.push_back(std::move(layer));
-  return static_cast<VarId>(vars_.size()) - 1;
+  return up ? append(std::move(layer), v.height * 2, v.width * 2, v.channels, v.active)
+            : append(std::move(layer), v.height / 2, v.width / 2, v.channels, v.active);
 }
 
 VarId Program::concat(VarId first, VarId second) {
@@ -291,9 +387,33 @@ VarId Program::concat(VarId first, VarId second) {
   auto layer = std::make_unique<ConcatLayer>();
   layer->parts[0] = first;
   layer->parts[1] = second;
-  layer->out = variable(v.height, v.width, v.channels + vars_[second].channels, v.active);
-  layers_.push_back(std::move(layer));
-  return static_cast<VarId>(vars_.size()) - 1;
+  return append(std::move(layer), v.height, v.width, v.channels + vars_[second].channels, v.active);
+}
+
+VarId Program::sum(VarId first, VarId second, float scale) {
+  const Var v = vars_[first];
+  auto layer = std::make_unique<SumLayer>();
+  layer->parts[0] = first;
+  layer->parts[1] = second;
+  layer->scale = scale;
+  return append(std::move(layer), v.height, v.width, v.channels, v.active);
+}
+
+VarId Program::pad(VarId in, int margin) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<PadLayer>();
+  layer->in = in;
+  layer->margin = margin;
+  return append(std::move(layer), v.height + 2 * margin, v.width + 2 * margin, v.channels, v.active);
+}
+
+VarId Program::dropout(VarId in) {
+  if (dropoutRate == 0) return in;
+  const Var v = vars_[in];
+  auto layer = std::make_unique<DropoutLayer>();
+  layer->in = in;
+  layer->index = dropouts_++;
+  return append(std::move(layer), v.height, v.width, v.channels, v.active);
 }
 
 void Program::primal() {

@@ -62,11 +62,16 @@ class Program {
   static constexpr size_t kNoParameter = ~size_t(0);
   // out = scale (conv(in) + bias + residual)
   VarId conv(VarId in, int kernel, int outChannels, size_t w, size_t bias, VarId residual = kNone, float scale = 1);
-  // silu?(groupNorm(in + e)); groups = 0: no normalisation
-  VarId norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta);
+  // silu?(groupNorm(in + e)); groups = 0: no normalisation. With scaleShift = (s, t), 2 channels long: silu?(groupNorm(in)
+  // (1 + s) + t). Neither e nor scaleShift depends on u, and this is their only consumer.
+  VarId norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift = kNone);
+  VarId silu(VarId in, VarId e = kNone) { return norm(in, e, 0, 0, true, kNoParameter, kNoParameter); }
   VarId attention(VarId qkv, int heads);
   VarId resample(VarId in, bool up, const std::vector<float>& taps);
   VarId concat(VarId first, VarId second);
+  VarId sum(VarId first, VarId second, float scale);  // scale (first + second)
+  VarId pad(VarId in, int margin);                    // with zeros; negative: crops
+  VarId dropout(VarId in);                            // `in` itself where the rate is 0
 
   // Whole passes. Plain pass 2 and the tangent pass skip the layers that do not depend on u. `started`: variables whose
   // adjoint already holds something before the pass.
@@ -88,6 +93,8 @@ class Program {
   const int batch;
   const Weights* const weights;
   Plan plan;
+  float dropoutRate = 0;      // set before the layers are
+  Buffer dropoutKey = kNone;  // kernels.h
   struct Packing {
     size_t w;
     int kernel, in, out;
@@ -95,6 +102,11 @@ class Program {
   std::vector<Packing> packings;  // of the convolutions, in program order
 
  private:
+  // Puts the layer at the end; returns its output, a new variable.
+  template <class L>
+  VarId append(std::unique_ptr<L> layer, int height, int width, int channels, bool active);
+
+  uint32_t dropouts_ = 0;
   std::vector<Var> vars_;
   std::vector<char> written_;
   std::vector<std::unique_ptr<Layer>> layers_;

@@ -1,70 +1,33 @@
-#include "engine/network.h"
-
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
-#include "engine/preconditioning.h"
-#include "kernels/random.h"
+#include "engine/network_run.h"
 
 namespace feynkac {
 namespace {
 
 constexpr size_t kRunsKept = 6;
+constexpr double kTwoPi = 6.283185307179586;
 
 // Phi from what the plan sums: dot: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
 double phiFactor(const Head& head) { return head.kind == Kind::kDot ? head.scale : -0.5; }
 
 }  // namespace
 
-// Memory of the network's device.
-class Network::Memory {
- public:
-  Memory(Kernels& kernels, size_t bytes, std::atomic<size_t>& held)
-      : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)), held_(held) {
-    held_ += bytes;
-  }
-  ~Memory() {
-    kernels_.release(data_);
-    held_ -= bytes_;
-  }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  Kernels& kernels_;
-  size_t bytes_;
-  void* data_;
-  std::atomic<size_t>& held_;
-};
-
-// A job laid out for one head and batch size.
-struct Network::Run {
-  Run(Job j, Kind k, int n, const Weights* weights) : job(j), kind(k), batch(n), program(n, weights) {}
-  const Job job;
-  const Kind kind;
-  const int batch;
-  Program program;
-  Ports ports;
-  Parameters declared;  // the builder's copy; the network's own is the one in use
-  // filled before a run
-  Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, labels = kNone, augment = kNone,
-         direction = kNone, target = kNone;
-  float headScale = 1.0f, lossWeight = 0.0f;
-  // read after it: images, then float64 per sample
-  Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
-  Buffer energyA = kNone, energyB = kNone;
-  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone;
-};
-
-Network::Network(NetworkConfig config, MakeKernels makeKernels)
-    : config_(std::move(config)), makeKernels_(std::move(makeKernels)) {
+Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels)
+    : config_(std::move(config)), preconditioning_(std::move(preconditioning)), makeKernels_(std::move(makeKernels)) {
   validate(config_);
   Program sizes(1, nullptr);
-  build(config_, parameters_, sizes);
+  const Ports ports = build(config_, parameters_, sizes);
+  noise_ = ports.noise;
+  noise_.freqs.resize(sizes.var(ports.time).channels / 2);
   packings_ = sizes.packings;
+}
+
+size_t Network::sampleSize() const {
+  const SampleShape s = sampleShape(config_);
+  return size_t(s.channels) * s.height * s.width;
 }
 
 Network::~Network() = default;
@@ -114,7 +77,12 @@ void Network::write(Slot s, const float* torch) {
   std::vector<float> engine(parameters_.engineSize());
   parameters_.toEngine(engine.data(), torch);
   kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
-  if (s == Slot::kParams) packWeights();
+  if (s != Slot::kParams) return;
+  if (noise_.buffer >= 0) {
+    const float* stored = torch + parameters_.list()[noise_.buffer].torchOffset;
+    for (size_t i = 0; i < noise_.freqs.size(); ++i) noise_.freqs[i] = kTwoPi * stored[i];
+  }
+  packWeights();
 }
 
 void Network::read(Slot s, float* torch) {
@@ -134,122 +102,15 @@ void Network::initialise(uint64_t seed) {
   for (const Slot s : {Slot::kM, Slot::kV}) kernels_->zero(slot(s), parameters_.engineSize() * sizeof(float));
 }
 
-// The plan of a job: what the passes of method.md section 2 read and write, in order.
-std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch) {
-  auto owner = std::make_unique<Run>(job, kind, batch, &weights_);
-  Run* r = owner.get();
-  Program& g = r->program;
-  Plan& plan = g.plan;
-  r->ports = build(config_, r->declared, g);
-  const VarId in = r->ports.input, out = r->ports.output;
-  const int channels = channelsIn(config_), points = pixels(config_);
-  const size_t d = sampleSize(), all = batch * d;
-  const bool energy = kind != Kind::kDenoiser;
-
-  r->x = plan.pinned(all * sizeof(float));
-  r->staging = plan.pinned(all * sizeof(float));
-  for (Buffer* b : {&r->cIn, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
-  for (Buffer* b :
-       {&r->cNoise, &r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
-    *b = plan.pinned(batch * sizeof(double));
-
-  const auto prepareInput = [&](Buffer to, Buffer from) {
-    plan.op({to, from, r->cIn}, [=, &plan](Kernels& k) {
-      k.toChannelsLast(plan.at(to), plan.at(r->cIn), plan.at(from), nullptr, nullptr, batch, channels, points);
-    });
-  };
-  const auto dot = [&](Buffer to, Buffer x1, Buffer x2) {
-    plan.op({to, x1, x2},
-            [=, &plan](Kernels& k) { k.dotRows(plan.at<double>(to), plan.at(x1), plan.at(x2), batch, d); });
-  };
-  // y = a x1 + b x2, with the head's scale in place of a where asked
-  const auto combine = [&](Buffer y, float a, Buffer x1, float b = 0, Buffer x2 = kNone, bool scaled = false) {
-    plan.op({y, x1, x2}, [=, &plan](Kernels& k) {
-      k.combine(plan.at(y), scaled ? a * r->headScale : a, plan.at(x1), b, plan.at(x2), all);
-    });
-  };
-  const auto labels = [&](VarId to, Buffer& from, float scale) {
-    if (to == kNone) return;
-    const size_t n = g.floats(to);
-    from = plan.pinned(n * sizeof(float));
-    const Buffer x = g.x(to), source = from;
-    plan.op({x, source}, [=, &plan](Kernels& k) { k.combine(plan.at(x), scale, plan.at(source), 0, nullptr, n); });
-  };
-
-  prepareInput(g.x(in), r->x);
-  const Buffer time = g.x(r->ports.time);
-  const int noiseChannels = g.var(r->ports.time).channels;
-  r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
-  plan.op({time, r->cNoise, r->frequencies}, [=, &plan](Kernels& k) {
-    k.noiseEmbedding(plan.at(time), plan.at<double>(r->cNoise), plan.at<double>(r->frequencies), false, batch,
-                     noiseChannels);
-  });
-  labels(r->ports.labels, r->labels, r->ports.labelScale);
-  labels(r->ports.augment, r->augment, 1.0f);
-  g.primal();
-  plan.pin(g.x(out));
-  dot(r->xx, r->x, r->x);
-
-  // Phi, and l2's residual r = u - h, which is also its adjoint seed
-  if (kind == Kind::kDot) dot(r->phi, g.x(in), g.x(out));
-  if (kind == Kind::kNorm) dot(r->phi, g.x(out), g.x(out));
-  if (kind == Kind::kL2) {
-    combine(g.a(out), 1, g.x(in), -1, g.x(out));
-    dot(r->phi, g.a(out), g.a(out));
-  }
-
-  if (job == Job::kTangent) {
-    r->direction = plan.pinned(all * sizeof(float));
-    dot(r->xv, r->x, r->direction);
-    prepareInput(g.t(in), r->direction);
-    g.tangent(false);
-    const Buffer left = kind == Kind::kL2 ? g.a(out) : g.x(out);
-    dot(r->phiDot1, kind == Kind::kDot ? g.x(in) : left, g.t(out));
-    if (kind != Kind::kNorm) dot(r->phiDot2, g.t(in), left);
-  }
-
-  if (energy && (job == Job::kGradient || job == Job::kTrain)) {
-    std::vector<VarId> started = {out};
-    if (kind == Kind::kDot) {
-      combine(g.a(out), 1, g.x(in), 0, kNone, true);
-      combine(g.a(in), 1, g.x(out), 0, kNone, true);
-      started.push_back(in);
-    } else if (kind == Kind::kL2) {
-      combine(g.a(in), -1, g.a(out));
-      started.push_back(in);
-    } else {
-      combine(g.a(out), -1, g.x(out));
-    }
-    g.backward({false, false}, started);
-    r->g = g.a(in);
-    plan.pin(r->g);
-  }
-
-  if (job == Job::kTrain) {
-    r->target = plan.pinned(all * sizeof(float));
-    const Buffer v = energy ? g.t(in) : g.b(out), value = energy ? r->g : g.x(out);
-    plan.op({v, r->losses, value, r->target}, [=, &plan](Kernels& k) {
-      k.projectionLoss(plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(r->target), r->lossWeight, batch,
-                       d);
-    });
-    if (energy) {
-      g.tangent(true);
-      if (kind == Kind::kDot) combine(g.b(out), 1, v, 0, kNone, true);
-      if (kind == Kind::kL2) combine(g.b(out), 1, v, -1, g.t(out));
-      if (kind == Kind::kNorm) combine(g.b(out), -1, g.t(out));
-    }
-    g.backward({true, energy}, {out});
-  }
-  plan.layOut();
-  return owner;
-}
-
-Network::Run& Network::prepare(Job job, Kind kind, int batch) {
+Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout) {
   auto found = runs_.begin();
-  while (found != runs_.end() && !((*found)->job == job && (*found)->kind == kind && (*found)->batch == batch)) ++found;
+  const auto fits = [&](const Run& r) {
+    return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout;
+  };
+  while (found != runs_.end() && !fits(**found)) ++found;
   if (found == runs_.end()) {
     if (runs_.size() >= kRunsKept) runs_.pop_back();
-    runs_.push_front(layOut(job, kind, batch));
+    runs_.push_front(layOut(job, kind, batch, dropout));
   } else {
     runs_.splice(runs_.begin(), runs_, found);
   }
@@ -270,16 +131,12 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
     run.headScale = static_cast<float>(head.scale);
     plan.changed();
   }
-  const Levels levels(n, sigma, head.sigmaData);
+  const Levels levels(n, sigma, preconditioning_);
   const auto cIn = levels.cIn();
   const auto cNoise = levels.cNoise();
   kernels_->upload(plan.at(run.cIn), cIn.data(), n * sizeof(float));
   kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(double));
-  // 10000^(-i / (half - 1)): with endpoint, as EDM's PositionalEmbedding
-  std::vector<double> frequencies(run.program.var(run.ports.time).channels / 2, 1.0);
-  for (size_t i = 1; i < frequencies.size(); ++i)
-    frequencies[i] = std::pow(10000.0, -double(i) / double(frequencies.size() - 1));
-  kernels_->upload(plan.at(run.frequencies), frequencies.data(), frequencies.size() * sizeof(double));
+  kernels_->upload(plan.at(run.frequencies), noise_.freqs.data(), noise_.freqs.size() * sizeof(double));
   const auto put = [&](Buffer to, VarId port, const float* from) {
     if (to == kNone) return;
     const size_t bytes = run.program.floats(port) * sizeof(float);
@@ -301,8 +158,9 @@ void Network::convert(Run& run, float* to, const std::vector<float>& a, const st
   const size_t row = run.batch * sizeof(float);
   if (!a.empty()) kernels_->upload(plan.at(run.coefficientA), a.data(), row);
   kernels_->upload(plan.at(run.coefficientB), b.data(), row);
+  const SampleShape s = sampleShape(config_);
   kernels_->toChannelsFirst(to, plan.at(run.coefficientA), a.empty() ? nullptr : plan.at(run.x),
-                            plan.at(run.coefficientB), plan.at(from), run.batch, channelsIn(config_), pixels(config_));
+                            plan.at(run.coefficientB), plan.at(from), run.batch, s.channels, s.height * s.width);
 }
 
 // The same, to the host.
@@ -320,7 +178,7 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
   const bool energy = head.kind != Kind::kDenoiser;
   const int n = batch.n;
   const size_t bytes = n * sampleSize() * sizeof(float);
-  const Levels levels(n, batch.sigma, head.sigmaData);
+  const Levels levels(n, batch.sigma, preconditioning_);
   const auto download = [&](Plan& plan, Buffer b) {
     std::vector<double> v(n);
     kernels_->download(v.data(), plan.at(b), n * sizeof(double));
@@ -383,7 +241,7 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
   upload(run, head, batch.sigma, batch.labels, batch.augment);
   kernels_->copy(plan.at(run.x), batch.x, n * sampleSize() * sizeof(float));
   plan.run(*kernels_, stop);
-  const Levels levels(n, batch.sigma, head.sigmaData);
+  const Levels levels(n, batch.sigma, preconditioning_);
   const Buffer g = energy ? run.g : run.program.x(run.ports.output);
   if (out.denoised) convert(run, out.denoised, levels.cSkip(), levels.cOut(), g);
   if (out.grad) convert(run, out.grad, levels.gradOfX(), levels.gradOfG(), g);
@@ -401,126 +259,8 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
   kernels_->before(out.order);
 }
 
-double Network::gradient(const Head& head, const Batch& batch, const float* target, const Stop& stop) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  stop.check();
-  makeReady();
-  const int n = batch.n;
-  const size_t bytes = n * sampleSize() * sizeof(float);
-  kernels_->zero(slot(Slot::kGrad), parameters_.engineSize() * sizeof(float));
-  Run& run = prepare(Job::kTrain, head.kind, n);
-  Plan& plan = run.program.plan;
-  upload(run, head, batch.sigma, batch.labels, batch.augment);
-  kernels_->upload(plan.at(run.x), batch.x, bytes);
-  kernels_->upload(plan.at(run.staging), target, bytes);
-  setTarget(run, Levels(n, batch.sigma, head.sigmaData));
-  setLossWeight(run, 1.0 / (double(n) * sampleSize()));
-  plan.run(*kernels_, stop);
-  std::vector<double> losses(n);
-  kernels_->download(losses.data(), plan.at(run.losses), n * sizeof(double));
-  double loss = 0;
-  for (const double l : losses) loss += l;
-  return loss / (double(n) * sampleSize());
-}
-
-// target = R of the denoised images in `staging`, channels last
-void Network::setTarget(Run& run, const Levels& levels) {
-  Plan& plan = run.program.plan;
-  const auto a = levels.residualOfDenoised(), b = levels.residualOfX();
-  kernels_->upload(plan.at(run.coefficientA), a.data(), a.size() * sizeof(float));
-  kernels_->upload(plan.at(run.coefficientB), b.data(), b.size() * sizeof(float));
-  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
-                           plan.at(run.coefficientB), plan.at(run.x), run.batch, channelsIn(config_), pixels(config_));
-}
-
-// target = h(c_in x), channels last; target and x are the caller's, on the same device
-void Network::forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
-                          const float* labels, const Stop& stop) {
-  kernels_->after(caller.context());
-  Run& run = prepare(Job::kForward, Kind::kDenoiser, n);
-  Plan& plan = run.program.plan;
-  upload(run, head, sigma, labels, nullptr);
-  kernels_->copy(plan.at(run.x), x, n * sampleSize() * sizeof(float));
-  plan.run(*kernels_, stop);
-  kernels_->copy(target, plan.at(run.program.x(run.ports.output)), n * sampleSize() * sizeof(float));
-  kernels_->before(caller.context());
-}
-
-TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& stop) {
-  if (teacher == this)
-    throw std::invalid_argument("the teacher and the student are the same network: load the teacher a second time");
-  std::unique_lock<std::mutex> lock(mutex_, std::defer_lock), teacherLock;
-  if (teacher) {
-    teacherLock = std::unique_lock<std::mutex>(teacher->mutex_, std::defer_lock);
-    std::lock(lock, teacherLock);
-  } else {
-    lock.lock();
-  }
-  stop.check();
-  makeReady();
-  if (teacher) {
-    teacher->makeReady();
-    if (teacher->kernels_->device() != kernels_->device())
-      throw std::invalid_argument("the teacher and the student must be on the same device");
-  }
-  const size_t d = sampleSize(), flat = parameters_.engineSize();
-  for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
-  kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
-  if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
-  auto* losses = static_cast<double*>(losses_->data());
-
-  // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
-  std::vector<float> sigma32(step.batch);
-  for (int i = 0; i < step.batch; ++i) {
-    float normal[4];
-    normalsFrom(philox(step.seed, kSigma, step.step, static_cast<uint32_t>(i), 0), normal);
-    sigma32[i] = static_cast<float>(std::exp(step.pMean + step.pStd * normal[0]));
-    step.sigmas[i] = sigma32[i];
-  }
-
-  for (int first = 0; first < step.batch; first += step.microBatch) {
-    const int n = std::min(step.microBatch, step.batch - first);
-    Run& run = prepare(Job::kTrain, step.head.kind, n);
-    Plan& plan = run.program.plan;
-    const double* sigma = step.sigmas + first;
-    const float* labels = step.labels ? step.labels + size_t(first) * labelDim(config_) : nullptr;
-    upload(run, step.head, sigma, labels, nullptr);
-    kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
-    kernels_->upload(plan.at(run.coefficientA), sigma32.data() + first, n * sizeof(float));
-    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, step.step,
-                       static_cast<uint32_t>(first), n, d);
-    if (teacher) {
-      const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
-      teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
-    } else {
-      setTarget(run, Levels(n, sigma, step.head.sigmaData));
-    }
-    setLossWeight(run, 1.0 / (double(step.batch) * d));
-    plan.run(*kernels_, stop);
-    kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
-  }
-
-  if (!sumSquares_) sumSquares_ = hold(sizeof(double));
-  auto* sumsq = static_cast<double*>(sumSquares_->data());
-  kernels_->sumSquares(sumsq, weights_.grad, flat);
-  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, step.adam,
-                 flat);
-  packWeights();
-
-  TrainResult result{0, 0};
-  kernels_->download(&result.gradNorm, sumsq, sizeof(double));
-  kernels_->download(step.losses, losses, step.batch * sizeof(double));
-  result.gradNorm = std::sqrt(result.gradNorm);
-  for (int i = 0; i < step.batch; ++i) {
-    step.losses[i] /= double(d);
-    result.loss += step.losses[i];
-  }
-  result.loss /= step.batch;
-  return result;
-}
-
 size_t Network::workingBytes(Job job, Kind kind, int batch) {
-  return layOut(job, kind, batch)->program.plan.arenaBytes();
+  return layOut(job, kind, batch, 0)->program.plan.arenaBytes();
 }
 
 }  // namespace feynkac

@@ -11,6 +11,7 @@
 
 #include "engine/networks.h"
 #include "engine/plan.h"
+#include "engine/preconditioning.h"
 
 namespace feynkac {
 
@@ -20,7 +21,6 @@ enum class Kind { kDenoiser, kDot, kL2, kNorm };
 struct Head {
   Kind kind;
   double scale;  // `a` of dot
-  double sigmaData;
 };
 
 // Host memory. x is [n, ...shape] channels first; labels [n, labelDim] and augment [n, augmentDim] may be null (zeros).
@@ -57,6 +57,8 @@ struct TrainStep {
   const float* x0;
   const float* labels;
   double pMean, pStd;
+  double sigmaMin, sigmaMax;  // noise levels beyond these become these
+  float dropout;              // rate
   uint64_t seed;
   uint32_t step;
   AdamStep adam;
@@ -71,18 +73,16 @@ struct TrainResult {
 enum class Job { kForward, kGradient, kTangent, kTrain };
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
-class Levels;
-
 class Network {
  public:
   // `makeKernels` is called at the first job: a device takes its time to start, and that is not the caller's.
   using MakeKernels = std::function<std::unique_ptr<Kernels>()>;
-  Network(NetworkConfig config, MakeKernels makeKernels);
+  Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels);
   ~Network();
 
   const NetworkConfig& config() const { return config_; }
   const Parameters& parameters() const { return parameters_; }
-  size_t sampleSize() const { return size_t(channelsIn(config_)) * pixels(config_); }
+  size_t sampleSize() const;
 
   void write(Slot slot, const float* torch);
   void read(Slot slot, float* torch);
@@ -105,8 +105,8 @@ class Network {
 
   void
   makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
-  Run& prepare(Job job, Kind kind, int batch);
-  std::unique_ptr<Run> layOut(Job job, Kind kind, int batch);
+  Run& prepare(Job job, Kind kind, int batch, float dropout = 0);
+  std::unique_ptr<Run> layOut(Job job, Kind kind, int batch, float dropout);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
   void convert(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
@@ -120,7 +120,9 @@ class Network {
   std::unique_ptr<Memory> hold(size_t bytes);
 
   const NetworkConfig config_;
+  const Preconditioning preconditioning_;
   Parameters parameters_;
+  NoiseEmbedding noise_;  // with the frequencies of a buffer, once that is written
   MakeKernels makeKernels_;
   std::unique_ptr<Kernels> kernels_;  // null until the first job
   std::atomic<size_t> bytesHeld_{0};

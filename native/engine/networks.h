@@ -1,5 +1,5 @@
 // Network architectures: what each computes (networks.md), as a list of layers. Adding one: a struct here, a builder
-// file, a case in `build`.
+// file, an entry in networks.cpp.
 #pragma once
 
 #include <string>
@@ -10,15 +10,42 @@
 
 namespace feynkac {
 
-// NVlabs/edm's SongUNet in its DDPM++ form; names are its arguments'.
-struct SongUNetConfig {
-  int imgResolution, height, width, inChannels, outChannels;
+// NVlabs/edm's SongUNet (DDPM++, NCSN++) and DhariwalUNet (ADM); names are their arguments'. What only SongUNet has is
+// fixed for ADM: noise channels as model channels, standard encoder and decoder, box filter.
+struct EdmUNetConfig {
+  bool adm;
+  int imgResolution, height, width, inChannels;
   int labelDim, augmentDim;
   int modelChannels;
   std::vector<int> channelMult;
   int channelMultEmb, channelMultNoise, numBlocks;
   std::vector<int> attnResolutions;
   std::vector<float> resampleFilter;
+  bool fourier;
+  enum Encoder { kStandard, kSkip, kResidual } encoder;
+  bool skipDecoder;
+};
+
+// diffusers' UNet2DModel; names are its arguments'.
+struct DiffusersUNetConfig {
+  int height, width, inChannels;
+  std::vector<int> blockOutChannels;
+  std::vector<int> downAttention, upAttention;  // whether block i of the way down or up attends
+  int layersPerBlock;
+  bool midBlock, midAttention;
+  double midScaleFactor;
+  enum Resampling { kNone, kConv, kResnet };  // the way down and up of the blocks that attend; of the others kConv
+  Resampling downType, upType;
+  int downPadding;        // 0: one pixel right and below, 1: around
+  int headDim;            // 0: one head
+  int groups, midGroups;  // of norms; midGroups: of the middle's attention, 0: none
+  double eps;
+  bool scaleShift;
+  bool fourier, cosFirst;
+  double freqShift;
+  int timeDim;
+  enum ClassEmbedding { kNoClass, kTable, kIdentity } classEmbedding;
+  int classes;  // of the table
 };
 
 // Vectors: h = in(u); h += out_i(silu(in_i(silu(h)) + affine_i(emb))), i < layers; y = out(silu(h)).
@@ -26,19 +53,32 @@ struct ResidualMlpConfig {
   int dim, hidden, layers, labelDim, channelMultNoise;
 };
 
-using NetworkConfig = std::variant<SongUNetConfig, ResidualMlpConfig>;
+using NetworkConfig = std::variant<EdmUNetConfig, DiffusersUNetConfig, ResidualMlpConfig>;
+
+// The noise embedding [sin, cos](c_noise f), or [cos, sin].
+struct NoiseEmbedding {
+  std::vector<double> freqs;
+  bool cosFirst = false;
+  int buffer = -1;  // the parameter (index) that holds freqs / (2 pi) in place of those above
+};
+NoiseEmbedding positional(int channels, double lessThanHalf,
+                          bool cosFirst);  // f_i = 10000^(-i / (channels / 2 - less))
 
 // The variables of a built program that the outside fills or reads.
 struct Ports {
   VarId input, output;
-  VarId time;     // the noise embedding of c_noise, filled by noiseEmbedding
-  VarId labels;   // kNone without labels; the caller multiplies by labelScale
-  VarId augment;  // kNone without augmentation labels
-  float labelScale;
+  VarId time;  // the noise embedding
+  NoiseEmbedding noise;
+  VarId labels = kNone;   // kNone without labels; the caller multiplies by labelScale
+  VarId augment = kNone;  // kNone without augmentation labels
+  float labelScale = 1;
 };
 
-int channelsIn(const NetworkConfig& config);
-int pixels(const NetworkConfig& config);
+// Samples are [channels, height, width]; vectors [dim, 1, 1].
+struct SampleShape {
+  int channels, height, width;
+};
+SampleShape sampleShape(const NetworkConfig& config);
 int labelDim(const NetworkConfig& config);
 int augmentDim(const NetworkConfig& config);
 
@@ -48,14 +88,17 @@ void validate(const NetworkConfig& config);
 // Both walk the same builder: the first declares the parameters, the second lays the layers out for a batch.
 Ports build(const NetworkConfig& config, Parameters& parameters, Program& program);
 
-// Builders of the architectures (unet.cpp, mlp.cpp).
-Ports buildSongUNet(const SongUNetConfig& config, Parameters& parameters, Program& program);
-Ports buildResidualMlp(const ResidualMlpConfig& config, Parameters& parameters, Program& program);
-void validateSongUNet(const SongUNetConfig& config);
-void validateResidualMlp(const ResidualMlpConfig& config);
+// Builders of the architectures (edm_unet.cpp, diffusers_unet.cpp, mlp.cpp).
+Ports build(const EdmUNetConfig& config, Parameters& parameters, Program& program);
+Ports build(const DiffusersUNetConfig& config, Parameters& parameters, Program& program);
+Ports build(const ResidualMlpConfig& config, Parameters& parameters, Program& program);
+void validate(const EdmUNetConfig& config);
+void validate(const DiffusersUNetConfig& config);
+void validate(const ResidualMlpConfig& config);
+void requireSetting(bool ok, const char* network, const std::string& what);
 
-// map_noise's MLP: emb = silu(map_layer1(silu(map_layer0(time + map_label(labels) + map_augment(augment))))).
-VarId embedding(Parameters& parameters, Program& program, int noiseChannels, int embChannels, int labels, int augment,
-                Ports& ports);
+// map_noise's MLP of SongUNet: emb = silu(map_layer1(silu(map_layer0(time + map_label(labels) + map_augment(augment))))).
+VarId songEmbedding(Parameters& parameters, Program& program, int noiseChannels, int embChannels, int labels,
+                    int augment, Ports& ports);
 
 }  // namespace feynkac

@@ -18,7 +18,7 @@ void forEachElement(const Parameter& p, const F& f) {
   const int perHead = p.heads > 0 ? out / 3 / p.heads : 0;
   // EDM's output channel ((head * perHead + c) * 3 + which) is the engine's (which * heads + head) * perHead + c
   const auto engineOut = [&](int o) {
-    if (p.layout == Layout::kConv) return o;
+    if (p.layout == Layout::kConv) return p.column + o;
     const int which = o % 3, c = o / 3 % perHead, head = o / 3 / perHead;
     return (which * p.heads + head) * perHead + c;
   };
@@ -29,41 +29,77 @@ void forEachElement(const Parameter& p, const F& f) {
   const int in = p.shape[1], taps = p.shape.size() == 4 ? p.shape[2] * p.shape[3] : 1;
   for (int o = 0; o < out; ++o)
     for (int i = 0; i < in; ++i)
-      for (int t = 0; t < taps; ++t) f((size_t(o) * in + i) * taps + t, (size_t(t) * in + i) * out + engineOut(o));
+      for (int t = 0; t < taps; ++t)
+        f((size_t(o) * in + i) * taps + t, (size_t(t) * in + i) * p.columns + engineOut(o));
 }
 
 }  // namespace
 
-size_t Parameters::add(Parameter p) {
+Initial xavierUniform(int in, int out, int taps, double gain) {
+  return {0, gain * std::sqrt(6.0 / (double(in) * taps + double(out) * taps)), 0};
+}
+
+Initial faninUniform(int in, int taps) { return {0, 1.0 / std::sqrt(double(in) * taps), 0}; }
+
+void Parameters::addAt(Parameter p, size_t engineOffset) {
   p.size = 1;
   for (const int n : p.shape) p.size *= n;
   p.torchOffset = torchSize_;
-  p.engineOffset = engineSize_;
+  p.engineOffset = engineOffset;
   torchSize_ += p.size;
-  engineSize_ += (p.size + 15) / 16 * 16;
   list_.push_back(std::move(p));
-  return list_.back().engineOffset;
 }
 
-size_t Parameters::conv(const std::string& name, int kernel, int in, int out, double gain, bool linear) {
-  const int taps = kernel * kernel;
-  const double xavier = std::sqrt(6.0 / (double(in) * taps + double(out) * taps));
-  std::vector<int> shape = {out, in};
-  if (!linear) shape.insert(shape.end(), {kernel, kernel});
-  return add({name, shape, Layout::kConv, 0, 0.0, gain * xavier, 0, 0, 0});
+size_t Parameters::add(Parameter p) {
+  size_t size = 1;
+  for (const int n : p.shape) size *= n;
+  const size_t offset = joined(size);
+  addAt(std::move(p), offset);
+  return offset;
 }
 
-size_t Parameters::qkv(const std::string& name, int channels, int heads, double gain) {
-  const double xavier = std::sqrt(6.0 / (double(channels) + 3.0 * channels));
-  return add({name, {3 * channels, channels, 1, 1}, Layout::kQkv, heads, 0.0, gain * xavier, 0, 0, 0});
+size_t Parameters::joined(size_t size) {
+  const size_t offset = engineSize_;
+  engineSize_ += (size + 15) / 16 * 16;
+  return offset;
 }
 
-size_t Parameters::qkvBias(const std::string& name, int channels, int heads) {
-  return add({name, {3 * channels}, Layout::kQkvBias, heads, 0.0, 0.0, 0, 0, 0});
+size_t Parameters::conv(const std::string& name, int kernel, int in, int out, Initial initial) {
+  return add({name, {out, in, kernel, kernel}, Layout::kConv, 0, 0, out, initial, false, 0, 0, 0});
 }
 
-size_t Parameters::vector(const std::string& name, int n, double value) {
-  return add({name, {n}, Layout::kPlain, 0, value, 0.0, 0, 0, 0});
+size_t Parameters::linear(const std::string& name, int in, int out, Initial initial) {
+  return add({name, {out, in}, Layout::kConv, 0, 0, out, initial, false, 0, 0, 0});
+}
+
+size_t Parameters::qkv(const std::string& name, int channels, int heads, Initial initial) {
+  const int out = 3 * channels;
+  return add({name, {out, channels, 1, 1}, Layout::kQkv, heads, 0, out, initial, false, 0, 0, 0});
+}
+
+size_t Parameters::qkvBias(const std::string& name, int channels, int heads, Initial initial) {
+  return add({name, {3 * channels}, Layout::kQkvBias, heads, 0, 0, initial, false, 0, 0, 0});
+}
+
+size_t Parameters::vector(const std::string& name, int n, Initial initial) {
+  return add({name, {n}, Layout::kPlain, 0, 0, 0, initial, false, 0, 0, 0});
+}
+
+size_t Parameters::table(const std::string& name, int rows, int width, Initial initial) {
+  return add({name, {rows, width}, Layout::kPlain, 0, 0, 0, initial, false, 0, 0, 0});
+}
+
+size_t Parameters::buffer(const std::string& name, int n, Initial initial) {
+  return add({name, {n}, Layout::kPlain, 0, 0, 0, initial, true, 0, 0, 0});
+}
+
+void Parameters::linearPart(size_t whole, const std::string& name, int in, int out, int column, int columns,
+                            Initial initial) {
+  addAt({name, {out, in}, Layout::kConv, 0, column, columns, initial, false, 0, 0, 0}, whole);
+}
+
+void Parameters::vectorPart(size_t whole, const std::string& name, int n, int column, Initial initial) {
+  addAt({name, {n}, Layout::kPlain, 0, 0, 0, initial, false, 0, 0, 0}, whole + column);
 }
 
 void Parameters::toEngine(float* engine, const float* torch) const {
@@ -80,11 +116,16 @@ void Parameters::toTorch(float* torch, const float* engine) const {
 void Parameters::initialise(float* torch, uint64_t seed) const {
   for (size_t k = 0; k < list_.size(); ++k) {
     const Parameter& p = list_[k];
+    const auto stream = static_cast<uint32_t>(k);
     for (size_t i = 0; i < p.size; ++i) {
-      double value = p.initValue;
-      if (p.initUniform != 0.0)
-        value =
-            p.initUniform * (2.0 * uniformAt(seed, kInit, static_cast<uint32_t>(k), 0, static_cast<uint32_t>(i)) - 1.0);
+      const auto index = static_cast<uint32_t>(i);
+      double value = p.initial.constant;
+      if (p.initial.uniform != 0.0) value += p.initial.uniform * (2.0 * uniformAt(seed, kInit, stream, 0, index) - 1.0);
+      if (p.initial.normal != 0.0) {
+        float normals[4];
+        normalsFrom(philox(seed, kInit, stream, 1, index / 4), normals);
+        value += p.initial.normal * normals[index % 4];
+      }
       torch[p.torchOffset + i] = static_cast<float>(value);
     }
   }

@@ -1,58 +1,97 @@
-// EDM preconditioning of a batch (Karras et al. 2022, table 1): the factors of each sample, in the forms that keep their
-// digits at small sigma. u = c_in x; G is what the network makes of u, R what it is to make.
+// How a denoiser is made of a network (Karras et al. 2022, table 1): u = c_in x, D = c_skip x + c_out G, where G is what
+// the network makes of u and c_noise; and the factors of each sample of a batch, in forms that keep their digits.
 #pragma once
 
-#include <cmath>
+#include <cstddef>
 #include <vector>
 
 namespace feynkac {
 
-class Levels {
+// a^2 = 1 + sigma^2 is that of variance-preserving models: x_vp = x / a (docs/noise-schedules.md)
+enum class Form {
+  kEdm,      // c_skip = sd^2/v, c_out = sigma sd/sqrt(v), c_in = 1/sqrt(v), v = sigma^2 + sd^2
+  kEpsilon,  // 1, -sigma, 1/a: the network predicts the noise
+  kV,        // 1/a^2, -sigma/a, 1/a: v = alpha noise - sigma_vp x0
+  kSample,   // 0, 1, 1/a: the network predicts the clean sample
+  kVe,       // 1, sigma, 1: score times sigma
+};
+
+// c_noise of sigma.
+struct NoiseCondition {
+  enum Rule {
+    kLog,       // scale ln(sigma) + offset
+    kTable,     // times at sigmas (increasing), linear in ln(sigma) between them
+    kNearest,   // the time of the nearest of sigmas
+    kVariance,  // (steps - 1) t with sigma^2 = exp(betaD t^2 / 2 + betaMin t) - 1: EDM's VPPrecond
+  } rule = kLog;
+  double scale = 0.25, offset = 0;
+  std::vector<double> sigmas, times;
+  double betaD = 0, betaMin = 0, steps = 0;
+
+  double at(double sigma) const;
+  bool operator==(const NoiseCondition& other) const;
+};
+
+struct Preconditioning {
+  Form form = Form::kEdm;
+  double sigmaData = 0.5;
+  NoiseCondition noise;
+  bool operator==(const Preconditioning& other) const;
+};
+
+// The factors of one noise level.
+struct Level {
+  double skip, out, in;
+  double xOfGrad;  // (1 - c_skip) / sigma^2
+};
+Level levelOf(const Preconditioning& p, double sigma);
+
+class Levels {  // as long as its preconditioning lives
  public:
-  Levels(int n, const double* sigma, double sigmaData) : sigma_(sigma, sigma + n), sigmaData_(sigmaData) {}
+  Levels(int n, const double* sigma, const Preconditioning& p) : sigma_(sigma, sigma + n), p_(p) {
+    for (const double s : sigma_) levels_.push_back(levelOf(p, s));
+  }
 
   std::vector<float> cIn() const {
-    return each([](double, double variance, double) { return 1.0 / std::sqrt(variance); });
+    return each([](const Level& l, double) { return l.in; });
   }
-  std::vector<double> cNoise() const {
-    std::vector<double> v;
-    for (const double s : sigma_) v.push_back(std::log(s) / 4.0);
-    return v;
-  }
+  std::vector<double> cNoise() const;
   // D = c_skip x + c_out G
   std::vector<float> cSkip() const {
-    return each([](double, double variance, double sd) { return sd * sd / variance; });
+    return each([](const Level& l, double) { return l.skip; });
   }
-  std::vector<float> cOut() const { return each(outOf); }
-  // R = (D - c_skip x) / c_out
+  std::vector<float> cOut() const {
+    return each([](const Level& l, double) { return l.out; });
+  }
+  // R = (D - c_skip x) / c_out is what G is to be
   std::vector<float> residualOfDenoised() const {
-    return each([](double s, double variance, double sd) { return 1.0 / outOf(s, variance, sd); });
+    return each([](const Level& l, double) { return 1 / l.out; });
   }
   std::vector<float> residualOfX() const {
-    return each([](double s, double variance, double sd) { return -(sd * sd / variance) / outOf(s, variance, sd); });
+    return each([](const Level& l, double) { return -l.skip / l.out; });
   }
-  // grad E = x / (sigma^2 + sd^2) - (c_out / sigma^2) G
+  // grad E = (x - D) / sigma^2 = (1 - c_skip) / sigma^2 x - c_out / sigma^2 G
   std::vector<float> gradOfX() const {
-    return each([](double, double variance, double) { return 1.0 / variance; });
+    return each([](const Level& l, double) { return l.xOfGrad; });
   }
   std::vector<float> gradOfG() const {
-    return each([](double s, double variance, double sd) { return -outOf(s, variance, sd) / (s * s); });
+    return each([](const Level& l, double s) { return -l.out / (s * s); });
   }
-  // E = 1/2 ||u||^2 - (sd / sigma) Phi
-  double energyOfXx(int i) const { return 0.5 / (sigma_[i] * sigma_[i] + sigmaData_ * sigmaData_); }
-  double energyOfPhi(int i) const { return -sigmaData_ / sigma_[i]; }
+  // E = (1 - c_skip) / (2 sigma^2) ||x||^2 - c_out / (sigma^2 c_in) Phi
+  double energyOfXx(int i) const { return 0.5 * levels_[i].xOfGrad; }
+  double energyOfPhi(int i) const { return -levels_[i].out / (sigma_[i] * sigma_[i] * levels_[i].in); }
 
  private:
-  static double outOf(double s, double variance, double sd) { return s * sd / std::sqrt(variance); }
   template <class F>
   std::vector<float> each(const F& f) const {
     std::vector<float> v;
-    for (const double s : sigma_) v.push_back(static_cast<float>(f(s, s * s + sigmaData_ * sigmaData_, sigmaData_)));
+    for (std::size_t i = 0; i < sigma_.size(); ++i) v.push_back(static_cast<float>(f(levels_[i], sigma_[i])));
     return v;
   }
 
   std::vector<double> sigma_;
-  double sigmaData_;
+  const Preconditioning& p_;
+  std::vector<Level> levels_;
 };
 
 }  // namespace feynkac

@@ -21,12 +21,12 @@ std::unique_ptr<Kernels> onCuda() { return std::unique_ptr<Kernels>(makeCudaKern
 
 const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm"};
 
-SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
-                    int labels, int augment, std::vector<float> filter = {1, 1}) {
-  return {std::max(height, width),
+EdmUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
+                   int labels, int augment, std::vector<float> filter = {1, 1}) {
+  return {false,
+          std::max(height, width),
           height,
           width,
-          channels,
           channels,
           labels,
           augment,
@@ -36,16 +36,66 @@ SongUNetConfig unet(int channels, int height, int width, std::vector<int> mult, 
           1,
           blocks,
           std::move(attention),
-          std::move(filter)};
+          std::move(filter),
+          false,
+          EdmUNetConfig::kStandard,
+          false};
+}
+
+EdmUNetConfig ncsnpp(EdmUNetConfig::Encoder encoder, bool skipDecoder) {
+  EdmUNetConfig c = unet(2, 8, 4, {1, 2}, 1, {4}, 0, 0, {1, 3, 3, 1});
+  c.channelMultNoise = 2;
+  c.fourier = true;
+  c.encoder = encoder;
+  c.skipDecoder = skipDecoder;
+  return c;
+}
+
+// 64 channels: one head; fewer: none
+EdmUNetConfig adm(std::vector<int> mult, int blocks) {
+  EdmUNetConfig c = unet(2, 4, 4, std::move(mult), blocks, {2}, 3, 2);
+  c.adm = true;
+  return c;
+}
+
+DiffusersUNetConfig diffusers(bool scaleShift, DiffusersUNetConfig::Resampling type, int padding, int headDim) {
+  DiffusersUNetConfig c = {};
+  c.height = 4;
+  c.width = 8;
+  c.inChannels = 2;
+  c.blockOutChannels = {8, 12};
+  c.downAttention = {1, 0};
+  c.upAttention = {0, 1};
+  c.layersPerBlock = 1;
+  c.midBlock = c.midAttention = true;
+  c.midScaleFactor = 1.5;
+  c.downType = c.upType = type;
+  c.downPadding = padding;
+  c.headDim = headDim;
+  c.groups = 4;
+  c.midGroups = scaleShift ? 0 : 4;
+  c.eps = 1e-5;
+  c.scaleShift = scaleShift;
+  c.fourier = scaleShift;
+  c.cosFirst = true;
+  c.timeDim = 16;
+  c.classEmbedding = headDim > 0 ? DiffusersUNetConfig::kTable : DiffusersUNetConfig::kIdentity;
+  c.classes = 3;
+  return c;
 }
 
 struct Setup {
-  Setup(const NetworkConfig& config, int batch, uint32_t seed) : network(config, newKernels), n(batch) {
+  Setup(const NetworkConfig& config, int batch, uint32_t seed, const Preconditioning& p = {})
+      : network(config, p, newKernels), n(batch) {
     const size_t d = network.sampleSize();
     weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
-    for (const Parameter& p : network.parameters().list())
-      if (p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos)
-        for (size_t i = 0; i < p.size; ++i) weights[p.torchOffset + i] += 1.0f;
+    for (const Parameter& p : network.parameters().list()) {
+      float* w = weights.data() + p.torchOffset;
+      // wide layers: sums of order 1, so that differences of the loss are those of its slope
+      const float scale = p.shape.size() > 1 ? std::min(1.0f, 4.0f / std::sqrt(float(p.size) / float(p.shape[0]))) : 1;
+      const bool gain = p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos;
+      for (size_t i = 0; i < p.size; ++i) w[i] = gain ? 1.0f + w[i] : scale * w[i];
+    }
     network.write(Slot::kParams, weights.data());
     for (int i = 0; i < batch; ++i) sigma.push_back(0.05 * std::pow(6.0, i));
     x = randomVector(batch * d, seed + 1);
@@ -65,11 +115,19 @@ struct Setup {
   std::vector<double> sigma;
 };
 
-void testNetwork(const char* name, const NetworkConfig& config) {
-  Setup s(config, 3, 11);
+// Of the weights; buffers of the state dict stay as they are.
+std::vector<float> directionOf(const Network& network, uint32_t seed) {
+  auto direction = randomVector(network.parameters().torchSize(), seed);
+  for (const Parameter& p : network.parameters().list())
+    if (p.buffer) std::fill_n(direction.begin() + static_cast<int64_t>(p.torchOffset), p.size, 0.0f);
+  return direction;
+}
+
+void testNetwork(const char* name, const NetworkConfig& config, const Preconditioning& preconditioning = {}) {
+  Setup s(config, 3, 11, preconditioning);
   const size_t d = s.network.sampleSize(), parameters = s.network.parameters().torchSize();
   for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm}) {
-    const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0, 0.5};
+    const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0};
     const char* kindName = kKindNames[static_cast<int>(kind)];
     if (kind != Kind::kDenoiser) {
       auto grad = poisoned(s.n * d);
@@ -119,7 +177,7 @@ void testNetwork(const char* name, const NetworkConfig& config) {
     std::vector<float> gradient(parameters);
     s.network.read(Slot::kGrad, gradient.data());
     for (uint32_t k = 0; k < 3; ++k) {
-      const auto direction = randomVector(parameters, 100 + k);
+      const auto direction = directionOf(s.network, 100 + k);
       double exact = 0, norm = 0;
       for (size_t i = 0; i < parameters; ++i) {
         exact += double(gradient[i]) * direction[i];
@@ -161,7 +219,7 @@ void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> 
   for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm})
     for (const bool denoises : {false, true}) {
       if (kind == Kind::kDenoiser && !denoises) continue;
-      const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0, 0.5};
+      const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0};
       auto want = poisoned(s.x.size()), got = want;
       std::vector<double> wantEnergy(s.n, 0), gotEnergy = wantEnergy;
       const bool energies = kind != Kind::kDenoiser;
@@ -186,24 +244,28 @@ void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> 
 }
 
 // One optimizer step, whole or in micro-batches, on one thread or several.
-std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps,
-                           bool distil) {
+std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps, bool distil,
+                           float dropout) {
   setThreadCount(threads);
-  Network student(config, newKernels), teacher(config, newKernels);
+  Network student(config, {}, newKernels), teacher(config, {}, newKernels);
   student.initialise(3);
-  teacher.initialise(4);
+  const auto taught = randomVector(teacher.parameters().torchSize(), 4, 0.2f);  // ADM starts as 0
+  teacher.write(Slot::kParams, taught.data());
   const int batch = 6;
   const auto x0 = randomVector(batch * student.sampleSize(), 5, 0.5f);
   const auto labels = randomVector(batch * std::max(1, labelDim(config)), 6);
   std::vector<double> losses(batch), sigmas(batch);
   for (int k = 1; k <= steps; ++k) {
-    const TrainStep step = {{kind, 0.5, 0.5},
+    const TrainStep step = {{kind, 0.5},
                             batch,
                             microBatch,
                             x0.data(),
                             labels.data(),
                             -1.2,
                             1.2,
+                            0.01,
+                            80,
+                            dropout,
                             42,
                             static_cast<uint32_t>(k),
                             {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
@@ -218,16 +280,89 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
   return weights;
 }
 
-void testTraining(const NetworkConfig& config) {
+void testTraining(const NetworkConfig& config, float dropout = 0) {
   for (const bool distil : {false, true})
     for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
       if (distil && kind == Kind::kDenoiser) continue;
-      const auto whole = trained(config, kind, 6, 1, 2, distil), threads = trained(config, kind, 6, 3, 2, distil);
+      const auto whole = trained(config, kind, 6, 1, 2, distil, dropout),
+                 threads = trained(config, kind, 6, 3, 2, distil, dropout);
       CHECK(whole == threads, "training depends on the number of threads");
-      const auto micro = trained(config, kind, 4, 2, 1, distil), once = trained(config, kind, 6, 2, 1, distil);
+      const auto micro = trained(config, kind, 4, 2, 1, distil, dropout),
+                 once = trained(config, kind, 6, 2, 1, distil, dropout);
       const double error = relativeError(micro, once);
       CHECK(error < 1e-4, "micro-batches differ by %g", error);
     }
+}
+
+// The masks are the same in all passes: the gradient of a step is that of its loss.
+void testDropout(const NetworkConfig& config) {
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
+    Setup s(config, 3, 31);
+    const size_t parameters = s.network.parameters().torchSize();
+    std::vector<double> losses(s.n), sigmas(s.n);
+    const auto lossAt = [&](const std::vector<float>& weights, float rate) {
+      s.network.write(Slot::kParams, weights.data());
+      return s.network
+          .train({{kind, 0.5},
+                  s.n,
+                  2,
+                  s.x.data(),
+                  s.labels.data(),
+                  0,
+                  1,
+                  0.01,
+                  80,
+                  rate,
+                  7,
+                  3,
+                  {0, 0.9, 0.999, 1e-8, 1, 0, 0.9},
+                  losses.data(),
+                  sigmas.data()},
+                 nullptr, Stop())
+          .loss;
+    };
+    const double loss = lossAt(s.weights, 0.4f);
+    std::vector<float> gradient(parameters);
+    s.network.read(Slot::kGrad, gradient.data());
+    CHECK(loss == lossAt(s.weights, 0.4f) && loss != lossAt(s.weights, 0), "dropout is drawn from the seed");
+    const auto direction = directionOf(s.network, 32);
+    double exact = 0, norm = 0;
+    for (size_t i = 0; i < parameters; ++i) {
+      exact += double(gradient[i]) * direction[i];
+      norm += double(gradient[i]) * gradient[i];
+    }
+    const auto at = [&](double eps) {
+      auto w = s.weights;
+      for (size_t i = 0; i < parameters; ++i) w[i] += static_cast<float>(eps * direction[i]);
+      return lossAt(w, 0.4f);
+    };
+    const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+    CHECK(std::fabs(difference - exact) / std::sqrt(norm) < 1e-2, "%s dropout: loss differences: %g against %g",
+          kKindNames[static_cast<int>(kind)], difference, exact);
+  }
+}
+
+// E and its gradient by D are consistent for every form (testNetwork), and a table's times are met.
+void testPreconditionings(const NetworkConfig& config) {
+  NoiseCondition table;
+  table.rule = NoiseCondition::kTable;
+  table.sigmas = {0.02, 0.1, 1, 10};
+  table.times = {0, 1, 2.5, 7};
+  for (const Form form : {Form::kEpsilon, Form::kV, Form::kSample, Form::kVe})
+    testNetwork("preconditioned", config, {form, 1, table});
+  CHECK(table.at(0.001) == 0 && table.at(0.1) == 1 && table.at(99) == 7, "table of noise levels");
+  CHECK(std::fabs(table.at(std::sqrt(0.1)) - 1.75) < 1e-12, "between two levels: %g", table.at(std::sqrt(0.1)));
+  table.rule = NoiseCondition::kNearest;
+  CHECK(table.at(0.5) == 1 && table.at(0.6) == 2.5, "the nearest level");
+  NoiseCondition vp;
+  vp.rule = NoiseCondition::kVariance;
+  vp.betaD = 19.9;
+  vp.betaMin = 0.1;
+  vp.steps = 1000;
+  for (const double t : {1e-5, 0.01, 0.5, 1.0}) {
+    const double sigma = std::sqrt(std::expm1(vp.betaD * t * t / 2 + vp.betaMin * t));
+    CHECK(std::fabs(vp.at(sigma) / (999 * t) - 1) < 1e-9, "c_noise at t = %g: %g", t, vp.at(sigma));
+  }
 }
 
 void testCancel() {
@@ -238,7 +373,7 @@ void testCancel() {
   outputs.denoised = out.data();
   bool cancelled = false;
   try {
-    s.network.evaluate({Kind::kDenoiser, 1, 0.5}, s.batch(), nullptr, outputs, Stop(&flag));
+    s.network.evaluate({Kind::kDenoiser, 1}, s.batch(), nullptr, outputs, Stop(&flag));
   } catch (const Cancelled&) {
     cancelled = true;
   }
@@ -248,7 +383,7 @@ void testCancel() {
 void testRefusals() {
   const auto refused = [](const NetworkConfig& config) {
     try {
-      Network network(config, newKernels);
+      Network network(config, {}, newKernels);
     } catch (const std::invalid_argument&) {
       return true;
     }
@@ -269,10 +404,21 @@ int main() {
   testNetwork("unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
   testNetwork("non-square", unet(1, 4, 12, {1, 2, 2}, 1, {12, 3}, 0, 0, {1, 3, 3, 1}));
   testNetwork("no blocks", unet(2, 4, 4, {1}, 0, {}, 0, 2));
+  testNetwork("ncsn++", ncsnpp(EdmUNetConfig::kResidual, false));
+  testNetwork("skips", ncsnpp(EdmUNetConfig::kSkip, true));
+  testNetwork("adm", adm({1, 8}, 1));
+  testNetwork("adm, no blocks", adm({1, 2}, 0));
+  testNetwork("diffusers", diffusers(false, DiffusersUNetConfig::kConv, 0, 4));
+  testNetwork("diffusers, symmetric padding", diffusers(false, DiffusersUNetConfig::kConv, 1, 0));
+  testNetwork("diffusers, scale and shift", diffusers(true, DiffusersUNetConfig::kResnet, 0, 5));
+  testPreconditionings(unet(1, 4, 4, {1}, 1, {}, 0, 0));
   testNetwork("mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
   testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});
   testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+  testTraining(adm({1, 2}, 1), 0.3f);
+  testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
+  testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
   testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()));
   testCancel();
   testRefusals();

@@ -1,0 +1,62 @@
+/** Checks of a network's arguments, shared by the architectures. */
+
+export type Fail = (what: string) => never
+
+/** What an argument must be. `is` narrows nothing: arguments are JSON. */
+export interface Rule {
+  is(value: unknown): boolean
+  expected: string
+}
+
+export const naturalNumber: Rule = {
+  is: (v) => Number.isSafeInteger(v) && (v as number) >= 0,
+  expected: 'a whole number of at least 0',
+}
+export const finite: Rule = { is: Number.isFinite, expected: 'a finite number' }
+export const flag: Rule = { is: (v) => typeof v === 'boolean', expected: 'true or false' }
+export const probability: Rule = {
+  is: (v) => typeof v === 'number' && v >= 0 && v < 1,
+  expected: 'a number in [0, 1)',
+}
+export const numbers: Rule = {
+  is: (v) => Array.isArray(v) && v.every(Number.isFinite),
+  expected: 'an array of numbers',
+}
+export const oneOf = (...values: unknown[]): Rule => ({
+  is: (v) => values.includes(v),
+  expected: `one of ${values.map((v) => JSON.stringify(v)).join(', ')}`,
+})
+export const listOf = (...values: string[]): Rule => ({
+  is: (v) => Array.isArray(v) && v.every((item) => values.includes(item)),
+  expected: `a list of ${values.map((v) => `'${v}'`).join(' and ')}`,
+})
+export const orNull = (rule: Rule): Rule => ({
+  is: (v) => v === null || rule.is(v),
+  expected: `${rule.expected}, or null`,
+})
+
+/** The arguments with defaults filled in, each checked by its rule; unknown ones are refused by name. */
+export function checkArgs<T extends object>(
+  given: Readonly<Record<string, unknown>>,
+  defaults: T,
+  rules: Readonly<Record<keyof T, Rule>>,
+  fail: Fail,
+): T {
+  const args = { ...defaults }
+  for (const [key, value] of Object.entries(given)) {
+    if (!Object.hasOwn(defaults, key)) fail(`unknown argument '${key}'`)
+    const rule = rules[key as keyof T]
+    if (!rule.is(value)) fail(`expected ${rule.expected} for '${key}' but received ${JSON.stringify(value)}`)
+    Object.assign(args, { [key]: value })
+  }
+  return args
+}
+
+/** The shape of image networks. */
+export type ImageShape = [channels: number, height: number, width: number]
+
+export function imageShape(sizes: readonly number[], channels: number, fail: Fail): ImageShape {
+  if (sizes.length !== 3) fail('shape must be [channels, height, width]')
+  if (sizes[0] !== channels) fail(`shape must start with in_channels (${channels}) but is [${sizes}]`)
+  return [sizes[0], sizes[1], sizes[2]]
+}

@@ -1,0 +1,119 @@
+#include "engine/network_run.h"
+
+namespace feynkac {
+
+// The plan of a job: what the passes of method.md section 2 read and write, in order.
+std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, float dropout) {
+  auto owner = std::make_unique<Run>(job, kind, batch, dropout, &weights_);
+  Run* r = owner.get();
+  Program& g = r->program;
+  Plan& plan = g.plan;
+  g.dropoutRate = dropout;
+  if (dropout > 0) g.dropoutKey = plan.pinned(4 * sizeof(uint32_t));
+  r->ports = build(config_, r->declared, g);
+  const VarId in = r->ports.input, out = r->ports.output;
+  const auto [channels, height, width] = sampleShape(config_);
+  const int points = height * width;
+  const size_t d = sampleSize(), all = batch * d;
+  const bool energy = kind != Kind::kDenoiser;
+
+  r->x = plan.pinned(all * sizeof(float));
+  r->staging = plan.pinned(all * sizeof(float));
+  for (Buffer* b : {&r->cIn, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
+  for (Buffer* b :
+       {&r->cNoise, &r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
+    *b = plan.pinned(batch * sizeof(double));
+
+  const auto prepareInput = [&, channels = channels](Buffer to, Buffer from) {
+    plan.op({to, from, r->cIn}, [=, &plan](Kernels& k) {
+      k.toChannelsLast(plan.at(to), plan.at(r->cIn), plan.at(from), nullptr, nullptr, batch, channels, points);
+    });
+  };
+  const auto dot = [&](Buffer to, Buffer x1, Buffer x2) {
+    plan.op({to, x1, x2},
+            [=, &plan](Kernels& k) { k.dotRows(plan.at<double>(to), plan.at(x1), plan.at(x2), batch, d); });
+  };
+  // y = a x1 + b x2, with the head's scale in place of a where asked
+  const auto combine = [&](Buffer y, float a, Buffer x1, float b = 0, Buffer x2 = kNone, bool scaled = false) {
+    plan.op({y, x1, x2}, [=, &plan](Kernels& k) {
+      k.combine(plan.at(y), scaled ? a * r->headScale : a, plan.at(x1), b, plan.at(x2), all);
+    });
+  };
+  const auto labels = [&](VarId to, Buffer& from, float scale) {
+    if (to == kNone) return;
+    const size_t n = g.floats(to);
+    from = plan.pinned(n * sizeof(float));
+    const Buffer x = g.x(to), source = from;
+    plan.op({x, source}, [=, &plan](Kernels& k) { k.combine(plan.at(x), scale, plan.at(source), 0, nullptr, n); });
+  };
+
+  prepareInput(g.x(in), r->x);
+  const Buffer time = g.x(r->ports.time);
+  const int noiseChannels = g.var(r->ports.time).channels;
+  const bool cosFirst = noise_.cosFirst;
+  r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
+  plan.op({time, r->cNoise, r->frequencies}, [=, &plan](Kernels& k) {
+    k.noiseEmbedding(plan.at(time), plan.at<double>(r->cNoise), plan.at<double>(r->frequencies), cosFirst, batch,
+                     noiseChannels);
+  });
+  labels(r->ports.labels, r->labels, r->ports.labelScale);
+  labels(r->ports.augment, r->augment, 1.0f);
+  g.primal();
+  plan.pin(g.x(out));
+  dot(r->xx, r->x, r->x);
+
+  // Phi, and l2's residual r = u - h, which is also its adjoint seed
+  if (kind == Kind::kDot) dot(r->phi, g.x(in), g.x(out));
+  if (kind == Kind::kNorm) dot(r->phi, g.x(out), g.x(out));
+  if (kind == Kind::kL2) {
+    combine(g.a(out), 1, g.x(in), -1, g.x(out));
+    dot(r->phi, g.a(out), g.a(out));
+  }
+
+  if (job == Job::kTangent) {
+    r->direction = plan.pinned(all * sizeof(float));
+    dot(r->xv, r->x, r->direction);
+    prepareInput(g.t(in), r->direction);
+    g.tangent(false);
+    const Buffer left = kind == Kind::kL2 ? g.a(out) : g.x(out);
+    dot(r->phiDot1, kind == Kind::kDot ? g.x(in) : left, g.t(out));
+    if (kind != Kind::kNorm) dot(r->phiDot2, g.t(in), left);
+  }
+
+  if (energy && (job == Job::kGradient || job == Job::kTrain)) {
+    std::vector<VarId> started = {out};
+    if (kind == Kind::kDot) {
+      combine(g.a(out), 1, g.x(in), 0, kNone, true);
+      combine(g.a(in), 1, g.x(out), 0, kNone, true);
+      started.push_back(in);
+    } else if (kind == Kind::kL2) {
+      combine(g.a(in), -1, g.a(out));
+      started.push_back(in);
+    } else {
+      combine(g.a(out), -1, g.x(out));
+    }
+    g.backward({false, false}, started);
+    r->g = g.a(in);
+    plan.pin(r->g);
+  }
+
+  if (job == Job::kTrain) {
+    r->target = plan.pinned(all * sizeof(float));
+    const Buffer v = energy ? g.t(in) : g.b(out), value = energy ? r->g : g.x(out);
+    plan.op({v, r->losses, value, r->target}, [=, &plan](Kernels& k) {
+      k.projectionLoss(plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(r->target), r->lossWeight, batch,
+                       d);
+    });
+    if (energy) {
+      g.tangent(true);
+      if (kind == Kind::kDot) combine(g.b(out), 1, v, 0, kNone, true);
+      if (kind == Kind::kL2) combine(g.b(out), 1, v, -1, g.t(out));
+      if (kind == Kind::kNorm) combine(g.b(out), -1, g.t(out));
+    }
+    g.backward({true, energy}, {out});
+  }
+  plan.layOut();
+  return owner;
+}
+
+}  // namespace feynkac

@@ -1,0 +1,53 @@
+// What a network keeps between its jobs: memory of its device, and jobs laid out.
+#pragma once
+
+#include "engine/network.h"
+#include "engine/preconditioning.h"
+
+namespace feynkac {
+
+// Memory of the network's device.
+class Network::Memory {
+ public:
+  Memory(Kernels& kernels, size_t bytes, std::atomic<size_t>& held)
+      : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)), held_(held) {
+    held_ += bytes;
+  }
+  ~Memory() {
+    kernels_.release(data_);
+    held_ -= bytes_;
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data() { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  Kernels& kernels_;
+  size_t bytes_;
+  void* data_;
+  std::atomic<size_t>& held_;
+};
+
+// A job laid out for one head, batch size and rate of dropout.
+struct Network::Run {
+  Run(Job j, Kind k, int n, float rate, const Weights* weights)
+      : job(j), kind(k), batch(n), dropout(rate), program(n, weights) {}
+  const Job job;
+  const Kind kind;
+  const int batch;
+  const float dropout;
+  Program program;
+  Ports ports;
+  Parameters declared;  // the builder's copy; the network's own is the one in use
+  // filled before a run
+  Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, labels = kNone, augment = kNone,
+         direction = kNone, target = kNone;
+  float headScale = 1.0f, lossWeight = 0.0f;
+  // read after it: images, then float64 per sample
+  Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
+  Buffer energyA = kNone, energyB = kNone;
+  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone;
+};
+
+}  // namespace feynkac

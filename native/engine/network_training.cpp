@@ -1,0 +1,139 @@
+// The training step, and the gradient of one explicit batch.
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+#include "engine/network_run.h"
+#include "kernels/random.h"
+
+namespace feynkac {
+
+double Network::gradient(const Head& head, const Batch& batch, const float* target, const Stop& stop) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  stop.check();
+  makeReady();
+  const int n = batch.n;
+  const size_t bytes = n * sampleSize() * sizeof(float);
+  kernels_->zero(slot(Slot::kGrad), parameters_.engineSize() * sizeof(float));
+  Run& run = prepare(Job::kTrain, head.kind, n);
+  Plan& plan = run.program.plan;
+  upload(run, head, batch.sigma, batch.labels, batch.augment);
+  kernels_->upload(plan.at(run.x), batch.x, bytes);
+  kernels_->upload(plan.at(run.staging), target, bytes);
+  setTarget(run, Levels(n, batch.sigma, preconditioning_));
+  setLossWeight(run, 1.0 / (double(n) * sampleSize()));
+  plan.run(*kernels_, stop);
+  std::vector<double> losses(n);
+  kernels_->download(losses.data(), plan.at(run.losses), n * sizeof(double));
+  double loss = 0;
+  for (const double l : losses) loss += l;
+  return loss / (double(n) * sampleSize());
+}
+
+// target = R of the denoised images in `staging`, channels last
+void Network::setTarget(Run& run, const Levels& levels) {
+  Plan& plan = run.program.plan;
+  const auto a = levels.residualOfDenoised(), b = levels.residualOfX();
+  kernels_->upload(plan.at(run.coefficientA), a.data(), a.size() * sizeof(float));
+  kernels_->upload(plan.at(run.coefficientB), b.data(), b.size() * sizeof(float));
+  const SampleShape s = sampleShape(config_);
+  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
+                           plan.at(run.coefficientB), plan.at(run.x), run.batch, s.channels, s.height * s.width);
+}
+
+// target = h(c_in x), channels last; target and x are the caller's, on the same device
+void Network::forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
+                          const float* labels, const Stop& stop) {
+  kernels_->after(caller.context());
+  Run& run = prepare(Job::kForward, Kind::kDenoiser, n);
+  Plan& plan = run.program.plan;
+  upload(run, head, sigma, labels, nullptr);
+  kernels_->copy(plan.at(run.x), x, n * sampleSize() * sizeof(float));
+  plan.run(*kernels_, stop);
+  kernels_->copy(target, plan.at(run.program.x(run.ports.output)), n * sampleSize() * sizeof(float));
+  kernels_->before(caller.context());
+}
+
+TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& stop) {
+  if (teacher == this)
+    throw std::invalid_argument("the teacher and the student are the same network: load the teacher a second time");
+  std::unique_lock<std::mutex> lock(mutex_, std::defer_lock), teacherLock;
+  if (teacher) {
+    teacherLock = std::unique_lock<std::mutex>(teacher->mutex_, std::defer_lock);
+    std::lock(lock, teacherLock);
+  } else {
+    lock.lock();
+  }
+  stop.check();
+  makeReady();
+  if (teacher) {
+    teacher->makeReady();
+    if (teacher->kernels_->device() != kernels_->device())
+      throw std::invalid_argument("the teacher and the student must be on the same device");
+    // the target is the teacher's raw output, which is what grad_u Phi is to be only then
+    if (!(teacher->preconditioning_ == preconditioning_))
+      throw std::invalid_argument("the teacher and the student must have the same preconditioning");
+  }
+  const size_t d = sampleSize(), flat = parameters_.engineSize();
+  for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
+  kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
+  if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
+  auto* losses = static_cast<double*>(losses_->data());
+
+  // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
+  std::vector<float> sigma32(step.batch);
+  for (int i = 0; i < step.batch; ++i) {
+    float normal[4];
+    normalsFrom(philox(step.seed, kSigma, step.step, static_cast<uint32_t>(i), 0), normal);
+    const double sigma = std::exp(step.pMean + step.pStd * normal[0]);
+    sigma32[i] = static_cast<float>(std::clamp(sigma, step.sigmaMin, step.sigmaMax));
+    step.sigmas[i] = sigma32[i];
+  }
+
+  for (int first = 0; first < step.batch; first += step.microBatch) {
+    const int n = std::min(step.microBatch, step.batch - first);
+    Run& run = prepare(Job::kTrain, step.head.kind, n, step.dropout);
+    Plan& plan = run.program.plan;
+    const double* sigma = step.sigmas + first;
+    const float* labels = step.labels ? step.labels + size_t(first) * labelDim(config_) : nullptr;
+    upload(run, step.head, sigma, labels, nullptr);
+    if (step.dropout > 0) {
+      const uint32_t key[4] = {static_cast<uint32_t>(step.seed), static_cast<uint32_t>(step.seed >> 32), step.step,
+                               static_cast<uint32_t>(first)};
+      kernels_->upload(plan.at<uint32_t>(run.program.dropoutKey), key, sizeof(key));
+    }
+    kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
+    kernels_->upload(plan.at(run.coefficientA), sigma32.data() + first, n * sizeof(float));
+    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, step.step,
+                       static_cast<uint32_t>(first), n, d);
+    if (teacher) {
+      const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
+      teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
+    } else {
+      setTarget(run, Levels(n, sigma, preconditioning_));
+    }
+    setLossWeight(run, 1.0 / (double(step.batch) * d));
+    plan.run(*kernels_, stop);
+    kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
+  }
+
+  if (!sumSquares_) sumSquares_ = hold(sizeof(double));
+  auto* sumsq = static_cast<double*>(sumSquares_->data());
+  kernels_->sumSquares(sumsq, weights_.grad, flat);
+  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, step.adam,
+                 flat);
+  packWeights();
+
+  TrainResult result{0, 0};
+  kernels_->download(&result.gradNorm, sumsq, sizeof(double));
+  kernels_->download(step.losses, losses, step.batch * sizeof(double));
+  result.gradNorm = std::sqrt(result.gradNorm);
+  for (int i = 0; i < step.batch; ++i) {
+    step.losses[i] /= double(d);
+    result.loss += step.losses[i];
+  }
+  result.loss /= step.batch;
+  return result;
+}
+
+}  // namespace feynkac
