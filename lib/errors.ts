@@ -47,6 +47,16 @@ export class OutOfMemoryError extends FeynkacError {
   override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'
 }
 
+const MAX_MESSAGE = 1000
+
+/** A function that throws a FormatError about a file. Names in a corrupt file may be of any length: the message is cut. */
+export function formatFailure(path: string): (what: string, cause?: unknown) => never {
+  return (what, cause) => {
+    const text = what.length > MAX_MESSAGE ? `${what.slice(0, MAX_MESSAGE)} ...` : what
+    throw new FormatError(`${path}: ${text}`, path, cause === undefined ? undefined : { cause })
+  }
+}
+
 /** What a value looks like in a message: short, with its type. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)

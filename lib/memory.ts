@@ -18,6 +18,6 @@ export function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes)
   } catch (cause) {
-    throw new OutOfMemoryError(`not enough memory for ${what} (${formatBytes(bytes)})`, { cause })
+    throw new OutOfMemoryError(`not enough memory for ${what.slice(0, 500)} (${formatBytes(bytes)})`, { cause })
   }
 }

@@ -3,7 +3,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { crc32, inflateRaw as inflateRawCallback } from 'node:zlib'
 import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile } from 'yauzl'
-import { FeynkacError, FormatError } from './errors.js'
+import { FeynkacError, formatFailure } from './errors.js'
 import { fileError, formatBytes, openFile, readFully } from './files.js'
 import { allocate } from './memory.js'
 
@@ -70,8 +70,15 @@ export function looksLikeZip(bytes: Uint8Array): boolean {
   return bytes[0] === 0x50 && bytes[1] === 0x4b && (bytes[2] === 3 || bytes[2] === 5)
 }
 
-/** Opens an archive, hands its content to `use` and closes it. Throws FileError, FormatError; the signal's reason. */
-export async function withZip<T>(path: string, use: (zip: ZipContent) => Promise<T>, signal?: AbortSignal): Promise<T> {
+/**
+ * Opens an archive, hands its content to `use` and closes it. maxFiles: refuse archives that list more.
+ * Throws FileError, FormatError; the signal's reason.
+ */
+export async function withZip<T>(
+  path: string,
+  use: (zip: ZipContent) => Promise<T>,
+  { signal, maxFiles = Infinity }: { signal?: AbortSignal; maxFiles?: number } = {},
+): Promise<T> {
   const { handle, size } = await openFile(path)
   const corrupt = (error: unknown): never => {
     signal?.throwIfAborted()
@@ -79,20 +86,19 @@ export async function withZip<T>(path: string, use: (zip: ZipContent) => Promise
     if (known instanceof FeynkacError) throw known
     // yauzl reports what is wrong with an archive as plain errors
     const { message } = error as Error
-    throw new FormatError(`${path}: not a zip archive that can be read: ${message}`, path, { cause: error })
+    return formatFailure(path)(`not a zip archive that can be read: ${message}`, error)
   }
   try {
     const options = { lazyEntries: true, autoClose: false }
     const zip = await fromRandomAccessReaderPromise(new WindowReader(handle, size), size, options).catch(corrupt)
+    if (zip.entryCount > maxFiles) formatFailure(path)(`it lists ${zip.entryCount} files, more than ${maxFiles}`)
     const entries = await listFiles(zip, path, signal).catch(corrupt)
     const ends = regionEnds(entries.values(), size)
     const sizes = new Map([...entries].map(([name, entry]) => [name, entry.uncompressedSize]))
     const read = async (name: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> => {
       signal?.throwIfAborted()
       const entry = entries.get(name)!
-      const fail = (what: string, cause?: unknown): never => {
-        throw new FormatError(`${path}: ${name}: ${what}`, path, { cause })
-      }
+      const fail = (what: string, cause?: unknown): never => formatFailure(path)(`${name.slice(-200)}: ${what}`, cause)
       const { compressedSize, uncompressedSize, compressionMethod } = entry
       if (entry.isEncrypted()) fail('it is encrypted')
       if (compressionMethod !== STORED && compressionMethod !== DEFLATED)
@@ -147,7 +153,7 @@ async function listFiles(zip: ZipFile, path: string, signal?: AbortSignal): Prom
     signal?.throwIfAborted()
     const { fileName } = entry
     if (fileName.endsWith('/')) continue
-    if (entries.has(fileName)) throw new FormatError(`${path}: it holds '${fileName}' twice`, path)
+    if (entries.has(fileName)) formatFailure(path)(`it holds '${fileName}' twice`)
     entries.set(fileName, entry)
   }
   return entries

@@ -233,7 +233,7 @@ describe('shards', () => {
     await index(Object.fromEntries(Array.from({ length: 10001 }, (_, i) => [i, `${i}`])))
     await rejected(path(), /10001 files/)
     await put('index.json', `{"weight_map":{"x":${'['.repeat(50_000)}${']'.repeat(50_000)}}}`)
-    await rejected(path(), /no name beside the index/)
+    await rejected(path(), /nested more than 64 deep/)
     await put('index.json', `{${' '.repeat(2 ** 24)}}`)
     await expect(readSource(path())).rejects.toThrow(/more than the limit/)
   })

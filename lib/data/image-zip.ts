@@ -10,6 +10,6 @@ export function withImageZip<T>(
   return withZip(
     path,
     ({ sizes, read }) => use({ path, names: [...sizes.keys()], read: (name) => read(name, MAX_FILE) }),
-    signal,
+    { signal },
   )
 }

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FormatError } from '../errors.js'
+import { formatFailure } from '../errors.js'
 import { fileError, readFileChecked } from '../files.js'
 import { parseJsonObject } from '../json.js'
 import { bareModel, type SourceModel, type SourceOptions } from './source-model.js'
@@ -23,7 +23,7 @@ const STEM = 'diffusion_pytorch_model'
 /** Reads a model or a pipeline; of a pipeline `unet`, or the part that the option network names. Throws FormatError, FileError. */
 export async function readDiffusers(path: string, options: SourceOptions): Promise<SourceModel> {
   const { network, signal } = options
-  const fail = failure(path)
+  const fail: (what: string) => never = formatFailure(path)
   const names = await list(path)
   const scheduler = await readScheduler(path, names, signal)
   if (names.includes(INDEX)) {
@@ -43,12 +43,6 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
     fail(`it has no network ${JSON.stringify(network)}: it is one model, not a pipeline`)
   if (!names.includes(CONFIG)) fail(`a folder without ${CONFIG} or ${INDEX}: expected one of diffusers`)
   return { ...(await readModel(path, signal)), scheduler }
-}
-
-function failure(path: string): (what: string) => never {
-  return (what) => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
 }
 
 async function list(path: string): Promise<string[]> {
@@ -82,7 +76,7 @@ async function readScheduler(path: string, names: string[], signal?: AbortSignal
 }
 
 async function readModel(path: string, signal?: AbortSignal): Promise<SourceModel> {
-  const fail = failure(path)
+  const fail: (what: string) => never = formatFailure(path)
   const args = await readJson(join(path, CONFIG), signal)
   const className = args._class_name
   if (typeof className !== 'string') return fail(`${CONFIG} has no _class_name: expected a model of diffusers`)

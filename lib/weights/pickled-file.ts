@@ -1,4 +1,4 @@
-import { FormatError } from '../errors.js'
+import { formatFailure } from '../errors.js'
 import { formatBytes, openFile, readFully } from '../files.js'
 import { allocate } from '../memory.js'
 import { type PickleHost, unpickle } from './pickle.js'
@@ -25,7 +25,7 @@ export async function readTorchZip(path: string, size: number, options: SourceOp
 
 /** An old file of PyTorch, or a plain pickle. */
 export async function readPickle(path: string, options: SourceOptions): Promise<SourceModel> {
-  const fail = failure(path)
+  const fail: (what: string) => never = formatFailure(path)
   const bytes = await readWhole(path, fail)
   options.signal?.throwIfAborted()
   const host: PickleHost = { budget: new PickleBudget(), find: findGlobal, fail }
@@ -42,14 +42,8 @@ async function finish(
   size: number,
   options: SourceOptions,
 ): Promise<SourceModel> {
-  const { tensors, ...said } = chooseModel(value, options.network, failure(path))
+  const { tensors, ...said } = chooseModel(value, options.network, formatFailure(path))
   return { ...bareModel(path, format, await loadTensors(tensors, path, size, options.signal)), ...said }
-}
-
-function failure(path: string): (what: string) => never {
-  return (what) => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
 }
 
 async function readWhole(path: string, fail: (what: string) => never): Promise<Uint8Array<ArrayBuffer>> {

@@ -74,6 +74,6 @@ function describe({ name, kind, value }: Candidate, all: Candidate[], fail: (wha
   if (kind === 'module') return { ...describeNetwork(value, fail), ...place }
   const tensors = new Map<string, TorchTensor>()
   for (const [key, item] of value as Map<unknown, unknown>)
-    if (item instanceof TorchTensor) tensors.set(key as string, item)
+    if (typeof key === 'string' && item instanceof TorchTensor) tensors.set(key, item)
   return { className: null, args: null, preconditioning: null, tensors, ...place }
 }

@@ -1,6 +1,6 @@
-import { describe, FileError, FormatError, invalid } from '../errors.js'
+import { describe, FileError, formatFailure, invalid } from '../errors.js'
 import { formatBytes, openFile, readFully, writeFileAtomic } from '../files.js'
-import { duplicateKey, isObject } from '../json.js'
+import { duplicateKey, isObject, parseBounded } from '../json.js'
 import { allocate } from '../memory.js'
 
 /**
@@ -57,9 +57,7 @@ interface Entry {
 
 /** Reads a file. Throws FileError, or FormatError naming what in the file is wrong; OutOfMemoryError. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
+  const fail: (what: string) => never = formatFailure(path)
   const { handle, size } = await openFile(path)
   try {
     if (size < 10) fail(`no safetensors file: it has only ${size} bytes`)
@@ -112,7 +110,7 @@ function parseHeader(
   let json: unknown
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    json = JSON.parse(text)
+    json = parseBounded(text)
   } catch {
     fail('the header is not JSON: the file is corrupt or no safetensors file')
   }

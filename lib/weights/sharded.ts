@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path'
-import { describe, FormatError } from '../errors.js'
+import { describe, formatFailure } from '../errors.js'
 import { isObject } from '../json.js'
 import type { Tensor } from './safetensors.js'
 
@@ -19,9 +19,7 @@ export async function readShards<T extends { tensors: Map<string, Tensor> }>(
   index: unknown,
   read: (path: string) => Promise<T>,
 ): Promise<{ tensors: Map<string, Tensor>; shards: T[] }> {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
+  const fail: (what: string) => never = formatFailure(path)
   const map = isObject(index) ? index.weight_map : undefined
   if (!isObject(map)) return fail('it has no weight_map of names and files: it is no index of weights')
   const expected = new Map<string, Set<string>>()

@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import { FormatError } from '../errors.js'
+import { formatFailure } from '../errors.js'
 import { formatBytes } from '../files.js'
 import { allocate } from '../memory.js'
 import type { PickleHost } from './pickle.js'
@@ -109,9 +109,8 @@ export async function loadTensors(
     }
     copied += count * size
     if (copied > limit)
-      throw new FormatError(
-        `${path}: tensor '${name}' of shape [${shape}] repeats numbers of a small storage: more than ${formatBytes(limit)} would come of this file`,
-        path,
+      formatFailure(path)(
+        `tensor '${name}' of shape [${shape}] repeats numbers of a small storage: more than ${formatBytes(limit)} would come of this file`,
       )
     loaded.set(name, { dtype, shape, data: await gather(tensor, bytes, `tensor '${name}' of ${path}`, signal) })
     since += count

@@ -1,4 +1,4 @@
-import { FormatError } from '../errors.js'
+import { formatFailure } from '../errors.js'
 import { withZip, type ZipContent } from '../zip.js'
 import { type PickleHost, unpickle } from './pickle.js'
 import { PickleBudget } from './pickle-bytes.js'
@@ -15,6 +15,8 @@ import { type StorageData, swapBytes } from './torch-tensor.js'
 
 /** A pickle without its numbers. */
 const MAX_PICKLE = 2 ** 28
+/** Storages, and a few beside them. */
+const MAX_FILES = 200_000
 /** The most that compressed storages may unfold to, as a multiple of the file and beside it. */
 const MAX_RATIO = 32
 const MIN_UNPACKED = 2 ** 26
@@ -29,9 +31,7 @@ export function withTorchZip<T>(
   use: (value: unknown) => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
+  const fail: (what: string) => never = formatFailure(path)
   const open = async (zip: ZipContent): Promise<T> => {
     const folder = topFolder(zip, fail)
     const order = zip.sizes.has(`${folder}byteorder`)
@@ -76,7 +76,7 @@ export function withTorchZip<T>(
     const pickle = await zip.read(`${folder}data.pkl`, MAX_PICKLE)
     return use(unpickle(pickle, 0, host).value)
   }
-  return withZip(path, open, signal)
+  return withZip(path, open, { signal, maxFiles: MAX_FILES })
 }
 
 /** The folder of the archive, with its '/'; empty where the files lie at the top. */
