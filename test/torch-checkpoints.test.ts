@@ -36,11 +36,11 @@ const numbers = (model: { tensors: Map<string, { data: Iterable<number | bigint>
   Array.from(model.tensors.get(name)!.data, Number)
 
 describe('files of torch.save', () => {
-  it.each(['kinds.pt', 'kinds-legacy.pt'])('reads every type and layout of %s', async (name) => {
+  it.each(['kinds.pt', 'kinds-legacy.pt', 'protocol4-legacy.pt'])('reads every type and layout of %s', async (name) => {
     const model = await readSource(vector(name))
     expectTensors(model.tensors, name)
     expect(model).toMatchObject({
-      format: name === 'kinds.pt' ? 'torch-zip' : 'torch-legacy',
+      format: name.includes('legacy') ? 'torch-legacy' : 'torch-zip',
       path: vector(name),
       className: null,
       args: null,

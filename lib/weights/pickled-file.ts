@@ -6,7 +6,7 @@ import { PickleBudget } from './pickle-bytes.js'
 import { findGlobal } from './pickle-globals.js'
 import { chooseModel } from './pickled-model.js'
 import { bareModel, type SourceModel, type SourceOptions } from './source-model.js'
-import { looksLikeTorchLegacy, nestedStream, readTorchLegacy } from './torch-legacy.js'
+import { MAGIC, nestedStream, readTorchLegacy } from './torch-legacy.js'
 import { loadTensors } from './torch-tensor.js'
 import { withTorchZip } from './torch-zip.js'
 
@@ -30,9 +30,9 @@ export async function readPickle(path: string, options: SourceOptions): Promise<
   options.signal?.throwIfAborted()
   const host: PickleHost = { budget: new PickleBudget(), find: findGlobal, fail }
   host.nested = nestedStream(host)
-  if (looksLikeTorchLegacy(bytes))
-    return finish(readTorchLegacy(bytes, host), 'torch-legacy', path, bytes.length, options)
-  return finish(unpickle(bytes, 0, host).value, 'edm-pickle', path, bytes.length, options)
+  const { value } = unpickle(bytes, 0, host)
+  if (value !== MAGIC) return finish(value, 'edm-pickle', path, bytes.length, options)
+  return finish(readTorchLegacy(bytes, host), 'torch-legacy', path, bytes.length, options)
 }
 
 async function finish(

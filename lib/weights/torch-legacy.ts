@@ -10,18 +10,11 @@ import { type StorageData, swapBytes } from './torch-tensor.js'
  * each storage the count of its numbers (int64) and the numbers.
  */
 
-const MAGIC = 0x1950a86a20f9469cfc6cn
+/** What the first pickle of such a file holds. */
+export const MAGIC = 0x1950a86a20f9469cfc6cn
 const VERSION = 1001
 /** Files within files: one level is what a plain pickle of tensors has. */
 const MAX_DEPTH = 4
-
-/** The bytes that every such file begins with: PROTO 2, LONG1 of ten bytes, the magic number, STOP. */
-const HEAD = Uint8Array.of(0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e)
-
-/** Whether bytes begin as such a file does; the pickles' protocol may be any from 2. */
-export function looksLikeTorchLegacy(bytes: Uint8Array): boolean {
-  return bytes.length >= HEAD.length && HEAD.every((byte, i) => i === 1 || bytes[i] === byte)
-}
 
 /** A storage in a file that is in memory. Its bytes are moved to where they are aligned, over the count before them. */
 class MemoryData implements StorageData {

@@ -84,6 +84,7 @@ optimizer.step()
 state = model.state_dict()
 run = dict(state_dict=state, optimizer=optimizer.state_dict(), step=np.float64(3), epoch=2, best=float("inf"))
 save("training.pt", run, state)
+save("protocol4-legacy.pt", state, state, pickle_protocol=4, **LEGACY)
 average = {name: t / 2 for name, t in state.items()}
 save("averaged.pt", dict(model=state, ema=average, note="ü"), average)
 wrapped = {f"module.{name}": t for name, t in state.items()}
