@@ -47,14 +47,30 @@ export class OutOfMemoryError extends FeynkacError {
   override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'
 }
 
+const MAX_MESSAGE = 1000
+
+/** A function that throws a FormatError about a file. Names in a corrupt file may be of any length: the message is cut. */
+export function formatFailure(path: string): (what: string, cause?: unknown) => never {
+  return (what, cause) => {
+    const text = what.length > MAX_MESSAGE ? `${what.slice(0, MAX_MESSAGE)} ...` : what
+    throw new FormatError(`${path}: ${text}`, path, cause === undefined ? undefined : { cause })
+  }
+}
+
 /** What a value looks like in a message: short, with its type. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (ArrayBuffer.isView(value) && 'length' in value) return `${value.constructor.name} of length ${value.length}`
-  if (Array.isArray(value)) return value.length <= 8 ? JSON.stringify(value) : `array of length ${value.length}`
+  if (Array.isArray(value))
+    return value.length <= 8 && value.every(isSimple) ? JSON.stringify(value) : `array of length ${value.length}`
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'object') return `an object (${value.constructor?.name ?? 'no prototype'})`
   return typeof value === 'string' ? JSON.stringify(value) : `${String(value)} (${typeof value})`
+}
+
+/** Not what may be nested without end, nor what JSON lacks. */
+function isSimple(value: unknown): boolean {
+  return value === null || ['number', 'string', 'boolean'].includes(typeof value)
 }
 
 /** The one wording of argument errors: "expected X for NAME but received Y". */

@@ -12,3 +12,12 @@ export function requireMemory(bytes: number, what: string): void {
       `${what} need at least ${formatBytes(bytes)} of memory but ${formatBytes(available)} are available: use fewer`,
     )
 }
+
+/** Zeroed bytes, or OutOfMemoryError. what: what they are for, as in "not enough memory for ...". */
+export function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(bytes)
+  } catch (cause) {
+    throw new OutOfMemoryError(`not enough memory for ${what.slice(0, 500)} (${formatBytes(bytes)})`, { cause })
+  }
+}

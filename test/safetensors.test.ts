@@ -158,6 +158,8 @@ describe('hostile files', () => {
     await rejected('null     ', undefined, /not a JSON object/)
     await rejected(`{"a":"${'['.repeat(50_000)}`, undefined, /not JSON/)
     await rejected(`${'['.repeat(50_000)}${']'.repeat(50_000)}`, undefined, /JSON/)
+    await rejected('['.repeat(90e6), undefined, /not JSON/) // JSON.parse would take half a minute and gigabytes
+    await rejected(`[${'[],'.repeat(30e6)}[]]`, undefined, /not JSON/)
     await rejected({ __metadata__: [] }, undefined, /__metadata__/)
     await rejected({ __metadata__: { a: 1 } }, undefined, /'a' is not a text/)
   })

@@ -16,15 +16,6 @@ const MAX_CLASSES = 1 << 16
 
 type Fail = (what: string) => never
 
-/** Parses JSON or throws FormatError. */
-export function parseJson(bytes: Uint8Array, path: string): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch (cause) {
-    throw new FormatError(`${path}: not JSON: ${(cause as Error).message}`, path, { cause })
-  }
-}
-
 /** The labels of named images. attributes: the content of attributes.json, undefined when there is none. */
 export function datasetLabels(json: unknown, attributes: unknown, names: readonly string[], path: string): Labelling {
   const fail: Fail = (what) => {

@@ -1,6 +1,7 @@
 import { FormatError } from '../errors.js'
+import { parseJson } from '../json.js'
 import type { DatasetParts } from './dataset.js'
-import { datasetLabels, folderLabels, parseJson } from './dataset-json.js'
+import { datasetLabels, folderLabels } from './dataset-json.js'
 import { type ImageOptions, isImageName, loadImages } from './images.js'
 
 /** Named files in a folder or an archive. */

@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import { integer, knownOptions } from '../args.js'
 import { ArgumentError, FormatError, invalid } from '../errors.js'
 import { fileError, openFile, readFully } from '../files.js'
+import { looksLikeZip } from '../zip.js'
 import { BATCH_NAME, looksLikeCifar, readCifar } from './cifar.js'
 import { readContent } from './content.js'
 import { type Dataset, type DatasetParts, MemoryDataset } from './dataset.js'
 import { labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
 import { folderSource } from './image-folder.js'
 import { loadSource } from './image-source.js'
-import { looksLikeZip, withZip } from './image-zip.js'
+import { withImageZip } from './image-zip.js'
 import { convertImages, type ImageOptions, isImageName } from './images.js'
 import { looksLikeNpy, parseNpy } from './npy.js'
 import { syntheticDataset } from './synthetic.js'
@@ -83,7 +84,7 @@ async function readParts(path: string, options: LoadDatasetOptions): Promise<Dat
     return ownLabels(await loadSource(await folderSource(path, signal), options))
   }
   if (looksLikeZip(await firstBytes(path)))
-    return ownLabels(await withZip(path, (source) => loadSource(source, options), signal))
+    return ownLabels(await withImageZip(path, (source) => loadSource(source, options), signal))
   const bytes = await readContent(path, signal)
   if (looksLikeNpy(bytes)) return withLabels(await parseNpy(bytes, path, signal), labels ?? null, signal)
   // a CIFAR-10 batch may begin like IDX (label 0, a dark pixel, ...), but not with all its records right

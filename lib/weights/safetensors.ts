@@ -1,12 +1,15 @@
-import { FileError, FormatError, invalid, OutOfMemoryError } from '../errors.js'
+import { describe, FileError, formatFailure, invalid } from '../errors.js'
 import { formatBytes, openFile, readFully, writeFileAtomic } from '../files.js'
+import { duplicateKey, isObject, parseBounded } from '../json.js'
+import { allocate } from '../memory.js'
 
 /**
  * The safetensors format: 8 bytes little-endian length of the header, a JSON header, raw little-endian data without holes
  * (https://huggingface.co/docs/safetensors).
  */
 
-const ARRAYS = {
+/** Array types of the numbers, by the format's names of them. */
+export const ARRAYS = {
   F64: Float64Array,
   F32: Float32Array,
   F16: Uint16Array, // raw bits, as are the types below without an array type of their own
@@ -54,9 +57,7 @@ interface Entry {
 
 /** Reads a file. Throws FileError, or FormatError naming what in the file is wrong; OutOfMemoryError. */
 export async function readSafetensors(path: string): Promise<Safetensors> {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
+  const fail: (what: string) => never = formatFailure(path)
   const { handle, size } = await openFile(path)
   try {
     if (size < 10) fail(`no safetensors file: it has only ${size} bytes`)
@@ -97,19 +98,7 @@ function view({ dtype, shape, begin, end }: Entry, bytes: Uint8Array<ArrayBuffer
   return { dtype, shape, data }
 }
 
-function allocate(bytes: number, what: string): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(bytes)
-  } catch (cause) {
-    throw new OutOfMemoryError(`not enough memory for ${what} (${formatBytes(bytes)})`, { cause })
-  }
-}
-
 type Fail = (what: string) => never
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 
 /** Checks the whole header before anything is allocated by it; entries in the order of their data. dataBytes: what follows in the file. */
 function parseHeader(
@@ -121,7 +110,7 @@ function parseHeader(
   let json: unknown
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-    json = JSON.parse(text)
+    json = parseBounded(text)
   } catch {
     fail('the header is not JSON: the file is corrupt or no safetensors file')
   }
@@ -153,7 +142,7 @@ function parseEntry(name: string, value: unknown, dataBytes: number, fail: Fail)
   const wrong = (what: string): never => fail(`tensor '${name}': ${what}`)
   if (!isObject(value)) return wrong('its description is not an object')
   const { dtype, shape, data_offsets: offsets } = value
-  if (typeof dtype !== 'string' || !Object.hasOwn(ARRAYS, dtype)) return wrong(`unknown dtype ${JSON.stringify(dtype)}`)
+  if (typeof dtype !== 'string' || !Object.hasOwn(ARRAYS, dtype)) return wrong(`unknown dtype ${describe(dtype)}`)
   const natural = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 0
   if (!Array.isArray(shape) || !shape.every(natural)) return wrong('its shape is not a list of integers from 0')
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(natural))
@@ -170,29 +159,6 @@ function parseEntry(name: string, value: unknown, dataBytes: number, fail: Fail)
   if (wanted !== end - begin)
     wrong(`${dtype} of shape [${shape}] needs ${wanted} bytes but its data_offsets hold ${end - begin}`)
   return { name, dtype: dtype as Dtype, shape: shape as number[], begin, end }
-}
-
-/** The first key that one object of a JSON text has twice (JSON.parse keeps the last), or null. The text is valid JSON. */
-function duplicateKey(text: string): string | null {
-  const open: (Set<string> | null)[] = [] // the keys of each object around the place; null for an array
-  let last = ''
-  for (let at = 0; at < text.length; at++) {
-    const c = text[at]
-    if (c === '"') {
-      const start = at
-      for (at++; text[at] !== '"'; at++) if (text[at] === '\\') at++
-      last = text.slice(start, at + 1)
-    } else if (c === '{') open.push(new Set())
-    else if (c === '[') open.push(null)
-    else if (c === '}' || c === ']') open.pop()
-    else if (c === ':') {
-      const key = JSON.parse(last) as string
-      const keys = open.at(-1)!
-      if (keys.has(key)) return last
-      keys.add(key)
-    }
-  }
-  return null
 }
 
 /** The numbers of a tensor as float32: its own array when it is F32, else a converted copy. Throws ArgumentError for F8. */

@@ -1,0 +1,36 @@
+import { stat } from 'node:fs/promises'
+import { fileError } from '../files.js'
+import { readDiffusers } from './diffusers.js'
+import type { SourceModel, SourceOptions } from './source-model.js'
+import { readWeightsFile } from './weights-file.js'
+
+export type { SourceModel, SourceOptions } from './source-model.js'
+
+/** What data-parallel training, torch.compile and NVlabs/edm's preconditioners put before all names of a state dict. */
+const WRAPPERS = ['module.', '_orig_mod.', 'model.']
+
+/**
+ * Reads the weights of a diffusion model in any format that is known, told apart by content: safetensors (also in shards), files
+ * of torch.save, pickled networks of NVlabs/edm, folders of diffusers. No code of a file is run, and what a file may cost in
+ * time and memory is bounded by its size. Throws FormatError that says what is wrong, FileError, OutOfMemoryError; the signal's
+ * reason.
+ */
+export async function readSource(path: string, options: SourceOptions = {}): Promise<SourceModel> {
+  options.signal?.throwIfAborted()
+  const found = await stat(path).catch((error) => {
+    throw fileError(error, path, 'read')
+  })
+  if (found.isDirectory()) return readDiffusers(path, options)
+  const model = await readWeightsFile(path, options)
+  if (model.className !== null || model.format === 'feynkac') return model
+  return { ...model, tensors: withoutWrappers(model.tensors) }
+}
+
+/** Names without what comes before all of them because the network was wrapped when it was saved. */
+function withoutWrappers<T>(tensors: Map<string, T>): Map<string, T> {
+  for (const prefix of WRAPPERS) {
+    if (tensors.size > 0 && [...tensors.keys()].every((name) => name.startsWith(prefix) && name.length > prefix.length))
+      return withoutWrappers(new Map([...tensors].map(([name, tensor]) => [name.slice(prefix.length), tensor])))
+  }
+  return tensors
+}
