@@ -24,10 +24,12 @@ export {
   songUNet,
   unet2d,
 } from './models/config.js'
-export { Denoiser, type LoadOptions, type NewModel } from './models/denoiser.js'
+export { Denoiser, type NewModel } from './models/denoiser.js'
 export { EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
+export type { ImportOptions } from './models/import.js'
 export type { Labels } from './models/labels.js'
+export type { LoadOptions } from './models/load.js'
 export type { ModelInfo } from './models/model-file.js'
 export type { UNet2DModelArgs } from './models/networks/diffusers.js'
 export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'

@@ -142,7 +142,7 @@ describe('from data to samples', () => {
       headScale: 0.5,
       labels: { attributes: [{ name: 'shape' }, { name: 'place' }] },
     })
-    for (const need of inspected.memory) expect(need.largestBatch).toBeGreaterThan(need.bytes > 0 ? 64 : 0)
+    for (const need of inspected.memory) expect(need.largestBatch.cpu).toBeGreaterThan(need.bytes > 0 ? 64 : 0)
 
     const composed = ['--attributes', 'shape=1', '--with', 'place=2', '--divide-prior', '--gamma', '1.5']
     const drawn = await run([

@@ -32,7 +32,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-const commands = ['demo', 'train', 'distill', 'sample', 'inspect', 'verify', 'bench', 'doctor']
+const commands = ['demo', 'train', 'distill', 'sample', 'convert', 'inspect', 'verify', 'bench', 'doctor']
 
 describe('feynkac', () => {
   it('lists its commands', async () => {
@@ -60,7 +60,9 @@ describe('feynkac', () => {
     [['train', '--output', 'x', '--batch', '1.5'], /Expected a whole number/],
     [['train', '--output', 'x', '--head', 'cross'], /dot, l2, norm/],
     [['doctor', '--threads', '0'], /--threads.*0/s],
-    [['inspect'], /file/],
+    [['inspect'], /source/],
+    [['convert', 'model.pkl'], /output/],
+    [['convert', 'model.pkl', 'model.safetensors', '--to', 'onnx'], /feynkac, diffusers, edm/],
   ])('%j is wrong usage: exit code 2 and the reason', async (argv, reason) => {
     expect(await main(argv)).toBe(2)
     expect(err).toMatch(reason)

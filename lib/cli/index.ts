@@ -16,6 +16,10 @@ const commands: Record<string, Entry> = {
   train: { summary: 'train a denoiser, or an energy by score matching', load: () => import('./train.js') },
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
+  convert: {
+    summary: 'read models of EDM, diffusers and PyTorch, and write them back',
+    load: () => import('./convert.js'),
+  },
   inspect: { summary: 'show what a model file holds and what it needs', load: () => import('./inspect.js') },
   verify: { summary: 'recompute a fixture file and compare', load: () => import('./verify.js') },
   bench: { summary: 'say how to run the benchmarks', load: () => import('./bench.js') },

@@ -7,10 +7,8 @@ import type { Floats, Space } from '../smc/space.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
 import type { Labels } from './labels.js'
-import { checkModelInfo, createNetwork, loadModel, type ModelInfo, saveModel } from './model-file.js'
-
-/** Options of loading a model. */
-export type LoadOptions = DeviceOptions
+import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
+import { checkModelInfo, createNetwork, type ModelInfo, saveModel } from './model-file.js'
 
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
 export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
@@ -30,7 +28,7 @@ export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInf
 }
 
 /** A network with weights drawn from the seed. */
-export async function newNetwork(info: ModelInfo, options: LoadOptions & { seed?: number }): Promise<NativeNetwork> {
+export async function newNetwork(info: ModelInfo, options: DeviceOptions & { seed?: number }): Promise<NativeNetwork> {
   knownOptions('create', options, [...deviceOptionNames, 'seed'])
   const seed = integer('seed', options.seed ?? 0, 0)
   const network = createNetwork(info, options)
@@ -49,9 +47,13 @@ export class Denoiser {
     readonly network: NativeNetwork,
   ) {}
 
-  /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds an energy. */
+  /**
+   * Reads a model: a file of feynkac's own, a pickled network of NVlabs/edm, a folder of diffusers, or a state dict (safetensors or
+   * torch.save) with `config`. Told apart by content; no code of a file is run. Throws FileError, FormatError; ArgumentError when the
+   * file holds an energy.
+   */
   static async load(path: string, options: LoadOptions = {}): Promise<Denoiser> {
-    knownOptions('Denoiser.load', options, deviceOptionNames)
+    knownOptions('Denoiser.load', options, loadOptionNames)
     const { info, network } = await loadModel(path, options)
     if (info.kind !== 'denoiser') {
       network.dispose()
@@ -61,7 +63,7 @@ export class Denoiser {
   }
 
   /** A new, randomly initialised denoiser; the same seed gives the same weights. */
-  static async create(model: NewModel, options: LoadOptions & { seed?: number } = {}): Promise<Denoiser> {
+  static async create(model: NewModel, options: DeviceOptions & { seed?: number } = {}): Promise<Denoiser> {
     const info = completeInfo(model, 'denoiser')
     if (info.kind !== 'denoiser') throw invalid('kind of a denoiser', "'denoiser'", info.kind)
     return new Denoiser(info, await newNetwork(info, options))

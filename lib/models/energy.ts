@@ -1,14 +1,15 @@
 import { knownOptions } from '../args.js'
-import { deviceOptionNames } from '../devices.js'
+import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
 import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
 import { configLabelDim } from './config.js'
-import { completeInfo, type LoadOptions, type NewModel, newNetwork, sampleSize } from './denoiser.js'
+import { completeInfo, type NewModel, newNetwork, sampleSize } from './denoiser.js'
 import type { Labels } from './labels.js'
-import { loadModel, type ModelInfo, saveModel } from './model-file.js'
+import { loadModel } from './load.js'
+import { type ModelInfo, saveModel } from './model-file.js'
 
 /**
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
@@ -21,7 +22,7 @@ export class EnergyModel implements ResidentEnergy {
   ) {}
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
-  static async load(path: string, options: LoadOptions = {}): Promise<EnergyModel> {
+  static async load(path: string, options: DeviceOptions = {}): Promise<EnergyModel> {
     knownOptions('EnergyModel.load', options, deviceOptionNames)
     const { info, network } = await loadModel(path, options)
     if (info.kind === 'denoiser') {
@@ -34,7 +35,7 @@ export class EnergyModel implements ResidentEnergy {
   /** A new, randomly initialised energy; the same seed gives the same weights. */
   static async create(
     model: NewModel & { kind: 'dot' | 'l2' | 'norm' },
-    options: LoadOptions & { seed?: number } = {},
+    options: DeviceOptions & { seed?: number } = {},
   ): Promise<EnergyModel> {
     const info = completeInfo(model, model?.kind)
     if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2' or 'norm'", info.kind)

@@ -1,10 +1,10 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
-import { type DeviceOptions, placement, warnOfSlowKernels } from '../devices.js'
+import { type DeviceOptions, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
-import { readSafetensors, type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
+import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 
@@ -27,7 +27,7 @@ export interface ModelInfo {
 
 const FORMAT = 'feynkac-model-1'
 /** Numbers handled between two turns of the event loop: about a millisecond. */
-const SLICE = 2 ** 19
+export const SLICE = 2 ** 19
 const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm']
 
 /** Reads and checks the model description in a file's metadata. */
@@ -147,31 +147,13 @@ export async function flatten(
 }
 
 /** Views of a flat array as named tensors, for saving. */
-export function* unflatten(
+export function* unflatten<B extends ArrayBufferLike>(
   network: NativeNetwork,
-  flat: Float32Array,
+  flat: Float32Array<B>,
   prefix = '',
-): Generator<[string, { shape: number[]; data: Float32Array }]> {
+): Generator<[string, { shape: number[]; data: Float32Array<B> }]> {
   for (const p of network.parameters())
     yield [prefix + p.name, { shape: p.shape, data: flat.subarray(p.offset, p.offset + p.size) }]
-}
-
-/** Loads a model file: its description and a network holding its weights. */
-export async function loadModel(
-  path: string,
-  options: DeviceOptions,
-): Promise<{ info: ModelInfo; network: NativeNetwork }> {
-  const { metadata, tensors } = await readSafetensors(path)
-  const info = parseModelInfo(metadata, path)
-  const network = createNetwork(info, options)
-  const flat = await flatten(network, tensors, path)
-  for (let i = 0; i < flat.length; i++) {
-    if (i % SLICE === SLICE - 1) await breathe()
-    if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
-  }
-  await run(() => network.write('params', flat))
-  await warnOfSlowKernels(options)
-  return { info, network }
 }
 
 /** Writes a model file atomically. */

@@ -1,0 +1,76 @@
+import { ArgumentError } from '../errors.js'
+import { writeFileAtomic } from '../files.js'
+import { type NativeNetwork, run } from '../native.js'
+import { writeDiffusersPipeline } from '../weights/diffusers-write.js'
+import { writeTorchStateDict } from '../weights/torch-write.js'
+import { schedulerOf } from './diffusers-export.js'
+import { type ModelInfo, saveModel, unflatten } from './model-file.js'
+import type { DhariwalUNetArgs, SongUNetArgs } from './networks/edm.js'
+
+/** Writing models so that other frameworks, and feynkac itself, can use them. */
+
+export const exportFormats = ['feynkac', 'diffusers', 'edm'] as const
+export type ExportFormat = (typeof exportFormats)[number]
+
+/**
+ * Writes a model: 'feynkac': one safetensors file with the whole description; 'diffusers': a folder for `from_pretrained` (a pipeline of
+ * network and scheduler; denoisers of class UNet2DModel only); 'edm': a state dict for `net.model.load_state_dict(torch.load(path))` of
+ * NVlabs/edm (SongUNet and DhariwalUNet), beside it the constructor's arguments as JSON. Every file atomically.
+ * Throws ArgumentError where the format has no such model; FileError.
+ */
+export async function exportModel(
+  path: string,
+  format: ExportFormat,
+  { info, network }: { info: ModelInfo; network: NativeNetwork },
+): Promise<void> {
+  if (format === 'feynkac') return saveModel(path, info, network)
+  if (info.kind !== 'denoiser')
+    throw new ArgumentError(`an energy (head '${info.kind}') can be written as feynkac's own format only`)
+  const flat = new Float32Array(network.parameterCount())
+  await run(() => network.read('params', flat))
+  const tensors = [...unflatten(network, flat)]
+  return format === 'diffusers' ? toDiffusers(path, info, tensors) : toEdm(path, info, tensors)
+}
+
+type Tensors = [string, { shape: number[]; data: Float32Array<ArrayBuffer> }][]
+
+async function toDiffusers(path: string, info: ModelInfo, tensors: Tensors): Promise<void> {
+  const { network } = info
+  if (network.class !== 'UNet2DModel')
+    throw new ArgumentError(`diffusers has no ${network.class}: only models of class UNet2DModel can be written for it`)
+  const { scheduler, centred, pipeline } = schedulerOf(info)
+  const config = { _class_name: 'UNet2DModel', ...network.args, center_input_sample: centred }
+  await writeDiffusersPipeline(path, { unet: { config, tensors }, scheduler, className: pipeline })
+}
+
+async function toEdm(path: string, info: ModelInfo, tensors: Tensors): Promise<void> {
+  const { network, preconditioning } = info
+  if (network.class !== 'SongUNet' && network.class !== 'DhariwalUNet')
+    throw new ArgumentError(
+      `NVlabs/edm has no ${network.class}: only models of class SongUNet and DhariwalUNet can be written for it`,
+    )
+  await writeTorchStateDict(path, [...tensors, ...resampleFilters(network, tensors)])
+  const description = { class: network.class, args: network.args, shape: network.shape, preconditioning }
+  await writeFileAtomic(`${path}.json`, `${JSON.stringify(description, null, 2)}\n`)
+}
+
+/** The buffers f f^T / sum(f)^2 of every layer that resamples, which a strict load_state_dict wants. */
+function* resampleFilters(
+  network: { class: 'SongUNet'; args: SongUNetArgs } | { class: 'DhariwalUNet'; args: DhariwalUNetArgs },
+  tensors: Tensors,
+): Generator<Tensors[number]> {
+  const taps = network.class === 'SongUNet' ? network.args.resample_filter : [1, 1]
+  const sum = taps.reduce((a, b) => a + b, 0)
+  const data = Float32Array.from(taps.flatMap((a) => taps.map((b) => (a * b) / sum ** 2)))
+  const filter = { shape: [1, 1, taps.length, taps.length], data }
+  const skipDecoder = network.class === 'SongUNet' && network.args.decoder_type === 'skip'
+  const deepest = network.args.img_resolution >> (network.args.channel_mult.length - 1)
+  for (const [name] of tensors) {
+    const block = /^(.*_(?:up|down)\.)conv0\.weight$/.exec(name)
+    if (block) for (const layer of ['conv0', 'skip']) yield [`${block[1]}${layer}.resample_filter`, filter]
+    if (name.endsWith('aux_residual.weight')) yield [name.replace(/weight$/, 'resample_filter'), filter]
+    if (name.endsWith('aux_skip.weight')) yield [name.replace(/aux_skip\.weight$/, 'aux_down.resample_filter'), filter]
+    if (skipDecoder && name.endsWith('aux_norm.weight') && !name.startsWith(`dec.${deepest}x`))
+      yield [name.replace(/aux_norm\.weight$/, 'aux_up.resample_filter'), filter]
+  }
+}

@@ -1,0 +1,248 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import os from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { main } from '../lib/cli/index.js'
+import { FormatError } from '../lib/errors.js'
+import { dhariwalUNet, type NetworkConfig, songUNet, unet2d } from '../lib/models/config.js'
+import { Denoiser } from '../lib/models/denoiser.js'
+import { exportModel } from '../lib/models/export.js'
+import { importModel } from '../lib/models/import.js'
+import { unflatten } from '../lib/models/model-file.js'
+import type { NoiseConditioning } from '../lib/models/noise-conditioning.js'
+import type { Preconditioning } from '../lib/models/preconditioning.js'
+import { run } from '../lib/native.js'
+import { readSource } from '../lib/weights/source.js'
+import { bareModel, type SourceModel } from '../lib/weights/source-model.js'
+
+const small = { model_channels: 8, channel_mult: [1, 2], channel_mult_emb: 2, num_blocks: 1, attn_resolutions: [4] }
+const song = songUNet([2, 8, 8], { ...small, label_dim: 3, dropout: 0.1 })
+const ncsnpp = songUNet([2, 8, 8], {
+  ...small,
+  ...{ embedding_type: 'fourier', channel_mult_noise: 2, resample_filter: [1, 3, 3, 1] },
+  ...{ encoder_type: 'skip', decoder_type: 'skip' },
+})
+const adm = dhariwalUNet([2, 8, 8], small)
+const diffusers = unet2d([2, 8, 8], {
+  ...{ block_out_channels: [8, 16], layers_per_block: 1, norm_num_groups: 4, attention_head_dim: 8 },
+  down_block_types: ['DownBlock2D', 'AttnDownBlock2D'],
+  up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
+})
+
+let folder = ''
+beforeAll(async () => {
+  folder = await mkdtemp(join(os.tmpdir(), 'feynkac-import-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+/** A denoiser whose every weight is random: ADM and the outputs of the others start at zero. */
+async function random(network: NetworkConfig, preconditioning?: Preconditioning): Promise<Denoiser> {
+  const model = await Denoiser.create({ network, preconditioning }, { seed: 3, device: 'cpu' })
+  const weights = Float32Array.from(
+    { length: model.network.parameterCount() },
+    (_, i) => 0.3 * Math.sin(1 + 7.3 * i + (i % 11)),
+  )
+  await run(() => model.network.write('params', weights))
+  return model
+}
+
+async function outputs(model: Denoiser): Promise<Float32Array> {
+  const x = Float32Array.from({ length: 3 * 128 }, (_, i) => Math.sin(i * i))
+  const labels = model.labelDim ? Float32Array.from([0, 1, 0]) : undefined
+  return model.denoise(x, Float64Array.of(0.05, 0.7, 9), labels && { labels })
+}
+
+/** What a file of another framework would say of the model. */
+async function sourceOf(model: Denoiser, said: Partial<SourceModel>): Promise<SourceModel> {
+  const flat = new Float32Array(model.network.parameterCount())
+  await run(() => model.network.read('params', flat))
+  const tensors = [...unflatten(model.network, flat)].map(
+    ([name, { shape, data }]) => [name, { dtype: 'F32', shape, data }] as const,
+  )
+  return { ...bareModel('memory', 'safetensors', new Map(tensors)), ...said }
+}
+
+describe('networks of NVlabs/edm', () => {
+  it.each([
+    ['EDMPrecond', { sigma_data: 0.4, sigma_min: 0, sigma_max: Number.POSITIVE_INFINITY }, 'edm', 'log', 0.002, 80],
+    ['VPPrecond', {}, 'epsilon', 'vp', 1e-3, 80],
+    ['VEPrecond', {}, 've', 'log', 0.02, 100],
+    ['iDDPMPrecond', {}, 'epsilon', 'table', 6.4e-3, 80],
+  ])('in %s', async (className, args, form, kind, sigmaMin, sigmaMax) => {
+    using model = await random(song)
+    const source = await sourceOf(model, {
+      className: 'SongUNet',
+      args: song.args as unknown as Record<string, unknown>,
+      preconditioning: { className, args: { img_resolution: 8, img_channels: 2, ...args } },
+    })
+    const { info, notes, tensors } = importModel(source)
+    expect(info.network).toEqual(song)
+    expect(info.preconditioning.form).toBe(form)
+    expect(info.preconditioning.noise.kind).toBe(kind)
+    expect(info.sigmaMin).toBeCloseTo(sigmaMin, 4)
+    expect(info.sigmaMax).toBeCloseTo(sigmaMax, 4)
+    expect(notes).toEqual([])
+    expect(tensors.size).toBe(source.tensors.size)
+  })
+
+  it('keeps the half of the output that is not a variance', async () => {
+    using model = await random(adm)
+    const source = await sourceOf(model, {
+      className: 'DhariwalUNet',
+      args: { ...adm.args, out_channels: 4 },
+      preconditioning: { className: 'iDDPMPrecond', args: {} },
+    })
+    for (const name of ['out_conv.weight', 'out_conv.bias']) {
+      const { dtype, shape, data } = source.tensors.get(name)!
+      const doubled = new Float32Array(2 * data.length)
+      doubled.set(data as Float32Array)
+      source.tensors.set(name, { dtype, shape: [4, ...shape.slice(1)], data: doubled })
+    }
+    const { info, tensors } = importModel(source)
+    expect(info.network).toEqual(adm)
+    expect(tensors.get('out_conv.bias')!.shape).toEqual([2])
+    expect(tensors.get('out_conv.weight')!.data).toHaveLength(2 * 8 * 9)
+    expect(() => importModel({ ...source, preconditioning: null })).toThrow('2 channels at its input but 4')
+  })
+})
+
+describe('networks of diffusers', () => {
+  const config = { _class_name: 'UNet2DModel', _diffusers_version: '0.21.4', ...diffusers.args }
+  const scheduler = {
+    _class_name: 'DDPMScheduler',
+    beta_schedule: 'squaredcos_cap_v2',
+    prediction_type: 'v_prediction',
+  }
+
+  it('reads old names of attention, and its layers as 1x1 convolutions', async () => {
+    using model = await random(diffusers)
+    const source = await sourceOf(model, { format: 'diffusers', className: 'UNet2DModel', args: config, scheduler })
+    const old = [...source.tensors].map(([name, tensor]) => {
+      const before = name
+        .replace(/\.to_out\.0\./, '.proj_attn.')
+        .replace(/\.to_([qkv])\./, (_, part: 'q' | 'k' | 'v') => `.${{ q: 'query', k: 'key', v: 'value' }[part]}.`)
+      const conv = before !== name && tensor.shape.length === 2
+      return [before, conv ? { ...tensor, shape: [...tensor.shape, 1, 1] } : tensor] as const
+    })
+    const { info, tensors } = importModel({ ...source, tensors: new Map(old) })
+    expect(tensors).toEqual(source.tensors)
+    expect(info.network).toEqual(diffusers)
+    expect(info.preconditioning.form).toBe('v')
+  })
+
+  it.each([
+    ['an unknown block', { down_block_types: ['DownBlock2D', 'SkipDownBlock2D'] }, /down_block_types.*SkipDownBlock2D/],
+    ['another activation', { act_fn: 'gelu' }, /act_fn.*gelu/],
+    ['no size', { sample_size: null }, /sample_size/],
+    ['a learned time embedding', { time_embedding_type: 'learned' }, /time_embedding_type/],
+    ['an argument of later versions', { rope: 3 }, /unknown argument 'rope'/],
+  ])('refuses %s by its name', async (_, changed, message) => {
+    using model = await random(diffusers)
+    const source = await sourceOf(model, { className: 'UNet2DModel', args: { ...config, ...changed }, scheduler })
+    expect(() => importModel(source)).toThrow(FormatError)
+    expect(() => importModel(source)).toThrow(message)
+  })
+
+  it('says what it assumes where there is no scheduler', async () => {
+    using model = await random(diffusers)
+    const source = await sourceOf(model, { className: 'UNet2DModel', args: config })
+    expect(importModel(source).notes.join()).toContain('DDPMScheduler')
+    const given = importModel(source, { scheduler: { ...scheduler, prediction_type: 'sample' } })
+    expect(given.info.preconditioning.form).toBe('sample')
+    expect(given.notes).toEqual([])
+  })
+})
+
+describe('writing for others', () => {
+  it.each([
+    ['song', song],
+    ['ncsnpp', ncsnpp],
+    ['adm', adm],
+  ])('a state dict of NVlabs/edm: %s', async (name, network) => {
+    using model = await random(network)
+    const path = join(folder, `${name}.pt`)
+    await exportModel(path, 'edm', model)
+    await expect(Denoiser.load(path)).rejects.toThrow('--config')
+    const config = JSON.parse(await readFile(`${path}.json`, 'utf8'))
+    using again = await Denoiser.load(path, { config, device: 'cpu' })
+    expect(again.info).toEqual(model.info)
+    expect(await outputs(again)).toEqual(await outputs(model))
+    const { tensors } = await readSource(path)
+    const filters = [...tensors].filter(([key]) => key.endsWith('.resample_filter'))
+    expect(filters.map(([key]) => key)).toEqual(
+      expect.arrayContaining(['enc.4x4_down.conv0.resample_filter', 'dec.8x8_up.skip.resample_filter']),
+    )
+    const taps = network.class === 'SongUNet' ? network.args.resample_filter.length : 2
+    for (const [, { shape, data }] of filters) {
+      expect(shape).toEqual([1, 1, taps, taps])
+      expect([...(data as Float32Array)].reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6)
+    }
+    if (network === ncsnpp)
+      expect(filters.map(([key]) => key)).toEqual(
+        expect.arrayContaining(['enc.4x4_aux_down.resample_filter', 'dec.8x8_aux_up.resample_filter']),
+      )
+  })
+
+  const sigmas = Array.from({ length: 40 }, (_, t) => 0.01 * 1.2 ** t)
+  const table: NoiseConditioning = { kind: 'table', sigmas, times: sigmas.map((_, t) => t), rounding: 'linear' }
+  it.each<[string, Partial<typeof diffusers.args>, Preconditioning]>([
+    ['EDMEulerScheduler', {}, { form: 'edm', sigmaData: 0.4, noise: { kind: 'log', scale: 0.25, offset: 0 } }],
+    ['DDPMScheduler', {}, { form: 'epsilon', sigmaData: 1, noise: table }],
+    ['DDPMScheduler', {}, { form: 'v', sigmaData: 1, noise: table }],
+    ['DDPMScheduler', {}, { form: 'sample', sigmaData: 1, noise: table }],
+    [
+      'ScoreSdeVeScheduler',
+      { time_embedding_type: 'fourier' },
+      { form: 've', sigmaData: 1, noise: { kind: 'log', scale: 1, offset: -Math.log(2) } },
+    ],
+  ])('a pipeline of diffusers with %s (%#)', async (className, args, preconditioning) => {
+    using model = await random({ ...diffusers, args: { ...diffusers.args, ...args } } as NetworkConfig, preconditioning)
+    const path = join(folder, `pipeline-${preconditioning.form}`)
+    await exportModel(path, 'diffusers', model)
+    const scheduler = JSON.parse(await readFile(join(path, 'scheduler', 'scheduler_config.json'), 'utf8'))
+    expect(scheduler._class_name).toBe(className)
+    using again = await Denoiser.load(path, { device: 'cpu' })
+    expect(again.info.network).toEqual(model.info.network)
+    expect(again.info.preconditioning.form).toBe(preconditioning.form)
+    const [want, got] = [await outputs(model), await outputs(again)]
+    for (let i = 0; i < want.length; i++)
+      expect(Math.abs(got[i] - want[i])).toBeLessThan(1e-5 * (1 + Math.abs(want[i])))
+  })
+
+  it('refuses what the others do not have', async () => {
+    using model = await random(song)
+    using other = await random(diffusers)
+    const path = join(folder, 'none')
+    await expect(exportModel(path, 'diffusers', model)).rejects.toThrow('SongUNet')
+    await expect(exportModel(path, 'edm', other)).rejects.toThrow('UNet2DModel')
+  })
+})
+
+describe('the command line', () => {
+  it('converts there and back, and inspects', async () => {
+    using model = await random(diffusers)
+    const [file, pipeline, back] = ['model.safetensors', 'pipeline', 'back.safetensors'].map((n) => join(folder, n))
+    await model.save(file)
+    let out = ''
+    vi.spyOn(console, 'log').mockImplementation((text) => {
+      out += `${text}\n`
+    })
+    const errors = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    try {
+      expect(await main(['convert', file, pipeline, '--to', 'diffusers'])).toBe(0)
+      expect(await main(['convert', pipeline, back, '--json'])).toBe(0)
+      expect(await readFile(back)).toEqual(await readFile(file))
+      out = ''
+      expect(await main(['inspect', pipeline])).toBe(0)
+      expect(out).toContain('UNet2DModel')
+      expect(out).toMatch(/distil into a dot energy \(student\): .* on cpu/)
+      expect(await main(['convert', file, join(folder, 'x.pt'), '--to', 'edm'])).toBe(2)
+      const broken = join(folder, 'broken.pkl')
+      await writeFile(broken, 'cposix\nsystem\n(Vecho\ntR.')
+      expect(await main(['convert', broken, back])).toBe(1)
+      expect(errors.mock.calls.join('')).toContain('posix.system')
+    } finally {
+      vi.restoreAllMocks()
+    }
+  })
+})
