@@ -26,6 +26,7 @@ const counts = {}
 let settled = Infinity
 let number = Number(from)
 for (; number < Number(to) && performance.now() - began < 1000 * Number(seconds); number++) {
+  process.send({ number })
   const { name, files, entry, target } = makeInput(seeds, new Random(Number(seed), number))
   write(files)
   process.send({ number, name, target })

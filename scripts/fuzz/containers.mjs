@@ -75,8 +75,11 @@ export function damageJson(bytes, r, other) {
     const kind = r.below(6)
     if (kind < 3) node[key] = r.pick(VALUES)
     else if (kind === 3) delete node[key]
-    else if (kind === 4) node[r.pick(['__proto__', 'x', '0', 'weight_map', 'dtype'])] = node[key]
-    else node[key] = r.pick(places)[0]
+    else if (kind === 4) {
+      const name = r.pick(['__proto__', 'x', '0', 'weight_map', 'dtype'])
+      const entry = { value: node[key], enumerable: true, configurable: true, writable: true }
+      Object.defineProperty(node, name, entry)
+    } else node[key] = r.pick(places)[0]
   }
   let text
   try {
