@@ -1,7 +1,9 @@
 // The benchmark: every job on feynkac and on a peer that does the same work, alternating in one run, as ratios. Timings of two runs are not
 // to be compared; ratios within a run are.
 //
-//   node bench/run.mjs [--peer torch|none] [--quick] [--threads N] [--out FILE] [--only NAME]
+//   node bench/run.mjs [--peer torch|none] [--quick] [--sizes] [--threads N] [--out FILE] [--only NAME]
+//
+// --sizes: images from 32x32 to 256x256 instead, with the memory that inspect plans for them.
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -16,6 +18,7 @@ const { values: options } = parseArgs({
   options: {
     peer: { type: 'string', default: 'torch' },
     quick: { type: 'boolean', default: false },
+    sizes: { type: 'boolean', default: false },
     threads: { type: 'string', default: String(os.availableParallelism()) },
     out: { type: 'string' },
     only: { type: 'string' },
@@ -44,6 +47,18 @@ const UNETS = [
     args: { model_channels: 64, channel_mult: [1, 2, 2], num_blocks: 2, attn_resolutions: [16] },
   },
 ]
+// attention over up to 1024 pixels; one more halving for every doubling of the image
+const SIZES = [
+  [32, 4, [1, 2]],
+  [64, 4, [1, 1, 2]],
+  [128, 2, [1, 1, 2, 2]],
+  [256, 1, [1, 1, 2, 2, 2]],
+].map(([side, batch, channel_mult]) => ({
+  name: `${side}x${side}x3, 32 ch [${channel_mult}]`,
+  batch,
+  shape: [3, side, side],
+  args: { model_channels: 32, channel_mult, num_blocks: 1, attn_resolutions: [32, 16] },
+}))
 const COUNTS = options.quick ? [1e3, 1e5] : [1e3, 1e4, 1e5, 1e6, 1e7]
 
 /** Runs one side of a job in its own process. */
@@ -85,9 +100,10 @@ function findPeer() {
 }
 
 /** Weights that leave no layer near zero, as a trained network has them; both sides read them from the files. */
-async function models(folder, { shape, args }, index) {
+async function models(folder, { shape, args, batch }, index) {
   const network = songUNet(shape, { dropout: 0, ...args })
   const paths = {}
+  const planned = {}
   for (const [role, Model, kind] of [
     ['model', Denoiser],
     ['teacher', Denoiser],
@@ -102,11 +118,15 @@ async function models(folder, { shape, args }, index) {
       for (let i = p.offset; i < p.offset + p.size; i++) flat[i] = mean + flat[i] / Math.sqrt(fanIn)
     }
     await model.network.write('params', flat).promise
+    // activations of one batch, as the memory plan has them
+    const bytes = (job) => model.network.workingBytes(job, model.info.kind, batch)
+    if (role === 'model') planned.dsm = bytes('train')
+    if (role === 'energy') Object.assign(planned, { energyGrad: bytes('energyGrad'), distill: bytes('train') })
     paths[role] = join(folder, `${index}-${role}.safetensors`)
     await model.save(paths[role])
     model.dispose()
   }
-  return paths
+  return { paths, planned }
 }
 
 function write(folder, name, array) {
@@ -118,13 +138,13 @@ function write(folder, name, array) {
 async function rows(folder) {
   const list = []
   const repeat = options.quick ? { warmup: 1, repeats: 2, seconds: 0 } : { warmup: 1, repeats: 5, seconds: 2 }
-  for (const [index, unet] of UNETS.entries()) {
+  for (const [index, unet] of (options.sizes ? SIZES : UNETS).entries()) {
     if (options.quick && index > 0) break
-    const paths = await models(folder, unet, index)
+    const { paths, planned } = await models(folder, unet, index)
     const { batch, shape } = unet
     const x = new Float32Array(shape.reduce((a, b) => a * b, batch))
     native.normals(x, batch, index, 11, 3)
-    const sigma = Float32Array.from({ length: batch }, (_, b) => 0.01 * 1000 ** (b / (batch - 1)))
+    const sigma = Float32Array.from({ length: batch }, (_, b) => 0.01 * 1000 ** ((b + 0.5) / batch))
     const input = {
       x: write(folder, `${index}-x.bin`, x),
       sigma: write(folder, `${index}-sigma.bin`, sigma),
@@ -134,6 +154,7 @@ async function rows(folder) {
       list.push({
         name: `${job}  ${unet.name}, batch ${batch}`,
         unet: true,
+        planned: planned[job],
         job: {
           ...input,
           ...repeat,
@@ -144,6 +165,7 @@ async function rows(folder) {
         },
       })
   }
+  if (options.sizes) return list.filter((row) => !options.only || row.name.includes(options.only))
   const small = { ...repeat, threads, repeats: 5 }
   list.push({ name: 'SMC step  N = 4096, d = 3072', job: { ...small, job: 'smc', n: 4096, d: 3072 } })
   for (const n of COUNTS)
@@ -166,9 +188,9 @@ try {
   console.log(
     `${'job'.padEnd(48)} ${'feynkac'.padStart(11)} ${'peer'.padStart(11)} ${'ratio'.padStart(7)}  memory ours/peer, outputs agree to`,
   )
-  for (const { name, job, unet } of await rows(folder)) {
+  for (const { name, job, unet, planned } of await rows(folder)) {
     const mine = await ours(job)
-    const result = { name, seconds: mine.seconds, bytes: mine.bytes }
+    const result = { name, seconds: mine.seconds, bytes: mine.bytes, plannedBytes: planned }
     let text = `${name.padEnd(48)} ${(mine.seconds * 1e3).toFixed(2).padStart(8)} ms`
     if (found) {
       // the peer in the memory format that is faster for it

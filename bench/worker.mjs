@@ -2,7 +2,7 @@
 // prints one JSON line.
 import { readFileSync } from 'node:fs'
 import { EnergyModel, resample, setThreads } from '../dist/index.js'
-import { loadModel } from '../dist/models/model-file.js'
+import { loadModel } from '../dist/models/load.js'
 import { native, run } from '../dist/native.js'
 
 const job = JSON.parse(readFileSync(0, 'utf8'))
@@ -20,13 +20,13 @@ async function energyGrad() {
 }
 
 async function training() {
-  const { network } = await loadModel(job.model, 'cpu')
+  const { network } = await loadModel(job.model, { device: 'cpu' })
   const distil = job.job === 'distill'
-  const teacher = distil ? (await loadModel(job.teacher, 'cpu')).network : undefined
+  const teacher = distil ? (await loadModel(job.teacher, { device: 'cpu' })).network : undefined
   const x = floats(job.x)
   const x0 = x.map((v) => 0.3 * v)
   const sigma = Float64Array.from(floats(job.sigma))
-  const head = { kind: distil ? 'dot' : 'denoiser', headScale: distil ? 0.5 : 1, sigmaData: 0.5 }
+  const head = { kind: distil ? 'dot' : 'denoiser', headScale: distil ? 0.5 : 1 }
   let target = x0
   if (teacher) {
     target = new Float32Array(x.length)
@@ -44,6 +44,9 @@ async function training() {
         microBatch: batch,
         pMean: -1.2,
         pStd: 1.2,
+        sigmaMin: Number.MIN_VALUE,
+        sigmaMax: Number.MAX_VALUE,
+        dropout: 0,
         seed: 0,
         step: ++step,
         lr: 1e-4,
@@ -96,7 +99,8 @@ async function resampling() {
 }
 
 const jobs = { energyGrad, distill: training, dsm: training, smc: smcStep, resample: resampling }
-const start = maxRss()
+// what is held now: the peak so far is that of starting up
+const start = process.memoryUsage.rss()
 const { work, outputs } = await jobs[job.job]()
 for (let i = 0; i < job.warmup; i++) await work()
 const times = []

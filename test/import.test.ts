@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import { FormatError } from '../lib/errors.js'
-import { dhariwalUNet, type NetworkConfig, songUNet, unet2d } from '../lib/models/config.js'
+import { dhariwalUNet, type NetworkConfig, residualMLP, songUNet, unet2d } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { exportModel } from '../lib/models/export.js'
 import { importModel } from '../lib/models/import.js'
@@ -12,6 +12,9 @@ import { unflatten } from '../lib/models/model-file.js'
 import type { NoiseConditioning } from '../lib/models/noise-conditioning.js'
 import type { Preconditioning } from '../lib/models/preconditioning.js'
 import { run } from '../lib/native.js'
+import { sample } from '../lib/smc/samplers.js'
+import { sigmaGrid } from '../lib/smc/schedule.js'
+import { distill } from '../lib/training/distill.js'
 import { readSource } from '../lib/weights/source.js'
 import { bareModel, type SourceModel } from '../lib/weights/source-model.js'
 
@@ -244,5 +247,43 @@ describe('the command line', () => {
     } finally {
       vi.restoreAllMocks()
     }
+  })
+})
+
+describe('distillation of a teacher with another preconditioning', () => {
+  it('gives an energy of the same preconditioning, nearer to the teacher', async () => {
+    const sigmas = Array.from({ length: 60 }, (_, t) => 0.02 * 1.12 ** t)
+    const noise: NoiseConditioning = { kind: 'table', sigmas, times: sigmas.map((_, t) => t / 10), rounding: 'linear' }
+    const preconditioning: Preconditioning = { form: 'epsilon', sigmaData: 1, noise }
+    const network = residualMLP(2, { hidden: 32, layers: 1 })
+    using teacher = await Denoiser.create({ network, preconditioning, sigmaMin: 0.02, sigmaMax: 16 }, { seed: 5 })
+    const weights = new Float32Array(teacher.network.parameterCount())
+    await run(() => teacher.network.read('params', weights))
+    // an output layer that does something
+    for (let i = weights.length - 66; i < weights.length; i++) weights[i] = 0.3 * Math.sin(i)
+    await run(() => teacher.network.write('params', weights))
+    const losses: number[] = []
+    const { model } = await distill({
+      teacher,
+      data: 'synthetic:moons:count=1000',
+      images: 40_000,
+      batchSize: 100,
+      seed: 1,
+      onProgress: ({ loss }) => losses.push(loss),
+    })
+    using energy = model
+    expect(energy.info.preconditioning).toEqual(preconditioning)
+    expect([energy.info.sigmaMin, energy.info.sigmaMax]).toEqual([0.02, 16])
+    const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length
+    // what is left is what of the teacher is no gradient
+    expect(mean(losses.slice(-20))).toBeLessThan(0.75 * mean(losses.slice(0, 3)))
+    // the gradient is that of the energy's own denoiser: grad E = (x - D) / sigma^2
+    const x = Float32Array.of(0.3, -0.8, 1.5, 2)
+    const sigma = Float64Array.of(0.3, 2)
+    const { grad } = await energy.energyGrad(x, sigma)
+    const denoised = await energy.denoise(x, sigma)
+    for (let i = 0; i < 4; i++) expect(grad[i]).toBeCloseTo((x[i] - denoised[i]) / sigma[i >> 1] ** 2, 4)
+    const { samples } = await sample(energy, { particles: 20, sigmas: sigmaGrid({ steps: 8, min: 0.02, max: 16 }) })
+    expect(samples.every(Number.isFinite)).toBe(true)
   })
 })

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { songUNet } from '../../dist/models/config.js'
 import { createNetwork } from '../../dist/models/model-file.js'
+import { edmPreconditioning } from '../../dist/models/preconditioning.js'
 import { native } from '../../dist/native.js'
 
 /** Input sets take turns, so that none is in a cache. */
@@ -42,7 +43,7 @@ export function writeInputs(folder, name, network, largestBatch) {
     num_blocks: blocks,
     attn_resolutions: attention,
   })
-  const engine = createNetwork(config, { device: 'cpu' })
+  const engine = createNetwork({ network: config, preconditioning: edmPreconditioning() }, { device: 'cpu' })
   const parameters = engine.parameters()
   engine.dispose()
   // noise levels over a wide range in every batch, however small

@@ -1,5 +1,9 @@
 import { readdir } from 'node:fs/promises'
 import type { Command } from 'commander'
+import { ArgumentError } from '../errors.js'
+import { readFileChecked } from '../files.js'
+import { isObject, parseJsonObject } from '../json.js'
+import type { NetworkConfig } from '../models/config.js'
 import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
@@ -28,6 +32,7 @@ export interface TrainFlags extends CommonOptions {
   pStd?: number
   labelDropout?: number
   dropout?: number
+  network?: string
   flips?: boolean
   divergence?: number
   width?: number
@@ -76,6 +81,10 @@ export function trainingFlags(command: Command): Command {
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
     .option('--attention <list>', 'network: resolutions that attend, such as 16,8, or none', counts())
+    .option(
+      '--network <file>',
+      'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
+    )
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
     .option('--resume', 'go on from the newest checkpoint in the output directory')
@@ -88,9 +97,12 @@ export function headFlags(command: Command, without: string): Command {
 }
 
 /** Options of the library from the flags; what was not given is left out. */
-export function trainingOptions(flags: TrainFlags): TrainingOptions {
+async function trainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
   const { width, channelMult, blocks, attention } = flags
-  const network = given({ width, channelMult, blocks, attention })
+  const own = given({ width, channelMult, blocks, attention })
+  if (flags.network !== undefined && Object.keys(own).length)
+    throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
+  const network = flags.network === undefined ? own : await networkFile(flags.network)
   const dataOptions = given({
     labels: flags.labelFile,
     resize: flags.resize,
@@ -126,6 +138,17 @@ export function trainingOptions(flags: TrainFlags): TrainingOptions {
   })
 }
 
+/** A configuration of a network, whose class and arguments the run checks; without a shape, for the shape that its arguments say. */
+async function networkFile(path: string): Promise<NetworkConfig> {
+  const json = parseJsonObject(await readFileChecked(path, { maxBytes: 2 ** 22 }), path)
+  const network = isObject(json.network) ? json.network : json
+  const args = isObject(network.args) ? network.args : {}
+  const side = args.img_resolution ?? args.sample_size
+  const [height, width] = Array.isArray(side) ? side : [side, side]
+  const shape = network.shape ?? [args.in_channels, height, width]
+  return { ...network, shape } as NetworkConfig
+}
+
 export function given<T extends object>(values: T): T {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
 }
@@ -137,6 +160,7 @@ export async function runTrainingCommand(
   start: (options: TrainingOptions) => Promise<TrainingResult<{ dispose(): void }>>,
 ): Promise<void> {
   await applyThreads(flags)
+  const options = await trainingOptions(flags)
   let shown: ReturnType<typeof progress> | undefined
   const began = performance.now()
   const onProgress = (at: TrainingProgress) => {
@@ -144,7 +168,7 @@ export async function runTrainingCommand(
     shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${at.imagesPerSecond.toPrecision(3)} images/s`)
   }
   try {
-    const result = await interruptible((signal) => start({ ...trainingOptions(flags), signal, onProgress }))
+    const result = await interruptible((signal) => start({ ...options, signal, onProgress }))
     shown?.end()
     result.model.dispose()
     const { steps, images, loss, path } = result
