@@ -3,6 +3,7 @@
  * Thornton et al., "Composition and Control with Distilled Energy Diffusion Models and Sequential Monte Carlo", AISTATS 2025.
  */
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
+export { type LatentOptions, latentDataset } from './data/latents.js'
 export { type LoadDatasetOptions, loadDataset } from './data/load.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './devices.js'
@@ -15,6 +16,7 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
+export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'
 export {
   dhariwalUNet,
@@ -31,6 +33,7 @@ export type { ImportOptions } from './models/import.js'
 export type { Labels } from './models/labels.js'
 export type { LoadOptions } from './models/load.js'
 export type { ModelInfo } from './models/model-file.js'
+export type { AutoencoderConfig, AutoencoderKLArgs } from './models/networks/autoencoder.js'
 export type { UNet2DModelArgs } from './models/networks/diffusers.js'
 export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'
 export type { NoiseConditioning } from './models/noise-conditioning.js'
@@ -68,6 +71,7 @@ export {
   rewardTilt,
   type Target,
 } from './smc/targets.js'
+export { type AutoencoderArchitecture, type AutoencoderOptions, trainAutoencoder } from './training/autoencoder.js'
 export { type DistillOptions, distill } from './training/distill.js'
 export { type DenoisingOptions, type EnergyOptions, trainDenoiser, trainEnergy } from './training/dsm.js'
 export type { TrainingOptions, TrainingProgress, TrainingResult } from './training/run.js'

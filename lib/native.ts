@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
+import type { AutoencoderConfig } from './models/networks/autoencoder.js'
 import type { Preconditioning } from './models/preconditioning.js'
 import type { NativeParticles } from './smc/native-particles.js'
 import type { Doubles, Floats } from './smc/space.js'
@@ -134,6 +135,31 @@ export interface NativeNetwork {
   dispose(): void
 }
 
+/** Arrays [batch, ...shape] row-major; outputs are filled in place. */
+export interface NativeAutoencoder
+  extends Pick<
+    NativeNetwork,
+    'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'dispose'
+  > {
+  latentShape(): [channels: number, height: number, width: number]
+  /** Mean and log variance of the latents as the network gives them, not normalised; the variance in [-30, 20], where there is one. */
+  encode(request: { x: Float32Array; mean: Float32Array; logVariance?: Float32Array }): NativeJob<void>
+  decode(request: { latents: Float32Array; x: Float32Array }): NativeJob<void>
+  /** A step on the mean of (decode(mean + noise n) - x)^2, with n drawn from (seed, step, row). */
+  train(request: AutoencoderTrainRequest): NativeJob<{ loss: number; gradNorm: number }>
+  workingBytes(job: 'encode' | 'decode' | 'train', batch: number): number
+}
+
+export interface AutoencoderTrainRequest
+  extends Pick<
+    TrainRequest,
+    'microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay' | 'losses'
+  > {
+  x: Float32Array
+  /** Standard deviation of the noise on the latents. */
+  noise: number
+}
+
 export interface NativeModule extends NativeParticles {
   /** Instruction set and threads of the CPU backend. */
   cpu(): { isa: string; threads: number }
@@ -162,6 +188,7 @@ export interface NativeModule extends NativeParticles {
     device: string,
     precision: 'fp32' | 'tf32' | 'bf16',
   ): NativeNetwork
+  createAutoencoder(config: AutoencoderConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeAutoencoder
 }
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build

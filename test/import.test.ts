@@ -4,10 +4,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import { FormatError } from '../lib/errors.js'
+import { Autoencoder, autoencoderKL } from '../lib/models/autoencoder.js'
 import { dhariwalUNet, type NetworkConfig, residualMLP, songUNet, unet2d } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
-import { exportModel } from '../lib/models/export.js'
-import { importModel } from '../lib/models/import.js'
+import { exportAutoencoder, exportModel } from '../lib/models/export.js'
+import { importAutoencoder, importModel } from '../lib/models/import.js'
 import { unflatten } from '../lib/models/model-file.js'
 import type { NoiseConditioning } from '../lib/models/noise-conditioning.js'
 import type { Preconditioning } from '../lib/models/preconditioning.js'
@@ -153,6 +154,33 @@ describe('networks of diffusers', () => {
     const given = importModel(source, { scheduler: { ...scheduler, prediction_type: 'sample' } })
     expect(given.info.preconditioning.form).toBe('sample')
     expect(given.notes).toEqual([])
+  })
+})
+
+describe('autoencoders', () => {
+  it('are read from a folder of diffusers, a pipeline and back, and refused as models of noise', async () => {
+    const network = autoencoderKL([3, 8, 12], { block_out_channels: [8, 8], norm_num_groups: 4, latent_channels: 2 })
+    using model = await Autoencoder.create({ network }, { seed: 2, device: 'cpu' })
+    const vae = join(folder, 'pipeline-with-vae', 'vae')
+    await exportAutoencoder(vae, 'diffusers', model)
+    using again = await Autoencoder.load(vae, { device: 'cpu' })
+    expect(again.info).toEqual(model.info)
+    const x = Float32Array.from({ length: 2 * 288 }, (_, i) => Math.cos(i))
+    expect(await again.decode(await again.encode(x))).toEqual(await model.decode(await model.encode(x)))
+    await expect(Denoiser.load(vae)).rejects.toThrow('Autoencoder.load')
+    await writeFile(join(folder, 'pipeline-with-vae', 'model_index.json'), '{"vae": ["diffusers", "AutoencoderKL"]}')
+    const vaeOf = await readSource(join(folder, 'pipeline-with-vae'), { network: 'vae' })
+    expect(importAutoencoder(vaeOf).network).toEqual(network)
+    const file = join(folder, 'vae.safetensors')
+    vi.spyOn(console, 'log').mockReturnValue()
+    try {
+      expect(await main(['convert', vae, file])).toBe(0)
+      expect(await main(['inspect', file])).toBe(0)
+    } finally {
+      vi.restoreAllMocks()
+    }
+    using converted = await Autoencoder.load(file, { device: 'cpu' })
+    expect(converted.info).toEqual(model.info)
   })
 })
 

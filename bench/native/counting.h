@@ -129,7 +129,8 @@ class Counting final : public Kernels {
   void adam(float*, float*, float*, float*, const float*, const double*, const AdamStep&, size_t n) override {
     add("optimizer", 0, 36.0 * double(n));
   }
-  void addNoise(float*, const float*, const float*, uint64_t, uint32_t, uint32_t, int rows, size_t n) override {
+  void addNoise(float*, const float*, const float*, uint64_t, uint32_t, uint32_t, uint32_t, int rows,
+                size_t n) override {
     add("elementwise", 0, 8.0 * rows * double(n));
   }
 

@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
 import type { ExportFormat } from '../models/export.js'
+import type { LoadOptions } from '../models/load.js'
+import type { SourceModel } from '../weights/source-model.js'
 import { type CommonOptions, choice, common } from './options.js'
 import { type SourceFlags, sourceFlags, sourceOptions } from './source-options.js'
 
@@ -23,21 +25,39 @@ export function register(program: Command): void {
   )
   common(command, 'feynkac convert edm-cifar10-32x32-cond-vp.pkl teacher.safetensors').action(
     async (path: string, output: string, flags: Flags) => {
-      const { loadModel } = await import('../models/load.js')
-      const { exportModel } = await import('../models/export.js')
+      const { readSource } = await import('../weights/source.js')
+      const { isAutoencoder } = await import('../models/import.js')
       const format = flags.to ?? 'feynkac'
-      const { info, network, notes } = await loadModel(path, { device: 'cpu', ...(await sourceOptions(flags)) })
-      try {
-        await exportModel(output, format, { info, network })
-        const parameters = network.parameterCount()
-        if (flags.json) console.log(JSON.stringify({ source: path, output, format, notes, parameters, ...info }))
-        else {
-          for (const note of notes) process.stderr.write(`note: ${note}\n`)
-          console.log(`${output}: ${info.network.class}, ${parameters.toLocaleString('en')} parameters`)
-        }
-      } finally {
-        network.dispose()
+      const options = await sourceOptions(flags)
+      const source = await readSource(path, { network: options.network })
+      const { info, parameters, notes } = isAutoencoder(source)
+        ? await ofAutoencoder(source, output, format)
+        : await ofModel(source, options, output, format)
+      if (flags.json) console.log(JSON.stringify({ source: path, output, format, notes, parameters, ...info }))
+      else {
+        for (const note of notes) process.stderr.write(`note: ${note}\n`)
+        console.log(`${output}: ${info.network.class}, ${parameters.toLocaleString('en')} parameters`)
       }
     },
   )
+}
+
+async function ofModel(source: SourceModel, options: LoadOptions, output: string, format: ExportFormat) {
+  const { modelFrom } = await import('../models/load.js')
+  const { exportModel } = await import('../models/export.js')
+  const { info, network, notes } = await modelFrom(source, { ...options, device: 'cpu' })
+  try {
+    await exportModel(output, format, { info, network })
+    return { info, notes, parameters: network.parameterCount() }
+  } finally {
+    network.dispose()
+  }
+}
+
+async function ofAutoencoder(source: SourceModel, output: string, format: ExportFormat) {
+  const { Autoencoder } = await import('../models/autoencoder.js')
+  const { exportAutoencoder } = await import('../models/export.js')
+  using model = await Autoencoder.from(source, { device: 'cpu' })
+  await exportAutoencoder(output, format, model)
+  return { info: model.info, notes: [] as string[], parameters: model.network.parameterCount() }
 }

@@ -1,6 +1,13 @@
 import type { Command } from 'commander'
 import { choice, common } from './options.js'
-import { given, headFlags, runTrainingCommand, type TrainFlags, trainingFlags } from './train-options.js'
+import {
+  given,
+  headFlags,
+  modelTrainingOptions,
+  runTrainingCommand,
+  type TrainFlags,
+  trainingFlags,
+} from './train-options.js'
 
 interface Flags extends TrainFlags {
   teacher?: string
@@ -23,6 +30,7 @@ export function register(program: Command): void {
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
     const own = given({ teacher: flags.teacher, init: flags.init, head: flags.head, headScale: flags.headScale })
-    await runTrainingCommand('distill', flags, (options) => distill({ ...options, ...own }))
+    const options = { ...(await modelTrainingOptions(flags)), ...own }
+    await runTrainingCommand('distill', flags, (run) => distill({ ...options, ...run }))
   })
 }

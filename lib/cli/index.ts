@@ -14,6 +14,10 @@ interface Entry {
 const commands: Record<string, Entry> = {
   demo: { summary: 'run the main job on synthetic data and write a report', load: () => import('./demo.js') },
   train: { summary: 'train a denoiser, or an energy by score matching', load: () => import('./train.js') },
+  'train-autoencoder': {
+    summary: 'train an autoencoder, whose latents the others then work in',
+    load: () => import('./train-autoencoder.js'),
+  },
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
   convert: {

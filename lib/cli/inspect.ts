@@ -2,9 +2,11 @@ import os from 'node:os'
 import type { Command } from 'commander'
 import { formatBytes } from '../files.js'
 import { labelSpecOf } from '../models/labels.js'
+import type { LoadOptions } from '../models/load.js'
 import type { ModelInfo } from '../models/model-file.js'
 import type { NoiseConditioning } from '../models/noise-conditioning.js'
 import type { NativeNetwork } from '../native.js'
+import type { SourceModel } from '../weights/source-model.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { type SourceFlags, sourceFlags, sourceOptions } from './source-options.js'
 
@@ -30,20 +32,66 @@ export function register(program: Command): void {
   common(command, 'feynkac inspect runs/energy/model.safetensors --batch 256').action(
     async (file: string, flags: Flags) => {
       await applyThreads(flags)
-      const { loadModel } = await import('../models/load.js')
-      const { info, network, notes } = await loadModel(file, { ...deviceOf(flags), ...(await sourceOptions(flags)) })
-      try {
-        const parameters = network.parameterCount()
-        const weights = { bytes: 4 * parameters, trainingBytes: 5 * 4 * parameters }
-        const memory = needs(network, info, flags.batch, weights, await freeOnDevices())
-        if (flags.json)
-          console.log(JSON.stringify({ file, notes, ...info, parameters, weights, batch: flags.batch, memory }))
-        else print(file, info, notes, parameters, flags.batch, memory)
-      } finally {
-        network.dispose()
-      }
+      const { readSource } = await import('../weights/source.js')
+      const { isAutoencoder } = await import('../models/import.js')
+      const options = await sourceOptions(flags)
+      const source = await readSource(file, { network: options.network })
+      const found = isAutoencoder(source)
+        ? await ofAutoencoder(source, flags)
+        : await ofModel(source, { ...deviceOf(flags), ...options }, flags)
+      if (flags.json) console.log(JSON.stringify({ file, ...found.json, batch: flags.batch }))
+      else console.log([file, ...found.lines].join('\n'))
     },
   )
+}
+
+/** What is shown of a model, for programs and for people. */
+interface Shown {
+  json: object
+  lines: string[]
+}
+
+async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags): Promise<Shown> {
+  const { modelFrom } = await import('../models/load.js')
+  const { info, network, notes } = await modelFrom(source, options)
+  try {
+    const parameters = network.parameterCount()
+    const memory = needs(network, info, flags.batch, await freeOnDevices())
+    return {
+      json: { notes, ...info, parameters, weights: weightsOf(parameters), memory },
+      lines: [
+        ...describeModel(info),
+        ...describeNetwork(info.network, parameters),
+        `noise       ${describeNoise(info)}`,
+        ...describeLabels(info),
+        ...describeMemory(memory, flags.batch),
+        ...notes.map((note) => `note        ${note}`),
+      ],
+    }
+  } finally {
+    network.dispose()
+  }
+}
+
+async function ofAutoencoder(source: SourceModel, flags: Flags): Promise<Shown> {
+  const { Autoencoder } = await import('../models/autoencoder.js')
+  using model = await Autoencoder.from(source, deviceOf(flags))
+  const { info, network, latentShape } = model
+  const parameters = network.parameterCount()
+  const free = await freeOnDevices()
+  const memory = (['encode', 'decode', 'train'] as const).map((job) =>
+    needOf(job, flags.batch, job === 'train', parameters, free, (batch) => network.workingBytes(job, batch)),
+  )
+  return {
+    json: { ...info, latentShape, parameters, weights: weightsOf(parameters), memory },
+    lines: [
+      'kind        autoencoder',
+      `images      ${info.network.shape.join(' x ')}`,
+      `latents     ${latentShape.join(' x ')}`,
+      ...describeNetwork(info.network, parameters),
+      ...describeMemory(memory, flags.batch),
+    ],
+  }
 }
 
 /** Bytes that are free now, by device. */
@@ -52,25 +100,14 @@ async function freeOnDevices(): Promise<Map<string, number>> {
   return new Map(devices().map(({ name }) => [name, freeMemory(name) ?? os.freemem()]))
 }
 
-function needs(
-  network: NativeNetwork,
-  { kind }: ModelInfo,
-  batch: number,
-  weights: { bytes: number; trainingBytes: number },
-  free: Map<string, number>,
-): Need[] {
-  const need = (job: string, native: 'denoise' | 'energyGrad' | 'train', head: ModelInfo['kind']): Need => {
-    const one = network.workingBytes(native, head, 1)
-    // linear in the batch but for a constant part
-    const slope = (network.workingBytes(native, head, 9) - one) / 8
-    const held = native === 'train' ? weights.trainingBytes : weights.bytes
-    const largest = (bytes: number) => Math.max(0, Math.floor(1 + (bytes - held - one) / slope))
-    return {
-      job,
-      bytes: network.workingBytes(native, head, batch),
-      largestBatch: Object.fromEntries([...free].map(([device, bytes]) => [device, largest(bytes)])),
-    }
-  }
+/** Of weights; in training with their average, gradient and moments. */
+function weightsOf(parameters: number) {
+  return { bytes: 4 * parameters, trainingBytes: 5 * 4 * parameters }
+}
+
+function needs(network: NativeNetwork, { kind }: ModelInfo, batch: number, free: Map<string, number>): Need[] {
+  const need = (job: string, native: 'denoise' | 'energyGrad' | 'train', head: ModelInfo['kind']): Need =>
+    needOf(job, batch, native === 'train', network.parameterCount(), free, (n) => network.workingBytes(native, head, n))
   if (kind === 'denoiser')
     return [
       need('denoise', 'denoise', kind),
@@ -80,31 +117,52 @@ function needs(
   return [need('energy and gradient', 'energyGrad', kind), need('distil (student)', 'train', kind)]
 }
 
-function print(
-  file: string,
-  info: ModelInfo,
-  notes: string[],
-  parameters: number,
+function needOf(
+  job: string,
   batch: number,
-  memory: Need[],
-): void {
-  const { network, kind, headScale } = info
-  const labels = labelSpecOf(info)
-  const what = kind === 'denoiser' ? 'denoiser' : `energy, head ${kind}${kind === 'dot' ? `, a = ${headScale}` : ''}`
-  console.log(`${file}
-kind        ${what}
-samples     ${network.shape.join(' x ')}
-network     ${network.class}, ${parameters.toLocaleString('en')} parameters (${formatBytes(4 * parameters)})`)
-  for (const [name, value] of Object.entries(network.args)) console.log(`            ${name}: ${JSON.stringify(value)}`)
-  console.log(`noise       ${describeNoise(info)}`)
-  if (!labels) console.log('labels      none')
-  for (const { name, size, values } of labels?.attributes ?? [])
-    console.log(`labels      ${name}: ${size} values${values ? ` (${values.join(', ')})` : ''}`)
-  for (const { job, bytes, largestBatch } of memory) {
-    const largest = Object.entries(largestBatch).map(([device, n]) => `${n} on ${device}`)
-    console.log(`memory      ${job}: ${formatBytes(bytes)} at batch ${batch}; largest batch now ${largest.join(', ')}`)
+  training: boolean,
+  parameters: number,
+  free: Map<string, number>,
+  bytesOf: (batch: number) => number,
+): Need {
+  const weights = weightsOf(parameters)
+  const held = training ? weights.trainingBytes : weights.bytes
+  const one = bytesOf(1)
+  // linear in the batch but for a constant part
+  const slope = (bytesOf(9) - one) / 8
+  const largest = (bytes: number) => Math.max(0, Math.floor(1 + (bytes - held - one) / slope))
+  return {
+    job,
+    bytes: bytesOf(batch),
+    largestBatch: Object.fromEntries([...free].map(([device, bytes]) => [device, largest(bytes)])),
   }
-  for (const note of notes) console.log(`note        ${note}`)
+}
+
+function describeModel({ kind, headScale, network }: ModelInfo): string[] {
+  const what = kind === 'denoiser' ? 'denoiser' : `energy, head ${kind}${kind === 'dot' ? `, a = ${headScale}` : ''}`
+  return [`kind        ${what}`, `samples     ${network.shape.join(' x ')}`]
+}
+
+function describeNetwork({ class: name, args }: { class: string; args: object }, parameters: number): string[] {
+  return [
+    `network     ${name}, ${parameters.toLocaleString('en')} parameters (${formatBytes(4 * parameters)})`,
+    ...Object.entries(args).map(([key, value]) => `            ${key}: ${JSON.stringify(value)}`),
+  ]
+}
+
+function describeLabels(info: ModelInfo): string[] {
+  const labels = labelSpecOf(info)
+  if (!labels) return ['labels      none']
+  return labels.attributes.map(
+    ({ name, size, values }) => `labels      ${name}: ${size} values${values ? ` (${values.join(', ')})` : ''}`,
+  )
+}
+
+function describeMemory(memory: Need[], batch: number): string[] {
+  return memory.map(({ job, bytes, largestBatch }) => {
+    const largest = Object.entries(largestBatch).map(([device, n]) => `${n} on ${device}`)
+    return `memory      ${job}: ${formatBytes(bytes)} at batch ${batch}; largest batch now ${largest.join(', ')}`
+  })
 }
 
 const forms = {

@@ -1,5 +1,6 @@
 import type { LabelSpec } from '../data/dataset.js'
 import { ArgumentError } from '../errors.js'
+import { Autoencoder } from '../models/autoencoder.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
@@ -22,15 +23,42 @@ export interface Drawn {
   shape: readonly number[]
   /** The samples for a picture: as many, drawn by their weights. */
   shown: Float32Array
+  /** What was decoded, where the model is one of latents. */
+  latents?: { samples: Float32Array; shape: readonly number[] }
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>
   report: object
 }
 
 export async function draw(file: string, flags: SampleFlags, signal: AbortSignal): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, signal)
+  using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
+  const drawn = await drawFrom(file, flags, signal, autoencoder.latentShape)
+  const { samples, shown, shape } = drawn
+  const decoded = await autoencoder.decode(samples, { signal })
+  return {
+    ...drawn,
+    samples: decoded,
+    shown: shown === samples ? decoded : await autoencoder.decode(shown, { signal }),
+    shape: autoencoder.shape,
+    latents: { samples, shape },
+  }
+}
+
+/** wanted: the shape that the model's samples must have. */
+async function drawFrom(
+  file: string,
+  flags: SampleFlags,
+  signal: AbortSignal,
+  wanted?: readonly number[],
+): Promise<Drawn> {
   const models = new Map<string, EnergyModel>()
   const { info, network } = await loadModel(file, deviceOf(flags))
   network.dispose()
+  if (wanted && wanted.join() !== info.network.shape.join())
+    throw new ArgumentError(
+      `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
+    )
   const base = baseLabels(flags, labelSpecOf(info))
   const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
   const sigmas = sigmaGrid({

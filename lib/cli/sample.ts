@@ -14,6 +14,7 @@ const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
 
 export interface SampleFlags extends CommonOptions {
   output: string
+  autoencoder?: string
   particles: number
   steps: number
   sigmaMin?: number
@@ -46,6 +47,7 @@ export function register(program: Command): void {
     .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
     .argument('<model>', 'model.safetensors of an energy or a denoiser')
     .option('--output <directory>', 'where samples.png, samples.npy, weights.npy and samples.json go', 'samples')
+    .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
     .option('--particles <number>', 'samples to draw', count(), 64)
     .option('--steps <number>', 'noise levels to go through', count(), 64)
     .option('--sigma-min <number>', "smallest noise level (the model's)", positive)
@@ -82,7 +84,7 @@ export function register(program: Command): void {
     await makeOutput(flags.output)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     const files = await write(flags.output, drawn)
-    const { samples, logWeights, ...report } = drawn
+    const { samples, logWeights, latents, ...report } = drawn
     const summary = { model, files, particles: flags.particles, ...report.summary }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
@@ -131,13 +133,17 @@ async function makeOutput(folder: string): Promise<void> {
   }
 }
 
-async function write(folder: string, { samples, logWeights, shape, shown, report }: Drawn): Promise<string[]> {
+async function write(folder: string, { samples, logWeights, shape, shown, latents, report }: Drawn): Promise<string[]> {
   const { writeGrid, writeNpy } = await import('./outputs.js')
   const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]
   await writeNpy(files[0]!, samples, [count, ...shape])
   await writeFileAtomic(files[1]!, `${JSON.stringify(report, null, 1)}\n`)
+  if (latents) {
+    files.push(path('latents.npy'))
+    await writeNpy(files.at(-1)!, latents.samples, [count, ...latents.shape])
+  }
   if (logWeights) {
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])

@@ -9,7 +9,7 @@ import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
 import { progress } from './progress.js'
 
-/** What `train` and `distill` share. Options have no defaults here: those given must not contradict a resumed run. */
+/** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
 export interface TrainFlags extends CommonOptions {
   data?: string
@@ -17,6 +17,7 @@ export interface TrainFlags extends CommonOptions {
   resize?: number
   channels?: number
   limit?: number
+  autoencoder?: string
   output: string
   images?: number
   batch?: number
@@ -46,10 +47,8 @@ export interface TrainFlags extends CommonOptions {
   resume?: boolean
 }
 
-export function trainingFlags(command: Command): Command {
-  const probability = number({ min: 0, max: 1 })
-  const positive = number({ above: 0 })
-  const notNegative = number({ min: 0 })
+/** What to train on and where to. */
+export function dataFlags(command: Command): Command {
   return command
     .option('--data <spec>', 'training data: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
     .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
@@ -57,6 +56,13 @@ export function trainingFlags(command: Command): Command {
     .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
     .option('--limit <number>', 'only the first so many samples', count())
     .requiredOption('--output <directory>', 'where checkpoints, log.jsonl and model.safetensors go')
+}
+
+/** The loop of any training run. */
+export function loopFlags(command: Command): Command {
+  const positive = number({ above: 0 })
+  const notNegative = number({ min: 0 })
+  return command
     .option('--images <number>', 'images to see in all, such as 200k', count())
     .option('--batch <number>', 'images per step (128)', count())
     .option('--micro-batch <number>', 'images per pass through the network (as memory allows)', count())
@@ -67,16 +73,29 @@ export function trainingFlags(command: Command): Command {
     .option('--beta1 <number>', "Adam's beta1 (0.9)", number({ min: 0, max: 1 }))
     .option('--beta2 <number>', "Adam's beta2 (0.999)", number({ min: 0, max: 1 }))
     .option('--eps <number>', "Adam's epsilon (1e-8)", positive)
+    .option('--flips', 'mirror images left to right at random')
+    .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
+    .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
+    .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
+    .option('--resume', 'go on from the newest checkpoint in the output directory')
+}
+
+/** The options of training denoisers and energies. */
+export function trainingFlags(command: Command): Command {
+  return loopFlags(dataFlags(command))
+    .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
     .option('--p-mean <number>', 'mean of ln sigma (-1.2)', number())
-    .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', positive)
-    .option('--label-dropout <probability>', 'of each attribute of a label (0.1 with labels)', probability)
+    .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', number({ above: 0 }))
+    .option(
+      '--label-dropout <probability>',
+      'of each attribute of a label (0.1 with labels)',
+      number({ min: 0, max: 1 }),
+    )
     .option(
       '--dropout <rate>',
       "of the network's blocks (the network's own; 0 to distil)",
       number({ min: 0, max: 0.99 }),
     )
-    .option('--flips', 'mirror images left to right at random')
-    .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
@@ -85,9 +104,6 @@ export function trainingFlags(command: Command): Command {
       '--network <file>',
       'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
     )
-    .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
-    .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
-    .option('--resume', 'go on from the newest checkpoint in the output directory')
 }
 
 export function headFlags(command: Command, without: string): Command {
@@ -96,18 +112,14 @@ export function headFlags(command: Command, without: string): Command {
     .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
 }
 
-/** Options of the library from the flags; what was not given is left out. */
-async function trainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
-  const { width, channelMult, blocks, attention } = flags
-  const own = given({ width, channelMult, blocks, attention })
-  if (flags.network !== undefined && Object.keys(own).length)
-    throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
-  const network = flags.network === undefined ? own : await networkFile(flags.network)
+/** Options of the library from the flags, but for the network; what was not given is left out. */
+export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'network'> {
   const dataOptions = given({
     labels: flags.labelFile,
     resize: flags.resize,
     channels: flags.channels as 1 | 3 | undefined,
     limit: flags.limit,
+    autoencoder: flags.autoencoder,
   })
   return given({
     data: flags.data,
@@ -129,7 +141,6 @@ async function trainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
     flips: flags.flips,
     divergence: flags.divergence,
     seed: flags.seed,
-    network: Object.keys(network).length ? network : undefined,
     output: flags.output,
     resume: flags.resume,
     checkpointEvery: flags.checkpointEvery,
@@ -149,18 +160,27 @@ async function networkFile(path: string): Promise<NetworkConfig> {
   return { ...network, shape } as NetworkConfig
 }
 
+/** The same with the network of a denoiser or an energy. */
+export async function modelTrainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
+  const { width, channelMult, blocks, attention } = flags
+  const own = given({ width, channelMult, blocks, attention })
+  if (flags.network !== undefined && Object.keys(own).length)
+    throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
+  const network = flags.network === undefined ? own : await networkFile(flags.network)
+  return { ...trainingOptions(flags), ...(Object.keys(network).length > 0 && { network }) }
+}
+
 export function given<T extends object>(values: T): T {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
 }
 
 /** Runs training with progress, stops it on SIGINT and SIGTERM with a checkpoint, and prints the result. */
 export async function runTrainingCommand(
-  command: 'train' | 'distill',
+  command: 'train' | 'distill' | 'train-autoencoder',
   flags: TrainFlags,
-  start: (options: TrainingOptions) => Promise<TrainingResult<{ dispose(): void }>>,
+  start: (run: Pick<TrainingOptions, 'signal' | 'onProgress'>) => Promise<TrainingResult<{ dispose(): void }>>,
 ): Promise<void> {
   await applyThreads(flags)
-  const options = await trainingOptions(flags)
   let shown: ReturnType<typeof progress> | undefined
   const began = performance.now()
   const onProgress = (at: TrainingProgress) => {
@@ -168,7 +188,7 @@ export async function runTrainingCommand(
     shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${at.imagesPerSecond.toPrecision(3)} images/s`)
   }
   try {
-    const result = await interruptible((signal) => start({ ...options, signal, onProgress }))
+    const result = await interruptible((signal) => start({ signal, onProgress }))
     shown?.end()
     result.model.dispose()
     const { steps, images, loss, path } = result

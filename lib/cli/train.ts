@@ -1,7 +1,14 @@
 import type { Command } from 'commander'
 import { ArgumentError } from '../errors.js'
 import { common } from './options.js'
-import { given, headFlags, runTrainingCommand, type TrainFlags, trainingFlags } from './train-options.js'
+import {
+  given,
+  headFlags,
+  modelTrainingOptions,
+  runTrainingCommand,
+  type TrainFlags,
+  trainingFlags,
+} from './train-options.js'
 
 interface Flags extends TrainFlags {
   sigmaData?: number
@@ -22,10 +29,11 @@ export function register(program: Command): void {
     if (flags.headScale !== undefined && !flags.head) throw new ArgumentError('--head-scale needs --head dot')
     const { trainDenoiser, trainEnergy } = await import('../training/dsm.js')
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
-    await runTrainingCommand('train', flags, (options) =>
+    const options = { ...(await modelTrainingOptions(flags)), ...own }
+    await runTrainingCommand('train', flags, (run) =>
       flags.head
-        ? trainEnergy({ ...options, ...own, ...given({ head: flags.head, headScale: flags.headScale }) })
-        : trainDenoiser({ ...options, ...own }),
+        ? trainEnergy({ ...options, ...given({ head: flags.head, headScale: flags.headScale }), ...run })
+        : trainDenoiser({ ...options, ...run }),
     )
   })
 }

@@ -23,6 +23,8 @@ export interface Dataset {
   /** Shape of one sample: [channels, height, width] for images, [dimensions] for vectors. */
   readonly shape: number[]
   readonly labels: LabelSpec | null
+  /** The samples are latents of images: not of pixels in [-1, 1], and not to be mirrored. */
+  readonly latent?: boolean
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
   read(index: number, out: Float32Array, offset: number): void
   /** One class index per attribute; empty without labels. Throws ArgumentError. */
@@ -77,6 +79,7 @@ export interface DatasetParts {
   labels: LabelSpec | null
   /** [size * attributes] class indices. */
   classes?: Int32Array
+  latent?: boolean
 }
 
 /** A data set whose samples lie one after the other in one array. */
@@ -85,15 +88,17 @@ export class MemoryDataset implements Dataset {
   readonly size: number
   readonly shape: number[]
   readonly labels: LabelSpec | null
+  readonly latent: boolean
   private readonly data: Uint8Array | Float32Array
   private readonly classes: Int32Array
   private readonly width: number
 
-  constructor({ name, shape, data, labels, classes }: DatasetParts) {
+  constructor({ name, shape, data, labels, classes, latent = false }: DatasetParts) {
     this.name = name
     this.shape = shape
     this.data = data
     this.labels = labels
+    this.latent = latent
     this.classes = classes ?? new Int32Array(0)
     this.width = shape.reduce((a, b) => a * b, 1)
     this.size = data.length / this.width

@@ -1,8 +1,9 @@
 import { ArgumentError } from '../errors.js'
 import { writeFileAtomic } from '../files.js'
-import { type NativeNetwork, run } from '../native.js'
-import { writeDiffusersPipeline } from '../weights/diffusers-write.js'
+import { type NativeAutoencoder, type NativeNetwork, run } from '../native.js'
+import { writeDiffusersModel, writeDiffusersPipeline } from '../weights/diffusers-write.js'
 import { writeTorchStateDict } from '../weights/torch-write.js'
+import type { AutoencoderInfo } from './autoencoder.js'
 import { schedulerOf } from './diffusers-export.js'
 import { type ModelInfo, saveModel, unflatten } from './model-file.js'
 import type { DhariwalUNetArgs, SongUNetArgs } from './networks/edm.js'
@@ -30,6 +31,22 @@ export async function exportModel(
   await run(() => network.read('params', flat))
   const tensors = [...unflatten(network, flat)]
   return format === 'diffusers' ? toDiffusers(path, info, tensors) : toEdm(path, info, tensors)
+}
+
+/** Writes an autoencoder: 'feynkac' as above; 'diffusers': a folder for `AutoencoderKL.from_pretrained`. Throws ArgumentError, FileError. */
+export async function exportAutoencoder(
+  path: string,
+  format: ExportFormat,
+  { info, network }: { info: AutoencoderInfo; network: NativeAutoencoder },
+): Promise<void> {
+  if (format === 'feynkac') return saveModel(path, info, network)
+  if (format === 'edm') throw new ArgumentError('NVlabs/edm has no autoencoders: write it for diffusers')
+  const { double_z: moments, ...args } = info.network.args
+  if (!moments) throw new ArgumentError('diffusers has no autoencoders without variance (double_z false)')
+  const flat = new Float32Array(network.parameterCount())
+  await run(() => network.read('params', flat))
+  const config = { _class_name: 'AutoencoderKL', ...args }
+  await writeDiffusersModel(path, { config, tensors: unflatten(network, flat) })
 }
 
 type Tensors = [string, { shape: number[]; data: Float32Array<ArrayBuffer> }][]

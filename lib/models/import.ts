@@ -1,11 +1,12 @@
 import { formatFailure } from '../errors.js'
-import { isObject } from '../json.js'
+import { isObject, parseBounded } from '../json.js'
 import type { Tensor } from '../weights/safetensors.js'
 import type { SourceModel } from '../weights/source-model.js'
 import { checkNetworkConfig, type NetworkConfig } from './config.js'
 import { diffusersSchedule } from './diffusers-schedule.js'
 import { edmSchedule } from './edm-schedule.js'
 import { checkModelInfo, type ModelInfo, parseModelInfo } from './model-file.js'
+import { type AutoencoderConfig, checkAutoencoder } from './networks/autoencoder.js'
 import type { NoiseSchedule } from './noise-schedule.js'
 
 /** From what a file of another framework says to a model of this one: configuration, preconditioning, names of the weights. */
@@ -64,7 +65,46 @@ function withConfig(source: SourceModel, config: Record<string, unknown>, fail: 
   const info = checkModelInfo({ ...defaults, ...given, kind: 'denoiser' }, network, (what) =>
     fail(`the configuration given: ${what}`),
   )
-  return { info, tensors: renamed(source.tensors, network), notes: [] }
+  return { info, tensors: renamed(source.tensors, network.class === 'UNet2DModel'), notes: [] }
+}
+
+/** Whether a source holds images' latents rather than a model of noise. */
+export function isAutoencoder({ format, className, metadata }: SourceModel): boolean {
+  if (className === 'AutoencoderKL') return true
+  if (format !== 'feynkac') return false
+  const json = parseBoundedOrNull(metadata.feynkac)
+  return isObject(json) && json.kind === 'autoencoder'
+}
+
+function parseBoundedOrNull(text: string): unknown {
+  try {
+    return parseBounded(text)
+  } catch {
+    return null // whoever reads the description says what is wrong with it
+  }
+}
+
+/** diffusers' AutoencoderKL: its configuration, and its weights by today's names. Throws FormatError. */
+export function importAutoencoder(source: SourceModel): {
+  network: AutoencoderConfig
+  tensors: Map<string, Tensor>
+} {
+  const fail: Fail = formatFailure(source.path)
+  if (source.className !== 'AutoencoderKL' || source.args === null) return fail('it holds no AutoencoderKL')
+  const { channels, height, width, args } = diffusersSizes(source.args, fail)
+  const network = checkAutoencoder({ class: 'AutoencoderKL', args }, [channels, height, width], fail)
+  return { network, tensors: renamed(source.tensors, true) }
+}
+
+/** The arguments of config.json without its own notes, and the shape of the images that they say. */
+function diffusersSizes(json: Record<string, unknown>, fail: Fail) {
+  const args: Record<string, unknown> = Object.fromEntries(
+    Object.entries(json).filter(([name]) => !name.startsWith('_')),
+  )
+  const { in_channels: channels, sample_size: size } = args
+  if (size === null || size === undefined) fail('its config.json has no sample_size: add the side of its images')
+  const [height, width] = Array.isArray(size) ? size : [size, size]
+  return { channels, height, width, args }
 }
 
 function importEdm(
@@ -80,7 +120,7 @@ function importEdm(
   const { tensors, channels } = prediction(source.tensors, args, schedule, fail)
   const own = { ...args, out_channels: channels }
   const network = checkNetworkConfig({ class: className, args: own }, [channels, side, side], fail)
-  return { info: denoiser(network, schedule, fail), tensors: renamed(tensors, network), notes }
+  return { info: denoiser(network, schedule, fail), tensors: renamed(tensors, false), notes }
 }
 
 function importDiffusers(
@@ -93,14 +133,11 @@ function importDiffusers(
   const notes = scheduler ? [] : ['no scheduler_config.json found: the defaults of DDPMScheduler assumed']
   const schedule = diffusersSchedule(scheduler ?? DDPM, args, (what) => fail(`scheduler: ${what}`))
   const { tensors, channels } = prediction(source.tensors, args, schedule, fail)
-  // _class_name, _diffusers_version and the like; an input that is centred is the preconditioning's matter
-  const plain = Object.entries(args).filter(([name]) => !name.startsWith('_') && name !== 'center_input_sample')
-  const own = { ...Object.fromEntries(plain), out_channels: channels }
-  const size = args.sample_size
-  const sides = Array.isArray(size) ? size : [size, size]
-  if (size === null || size === undefined) fail('its config.json has no sample_size: add the side of its images')
-  const network = checkNetworkConfig({ class: 'UNet2DModel', args: own }, [channels, ...sides], fail)
-  return { info: denoiser(network, schedule, fail), tensors: renamed(tensors, network), notes }
+  const { height, width, args: plain } = diffusersSizes(args, fail)
+  // an input that is centred is the preconditioning's matter
+  const own: Record<string, unknown> = { ...plain, out_channels: channels, center_input_sample: false }
+  const network = checkNetworkConfig({ class: 'UNet2DModel', args: own }, [channels, height, width], fail)
+  return { info: denoiser(network, schedule, fail), tensors: renamed(tensors, true), notes }
 }
 
 /** Of a network that also predicts variances, the part that predicts the sample: the first half of the output layer's channels. */
@@ -144,9 +181,8 @@ const LEGACY: readonly [RegExp, string][] = [
 ]
 
 /** Today's names, without the buffers that follow from the configuration; a linear layer that was a 1x1 convolution is one again. */
-function renamed(tensors: ReadonlyMap<string, Tensor>, network: NetworkConfig): Map<string, Tensor> {
+function renamed(tensors: ReadonlyMap<string, Tensor>, diffusers: boolean): Map<string, Tensor> {
   const out = new Map<string, Tensor>()
-  const diffusers = network.class === 'UNet2DModel'
   for (const [name, tensor] of tensors) {
     if (name.endsWith('.resample_filter')) continue
     if (!diffusers) {

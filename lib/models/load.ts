@@ -1,32 +1,38 @@
-import { setImmediate as breathe } from 'node:timers/promises'
 import { type DeviceOptions, warnOfSlowKernels } from '../devices.js'
-import { FormatError } from '../errors.js'
-import { type NativeNetwork, run } from '../native.js'
-import { readSource, type SourceOptions } from '../weights/source.js'
-import { type ImportOptions, importModel } from './import.js'
-import { createNetwork, flatten, type ModelInfo, SLICE } from './model-file.js'
+import { ArgumentError } from '../errors.js'
+import type { NativeNetwork } from '../native.js'
+import { readSource, type SourceModel, type SourceOptions } from '../weights/source.js'
+import { type ImportOptions, importModel, isAutoencoder } from './import.js'
+import { createNetwork, type ModelInfo, writeWeights } from './model-file.js'
 
 /** How to read a model of another framework. */
 export interface LoadOptions extends DeviceOptions, ImportOptions, SourceOptions {}
 
 export const loadOptionNames = ['device', 'precision', 'config', 'scheduler', 'network', 'signal']
 
-/** Loads a model in any format that is known: its description, a network holding its weights, and what was assumed. */
-export async function loadModel(
-  path: string,
-  options: LoadOptions,
-): Promise<{ info: ModelInfo; network: NativeNetwork; notes: string[] }> {
-  const { device, precision, config, scheduler, network: chosen, signal } = options
-  const source = await readSource(path, { network: chosen, signal })
+export interface LoadedModel {
+  info: ModelInfo
+  network: NativeNetwork
+  /** What was assumed. */
+  notes: string[]
+}
+
+/** Loads a denoiser or an energy in any format that is known. */
+export async function loadModel(path: string, options: LoadOptions): Promise<LoadedModel> {
+  const { network, signal } = options
+  return modelFrom(await readSource(path, { network, signal }), options)
+}
+
+/** The model of a file that was read. */
+export async function modelFrom(source: SourceModel, options: LoadOptions): Promise<LoadedModel> {
+  const { device, precision, config, scheduler } = options
+  const { path } = source
+  if (isAutoencoder(source))
+    throw new ArgumentError(`${path} holds an autoencoder, not a denoiser or an energy: load it with Autoencoder.load`)
   const { info, tensors, notes } = importModel(source, { config, scheduler })
   const network = createNetwork(info, { device, precision })
   try {
-    const flat = await flatten(network, tensors, path)
-    for (let i = 0; i < flat.length; i++) {
-      if (i % SLICE === SLICE - 1) await breathe()
-      if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
-    }
-    await run(() => network.write('params', flat), signal)
+    await writeWeights(network, tensors, path)
     await warnOfSlowKernels({ device, precision })
     return { info, network, notes }
   } catch (error) {

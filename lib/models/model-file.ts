@@ -27,7 +27,7 @@ export interface ModelInfo {
 
 const FORMAT = 'feynkac-model-1'
 /** Numbers handled between two turns of the event loop: about a millisecond. */
-export const SLICE = 2 ** 19
+const SLICE = 2 ** 19
 const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm']
 
 /** Reads and checks the model description in a file's metadata. */
@@ -35,9 +35,20 @@ export function parseModelInfo(metadata: Record<string, string>, path: string): 
   const fail = (what: string): never => {
     throw new FormatError(`${path}: ${what}`, path)
   }
+  const json = modelJson(metadata, fail)
+  if (json.kind === 'autoencoder') return fail('it holds an autoencoder: load it with Autoencoder.load')
+  return checkModelInfo(
+    json,
+    parseNetworkConfig(json.network, (json.network as { shape?: unknown } | undefined)?.shape, path),
+    fail,
+  )
+}
+
+/** The description of a model of any kind, with nothing but its format checked; `fail` throws. */
+export function modelJson(metadata: Record<string, string>, fail: (what: string) => never): Record<string, unknown> {
   if (metadata.feynkac === undefined)
     return fail("no feynkac model description in the file's metadata: is this a model saved by feynkac?")
-  let json: { format?: unknown } & Partial<ModelInfo>
+  let json: Record<string, unknown>
   try {
     json = JSON.parse(metadata.feynkac)
   } catch {
@@ -45,7 +56,7 @@ export function parseModelInfo(metadata: Record<string, string>, path: string): 
   }
   if (typeof json !== 'object' || json === null) return fail('the model description is not an object')
   if (json.format !== FORMAT) return fail(`model format ${JSON.stringify(json.format)} is not ${FORMAT}`)
-  return checkModelInfo(json, parseNetworkConfig(json.network, json.network?.shape, path), fail)
+  return json
 }
 
 /** A model's description with every field checked; `fail` throws. */
@@ -92,7 +103,7 @@ function parseLabels(json: unknown, fail: (what: string) => never): LabelSpec | 
 }
 
 /** The metadata entry that `parseModelInfo` reads. */
-export function modelMetadata(info: ModelInfo): Record<string, string> {
+export function modelMetadata(info: object): Record<string, string> {
   return { feynkac: JSON.stringify({ format: FORMAT, ...info }) }
 }
 
@@ -109,12 +120,15 @@ export function createNetwork(
   }
 }
 
+/** What writes and reads the weights of a network of any kind. */
+export type NetworkWeights = Pick<NativeNetwork, 'parameters' | 'parameterCount' | 'write' | 'read'>
+
 /**
  * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
  * nothing left over. `ignore`: other tensors of the file.
  */
 export async function flatten(
-  network: NativeNetwork,
+  network: NetworkWeights,
   tensors: ReadonlyMap<string, Tensor>,
   path: string,
   prefix = '',
@@ -148,7 +162,7 @@ export async function flatten(
 
 /** Views of a flat array as named tensors, for saving. */
 export function* unflatten<B extends ArrayBufferLike>(
-  network: NativeNetwork,
+  network: NetworkWeights,
   flat: Float32Array<B>,
   prefix = '',
 ): Generator<[string, { shape: number[]; data: Float32Array<B> }]> {
@@ -156,11 +170,25 @@ export function* unflatten<B extends ArrayBufferLike>(
     yield [prefix + p.name, { shape: p.shape, data: flat.subarray(p.offset, p.offset + p.size) }]
 }
 
+/** Gives a network the weights of a model file. Throws FormatError where they do not fit or are not finite. */
+export async function writeWeights(
+  network: NetworkWeights,
+  tensors: ReadonlyMap<string, Tensor>,
+  path: string,
+): Promise<void> {
+  const flat = await flatten(network, tensors, path)
+  for (let i = 0; i < flat.length; i++) {
+    if (i % SLICE === SLICE - 1) await breathe()
+    if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
+  }
+  await run(() => network.write('params', flat))
+}
+
 /** Writes a model file atomically. */
 export async function saveModel(
   path: string,
-  info: ModelInfo,
-  network: NativeNetwork,
+  info: object,
+  network: NetworkWeights,
   flat?: Float32Array,
 ): Promise<void> {
   let weights = flat

@@ -1,6 +1,14 @@
 import { FormatError } from '../errors.js'
-import { flatten, type ModelInfo, modelMetadata, parseModelInfo, unflatten } from '../models/model-file.js'
-import { type NativeNetwork, type ParameterSlot, run } from '../native.js'
+import type { AutoencoderInfo } from '../models/autoencoder.js'
+import {
+  flatten,
+  type ModelInfo,
+  modelMetadata,
+  type NetworkWeights,
+  parseModelInfo,
+  unflatten,
+} from '../models/model-file.js'
+import { type ParameterSlot, run } from '../native.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
 import type { LoopState } from './loop.js'
 import type { DataOptions } from './run.js'
@@ -12,7 +20,7 @@ import type { DataOptions } from './run.js'
 
 export interface CheckpointState {
   loop: LoopState
-  info: ModelInfo
+  info: ModelInfo | AutoencoderInfo
   /** Everything that defines the run, as `settle` compares it. */
   definition: Record<string, unknown>
   /** Where the data and the teacher came from, when they were given by name. */
@@ -33,7 +41,7 @@ export interface Checkpoint extends CheckpointState {
 const format = 'feynkac-checkpoint-1'
 const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
 
-export async function writeCheckpoint(path: string, state: CheckpointState, network: NativeNetwork): Promise<void> {
+export async function writeCheckpoint(path: string, state: CheckpointState, network: NetworkWeights): Promise<void> {
   const tensors: [string, { shape: number[]; data: Float32Array }][] = []
   for (const slot of slots) {
     const values = new Float32Array(network.parameterCount())
@@ -44,10 +52,13 @@ export async function writeCheckpoint(path: string, state: CheckpointState, netw
   await writeSafetensors(path, tensors, { ...modelMetadata(info), training: JSON.stringify({ format, ...rest }) })
 }
 
-/** Throws FileError, or FormatError where the file is not a whole checkpoint. */
-export async function readCheckpoint(path: string): Promise<Checkpoint> {
+/** `parse` checks the model's description. Throws FileError, or FormatError where the file is not a whole checkpoint. */
+export async function readCheckpoint(
+  path: string,
+  parse: (metadata: Record<string, string>, path: string) => CheckpointState['info'] = parseModelInfo,
+): Promise<Checkpoint> {
   const { metadata, tensors } = await readSafetensors(path)
-  const info = parseModelInfo(metadata, path)
+  const info = parse(metadata, path)
   const fail = (what: string): never => {
     throw new FormatError(`${path}: ${what}`, path)
   }
@@ -73,7 +84,7 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 }
 
 /** Fills all of a network's slots. Throws FormatError where names or shapes do not fit. */
-export async function restore(network: NativeNetwork, { path, tensors }: Checkpoint): Promise<void> {
+export async function restore(network: NetworkWeights, { path, tensors }: Checkpoint): Promise<void> {
   for (const slot of slots) {
     const values = await flatten(network, tensors, path, `${slot}.`, (name) =>
       slots.some((other) => name.startsWith(`${other}.`)),

@@ -20,7 +20,7 @@ import {
 /** Denoising score matching: the target is the clean sample (Vincent 2011; weights and noise levels of Karras et al. 2022). */
 
 export interface DenoisingOptions extends TrainingOptions {
-  /** Standard deviation of the data; default 0.5 for images, measured for vectors. */
+  /** Standard deviation of the data; default 0.5 for images, measured for vectors and latents. */
   sigmaData?: number
   /** Give the network the data's labels (default: where there are any). */
   conditional?: boolean
@@ -75,7 +75,7 @@ async function matchScore<M extends Denoiser | EnergyModel>(
 
 /** Standard deviation over coordinates and the first samples; 0.5 for images in [-1, 1], as in EDM. */
 async function deviation(data: Dataset): Promise<number> {
-  if (data.shape.length === 3) return 0.5
+  if (data.shape.length === 3 && !data.latent) return 0.5
   const { x0 } = await readSamples(
     data,
     null,

@@ -7,7 +7,7 @@ import { emaDecay, learningRate } from './schedule.js'
 import type { Settings } from './settings.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
-/** One training run's loop, the same for score matching and distillation: they differ in the network and the teacher. */
+/** One training run's loop, the same for every objective: they differ in the network and the teacher. */
 
 export interface TrainingProgress {
   /** Steps done, images seen, and how many images the run has. */
@@ -23,9 +23,9 @@ export interface TrainingProgress {
   imagesPerSecond: number
 }
 
-/** One line of log.jsonl: as the progress, and the mean loss in ten bins of ln sigma since the line before. */
+/** One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before. */
 export interface LogLine extends TrainingProgress {
-  binLosses: (number | null)[]
+  binLosses?: (number | null)[]
 }
 
 export interface LoopState {
@@ -35,12 +35,12 @@ export interface LoopState {
 }
 
 export interface Loop {
-  network: NativeNetwork
+  network: Pick<NativeNetwork, 'train'>
   teacher?: NativeNetwork
   kind: NetworkKind
   headScale: number
-  /** Noise levels that the network can be told. */
-  range: { sigmaMin: number; sigmaMax: number }
+  /** Noise levels that the network can be told; null where the objective has none. */
+  range: { sigmaMin: number; sigmaMax: number } | null
   settings: Settings
   batches: Batches
   state: LoopState
@@ -70,7 +70,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watch = new LossWatch(batchSize, settings.divergence, loop.state.watch.losses, loop.state.watch.means)
-  const bins = new SigmaBins(settings.pMean, settings.pStd)
+  const bins = loop.range ? new SigmaBins(settings.pMean, settings.pStd) : null
   const losses = new Float64Array(batchSize)
   const sigmas = new Float64Array(batchSize)
   const firstStep = loop.state.step
@@ -96,7 +96,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         microBatch: settings.microBatch,
         pMean: settings.pMean,
         pStd: settings.pStd,
-        ...loop.range,
+        ...(loop.range ?? { sigmaMin: 1, sigmaMax: 1 }),
         dropout: settings.dropout,
         seed,
         step,
@@ -116,7 +116,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
     batch = next
 
-    bins.add(losses, sigmas)
+    bins?.add(losses, sigmas)
     const images = step * batchSize
     const now = performance.now()
     const progress: TrainingProgress = {
@@ -129,7 +129,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
     if (passes(loop.logEvery, images, batchSize) || step === steps)
-      await loop.log({ ...progress, binLosses: bins.take() })
+      await loop.log({ ...progress, ...(bins && { binLosses: bins.take() }) })
     loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
     if (due && step < steps) {
@@ -157,7 +157,7 @@ async function both<A, B>(first: Promise<A>, second: B | Promise<B>): Promise<[A
 function divergence(
   loop: Loop,
   { step, loss, gradNorm, median }: { step: number; loss: number; gradNorm: number; median: number },
-  bins: SigmaBins,
+  bins: SigmaBins | null,
   losses: Float64Array,
   sigmas: Float64Array,
 ): NumericsError {
@@ -173,7 +173,7 @@ function divergence(
       : `the loss ${loss.toPrecision(4)} is above ${loop.settings.divergence} times its running median ${median.toPrecision(4)}`
   const checkpoint = loop.lastCheckpoint()
   return new NumericsError(
-    `training diverged at step ${step}: ${what}; the worst sample has ${bins.describe(sigmas[worst]!)}. ` +
+    `training diverged at step ${step}: ${what}${bins ? `; the worst sample has ${bins.describe(sigmas[worst]!)}` : ''}. ` +
       (checkpoint ? `The last good checkpoint is ${checkpoint}. ` : 'There is no checkpoint. ') +
       'A lower learning rate, a longer warm-up or stronger clipping may help',
   )

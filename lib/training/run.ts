@@ -3,12 +3,15 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
+import { latentDataset } from '../data/latents.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
+import { Autoencoder } from '../models/autoencoder.js'
 import { configDropout, configLabelDim, givenNetworkConfig, type NetworkConfig } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import type { NetworkWeights } from '../models/model-file.js'
 import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
@@ -22,7 +25,10 @@ export type { TrainingProgress } from './loop.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
 
-export type DataOptions = Omit<LoadDatasetOptions, 'signal' | 'onProgress'>
+export interface DataOptions extends Omit<LoadDatasetOptions, 'signal' | 'onProgress'> {
+  /** File of an autoencoder: the data are its latents. */
+  autoencoder?: string
+}
 
 export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
@@ -107,7 +113,11 @@ export interface Opened {
   checkpoint: Checkpoint | null
 }
 
-export async function openRun(options: TrainingOptions): Promise<Opened> {
+/** `read` reads a checkpoint of the run's kind. */
+export async function openRun(
+  options: Pick<TrainingOptions, 'output' | 'resume'>,
+  read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
+): Promise<Opened> {
   if (options.resume !== undefined) boolean('resume', options.resume)
   if (options.output === undefined) {
     if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
@@ -123,23 +133,34 @@ export async function openRun(options: TrainingOptions): Promise<Opened> {
       )
     return { folder, checkpoint: null }
   }
-  const checkpoint = await folder.newest(readCheckpoint)
+  const checkpoint = await folder.newest(read)
   if (!checkpoint) throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
   return { folder, checkpoint }
 }
 
 /** The data and, where they were named, by what. A resumed run reads what its checkpoint names. */
 export async function openData(
-  options: TrainingOptions,
+  options: Pick<TrainingOptions, 'data' | 'dataOptions' | 'device' | 'precision' | 'signal'>,
   { checkpoint }: Opened,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
-  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'limit'])
-  if (data !== undefined && typeof data !== 'string')
+  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'limit', 'autoencoder'])
+  if (data !== undefined && typeof data !== 'string') {
+    if (dataOptions.autoencoder !== undefined)
+      throw invalid(
+        'autoencoder',
+        'nothing where the data are a data set: latentDataset encodes it',
+        dataOptions.autoencoder,
+      )
     return { data: checkDataset(data), source: checkpoint?.sources.data ?? null }
+  }
   const source = data === undefined ? checkpoint?.sources.data : { spec: data, options: dataOptions }
   if (!source) throw invalid('data', 'a data set or its specification', data)
-  return { data: await loadDataset(source.spec, { ...source.options, signal }), source }
+  const { autoencoder: file, ...loading } = source.options
+  const images = await loadDataset(source.spec, { ...loading, signal })
+  if (file === undefined) return { data: images, source }
+  using autoencoder = await Autoencoder.load(file, { device: options.device, precision: options.precision })
+  return { data: await latentDataset(images, autoencoder, { signal }), source }
 }
 
 function checkDataset(data: Dataset): Dataset {
@@ -173,14 +194,19 @@ export async function train<M extends Denoiser | EnergyModel>(
     data: await fingerprintData(data),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   })
-  if (definition.flips && data.shape.length !== 3) throw invalid('flips', 'false, as the data are not images', true)
+  if (definition.flips && (data.shape.length !== 3 || data.latent))
+    throw invalid('flips', 'false, as the data are not images', true)
   if (definition.labelDropout > 0 && !labels)
     throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
 
   const model = await front.create(definition, labels)
   try {
     if (!stored && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(model.network, definition.kind, definition.batchSize)
+      definition.microBatch = fittingBatch(
+        model.network.device(),
+        model.network.workingBytes('train', definition.kind, 1),
+        definition.batchSize,
+      )
     if (checkpoint) await restore(model.network, checkpoint)
     else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
 
@@ -272,7 +298,7 @@ function configure(network: Architecture | NetworkConfig, shape: readonly number
 
 const settingNames = Object.keys(defaultSettings(1, false)).concat('microBatch') as (keyof Settings)[]
 
-function onlySettings(options: TrainingOptions): Partial<Settings> {
+export function onlySettings(options: Partial<Settings>): Partial<Settings> {
   return Object.fromEntries(
     settingNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
   )
@@ -285,11 +311,11 @@ function conditionedRange(noise: NoiseConditioning): { sigmaMin: number; sigmaMa
   return { sigmaMin: Number.MIN_VALUE, sigmaMax: Number.MAX_VALUE }
 }
 
-/** Size of equal micro-batches whose activations stay within 1 GiB, or within half of what is free on a GPU. */
-function fittingBatch(network: NativeNetwork, kind: NetworkKind, batchSize: number): number {
-  const free = freeMemory(network.device())
+/** Size of equal micro-batches whose activations, of `sample` bytes each, stay within 1 GiB, or within half of what is free on a GPU. */
+export function fittingBatch(device: string, sample: number, batchSize: number): number {
+  const free = freeMemory(device)
   const bytes = free === undefined ? 2 ** 30 : free / 2
-  const most = Math.max(1, Math.floor(bytes / network.workingBytes('train', kind, 1)))
+  const most = Math.max(1, Math.floor(bytes / sample))
   return Math.ceil(batchSize / Math.ceil(batchSize / most))
 }
 
@@ -301,14 +327,14 @@ async function copyWeights(from: NativeNetwork, to: NativeNetwork): Promise<void
 }
 
 /** The averaged weights become the network's own. */
-async function averageInto(network: NativeNetwork): Promise<void> {
+export async function averageInto(network: NetworkWeights): Promise<void> {
   const values = new Float32Array(network.parameterCount())
   await run(() => network.read('ema', values))
   await run(() => network.write('params', values))
 }
 
 /** Tells data sets apart by size, shape, labels and their first samples. */
-async function fingerprintData(data: Dataset): Promise<string> {
+export async function fingerprintData(data: Dataset): Promise<string> {
   const count = Math.min(16, data.size)
   const { x0, labels } = await readSamples(
     data,

@@ -66,6 +66,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     setThreadCount(n);
   });
   initNetwork(env, exports);
+  initAutoencoder(env, exports);
   initDeviceArrays(env, exports);
   initParticles(env, exports);
   return exports;

@@ -6,6 +6,7 @@
 namespace feynkac::addon {
 
 void initNetwork(Napi::Env env, Napi::Object exports);
+void initAutoencoder(Napi::Env env, Napi::Object exports);
 void initDeviceArrays(Napi::Env env, Napi::Object exports);
 void initParticles(Napi::Env env, Napi::Object exports);
 

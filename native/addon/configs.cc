@@ -184,6 +184,30 @@ NetworkConfig configOf(const Napi::Object& o) {
   return edmUNet(args, shape, name == "DhariwalUNet");
 }
 
+AutoencoderConfig autoencoderConfigOf(const Napi::Object& o) {
+  const Napi::Object args = objectOf(o.Get("args"), "args");
+  const auto shape = numbers<int>(o, "shape");
+  if (text(o, "class") != "AutoencoderKL")
+    throw argumentError(o.Env(), "expected 'AutoencoderKL' for the autoencoder's class");
+  if (shape.size() != 3 || shape[0] != small(args, "in_channels") || shape[0] != small(args, "out_channels"))
+    throw argumentError(o.Env(),
+                        "expected [channels, height, width] for the autoencoder's shape, with as many channels as "
+                        "in_channels and out_channels");
+  AutoencoderConfig c = {};
+  c.channels = shape[0];
+  c.height = shape[1];
+  c.width = shape[2];
+  c.blockOutChannels = numbers<int>(args, "block_out_channels");
+  c.layersPerBlock = small(args, "layers_per_block");
+  c.latentChannels = small(args, "latent_channels");
+  c.groups = small(args, "norm_num_groups");
+  c.doubleZ = flag(args, "double_z");
+  c.quantConv = flag(args, "use_quant_conv");
+  c.postQuantConv = flag(args, "use_post_quant_conv");
+  c.midAttention = flag(args, "mid_block_add_attention");
+  return c;
+}
+
 Preconditioning preconditioningOf(const Napi::Object& o) {
   Preconditioning p;
   p.form = choiceOf<Form>(o, "form",

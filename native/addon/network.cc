@@ -2,134 +2,41 @@
 #include "engine/network.h"
 
 #include <cmath>
-#include <map>
 
 #include "addon.h"
-#include "arguments.h"
 #include "configs.h"
-#include "job.h"
-#include "kernels/cuda/cuda.h"
 #include "request.h"
+#include "trainable_handle.h"
 
 namespace feynkac::addon {
 namespace {
-
-constexpr int kMaxBatch = 1 << 24;
-constexpr int64_t kMaxSeed = int64_t{1} << 53;
-
-template <class T>
-T choice(const Napi::Value& value, const char* name, const std::map<std::string, T>& choices) {
-  const std::string given = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  const auto found = choices.find(given);
-  if (found != choices.end()) return found->second;
-  std::string list;
-  for (const auto& entry : choices) list += (list.empty() ? "'" : ", '") + entry.first + "'";
-  throw argumentError(value.Env(), std::string("expected one of ") + list + " for " + name);
-}
 
 Kind kindOf(const Napi::Value& value) {
   return choice<Kind>(value, "kind",
                       {{"denoiser", Kind::kDenoiser}, {"dot", Kind::kDot}, {"l2", Kind::kL2}, {"norm", Kind::kNorm}});
 }
 
-Slot slotOf(const Napi::Value& value) {
-  return choice<Slot>(
-      value, "slot",
-      {{"params", Slot::kParams}, {"ema", Slot::kEma}, {"grad", Slot::kGrad}, {"m", Slot::kM}, {"v", Slot::kV}});
-}
-
-// The backend of a device: 'cpu', or 'cuda:N'. Throws DeviceError where there is no such device.
-Network::MakeKernels kernelsOf(const std::string& device, Precision precision) {
-  if (device == "cpu") return [] { return std::unique_ptr<Kernels>(makeCpuKernels()); };
-  const std::string number = device.rfind("cuda:", 0) == 0 ? device.substr(5) : "";
-  if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != std::string::npos)
-    throw DeviceError("there is no device '" + device + "': use 'auto', 'cpu' or 'cuda:0'");
-  const int index = std::stoi(number);
-  requireCudaDevice(index);
-  return [=] { return std::unique_ptr<Kernels>(makeCudaKernels(index, precision)); };
-}
-
-class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
+class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(
-        env, "Network",
-        {InstanceMethod<&NetworkHandle::Device>("device"), InstanceMethod<&NetworkHandle::Parameters>("parameters"),
-         InstanceMethod<&NetworkHandle::ParameterCount>("parameterCount"),
-         InstanceMethod<&NetworkHandle::Write>("write"), InstanceMethod<&NetworkHandle::Read>("read"),
-         InstanceMethod<&NetworkHandle::Initialise>("initialise"), InstanceMethod<&NetworkHandle::Evaluate>("evaluate"),
-         InstanceMethod<&NetworkHandle::Gradient>("gradient"), InstanceMethod<&NetworkHandle::Train>("train"),
-         InstanceMethod<&NetworkHandle::WorkingBytes>("workingBytes"),
-         InstanceMethod<&NetworkHandle::Dispose>("dispose")});
+    auto methods = sharedMethods();
+    methods.insert(
+        methods.end(),
+        {InstanceMethod<&NetworkHandle::Evaluate>("evaluate"), InstanceMethod<&NetworkHandle::Gradient>("gradient"),
+         InstanceMethod<&NetworkHandle::Train>("train"), InstanceMethod<&NetworkHandle::WorkingBytes>("workingBytes")});
+    return DefineClass(env, "Network", methods);
   }
 
-  explicit NetworkHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<NetworkHandle>(info) {
-    try {
-      const Precision precision = choice<Precision>(
-          info[3], "precision", {{"fp32", Precision::kFp32}, {"tf32", Precision::kTf32}, {"bf16", Precision::kBf16}});
-      device_ = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "";
-      network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")),
-                                           preconditioningOf(objectOf(info[1], "preconditioning")),
-                                           kernelsOf(device_, precision));
-    } catch (const Napi::Error&) {
-      throw;
-    } catch (...) {
-      throw currentError(info.Env());
-    }
+  explicit NetworkHandle(const Napi::CallbackInfo& info) : TrainableHandle(info) {
+    open(info, info[2], info[3], [&](Trainable::MakeKernels kernels) {
+      return std::make_shared<Network>(configOf(objectOf(info[0], "config")),
+                                       preconditioningOf(objectOf(info[1], "preconditioning")), std::move(kernels));
+    });
     info.This().As<Napi::Object>().TypeTag(&kTag);
   }
 
  private:
   static constexpr napi_type_tag kTag = {0x6665796e6b61634eull, 0x6574776f726b0001ull};
-
-  std::shared_ptr<Network> network() const {
-    if (!network_) throw argumentError(Env(), "this network was disposed of: load it again");
-    return network_;
-  }
-
-  Napi::Value Device(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), device_); }
-
-  Napi::Value Parameters(const Napi::CallbackInfo& info) {
-    const auto& list = network()->parameters().list();
-    auto out = Napi::Array::New(info.Env(), list.size());
-    for (size_t i = 0; i < list.size(); ++i) {
-      auto item = Napi::Object::New(info.Env());
-      auto shape = Napi::Array::New(info.Env(), list[i].shape.size());
-      for (size_t k = 0; k < list[i].shape.size(); ++k) shape[k] = Napi::Number::New(info.Env(), list[i].shape[k]);
-      item["name"] = Napi::String::New(info.Env(), list[i].name);
-      item["shape"] = shape;
-      item["offset"] = Napi::Number::New(info.Env(), double(list[i].torchOffset));
-      item["size"] = Napi::Number::New(info.Env(), double(list[i].size));
-      item["buffer"] = Napi::Boolean::New(info.Env(), list[i].buffer);
-      out[i] = item;
-    }
-    return out;
-  }
-
-  Napi::Value ParameterCount(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), double(network()->parameters().torchSize()));
-  }
-
-  Napi::Value Write(const Napi::CallbackInfo& info) {
-    const auto n = network();
-    const Slot slot = slotOf(info[0]);
-    const float* values = floats(info[1], n->parameters().torchSize(), "values");
-    return start(info, {info[1]}, [=](const Stop&) { n->write(slot, values); });
-  }
-
-  Napi::Value Read(const Napi::CallbackInfo& info) {
-    const auto n = network();
-    const Slot slot = slotOf(info[0]);
-    float* out = floats(info[1], n->parameters().torchSize(), "out");
-    return start(info, {info[1]}, [=](const Stop&) { n->read(slot, out); });
-  }
-
-  Napi::Value Initialise(const Napi::CallbackInfo& info) {
-    const auto n = network();
-    if (!info[0].IsNumber()) throw argumentError(info.Env(), "expected a number for seed");
-    const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
-    return start(info, {}, [=](const Stop&) { n->initialise(seed); });
-  }
 
   static Head headOf(const Napi::Object& o) {
     const Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
@@ -151,14 +58,6 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       if (!(batch.sigma[i] > 0) || !std::isfinite(batch.sigma[i]))
         throw argumentError(o.Env(), "expected finite noise levels above 0 for sigma");
     return batch;
-  }
-
-  // Every value of a request, so that none is collected while the job runs.
-  static std::vector<Napi::Value> valuesOf(const Napi::Object& o) {
-    std::vector<Napi::Value> values;
-    const Napi::Array names = o.GetPropertyNames();
-    for (uint32_t i = 0; i < names.Length(); ++i) values.push_back(o.Get(names.Get(i)));
-    return values;
   }
 
   Napi::Value Evaluate(const Napi::CallbackInfo& info) {
@@ -251,8 +150,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     if (!(step.dropout >= 0 && step.dropout < 1)) throw argumentError(info.Env(), "expected a dropout in [0, 1)");
     step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
     step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
-    step.adam = {number(o, "lr"), number(o, "beta1"), number(o, "beta2"),   number(o, "eps"),
-                 step.step,       number(o, "clip"),  number(o, "emaDecay")};
+    step.adam = adamOf(o, step.step);
     step.losses = doubles(losses, rows, "losses");
     step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
     std::shared_ptr<Network> teacher;
@@ -270,12 +168,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     const auto result = std::make_shared<TrainResult>();
     return start(
         info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
-        [result](Napi::Env env) -> Napi::Value {
-          auto out = Napi::Object::New(env);
-          out["loss"] = Napi::Number::New(env, result->loss);
-          out["gradNorm"] = Napi::Number::New(env, result->gradNorm);
-          return out;
-        });
+        [result](Napi::Env env) { return trainResult(env, *result); });
   }
 
   Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {
@@ -285,51 +178,10 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     if (batch < 1 || batch > kMaxBatch) throw argumentError(info.Env(), "expected a batch of 1 to 16777216");
     return Napi::Number::New(info.Env(), double(network()->workingBytes(job, kindOf(info[1]), batch)));
   }
-
-  // A job of this network; after it, V8 hears how much memory the network holds, so that it collects what nobody disposes of.
-  Napi::Value start(const Napi::CallbackInfo& info, std::vector<Napi::Value> keepAlive,
-                    std::function<void(const Stop&)> work,
-                    const std::function<Napi::Value(Napi::Env)>& result = nullptr) {
-    keepAlive.push_back(info.This());
-    return startJob(info.Env(), keepAlive, std::move(work), reported(result));
-  }
-  std::function<Napi::Value(Napi::Env)> reported(const std::function<Napi::Value(Napi::Env)>& result = nullptr) {
-    return [this, result](Napi::Env env) {
-      report(env);
-      return result ? result(env) : env.Undefined();
-    };
-  }
-
-  void report(Napi::Env env) {
-    const auto held = network_ ? static_cast<int64_t>(network_->bytesHeld()) : 0;
-    if (held != reported_) Napi::MemoryManagement::AdjustExternalMemory(env, held - reported_);
-    reported_ = held;
-  }
-
-  void Dispose(const Napi::CallbackInfo& info) {
-    network_.reset();
-    report(info.Env());
-  }
-
-  void Finalize(Napi::Env env) override {
-    network_.reset();
-    report(env);
-  }
-
-  std::string device_;
-  std::shared_ptr<Network> network_;
-  int64_t reported_ = 0;
 };
 
 }  // namespace
 
-void initNetwork(Napi::Env env, Napi::Object exports) {
-  const Napi::Function constructor = NetworkHandle::define(env);
-  auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
-  env.AddCleanupHook([reference] { delete reference; });
-  exports["createNetwork"] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
-    return reference->New({info[0], info[1], info[2], info[3]});
-  });
-}
+void initNetwork(Napi::Env env, Napi::Object exports) { exportFactory<NetworkHandle>(env, exports, "createNetwork"); }
 
 }  // namespace feynkac::addon

@@ -1,6 +1,7 @@
 // diffusers' UNet2DModel (huggingface/diffusers). Parameter names are those of its state dict.
 #include <cmath>
 
+#include "engine/diffusers_blocks.h"
 #include "engine/networks.h"
 
 namespace feynkac {
@@ -9,93 +10,19 @@ namespace {
 using Config = DiffusersUNetConfig;
 
 constexpr const char* kName = "UNet2DModel";
-const std::vector<float> kBox = {0.5f, 0.5f};  // means of two by two pixels; upwards the nearest pixel
+struct Builder : DiffusersBlocks {
+  int downPadding;
 
-struct Builder {
-  const Config& config;
-  Parameters& p;
-  Program& g;
-  VarId emb = kNone;  // after its SiLU
-
-  VarId conv(const std::string& name, VarId x, int kernel, int out, VarId residual = kNone, float scale = 1.0f) {
-    const int in = g.var(x).channels;
-    const Initial law = faninUniform(in, kernel * kernel);
-    const size_t w = p.conv(name + ".weight", kernel, in, out, law);
-    return g.conv(x, kernel, out, w, p.vector(name + ".bias", out, law), residual, scale);
+  VarId down(const std::string& name, VarId x, Config::Resampling type) const {
+    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Resample::kDown);
+    return DiffusersBlocks::down(name, x, downPadding);
   }
-  VarId linear(const std::string& name, VarId x, int out, VarId residual = kNone, float scale = 1.0f) {
-    const int in = g.var(x).channels;
-    const Initial law = faninUniform(in, 1);
-    const size_t w = p.linear(name + ".weight", in, out, law);
-    return g.conv(x, 1, out, w, p.vector(name + ".bias", out, law), residual, scale);
-  }
-  VarId norm(const std::string& name, VarId x, int groups, bool silu, VarId shift = kNone, VarId scaleShift = kNone) {
-    const int channels = g.var(x).channels;
-    requireSetting(channels % groups == 0, kName,
-                   "the " + std::to_string(channels) + " channels of " + name + " do not divide into " +
-                       std::to_string(groups) + " groups: change norm_num_groups or block_out_channels");
-    const size_t gamma = p.vector(name + ".weight", channels, {1.0});
-    const size_t beta = p.vector(name + ".bias", channels, {});
-    return g.norm(x, shift, groups, static_cast<float>(config.eps), silu, gamma, beta, scaleShift);
+  VarId up(const std::string& name, VarId x, Config::Resampling type) const {
+    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Resample::kUp);
+    return DiffusersBlocks::up(name, x);
   }
 
-  // ResnetBlock2D: x = (conv2(dropout(silu(norm2(conv1(resample(silu(norm1 x))) + time_emb_proj(silu emb))))) +
-  // shortcut(resample x)) / divisor; or with norm2's output scaled and shifted by the halves of time_emb_proj.
-  enum class Resample { kNone, kUp, kDown };
-  VarId resnet(const std::string& name, VarId x, int out, double divisor = 1, Resample how = Resample::kNone) {
-    const int in = g.var(x).channels;
-    VarId h = resample(norm(name + ".norm1", x, config.groups, true), how);
-    h = conv(name + ".conv1", h, 3, out);
-    const VarId e = linear(name + ".time_emb_proj", emb, config.scaleShift ? 2 * out : out);
-    h = config.scaleShift ? norm(name + ".norm2", h, config.groups, true, kNone, e)
-                          : norm(name + ".norm2", h, config.groups, true, e);
-    h = g.dropout(h);
-    const Initial law = faninUniform(out, 9);
-    const size_t w = p.conv(name + ".conv2.weight", 3, out, out, law);
-    const size_t b = p.vector(name + ".conv2.bias", out, law);
-    VarId residual = resample(x, how);
-    if (in != out) residual = conv(name + ".conv_shortcut", residual, 1, out);
-    return g.conv(h, 3, out, w, b, residual, static_cast<float>(1 / divisor));
-  }
-  VarId resample(VarId x, Resample how) {
-    return how == Resample::kNone ? x : g.resample(x, how == Resample::kUp, kBox);
-  }
-
-  // x = (to_out(attention(to_q, to_k, to_v of group_norm(x))) + x) / divisor; groups = 0: no norm
-  VarId attend(const std::string& name, VarId x, int groups, double divisor = 1) {
-    const int channels = g.var(x).channels;
-    const int headDim = config.headDim > 0 ? config.headDim : channels, heads = channels / headDim;
-    requireSetting(heads >= 1, kName,
-                   name + " has " + std::to_string(channels) + " channels, fewer than attention_head_dim " +
-                       std::to_string(headDim));
-    const int inner = heads * headDim;
-    const VarId h = groups > 0 ? norm(name + ".group_norm", x, groups, false) : x;
-    const Initial law = faninUniform(channels, 1);
-    const size_t w = p.joined(size_t(channels) * 3 * inner), b = p.joined(size_t(3) * inner);
-    int column = 0;
-    for (const char* part : {".to_q", ".to_k", ".to_v"}) {
-      p.linearPart(w, name + part + ".weight", channels, inner, column, 3 * inner, law);
-      p.vectorPart(b, name + part + ".bias", inner, column, law);
-      column += inner;
-    }
-    const VarId o = g.attention(g.conv(h, 1, 3 * inner, w, b), heads);
-    return linear(name + ".to_out.0", o, channels, x, static_cast<float>(1 / divisor));
-  }
-
-  // The convolution has stride 2: one of stride 1, of which every second pixel is kept.
-  VarId down(const std::string& name, VarId x, Config::Resampling type) {
-    const int channels = g.var(x).channels;
-    if (type == Config::kResnet) return resnet(name, x, channels, 1, Resample::kDown);
-    const std::vector<float> kept = config.downPadding == 0 ? std::vector<float>{0, 1} : std::vector<float>{1, 0};
-    return g.resample(conv(name + ".conv", x, 3, channels), false, kept);
-  }
-  VarId up(const std::string& name, VarId x, Config::Resampling type) {
-    const int channels = g.var(x).channels;
-    if (type == Config::kResnet) return resnet(name, x, channels, 1, Resample::kUp);
-    return conv(name + ".conv", resample(x, Resample::kUp), 3, channels);
-  }
-
-  VarId join(VarId x, VarId skip) {
+  VarId join(VarId x, VarId skip) const {
     const Var a = g.var(x), b = g.var(skip);
     requireSetting(a.height == b.height && a.width == b.width, kName,
                    "the way up does not meet the sizes of the way down: check downsample_type and upsample_type");
@@ -154,7 +81,7 @@ void validate(const Config& c) {
 }
 
 Ports build(const Config& c, Parameters& p, Program& g) {
-  Builder b{c, p, g};
+  Builder b{{kName, p, g, c.groups, c.eps, c.headDim, c.scaleShift}, c.downPadding};
   Ports ports;
   ports.input = g.variable(c.height, c.width, c.inChannels, true, true);
   VarId x = b.conv("conv_in", ports.input, 3, c.blockOutChannels[0]);
@@ -177,12 +104,7 @@ Ports build(const Config& c, Parameters& p, Program& g) {
     x = b.down(name + ".downsamplers.0", x, type);
     skips.push_back(x);
   }
-  if (c.midBlock) {
-    const int channels = g.var(x).channels;
-    x = b.resnet("mid_block.resnets.0", x, channels, c.midScaleFactor);
-    if (c.midAttention) x = b.attend("mid_block.attentions.0", x, c.midGroups, c.midScaleFactor);
-    x = b.resnet("mid_block.resnets.1", x, channels, c.midScaleFactor);
-  }
+  if (c.midBlock) x = b.middle("mid_block", x, c.midAttention, c.midGroups, c.midScaleFactor);
   for (int i = 0; i < levels; ++i) {
     const std::string name = "up_blocks." + std::to_string(i);
     for (int j = 0; j <= c.layersPerBlock; ++j) {

@@ -229,6 +229,33 @@ struct ConcatLayer final : Layer {
   }
 };
 
+// Some of the channels.
+struct SliceLayer final : Layer {
+  VarId in;
+  int first;
+
+  void apply(Program& g, Buffer y, Buffer x) {
+    const int width = g.var(in).channels, n = g.var(out).channels;
+    const size_t rows = g.floats(out) / n;
+    g.plan.op({y, x}, [=, &g, this](Kernels& k) {
+      k.copyChannels(g.plan.at(y), g.plan.at(x), false, rows, n, 0, width, first, n);
+    });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in)); }
+  void backward(Program& g, Backward mode) override {
+    const Buffer dy = g.adjoint(out, mode);
+    const bool add = g.accumulates(in);
+    const Buffer dx = g.adjoint(in, mode);
+    const int width = g.var(in).channels, n = g.var(out).channels;
+    const size_t rows = g.floats(out) / n, bytes = g.floats(in) * sizeof(float);
+    g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
+      if (!add) k.zero(g.plan.at(dx), bytes);
+      k.copyChannels(g.plan.at(dx), g.plan.at(dy), add, rows, width, first, n, 0, n);
+    });
+  }
+};
+
 // out = scale (first + second)
 struct SumLayer final : Layer {
   VarId parts[2];
@@ -388,6 +415,14 @@ VarId Program::concat(VarId first, VarId second) {
   layer->parts[0] = first;
   layer->parts[1] = second;
   return append(std::move(layer), v.height, v.width, v.channels + vars_[second].channels, v.active);
+}
+
+VarId Program::slice(VarId in, int first, int channels) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<SliceLayer>();
+  layer->in = in;
+  layer->first = first;
+  return append(std::move(layer), v.height, v.width, channels, v.active);
 }
 
 VarId Program::sum(VarId first, VarId second, float scale) {

@@ -69,6 +69,7 @@ class Program {
   VarId attention(VarId qkv, int heads);
   VarId resample(VarId in, bool up, const std::vector<float>& taps);
   VarId concat(VarId first, VarId second);
+  VarId slice(VarId in, int first, int channels);
   VarId sum(VarId first, VarId second, float scale);  // scale (first + second)
   VarId pad(VarId in, int margin);                    // with zeros; negative: crops
   VarId dropout(VarId in);                            // `in` itself where the rate is 0

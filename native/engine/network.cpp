@@ -7,7 +7,6 @@
 namespace feynkac {
 namespace {
 
-constexpr size_t kRunsKept = 6;
 constexpr double kTwoPi = 6.283185307179586;
 
 // Phi from what the plan sums: dot: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
@@ -16,7 +15,7 @@ double phiFactor(const Head& head) { return head.kind == Kind::kDot ? head.scale
 }  // namespace
 
 Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels)
-    : config_(std::move(config)), preconditioning_(std::move(preconditioning)), makeKernels_(std::move(makeKernels)) {
+    : Trainable(std::move(makeKernels)), config_(std::move(config)), preconditioning_(std::move(preconditioning)) {
   validate(config_);
   Program sizes(1, nullptr);
   const Ports ports = build(config_, parameters_, sizes);
@@ -32,95 +31,17 @@ size_t Network::sampleSize() const {
 
 Network::~Network() = default;
 
-std::unique_ptr<Network::Memory> Network::hold(size_t bytes) {
-  return std::make_unique<Memory>(*kernels_, bytes, bytesHeld_);
-}
-
-void Network::makeReady() {
-  if (packed_) return;
-  if (!kernels_) kernels_ = makeKernels_();
-  slot(Slot::kParams);
-  size_t total = 0;
-  std::vector<size_t> offsets;
-  for (const auto& p : packings_) {
-    offsets.push_back(total);
-    total += (kernels_->convPackedBytes(p.kernel, p.in, p.out) + 63) / 64 * 64;
-  }
-  packed_ = hold(total);
-  weights_.packed.clear();
-  for (const size_t offset : offsets) weights_.packed.push_back(static_cast<char*>(packed_->data()) + offset);
-  for (size_t i = 0; i < packings_.size(); ++i)
-    packing_.op({}, [this, i](Kernels& k) {
-      const auto& p = packings_[i];
-      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
-    });
-  packWeights();
-}
-
-float* Network::slot(Slot s) {
-  auto& memory = slots_[static_cast<int>(s)];
-  if (!memory) {
-    const size_t bytes = parameters_.engineSize() * sizeof(float);
-    memory = hold(bytes);
-    kernels_->zero(memory->data(), bytes);
-    if (s == Slot::kParams) weights_.params = static_cast<float*>(memory->data());
-    if (s == Slot::kGrad) weights_.grad = static_cast<float*>(memory->data());
-  }
-  return static_cast<float*>(memory->data());
-}
-
-void Network::packWeights() { packing_.run(*kernels_, Stop()); }
-
-void Network::write(Slot s, const float* torch) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
-  std::vector<float> engine(parameters_.engineSize());
-  parameters_.toEngine(engine.data(), torch);
-  kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
-  if (s != Slot::kParams) return;
-  if (noise_.buffer >= 0) {
-    const float* stored = torch + parameters_.list()[noise_.buffer].torchOffset;
-    for (size_t i = 0; i < noise_.freqs.size(); ++i) noise_.freqs[i] = kTwoPi * stored[i];
-  }
-  packWeights();
-}
-
-void Network::read(Slot s, float* torch) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
-  std::vector<float> engine(parameters_.engineSize());
-  kernels_->download(engine.data(), slot(s), engine.size() * sizeof(float));
-  parameters_.toTorch(torch, engine.data());
-}
-
-void Network::initialise(uint64_t seed) {
-  std::vector<float> torch(parameters_.torchSize());
-  parameters_.initialise(torch.data(), seed);
-  write(Slot::kParams, torch.data());
-  write(Slot::kEma, torch.data());
-  const std::lock_guard<std::mutex> lock(mutex_);
-  for (const Slot s : {Slot::kM, Slot::kV}) kernels_->zero(slot(s), parameters_.engineSize() * sizeof(float));
+void Network::written(const float* torch) {
+  if (noise_.buffer < 0) return;
+  const float* stored = torch + parameters_.list()[noise_.buffer].torchOffset;
+  for (size_t i = 0; i < noise_.freqs.size(); ++i) noise_.freqs[i] = kTwoPi * stored[i];
 }
 
 Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout) {
-  auto found = runs_.begin();
-  const auto fits = [&](const Run& r) {
-    return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout;
-  };
-  while (found != runs_.end() && !fits(**found)) ++found;
-  if (found == runs_.end()) {
-    if (runs_.size() >= kRunsKept) runs_.pop_back();
-    runs_.push_front(layOut(job, kind, batch, dropout));
-  } else {
-    runs_.splice(runs_.begin(), runs_, found);
-  }
-  Run& run = *runs_.front();
-  const size_t need = run.program.plan.arenaBytes();
-  if (!arena_ || arena_->bytes() < need) {
-    arena_.reset();  // first: the old and the new one need not fit together
-    arena_ = hold(need);
-  }
-  run.program.plan.use(arena_->data());
+  Run& run = runs_.find(
+      [&](const Run& r) { return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout; },
+      [&] { return layOut(job, kind, batch, dropout); });
+  useArena(run.program.plan);
   return run;
 }
 

@@ -1,17 +1,12 @@
 // A network on a device: its parameters and the jobs it does (engine.md). Thread-safe: one job at a time, others wait.
 #pragma once
 
-#include <array>
-#include <atomic>
-#include <functional>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "engine/networks.h"
-#include "engine/plan.h"
 #include "engine/preconditioning.h"
+#include "engine/trainable.h"
 
 namespace feynkac {
 
@@ -66,27 +61,15 @@ struct TrainStep {
   double* sigmas;  // [batch]
 };
 
-struct TrainResult {
-  double loss, gradNorm;
-};
-
 enum class Job { kForward, kGradient, kTangent, kTrain };
-enum class Slot { kParams, kEma, kGrad, kM, kV };
 
-class Network {
+class Network : public Trainable {
  public:
-  // `makeKernels` is called at the first job: a device takes its time to start, and that is not the caller's.
-  using MakeKernels = std::function<std::unique_ptr<Kernels>()>;
   Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels);
   ~Network();
 
   const NetworkConfig& config() const { return config_; }
-  const Parameters& parameters() const { return parameters_; }
   size_t sampleSize() const;
-
-  void write(Slot slot, const float* torch);
-  void read(Slot slot, float* torch);
-  void initialise(uint64_t seed);
 
   void evaluate(const Head& head, const Batch& batch, const float* direction, const Outputs& out, const Stop& stop);
   // For a batch whose x lies on the device: nothing waits for the results.
@@ -97,14 +80,11 @@ class Network {
   TrainResult train(const TrainStep& step, Network* teacher, const Stop& stop);
 
   size_t workingBytes(Job job, Kind kind, int batch);
-  size_t bytesHeld() const { return bytesHeld_; }  // memory of the device, now
 
  private:
   struct Run;
-  class Memory;
 
-  void
-  makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
+  void written(const float* torch) override;
   Run& prepare(Job job, Kind kind, int batch, float dropout = 0);
   std::unique_ptr<Run> layOut(Job job, Kind kind, int batch, float dropout);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
@@ -114,25 +94,11 @@ class Network {
   void setTarget(Run& run, const Levels& levels);
   static void setLossWeight(Run& run, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
-  float* slot(Slot s);
-  void packWeights();
-
-  std::unique_ptr<Memory> hold(size_t bytes);
 
   const NetworkConfig config_;
   const Preconditioning preconditioning_;
-  Parameters parameters_;
   NoiseEmbedding noise_;  // with the frequencies of a buffer, once that is written
-  MakeKernels makeKernels_;
-  std::unique_ptr<Kernels> kernels_;  // null until the first job
-  std::atomic<size_t> bytesHeld_{0};
-  Weights weights_;
-  std::array<std::unique_ptr<Memory>, 5> slots_;
-  std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  std::vector<Program::Packing> packings_;
-  Plan packing_;                          // of all of them, after each change of the parameters
-  std::list<std::unique_ptr<Run>> runs_;  // most recently used first
-  std::mutex mutex_;
+  Runs<Run> runs_;
 };
 
 }  // namespace feynkac

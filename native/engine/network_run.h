@@ -1,33 +1,10 @@
-// What a network keeps between its jobs: memory of its device, and jobs laid out.
+// What a network keeps between its jobs: jobs laid out.
 #pragma once
 
 #include "engine/network.h"
 #include "engine/preconditioning.h"
 
 namespace feynkac {
-
-// Memory of the network's device.
-class Network::Memory {
- public:
-  Memory(Kernels& kernels, size_t bytes, std::atomic<size_t>& held)
-      : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)), held_(held) {
-    held_ += bytes;
-  }
-  ~Memory() {
-    kernels_.release(data_);
-    held_ -= bytes_;
-  }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  void* data() { return data_; }
-  size_t bytes() const { return bytes_; }
-
- private:
-  Kernels& kernels_;
-  size_t bytes_;
-  void* data_;
-  std::atomic<size_t>& held_;
-};
 
 // A job laid out for one head, batch size and rate of dropout.
 struct Network::Run {

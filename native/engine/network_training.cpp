@@ -74,11 +74,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (!(teacher->preconditioning_ == preconditioning_))
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
-  const size_t d = sampleSize(), flat = parameters_.engineSize();
-  for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
-  kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
-  if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
-  auto* losses = static_cast<double*>(losses_->data());
+  const size_t d = sampleSize();
+  double* losses = beginStep(step.batch);
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);
@@ -104,7 +101,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     }
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
     kernels_->upload(plan.at(run.coefficientA), sigma32.data() + first, n * sizeof(float));
-    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, step.step,
+    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise, step.step,
                        static_cast<uint32_t>(first), n, d);
     if (teacher) {
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
@@ -117,23 +114,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
   }
 
-  if (!sumSquares_) sumSquares_ = hold(sizeof(double));
-  auto* sumsq = static_cast<double*>(sumSquares_->data());
-  kernels_->sumSquares(sumsq, weights_.grad, flat);
-  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, step.adam,
-                 flat);
-  packWeights();
-
-  TrainResult result{0, 0};
-  kernels_->download(&result.gradNorm, sumsq, sizeof(double));
-  kernels_->download(step.losses, losses, step.batch * sizeof(double));
-  result.gradNorm = std::sqrt(result.gradNorm);
-  for (int i = 0; i < step.batch; ++i) {
-    step.losses[i] /= double(d);
-    result.loss += step.losses[i];
-  }
-  result.loss /= step.batch;
-  return result;
+  return endStep(step.adam, step.batch, d, step.losses);
 }
 
 }  // namespace feynkac

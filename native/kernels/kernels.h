@@ -196,9 +196,9 @@ class Kernels {
   // Where sumsq is not finite nothing changes. m, v: the moments.
   virtual void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq,
                     const AdamStep& step, size_t n) = 0;
-  // x[r, i] = x0[r, i] + sigma[r] n, n = the normals of random.h for (seed, kNoise, step, particle firstRow + r)
-  virtual void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
-                        int rows, size_t n) = 0;
+  // x[r, i] = x0[r, i] + sigma[r] n, n = the normals of random.h for (seed, purpose, step, particle firstRow + r)
+  virtual void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
+                        uint32_t firstRow, int rows, size_t n) = 0;
 };
 
 // The CPU backend: one source compiled for several instruction sets, the best one the machine has chosen at run time.

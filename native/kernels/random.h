@@ -29,6 +29,7 @@ enum Purpose : uint32_t {
   kUser = 11,      // streams of the public API's callers
   kMixture = 12,   // draws of Gaussian mixtures
   kDropout = 13,   // dropout's masks; the layer's number is above its 8 bits
+  kLatent = 14,    // noise on the latents in the training of autoencoders
 };
 
 struct Philox {

@@ -188,10 +188,10 @@ class Staged final : public Kernels {
     Call c = call();
     k_->adam(c(params, n), c(ema, n), c(m, n), c(v, n), c(grad, n), c(sumsq, 1), step, n);
   }
-  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
-                int rows, size_t n) override {
+  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
+                uint32_t firstRow, int rows, size_t n) override {
     Call c = call();
-    k_->addNoise(c(x, rows * n), c(x0, rows * n), c(sigma, rows), seed, step, firstRow, rows, n);
+    k_->addNoise(c(x, rows * n), c(x0, rows * n), c(sigma, rows), seed, purpose, step, firstRow, rows, n);
   }
 
  private:

@@ -22,6 +22,10 @@ export const numbers: Rule = {
   is: (v) => Array.isArray(v) && v.every(Number.isFinite),
   expected: 'an array of numbers',
 }
+export const sampleSize: Rule = {
+  is: (v) => v === null || naturalNumber.is(v) || (numbers.is(v) && (v as number[]).length === 2),
+  expected: 'a side, [height, width] or null',
+}
 export const oneOf = (...values: unknown[]): Rule => ({
   is: (v) => values.includes(v),
   expected: `one of ${values.map((v) => JSON.stringify(v)).join(', ')}`,

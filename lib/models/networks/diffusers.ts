@@ -12,6 +12,7 @@ import {
   orNull,
   probability,
   type Rule,
+  sampleSize,
 } from './check.js'
 
 /** diffusers' UNet2DModel by its own arguments; a list of those that are kept here. */
@@ -77,11 +78,6 @@ export const unet2dDefaults: UNet2DModelArgs = {
   class_embed_type: null,
   num_class_embeds: null,
   num_train_timesteps: null,
-}
-
-const sampleSize: Rule = {
-  is: (v) => v === null || naturalNumber.is(v) || (numbers.is(v) && (v as number[]).length === 2),
-  expected: 'a side, [height, width] or null',
 }
 
 const rules: Record<keyof UNet2DModelArgs, Rule> = {

@@ -114,13 +114,13 @@ void CpuKernels::adam(float* params, float* ema, float* m, float* v, const float
   });
 }
 
-void CpuKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step,
+void CpuKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
                           uint32_t firstRow, int rows, size_t n) {
   parallelFor(rows, [&](int r) {
     const size_t origin = r * n;
     for (size_t i = 0; i < n; i += 4) {
       float normals[4];
-      normalsFrom(philox(seed, kNoise, step, firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)),
+      normalsFrom(philox(seed, purpose, step, firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)),
                   normals);
       const int left = n - i < 4 ? static_cast<int>(n - i) : 4;
       for (int k = 0; k < left; ++k) x[origin + i + k] = x0[origin + i + k] + sigma[r] * normals[k];

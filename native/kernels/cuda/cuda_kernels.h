@@ -99,8 +99,8 @@ class CudaKernels : public Kernels {
   void sumSquares(double* out, const float* g, size_t n) override;
   void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
             size_t n) override;
-  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step, uint32_t firstRow,
-                int rows, size_t n) override;
+  void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
+                uint32_t firstRow, int rows, size_t n) override;
 
  protected:
   Context context_;

@@ -80,13 +80,14 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 // Four normals of one Philox block per thread.
-__global__ void __launch_bounds__(kBlock) noise(float* x, const float* x0, const float* sigma, uint64_t seed,
-                                                uint32_t step, uint32_t firstRow, int rows, size_t n) {
+__global__ void __launch_bounds__(kBlock)
+    noise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
+          uint32_t firstRow, int rows, size_t n) {
   const size_t quads = (n + 3) / 4;
   for (size_t k = size_t(blockIdx.x) * kBlock + threadIdx.x; k < rows * quads; k += size_t(gridDim.x) * kBlock) {
     const size_t r = k / quads, i = k % quads * 4;
     float z[4];
-    normalsFrom(philox(seed, kNoise, step, firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)), z);
+    normalsFrom(philox(seed, purpose, step, firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)), z);
 #pragma unroll
     for (int j = 0; j < 4; ++j)
       if (i + j < n) x[r * n + i + j] = x0[r * n + i + j] + sigma[r] * z[j];
@@ -132,10 +133,10 @@ void CudaKernels::adam(float* params, float* ema, float* m, float* v, const floa
   launched("adam");
 }
 
-void CudaKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t step,
-                           uint32_t firstRow, int rows, size_t n) {
+void CudaKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose,
+                           uint32_t step, uint32_t firstRow, int rows, size_t n) {
   LAUNCH((noise), blocksFor(rows * ((n + 3) / 4), kBlock), kBlock, 0, context_.stream())
-  (x, x0, sigma, seed, step, firstRow, rows, n);
+  (x, x0, sigma, seed, purpose, step, firstRow, rows, n);
   launched("addNoise");
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cuda.h"
+#include "kernels/random.h"
 #include "paths.h"
 
 namespace feynkac {
@@ -128,7 +129,7 @@ std::vector<Case> cases(int multiprocessors) {
   out.push_back({"noise", false, [](Kernels& k) {
                    Arrays a(k);
                    float* x = a(Values(300));
-                   k.addNoise(x, a(normals(300, 1)), a(Values(4, 2.0f)), 5, 6, 7, 4, 75);
+                   k.addNoise(x, a(normals(300, 1)), a(Values(4, 2.0f)), 5, kNoise, 6, 7, 4, 75);
                    return a.get(x, 300);
                  }});
   return out;

@@ -1,0 +1,288 @@
+import { float32Array, integer, knownOptions } from '../args.js'
+import { type DeviceOptions, deviceOptionNames, freeMemory, placement, warnOfSlowKernels } from '../devices.js'
+import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
+import { type NativeAutoencoder, native, run, translate } from '../native.js'
+import { readSource, type SourceModel } from '../weights/source.js'
+import { importAutoencoder } from './import.js'
+import { modelJson, saveModel, writeWeights } from './model-file.js'
+import {
+  type AutoencoderConfig,
+  type AutoencoderKLArgs,
+  autoencoderDefaults,
+  checkAutoencoder,
+  latentNorm,
+} from './networks/autoencoder.js'
+
+/** Everything about an autoencoder but its weights; stored like the ModelInfo of other models. */
+export interface AutoencoderInfo {
+  kind: 'autoencoder'
+  network: AutoencoderConfig
+}
+
+/** Working memory that one call on the CPU may take, and the share of a GPU's free memory. */
+const WORKING_BYTES = 256 * 2 ** 20
+const WORKING_SHARE = 1 / 4
+
+interface Call {
+  /** Cancels the call within one layer of the network. */
+  signal?: AbortSignal
+}
+
+/**
+ * diffusers' AutoencoderKL for images of a shape [channels, height, width]; the rest as given, or one level of 64 channels as diffusers has
+ * it. The block types and `sample_size` follow.
+ */
+export function autoencoderKL(shape: readonly number[], args: Partial<AutoencoderKLArgs> = {}): AutoencoderConfig {
+  if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
+  const [channels, height, width] = shape as [number, number, number]
+  const levels = args.block_out_channels ?? autoencoderDefaults.block_out_channels
+  return {
+    class: 'AutoencoderKL',
+    shape: [channels, height, width],
+    args: {
+      ...autoencoderDefaults,
+      sample_size: height === width ? height : [height, width],
+      in_channels: channels,
+      out_channels: channels,
+      down_block_types: levels.map(() => 'DownEncoderBlock2D'),
+      up_block_types: levels.map(() => 'UpDecoderBlock2D'),
+      ...args,
+    },
+  }
+}
+
+/** Reads the description of an autoencoder out of a file's metadata. Throws FormatError. */
+export function parseAutoencoderInfo(metadata: Record<string, string>, path: string): AutoencoderInfo {
+  const fail = (what: string): never => {
+    throw new FormatError(`${path}: ${what}`, path)
+  }
+  const json = modelJson(metadata, fail)
+  if (json.kind !== 'autoencoder') return fail('it holds no autoencoder')
+  const { network } = json as { network?: { shape?: unknown } }
+  const config = checkAutoencoder(network, network?.shape, (what) => fail(`network configuration: ${what}`))
+  return { kind: 'autoencoder', network: config }
+}
+
+/** A caller's own configuration. Throws ArgumentError. */
+export function givenAutoencoder(network: unknown): AutoencoderConfig {
+  return checkAutoencoder(network, (network as AutoencoderConfig | null | undefined)?.shape, (what) => {
+    throw new ArgumentError(`network: ${what}; autoencoderKL makes configurations`)
+  })
+}
+
+function createNetwork(network: AutoencoderConfig, options: DeviceOptions): NativeAutoencoder {
+  const { device, precision } = placement(options)
+  try {
+    return native.createAutoencoder(network, device, precision)
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
+/**
+ * Images to latents and back, by diffusers' AutoencoderKL (Rombach et al. 2022). Models of latents are trained on `latentDataset`, and what
+ * they sample is decoded here. Call `dispose()` (or use `using`) to free its memory at once.
+ */
+export class Autoencoder {
+  /** Shape of the latents of one image. */
+  readonly latentShape: readonly [channels: number, height: number, width: number]
+  private readonly chunks = new Map<string, number>()
+
+  private constructor(
+    private description: AutoencoderInfo,
+    readonly network: NativeAutoencoder,
+  ) {
+    this.latentShape = network.latentShape()
+  }
+
+  /** Reads a model file, or a folder of diffusers: of an AutoencoderKL, or of a pipeline that has one. Throws FileError, FormatError. */
+  static async load(path: string, options: DeviceOptions = {}): Promise<Autoencoder> {
+    knownOptions('Autoencoder.load', options, deviceOptionNames)
+    const source = await readSource(path)
+    return Autoencoder.from(source.extra.vae === undefined ? source : await readSource(source.extra.vae), options)
+  }
+
+  /** The autoencoder of a file that was read. */
+  static async from(source: SourceModel, options: DeviceOptions = {}): Promise<Autoencoder> {
+    const { path } = source
+    const own = source.format === 'feynkac'
+    const { network: config, tensors } = own
+      ? { ...parseAutoencoderInfo(source.metadata, path), tensors: source.tensors }
+      : importAutoencoder(source)
+    const network = createNetwork(config, options)
+    try {
+      await writeWeights(network, tensors, path)
+      await warnOfSlowKernels(options)
+      return new Autoencoder({ kind: 'autoencoder', network: config }, network)
+    } catch (error) {
+      network.dispose()
+      throw error
+    }
+  }
+
+  /** A new, randomly initialised autoencoder (`autoencoderKL` makes configurations); the same seed gives the same weights. */
+  static async create(
+    model: { network: AutoencoderConfig },
+    options: DeviceOptions & { seed?: number } = {},
+  ): Promise<Autoencoder> {
+    knownOptions('a new autoencoder', model, ['network'])
+    knownOptions('create', options, [...deviceOptionNames, 'seed'])
+    const seed = integer('seed', options.seed ?? 0, 0)
+    const config = givenAutoencoder(model.network)
+    const network = createNetwork(config, options)
+    await run(() => network.initialise(seed))
+    await warnOfSlowKernels(options)
+    return new Autoencoder({ kind: 'autoencoder', network: config }, network)
+  }
+
+  get info(): AutoencoderInfo {
+    return this.description
+  }
+
+  /** Shape of one image. */
+  get shape(): readonly number[] {
+    return this.info.network.shape
+  }
+
+  /** The device it is on. */
+  get residence(): string {
+    return this.network.device()
+  }
+
+  /**
+   * The normalised latents of images [B, ...shape], [B, ...latentShape]: (mean - shift) scale, where shift and scale are those of the
+   * configuration. Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
+   */
+  async encode(x: Float32Array, options: Call = {}): Promise<Float32Array> {
+    const latents = await this.inChunks('encode', x, options, (rows, mean, signal) =>
+      run(() => this.network.encode({ x: rows, mean }), signal),
+    )
+    const { shift, scale } = latentNorm(this.info.network)
+    return this.affine(latents, (c) => [scale[c]!, -shift[c]! * scale[c]!])
+  }
+
+  /**
+   * The latents' mean as the network gives it, not normalised, and the logarithm of their variance in [-30, 20] (null where the autoencoder
+   * is deterministic).
+   */
+  async moments(
+    x: Float32Array,
+    options: Call = {},
+  ): Promise<{ mean: Float32Array; logVariance: Float32Array | null }> {
+    const batch = this.batchOf('x', x, this.shape)
+    const logVariance = this.info.network.args.double_z ? new Float32Array(batch * size(this.latentShape)) : null
+    let done = 0
+    const mean = await this.inChunks('encode', x, options, (rows, out, signal) => {
+      const part = logVariance?.subarray(done, done + out.length)
+      done += out.length
+      return run(() => this.network.encode({ x: rows, mean: out, ...(part && { logVariance: part }) }), signal)
+    })
+    return { mean, logVariance }
+  }
+
+  /** The images of normalised latents. Errors as `encode`. */
+  async decode(latents: Float32Array, options: Call = {}): Promise<Float32Array> {
+    this.batchOf('latents', latents, this.latentShape)
+    const { shift, scale } = latentNorm(this.info.network)
+    const z = this.affine(latents.slice(), (c) => [1 / scale[c]!, shift[c]!])
+    return this.inChunks('decode', z, options, (rows, x, signal) =>
+      run(() => this.network.decode({ latents: rows, x }), signal),
+    )
+  }
+
+  /** Sets shift and scale so that the latents of these images have mean 0 and standard deviation 0.5 in every channel. */
+  async calibrate(x: Float32Array, options: Call = {}): Promise<void> {
+    const { mean: latents } = await this.moments(x, options)
+    const [channels, height, width] = this.latentShape
+    const area = height * width
+    const sums = Array.from({ length: channels }, () => ({ n: 0, mean: 0, squares: 0 }))
+    for (let at = 0, c = 0; at < latents.length; at += area, c = (c + 1) % channels) {
+      const sum = sums[c]!
+      for (let i = at; i < at + area; i++) {
+        const apart = latents[i]! - sum.mean
+        sum.mean += apart / ++sum.n
+        sum.squares += apart * (latents[i]! - sum.mean)
+      }
+    }
+    const deviations = sums.map(({ n, squares }) => Math.sqrt(squares / n))
+    if (!deviations.every(Number.isFinite)) throw new NumericsError('the latents of these images are not finite')
+    const { network } = this.description
+    const args = {
+      ...network.args,
+      scaling_factor: 0.5,
+      shift_factor: null,
+      latents_mean: sums.map(({ mean }) => mean),
+      latents_std: deviations.map((deviation) => deviation || 1), // a channel that is always the same stays so
+    }
+    this.description = { kind: 'autoencoder', network: { ...network, args } }
+  }
+
+  /** Writes the autoencoder atomically as safetensors. */
+  async save(path: string): Promise<void> {
+    await saveModel(path, this.info, this.network)
+  }
+
+  /** Frees the network's memory; later calls throw. */
+  dispose(): void {
+    this.network.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  private batchOf(name: string, values: Float32Array, shape: readonly number[]): number {
+    float32Array(name, values)
+    const width = size(shape)
+    if (values.length === 0 || values.length % width !== 0)
+      throw invalid(name, `a Float32Array whose length is a multiple of ${width}`, values)
+    return values.length / width
+  }
+
+  /** In place: y = a y + b, with a and b of the channel. */
+  private affine(values: Float32Array, of: (channel: number) => [number, number]): Float32Array {
+    const [channels, height, width] = this.latentShape
+    const area = height * width
+    for (let at = 0, c = 0; at < values.length; at += area, c = (c + 1) % channels) {
+      const [a, b] = of(c)
+      for (let i = at; i < at + area; i++) values[i] = a * values[i]! + b
+    }
+    return values
+  }
+
+  /** Runs a job over a batch, as many samples at a time as the working memory allows. */
+  private async inChunks(
+    job: 'encode' | 'decode',
+    values: Float32Array,
+    options: Call,
+    work: (rows: Float32Array, out: Float32Array, signal?: AbortSignal) => Promise<void>,
+  ): Promise<Float32Array> {
+    knownOptions('the call', options, ['signal'])
+    const [from, to] = job === 'encode' ? [this.shape, this.latentShape] : [this.latentShape, this.shape]
+    const batch = this.batchOf(job === 'encode' ? 'x' : 'latents', values, from)
+    const [width, outWidth] = [size(from), size(to)]
+    const out = new Float32Array(batch * outWidth)
+    const chunk = this.chunkSize(job)
+    for (let first = 0; first < batch; first += chunk) {
+      const last = Math.min(batch, first + chunk)
+      const rows = values.subarray(first * width, last * width)
+      await work(rows, out.subarray(first * outWidth, last * outWidth), options.signal)
+    }
+    return out
+  }
+
+  private chunkSize(job: 'encode' | 'decode'): number {
+    let chunk = this.chunks.get(job)
+    if (chunk === undefined) {
+      const free = freeMemory(this.residence)
+      const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
+      chunk = Math.max(1, Math.min(8192, Math.floor(bytes / this.network.workingBytes(job, 1))))
+      this.chunks.set(job, chunk)
+    }
+    return chunk
+  }
+}
+
+function size(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1)
+}

@@ -1,0 +1,114 @@
+#include "engine/trainable.h"
+
+#include <cmath>
+
+namespace feynkac {
+
+Trainable::Trainable(MakeKernels makeKernels) : makeKernels_(std::move(makeKernels)) {}
+
+Trainable::~Trainable() = default;
+
+std::unique_ptr<Trainable::Memory> Trainable::hold(size_t bytes) {
+  return std::make_unique<Memory>(*kernels_, bytes, bytesHeld_);
+}
+
+void Trainable::makeReady() {
+  if (packed_) return;
+  if (!kernels_) kernels_ = makeKernels_();
+  slot(Slot::kParams);
+  size_t total = 0;
+  std::vector<size_t> offsets;
+  for (const auto& p : packings_) {
+    offsets.push_back(total);
+    total += (kernels_->convPackedBytes(p.kernel, p.in, p.out) + 63) / 64 * 64;
+  }
+  packed_ = hold(total);
+  weights_.packed.clear();
+  for (const size_t offset : offsets) weights_.packed.push_back(static_cast<char*>(packed_->data()) + offset);
+  for (size_t i = 0; i < packings_.size(); ++i)
+    packing_.op({}, [this, i](Kernels& k) {
+      const auto& p = packings_[i];
+      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+    });
+  packWeights();
+}
+
+float* Trainable::slot(Slot s) {
+  auto& memory = slots_[static_cast<int>(s)];
+  if (!memory) {
+    const size_t bytes = parameters_.engineSize() * sizeof(float);
+    memory = hold(bytes);
+    kernels_->zero(memory->data(), bytes);
+    if (s == Slot::kParams) weights_.params = static_cast<float*>(memory->data());
+    if (s == Slot::kGrad) weights_.grad = static_cast<float*>(memory->data());
+  }
+  return static_cast<float*>(memory->data());
+}
+
+void Trainable::packWeights() { packing_.run(*kernels_, Stop()); }
+
+void Trainable::write(Slot s, const float* torch) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  makeReady();
+  std::vector<float> engine(parameters_.engineSize());
+  parameters_.toEngine(engine.data(), torch);
+  kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
+  if (s != Slot::kParams) return;
+  written(torch);
+  packWeights();
+}
+
+void Trainable::read(Slot s, float* torch) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  makeReady();
+  std::vector<float> engine(parameters_.engineSize());
+  kernels_->download(engine.data(), slot(s), engine.size() * sizeof(float));
+  parameters_.toTorch(torch, engine.data());
+}
+
+void Trainable::initialise(uint64_t seed) {
+  std::vector<float> torch(parameters_.torchSize());
+  parameters_.initialise(torch.data(), seed);
+  write(Slot::kParams, torch.data());
+  write(Slot::kEma, torch.data());
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (const Slot s : {Slot::kM, Slot::kV}) kernels_->zero(slot(s), parameters_.engineSize() * sizeof(float));
+}
+
+void Trainable::useArena(Plan& plan) {
+  const size_t need = plan.arenaBytes();
+  if (!arena_ || arena_->bytes() < need) {
+    arena_.reset();  // first: the old and the new one need not fit together
+    arena_ = hold(need);
+  }
+  plan.use(arena_->data());
+}
+
+double* Trainable::beginStep(int batch) {
+  for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
+  kernels_->zero(slot(Slot::kGrad), parameters_.engineSize() * sizeof(float));
+  if (!losses_ || losses_->bytes() < batch * sizeof(double)) losses_ = hold(batch * sizeof(double));
+  return static_cast<double*>(losses_->data());
+}
+
+TrainResult Trainable::endStep(const AdamStep& adam, int batch, size_t d, double* losses) {
+  if (!sumSquares_) sumSquares_ = hold(sizeof(double));
+  auto* sumsq = static_cast<double*>(sumSquares_->data());
+  kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
+  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
+                 parameters_.engineSize());
+  packWeights();
+
+  TrainResult result{0, 0};
+  kernels_->download(&result.gradNorm, sumsq, sizeof(double));
+  kernels_->download(losses, losses_->data(), batch * sizeof(double));
+  result.gradNorm = std::sqrt(result.gradNorm);
+  for (int i = 0; i < batch; ++i) {
+    losses[i] /= double(d);
+    result.loss += losses[i];
+  }
+  result.loss /= batch;
+  return result;
+}
+
+}  // namespace feynkac

@@ -1,0 +1,116 @@
+// What every network has on a device: its weights, their average, gradient and moments, and memory. Networks derive from it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/layers.h"
+#include "engine/parameters.h"
+#include "engine/plan.h"
+
+namespace feynkac {
+
+enum class Slot { kParams, kEma, kGrad, kM, kV };
+
+struct TrainResult {
+  double loss, gradNorm;
+};
+
+class Trainable {
+ public:
+  // Called at the first job: a device takes its time to start, and that is not the caller's.
+  using MakeKernels = std::function<std::unique_ptr<Kernels>()>;
+
+  const Parameters& parameters() const { return parameters_; }
+  // All in torch layout, one tensor after the other.
+  void write(Slot slot, const float* torch);
+  void read(Slot slot, float* torch);
+  void initialise(uint64_t seed);
+  size_t bytesHeld() const { return bytesHeld_; }  // memory of the device, now
+
+ protected:
+  class Memory;
+
+  explicit Trainable(MakeKernels makeKernels);
+  ~Trainable();
+
+  // All of the following under mutex_.
+  void
+  makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
+  float* slot(Slot s);
+  void packWeights();
+  virtual void written(const float* /*torch*/) {}  // the weights, before they are packed
+  std::unique_ptr<Memory> hold(size_t bytes);
+  void useArena(Plan& plan);  // one for all plans: they do not run at the same time
+
+  // A training step: what comes before the passes, and what follows them.
+  double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
+  // Adam and the average; `losses` are downloaded and become means over the d numbers of a sample.
+  TrainResult endStep(const AdamStep& adam, int batch, size_t d, double* losses);
+
+  Parameters parameters_;                   // filled by the network's constructor, as are packings_
+  std::vector<Program::Packing> packings_;  // of all its convolutions
+  std::unique_ptr<Kernels> kernels_;        // null until the first job
+  Weights weights_;
+  std::mutex mutex_;
+
+ private:
+  MakeKernels makeKernels_;
+  std::atomic<size_t> bytesHeld_{0};
+  std::array<std::unique_ptr<Memory>, 5> slots_;
+  std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
+  Plan packing_;  // of all convolutions, after each change of the parameters
+};
+
+// Memory of the network's device.
+class Trainable::Memory {
+ public:
+  Memory(Kernels& kernels, size_t bytes, std::atomic<size_t>& held)
+      : kernels_(kernels), bytes_(bytes), data_(kernels.allocate(bytes)), held_(held) {
+    held_ += bytes;
+  }
+  ~Memory() {
+    kernels_.release(data_);
+    held_ -= bytes_;
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  void* data() { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  Kernels& kernels_;
+  size_t bytes_;
+  void* data_;
+  std::atomic<size_t>& held_;
+};
+
+// The jobs of a network that were laid out last, most recently used first.
+template <class Run>
+class Runs {
+ public:
+  // The one that `fits`, or else a new one.
+  template <class Fits, class LayOut>
+  Run& find(const Fits& fits, const LayOut& layOut) {
+    auto found = runs_.begin();
+    while (found != runs_.end() && !fits(**found)) ++found;
+    if (found == runs_.end()) {
+      if (runs_.size() >= kKept) runs_.pop_back();
+      runs_.push_front(layOut());
+    } else {
+      runs_.splice(runs_.begin(), runs_, found);
+    }
+    return *runs_.front();
+  }
+
+ private:
+  static constexpr size_t kKept = 6;
+  std::list<std::unique_ptr<Run>> runs_;
+};
+
+}  // namespace feynkac
