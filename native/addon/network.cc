@@ -29,7 +29,11 @@ T choice(const Napi::Value& value, const char* name, const std::map<std::string,
 
 Kind kindOf(const Napi::Value& value) {
   return choice<Kind>(value, "kind",
-                      {{"denoiser", Kind::kDenoiser}, {"dot", Kind::kDot}, {"l2", Kind::kL2}, {"norm", Kind::kNorm}});
+                      {{"denoiser", Kind::kDenoiser},
+                       {"dot", Kind::kDot},
+                       {"l2", Kind::kL2},
+                       {"norm", Kind::kNorm},
+                       {"joint", Kind::kJoint}});
 }
 
 Slot slotOf(const Napi::Value& value) {
@@ -70,7 +74,7 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       device_ = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "";
       network_ = std::make_shared<Network>(configOf(objectOf(info[0], "config")),
                                            preconditioningOf(objectOf(info[1], "preconditioning")),
-                                           kernelsOf(device_, precision));
+                                           kernelsOf(device_, precision), info[4].ToBoolean().Value());
     } catch (const Napi::Error&) {
       throw;
     } catch (...) {
@@ -132,8 +136,11 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
   }
 
   static Head headOf(const Napi::Object& o) {
-    const Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
+    Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
     if (!std::isfinite(head.scale)) throw argumentError(o.Env(), "expected a finite headScale");
+    if (!o.Get("energyWeight").IsUndefined()) head.energyWeight = number(o, "energyWeight");
+    if (!(head.energyWeight >= 0) || !std::isfinite(head.energyWeight))
+      throw argumentError(o.Env(), "expected a finite energyWeight of at least 0");
     return head;
   }
 
@@ -173,9 +180,11 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
         floats(o.Get("raw"), all, "raw", true),         floats(o.Get("denoised"), all, "denoised", true),
         doubles(o.Get("phi"), rows, "phi", true),       floats(o.Get("phiGrad"), all, "phiGrad", true),
         doubles(o.Get("energy"), rows, "energy", true), floats(o.Get("grad"), all, "grad", true),
-        doubles(o.Get("jvp"), rows, "jvp", true)};
+        doubles(o.Get("jvp"), rows, "jvp", true),       floats(o.Get("scoreGrad"), all, "scoreGrad", true)};
     if (head.kind == Kind::kDenoiser && (out.phi || out.phiGrad || out.energy || out.grad || out.jvp))
       throw argumentError(info.Env(), "a denoiser has no energy: ask for raw or denoised");
+    if (out.scoreGrad && head.kind != Kind::kJoint)
+      throw argumentError(info.Env(), "only a joint network has a scoreGrad beside its energy");
     if (out.jvp && !direction) throw argumentError(info.Env(), "expected a direction for jvp");
     return start(info, valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
   }
@@ -195,7 +204,9 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
       if (given("denoised")) out.denoised = q.array<float>("denoised", x.size).data;
       if (given("energy")) out.energy = q.array<double>("energy", batch.n).data;
       if (given("grad")) out.grad = q.array<float>("grad", x.size).data;
+      if (given("scoreGrad")) out.scoreGrad = q.array<float>("scoreGrad", x.size).data;
       if (head.kind == Kind::kDenoiser && (out.energy || out.grad)) throw wrong("energy", "a model that has one");
+      if (head.kind != Kind::kJoint && out.scoreGrad) throw wrong("scoreGrad", "a joint model");
       q.keep(info.This());
       return q.start(
           [=](ParticleKernels& kernels, const Stop& stop) {
@@ -270,10 +281,11 @@ class NetworkHandle : public Napi::ObjectWrap<NetworkHandle> {
     const auto result = std::make_shared<TrainResult>();
     return start(
         info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
-        [result](Napi::Env env) -> Napi::Value {
+        [result, joint = step.head.kind == Kind::kJoint](Napi::Env env) -> Napi::Value {
           auto out = Napi::Object::New(env);
           out["loss"] = Napi::Number::New(env, result->loss);
           out["gradNorm"] = Napi::Number::New(env, result->gradNorm);
+          if (joint) out["energyLoss"] = Napi::Number::New(env, result->energyLoss);
           return out;
         });
   }
@@ -328,7 +340,7 @@ void initNetwork(Napi::Env env, Napi::Object exports) {
   auto* reference = new Napi::FunctionReference(Napi::Persistent(constructor));
   env.AddCleanupHook([reference] { delete reference; });
   exports["createNetwork"] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
-    return reference->New({info[0], info[1], info[2], info[3]});
+    return reference->New({info[0], info[1], info[2], info[3], info[4]});
   });
 }
 

@@ -15,12 +15,14 @@
 
 namespace feynkac {
 
-// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1).
-enum class Kind { kDenoiser, kDot, kL2, kNorm };
+// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1). Joint: both, of a network
+// with two output layers: h_D and Phi = a <u, h_E> (docs/joint.md).
+enum class Kind { kDenoiser, kDot, kL2, kNorm, kJoint };
 
 struct Head {
   Kind kind;
-  double scale;  // `a` of dot
+  double scale;             // `a` of dot and joint
+  double energyWeight = 1;  // of the energy's part of a joint loss
 };
 
 // Host memory. x is [n, ...shape] channels first; labels [n, labelDim] and augment [n, augmentDim] may be null (zeros).
@@ -40,6 +42,7 @@ struct Outputs {
   double* energy;
   float* grad;
   double* jvp;
+  float* scoreGrad;
 };
 
 // The same on the device of the network and of `order`, whose stream makes x and reads these.
@@ -49,6 +52,7 @@ struct ResidentOutputs {
   float* grad;
   int device;
   Context* order;
+  float* scoreGrad = nullptr;
 };
 
 struct TrainStep {
@@ -68,6 +72,7 @@ struct TrainStep {
 
 struct TrainResult {
   double loss, gradNorm;
+  double energyLoss;  // the energy's part of a joint loss, without its weight
 };
 
 enum class Job { kForward, kGradient, kTangent, kTrain };
@@ -77,11 +82,13 @@ class Network {
  public:
   // `makeKernels` is called at the first job: a device takes its time to start, and that is not the caller's.
   using MakeKernels = std::function<std::unique_ptr<Kernels>()>;
-  Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels);
+  // `joint`: with the second output layer that Kind::kJoint takes. Of the other kinds it can be a denoiser.
+  Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels, bool joint = false);
   ~Network();
 
   const NetworkConfig& config() const { return config_; }
   const Parameters& parameters() const { return parameters_; }
+  void requireKind(Kind kind) const;  // throws std::invalid_argument where the network cannot be one
   size_t sampleSize() const;
 
   void write(Slot slot, const float* torch);
@@ -112,7 +119,7 @@ class Network {
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
   void setTarget(Run& run, const Levels& levels);
-  static void setLossWeight(Run& run, double weight);
+  static void setLossWeight(Run& run, const Head& head, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   float* slot(Slot s);
   void packWeights();
@@ -121,6 +128,7 @@ class Network {
 
   const NetworkConfig config_;
   const Preconditioning preconditioning_;
+  const bool joint_;
   Parameters parameters_;
   NoiseEmbedding noise_;  // with the frequencies of a buffer, once that is written
   MakeKernels makeKernels_;

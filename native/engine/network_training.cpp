@@ -1,6 +1,7 @@
 // The training step, and the gradient of one explicit batch.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "engine/network_run.h"
@@ -21,12 +22,15 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   kernels_->upload(plan.at(run.x), batch.x, bytes);
   kernels_->upload(plan.at(run.staging), target, bytes);
   setTarget(run, Levels(n, batch.sigma, preconditioning_));
-  setLossWeight(run, 1.0 / (double(n) * sampleSize()));
+  setLossWeight(run, head, 1.0 / (double(n) * sampleSize()));
   plan.run(*kernels_, stop);
   std::vector<double> losses(n);
-  kernels_->download(losses.data(), plan.at(run.losses), n * sizeof(double));
-  double loss = 0;
-  for (const double l : losses) loss += l;
+  const auto sumOf = [&](Buffer from) {
+    kernels_->download(losses.data(), plan.at(from), n * sizeof(double));
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+  };
+  double loss = sumOf(run.losses);
+  if (head.kind == Kind::kJoint) loss += head.energyWeight * sumOf(run.energyLosses);
   return loss / (double(n) * sampleSize());
 }
 
@@ -66,6 +70,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   stop.check();
   makeReady();
+  const bool joint = step.head.kind == Kind::kJoint;
+  if (joint && teacher) throw std::invalid_argument("a joint network is trained without a teacher: it is its own");
   if (teacher) {
     teacher->makeReady();
     if (teacher->kernels_->device() != kernels_->device())
@@ -77,8 +83,9 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   const size_t d = sampleSize(), flat = parameters_.engineSize();
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   kernels_->zero(slot(Slot::kGrad), flat * sizeof(float));
-  if (!losses_ || losses_->bytes() < step.batch * sizeof(double)) losses_ = hold(step.batch * sizeof(double));
-  auto* losses = static_cast<double*>(losses_->data());
+  const size_t kinds = joint ? 2 : 1, lossBytes = kinds * step.batch * sizeof(double);
+  if (!losses_ || losses_->bytes() < lossBytes) losses_ = hold(lossBytes);
+  auto* losses = static_cast<double*>(losses_->data());  // [kinds, batch]
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);
@@ -112,9 +119,10 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     } else {
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
-    setLossWeight(run, 1.0 / (double(step.batch) * d));
+    setLossWeight(run, step.head, 1.0 / (double(step.batch) * d));
     plan.run(*kernels_, stop);
     kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
+    if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
@@ -124,10 +132,18 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
                  flat);
   packWeights();
 
-  TrainResult result{0, 0};
+  TrainResult result{0, 0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));
   kernels_->download(step.losses, losses, step.batch * sizeof(double));
   result.gradNorm = std::sqrt(result.gradNorm);
+  if (joint) {
+    std::vector<double> energy(step.batch);
+    kernels_->download(energy.data(), losses + step.batch, step.batch * sizeof(double));
+    for (int i = 0; i < step.batch; ++i) {
+      step.losses[i] += step.head.energyWeight * energy[i];
+      result.energyLoss += energy[i] / (double(step.batch) * d);
+    }
+  }
   for (int i = 0; i < step.batch; ++i) {
     step.losses[i] /= double(d);
     result.loss += step.losses[i];
