@@ -3,6 +3,7 @@ import { choice, common } from './options.js'
 import { given, headFlags, runTrainingCommand, type TrainFlags, trainingFlags } from './train-options.js'
 
 interface Flags extends TrainFlags {
+  head?: 'dot' | 'l2' | 'norm'
   teacher?: string
   init?: 'teacher' | 'random'
 }

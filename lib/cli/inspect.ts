@@ -56,13 +56,21 @@ function needs(network: NativeNetwork, { kind }: ModelInfo, batch: number): Need
       need('train (score matching)', 'train', kind),
       need('distil into a dot energy (student)', 'train', 'dot'),
     ]
+  if (kind === 'joint')
+    return [
+      need('energy and score', 'denoise', kind),
+      need('energy and its gradient', 'energyGrad', kind),
+      need('train', 'train', kind),
+    ]
   return [need('energy and gradient', 'energyGrad', kind), need('distil (student)', 'train', kind)]
 }
 
 function print(file: string, info: ModelInfo, parameters: number, batch: number, memory: Need[]): void {
   const { network, kind, headScale, sigmaData, sigmaMin, sigmaMax } = info
   const labels = labelSpecOf(info)
-  const what = kind === 'denoiser' ? 'denoiser' : `energy, head ${kind}${kind === 'dot' ? `, a = ${headScale}` : ''}`
+  const scale = kind === 'dot' || kind === 'joint' ? `, a = ${headScale}` : ''
+  const what =
+    kind === 'denoiser' ? 'denoiser' : `${kind === 'joint' ? 'denoiser and ' : ''}energy, head ${kind}${scale}`
   console.log(`${file}
 kind        ${what}
 samples     ${network.shape.join(' x ')}
