@@ -51,7 +51,10 @@ async function shuffled(model) {
   return model
 }
 
-/** Seconds per particle and level of SMC, the ways in turn, so that what else the machine does falls on all of them. */
+/**
+ * Seconds per particle and level of SMC, the ways in turn, so that what else the machine does falls on all of them; and processor time, on
+ * which it tells less.
+ */
 async function cost() {
   const shape = [1, 28, 28]
   const args = { model_channels: 32, channel_mult: [1, 2, 2], num_blocks: 1, attn_resolutions: [14], dropout: 0 }
@@ -77,27 +80,38 @@ async function cost() {
     { name: 'joint, energy and its gradient', units: 2, target: joint.withGradient('energy') },
   ]
   const sigmas = sigmaGrid({ steps: levels - 1, min: 0.5, max: 10 })
-  const runs = ways.map(() => [])
+  const [runs, cpuRuns] = [ways.map(() => []), ways.map(() => [])]
+  const perLevel = particles * sigmas.length
   for (let r = -1; r < repeats; r++)
     for (const [i, { target }] of ways.entries()) {
-      const began = performance.now()
+      const [began, cpu] = [performance.now(), process.cpuUsage()]
       const { diagnostics } = await smc(target, { particles, sigmas, seed: r + 1, essThreshold: 0 })
       ways[i].evaluations = diagnostics.evaluations
-      if (r >= 0) runs[i].push((performance.now() - began) / 1e3 / (particles * sigmas.length))
+      if (r < 0) continue
+      const { user, system } = process.cpuUsage(cpu)
+      runs[i].push((performance.now() - began) / 1e3 / perLevel)
+      cpuRuns[i].push((user + system) / 1e6 / perLevel)
     }
+  const ratiosOf = (times, i) => times[i].map((t, r) => t / times[0][r])
+  const spread = (values) => [Math.min(...values), Math.max(...values)]
   const results = ways.map(({ name, units, evaluations }, i) => ({
     name,
     units,
     evaluations,
     seconds: median(runs[i]),
-    ratio: median(runs[i].map((t, r) => t / runs[0][r])),
-    ratios: [Math.min, Math.max].map((pick) => pick(...runs[i].map((t, r) => t / runs[0][r]))),
+    ratio: median(ratiosOf(runs, i)),
+    ratios: spread(ratiosOf(runs, i)),
+    cpuSeconds: median(cpuRuns[i]),
+    cpuRatio: median(ratiosOf(cpuRuns, i)),
+    cpuRatios: spread(ratiosOf(cpuRuns, i)),
   }))
   console.log(`SMC, 28x28x1 U-Net of 32 channels [1,2,2], ${particles} particles, ${sigmas.length} levels\n`)
-  for (const { name, units, evaluations, seconds, ratio, ratios } of results)
+  const text = (seconds, ratio, ratios) =>
+    `${(seconds * 1e3).toFixed(2)} ms ${ratio.toFixed(2)} (${ratios.map((v) => v.toFixed(2)).join(' to ')})`
+  for (const { name, units, evaluations, ...r } of results)
     console.log(
-      `${name.padEnd(58)} ${units} units  ${evaluations} evaluations  ${(seconds * 1e3).toFixed(2)} ms  ` +
-        `${ratio.toFixed(2)} (${ratios.map((v) => v.toFixed(2)).join(' to ')})`,
+      `${name.padEnd(58)} ${units} units  ${evaluations} evaluations  ` +
+        `${text(r.seconds, r.ratio, r.ratios)}  CPU ${text(r.cpuSeconds, r.cpuRatio, r.cpuRatios)}`,
     )
   for (const model of [joint, dot, denoiser]) model.dispose()
   return { network: '28x28x1, 32 ch [1,2,2]', particles, levels: sigmas.length, repeats, results }
