@@ -27,7 +27,7 @@ export {
   unet2d,
 } from './models/config.js'
 export { Denoiser, type NewModel } from './models/denoiser.js'
-export { EnergyModel } from './models/energy.js'
+export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { ImportOptions } from './models/import.js'
 export type { Labels } from './models/labels.js'

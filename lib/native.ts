@@ -49,14 +49,19 @@ export interface NativeSpace {
 /** The flat float32 arrays of a network: all of them parameterCount long, in ParameterInfo order. */
 export type ParameterSlot = 'params' | 'ema' | 'grad' | 'm' | 'v'
 
-/** What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (method.md section 1). */
-export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm'
+/**
+ * What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (method.md section 1). 'joint': both,
+ * of a network with two output layers (docs/joint.md), which can be a 'denoiser' alone besides.
+ */
+export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm' | 'joint'
 
 /** A batch at the border: x is [batch, ...shape] row-major (channels first), sigma one noise level per sample. */
 export interface NativeBatch {
   kind: NetworkKind
-  /** `a` of the dot head; 1 otherwise. */
+  /** `a` of the dot and joint heads; 1 otherwise. */
   headScale: number
+  /** In training of a joint network: the weight of the energy's part of the loss; 1 if none is given. */
+  energyWeight?: number
   x: Float32Array
   sigma: Float64Array
   labels?: Float32Array
@@ -65,15 +70,15 @@ export interface NativeBatch {
 
 /**
  * Every output is optional and filled in place; only the passes that the given ones need are run. Where x is an array of a device, so are
- * denoised, energy and grad, and there is nothing else.
+ * denoised, energy, grad and scoreGrad, and there is nothing else.
  */
 export interface EvaluateRequest extends Omit<NativeBatch, 'x'> {
   x: Floats
   /** Tangent direction for `jvp`, like x. */
   direction?: Float32Array
-  /** h(u), raw network output */
+  /** h(u), raw network output; of a joint network the denoiser's */
   raw?: Float32Array
-  /** D(x, sigma) of the denoiser, or of the energy */
+  /** D(x, sigma) of the denoiser, or of the energy; of a joint network the denoiser's */
   denoised?: Floats
   /** Phi(u) and grad_u Phi; energies only */
   phi?: Float64Array
@@ -81,11 +86,16 @@ export interface EvaluateRequest extends Omit<NativeBatch, 'x'> {
   /** E(x, sigma) and grad_x E; energies only */
   energy?: Doubles
   grad?: Floats
+  /** (x - D(x, sigma)) / sigma^2 by a joint network's denoiser: a gradient of E without the adjoint pass */
+  scoreGrad?: Floats
   /** d/d eps E(x + eps direction), by the tangent pass; energies only */
   jvp?: Float64Array
 }
 
-/** Without dropout: loss of one explicit batch and its parameter gradient (left in slot 'grad'): mean of (G - R)^2, R = (target - c_skip x)/c_out. */
+/**
+ * Without dropout: loss of one explicit batch and its parameter gradient (left in slot 'grad'): mean of (G - R)^2, R = (target - c_skip x)/c_out;
+ * of a joint network mean of (h_D - R)^2 + energyWeight (grad Phi - h_D)^2, h_D of the second term held fixed.
+ */
 export interface GradientRequest extends NativeBatch {
   /** Denoised target, like x. */
   target: Float32Array
@@ -112,7 +122,7 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   eps: number
   clip: number
   emaDecay: number
-  /** Filled: mean over the dimensions of (G - R)^2 per sample, and the noise levels drawn. */
+  /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
   sigmas: Float64Array
 }
@@ -128,7 +138,8 @@ export interface NativeNetwork {
   initialise(seed: number): NativeJob<void>
   evaluate(request: EvaluateRequest): NativeJob<void>
   gradient(request: GradientRequest): NativeJob<{ loss: number }>
-  train(request: TrainRequest): NativeJob<{ loss: number; gradNorm: number }>
+  /** energyLoss: of a joint network, the mean of (grad Phi - h_D)^2. */
+  train(request: TrainRequest): NativeJob<{ loss: number; gradNorm: number; energyLoss?: number }>
   /** Bytes of working memory (activations) of a job at a batch size. */
   workingBytes(job: 'denoise' | 'energyGrad' | 'train', kind: NetworkKind, batch: number): number
   /** Frees the memory; later calls throw. Waits for nothing: running jobs keep it until they end. */
@@ -187,6 +198,7 @@ export interface NativeModule extends NativeParticles {
     preconditioning: Preconditioning,
     device: string,
     precision: 'fp32' | 'tf32' | 'bf16',
+    joint?: boolean,
   ): NativeNetwork
   createAutoencoder(config: AutoencoderConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeAutoencoder
 }

@@ -172,4 +172,18 @@ describe('from data to samples', () => {
     const cuda = await run([...ode, '--device', 'cuda:99'])
     expect(cuda).toMatchObject({ code: 1, err: expect.stringMatching(/CUDA/i) })
   })
+
+  it('trains an energy and its denoiser at once', async () => {
+    const [output, samples] = [join(folder, 'joint'), join(folder, 'joint-samples')]
+    const trained = await run([...training(output, 64), '--head', 'joint', '--energy-weight', '0.5'])
+    expect(trained.err).not.toMatch(/feynkac:/)
+    const model = join(output, 'model.safetensors')
+    const inspected = JSON.parse((await run(['inspect', model, '--json'])).out)
+    expect(inspected).toMatchObject({ kind: 'joint', headScale: 0.5 })
+    expect(inspected.memory.map(({ job }: { job: string }) => job)[0]).toBe('energy and score')
+    const drawn = await run(['sample', model, '--output', samples, '--particles', '4', '--steps', '3', '--json'])
+    expect(JSON.parse(drawn.out)).toMatchObject({ method: 'smc', evaluations: 4 * 4 })
+    const wrong = await run([...training(join(folder, 'none'), 64), '--energy-weight', '1'])
+    expect(wrong).toMatchObject({ code: 2, err: expect.stringMatching(/--head joint/) })
+  })
 })

@@ -110,7 +110,8 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     using a = await EnergyModel.create({ kind: 'dot', network: unet }, { device: 'cuda:0', seed: 1 })
     using b = await EnergyModel.create({ kind: 'l2', network: unet }, { device: 'cuda:0', seed: 2 })
     const labels = Float32Array.from({ length: 10 }, (_, i) => i % 2)
-    const target = product([a.conditioned(labels), b])
+    using c = await EnergyModel.create({ kind: 'joint', network: unet }, { device: 'cuda:0', seed: 3 })
+    const target = product([a.conditioned(labels), b, c, c.withGradient('energy').conditioned(labels)])
     expect(target.residence).toBe('cuda:0')
     const options = { particles: 5, sigmas: sigmaGrid({ steps: 3, min: 0.5, max: 8 }), seed: 3 }
     const there = await smc(target, options)

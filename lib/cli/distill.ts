@@ -10,6 +10,7 @@ import {
 } from './train-options.js'
 
 interface Flags extends TrainFlags {
+  head?: 'dot' | 'l2' | 'norm'
   teacher?: string
   init?: 'teacher' | 'random'
 }

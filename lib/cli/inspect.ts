@@ -114,6 +114,12 @@ function needs(network: NativeNetwork, { kind }: ModelInfo, batch: number, free:
       need('train (score matching)', 'train', kind),
       need('distil into a dot energy (student)', 'train', 'dot'),
     ]
+  if (kind === 'joint')
+    return [
+      need('energy and score', 'denoise', kind),
+      need('energy and its gradient', 'energyGrad', kind),
+      need('train', 'train', kind),
+    ]
   return [need('energy and gradient', 'energyGrad', kind), need('distil (student)', 'train', kind)]
 }
 
@@ -139,7 +145,9 @@ function needOf(
 }
 
 function describeModel({ kind, headScale, network }: ModelInfo): string[] {
-  const what = kind === 'denoiser' ? 'denoiser' : `energy, head ${kind}${kind === 'dot' ? `, a = ${headScale}` : ''}`
+  const scale = kind === 'dot' || kind === 'joint' ? `, a = ${headScale}` : ''
+  const what =
+    kind === 'denoiser' ? 'denoiser' : `${kind === 'joint' ? 'denoiser and ' : ''}energy, head ${kind}${scale}`
   return [`kind        ${what}`, `samples     ${network.shape.join(' x ')}`]
 }
 

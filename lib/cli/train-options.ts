@@ -40,7 +40,7 @@ export interface TrainFlags extends CommonOptions {
   channelMult?: number[]
   blocks?: number
   attention?: number[]
-  head?: 'dot' | 'l2' | 'norm'
+  head?: 'dot' | 'l2' | 'norm' | 'joint'
   headScale?: number
   checkpointEvery?: number
   logEvery?: number
@@ -106,9 +106,9 @@ export function trainingFlags(command: Command): Command {
     )
 }
 
-export function headFlags(command: Command, without: string): Command {
+export function headFlags(command: Command, without: string, more: readonly string[] = []): Command {
   return command
-    .addOption(choice('--head <form>', `form of the energy (${without})`, ['dot', 'l2', 'norm']))
+    .addOption(choice('--head <form>', `form of the energy (${without})`, ['dot', 'l2', 'norm', ...more]))
     .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
 }
 

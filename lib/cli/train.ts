@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { ArgumentError } from '../errors.js'
-import { common } from './options.js'
+import { common, number } from './options.js'
 import {
   given,
   headFlags,
@@ -12,6 +12,7 @@ import {
 
 interface Flags extends TrainFlags {
   sigmaData?: number
+  energyWeight?: number
   labels: boolean
 }
 
@@ -19,7 +20,8 @@ export function register(program: Command): void {
   const command = program
     .command('train')
     .description('Train a denoiser by denoising score matching; with --head, an energy.')
-  headFlags(trainingFlags(command), 'without: a denoiser')
+  headFlags(trainingFlags(command), 'without: a denoiser; joint: both in one network', ['joint'])
+    .option('--energy-weight <number>', "of the energy's part of the joint loss (1)", number({ above: 0 }))
     .option('--sigma-data <number>', 'standard deviation of the data (0.5; vectors: measured)', (text) => Number(text))
     .option('--no-labels', 'ignore the labels of the data')
   common(
@@ -27,12 +29,14 @@ export function register(program: Command): void {
     'feynkac train --data fashion-mnist/train-images-idx3-ubyte.gz --output runs/teacher --images 400k --width 48',
   ).action(async (flags: Flags) => {
     if (flags.headScale !== undefined && !flags.head) throw new ArgumentError('--head-scale needs --head dot')
+    if (flags.energyWeight !== undefined && !flags.head) throw new ArgumentError('--energy-weight needs --head joint')
     const { trainDenoiser, trainEnergy } = await import('../training/dsm.js')
+    const { head, headScale, energyWeight } = flags
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
     const options = { ...(await modelTrainingOptions(flags)), ...own }
     await runTrainingCommand('train', flags, (run) =>
       flags.head
-        ? trainEnergy({ ...options, ...given({ head: flags.head, headScale: flags.headScale }), ...run })
+        ? trainEnergy({ ...options, ...given({ head, headScale, energyWeight }), ...run })
         : trainDenoiser({ ...options, ...run }),
     )
   })

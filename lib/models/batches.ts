@@ -120,6 +120,7 @@ export async function evaluateInChunks(
       phiGrad: rows(wanted.phiGrad, size),
       energy: rows(wanted.energy, 1),
       grad: rows(wanted.grad, size),
+      scoreGrad: rows(wanted.scoreGrad, size),
       jvp: rows(wanted.jvp, 1),
     }
     try {

@@ -18,7 +18,7 @@ const newModelNames = ['kind', 'headScale', 'sigmaData', 'preconditioning', 'sig
 /** The description of a new model, with its defaults. Throws ArgumentError. */
 export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {
   knownOptions('a new model', given, newModelNames)
-  const headScale = kind === 'dot' ? 0.5 : 1
+  const headScale = kind === 'dot' || kind === 'joint' ? 0.5 : 1
   if (given.preconditioning !== undefined && given.sigmaData !== undefined)
     throw invalid('sigmaData', 'nothing beside preconditioning, which has it', given.sigmaData)
   const info = { kind, headScale, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: 80, labels: null, ...given }
@@ -57,7 +57,8 @@ export class Denoiser {
     const { info, network } = await loadModel(path, options)
     if (info.kind !== 'denoiser') {
       network.dispose()
-      throw new ArgumentError(`${path} holds an energy (head '${info.kind}'): load it with EnergyModel.load`)
+      const also = info.kind === 'joint' ? ', whose denoise is that of its denoiser' : ''
+      throw new ArgumentError(`${path} holds an energy (head '${info.kind}'): load it with EnergyModel.load${also}`)
     }
     return new Denoiser(info, network)
   }

@@ -1,4 +1,4 @@
-import { knownOptions } from '../args.js'
+import { knownOptions, oneOf } from '../args.js'
 import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
@@ -11,35 +11,68 @@ import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
 import { type ModelInfo, saveModel } from './model-file.js'
 
+/** What a joint model gives as the gradient of its energy. */
+export type EnergyGradient = 'energy' | 'score'
+
+export interface EnergyLoadOptions extends DeviceOptions {
+  /**
+   * Of a joint model, what `energyGrad` gives as the gradient. 'score' (the default): (x - D(x, sigma)) / sigma^2 by the model's denoiser, which
+   * costs nothing beside the energy, half of 'energy': the energy's own gradient, by the adjoint pass. Other models know only 'energy'.
+   *
+   * In smc and mcmc the gradient serves to propose, and the energy to weigh or accept; what corrects a proposal holds for any. The bridge
+   * weights, log G = U_s(x) - U_s'(x') + log L(x|x') - log M(x'|x), with M(x'|x) = N(x'; x - v g(x), tau) as it was drawn from, make
+   * E[G f(X')] exact for any drift g, as the density that is divided by is the proposal's own; a drift that is not grad U costs effective
+   * sample size, and no bias. So do MALA (the ratio has the densities of its two proposals, by the same g) and HMC (a leapfrog step with
+   * g in place of grad U is still reversible and keeps volume). ULA, UHMC and weights other than 'bridge' have no such correction: they
+   * sample what g says.
+   */
+  gradient?: EnergyGradient
+}
+
 /**
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
- * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass.
+ * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
  */
 export class EnergyModel implements ResidentEnergy {
   private constructor(
     readonly info: ModelInfo,
     readonly network: NativeNetwork,
+    /** What `energyGrad` gives as the gradient. */
+    readonly gradient: EnergyGradient,
   ) {}
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
-  static async load(path: string, options: DeviceOptions = {}): Promise<EnergyModel> {
-    knownOptions('EnergyModel.load', options, deviceOptionNames)
-    const { info, network } = await loadModel(path, options)
+  static async load(path: string, options: EnergyLoadOptions = {}): Promise<EnergyModel> {
+    knownOptions('EnergyModel.load', options, [...deviceOptionNames, 'gradient'])
+    const { gradient, ...rest } = options
+    const { info, network } = await loadModel(path, rest)
     if (info.kind === 'denoiser') {
       network.dispose()
       throw new ArgumentError(`${path} holds a denoiser, not an energy: distil it first, or load it with Denoiser.load`)
     }
-    return new EnergyModel(info, network)
+    try {
+      return new EnergyModel(info, network, checkedGradient(info, gradient))
+    } catch (error) {
+      network.dispose()
+      throw error
+    }
   }
 
   /** A new, randomly initialised energy; the same seed gives the same weights. */
   static async create(
-    model: NewModel & { kind: 'dot' | 'l2' | 'norm' },
-    options: DeviceOptions & { seed?: number } = {},
+    model: NewModel & { kind: 'dot' | 'l2' | 'norm' | 'joint' },
+    options: EnergyLoadOptions & { seed?: number } = {},
   ): Promise<EnergyModel> {
     const info = completeInfo(model, model?.kind)
-    if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2' or 'norm'", info.kind)
-    return new EnergyModel(info, await newNetwork(info, options))
+    if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2', 'norm' or 'joint'", info.kind)
+    const { gradient, ...rest } = options
+    const checked = checkedGradient(info, gradient)
+    return new EnergyModel(info, await newNetwork(info, rest), checked)
+  }
+
+  /** The same model, network and memory with another gradient. */
+  withGradient(gradient: EnergyGradient): EnergyModel {
+    return new EnergyModel(this.info, this.network, checkedGradient(this.info, gradient))
   }
 
   /** Shape of one sample. */
@@ -58,7 +91,7 @@ export class EnergyModel implements ResidentEnergy {
   }
 
   /**
-   * E(x, sigma) = -log p_sigma(x) + const(sigma) and grad_x E. x: [B, ...shape] row-major, any B >= 1; sigma: one noise level or one
+   * E(x, sigma) = -log p_sigma(x) + const(sigma) and grad_x E, or of a joint model what `gradient` says. x: [B, ...shape] row-major, any B >= 1; sigma: one noise level or one
    * per sample. energy: [B] in float64; grad: like x.
    * Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
    */
@@ -70,7 +103,7 @@ export class EnergyModel implements ResidentEnergy {
     const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
     const energy = new Float64Array(batch)
     const grad = new Float32Array(x.length)
-    await evaluateInChunks(this.network, this.info, x, sigmas, { energy, grad }, options)
+    await evaluateInChunks(this.network, this.info, x, sigmas, { energy, ...this.#wanted(grad) }, options)
     return { energy, grad }
   }
 
@@ -83,11 +116,16 @@ export class EnergyModel implements ResidentEnergy {
   ): Promise<{ energy: Doubles; grad: Floats }> {
     const sigmas = sameLevel(sigma, x, this.info)
     const out = { energy: space.doubles(sigmas.length), grad: space.floats(x.length) }
-    await evaluateInChunks(this.network, this.info, x, sigmas, out, options)
+    const wanted = { energy: out.energy, ...this.#wanted(out.grad) }
+    await evaluateInChunks(this.network, this.info, x, sigmas, wanted, options)
     return out
   }
 
-  /** E(x, sigma) alone, without its gradient: half the work. */
+  #wanted(grad: Floats): { grad: Floats } | { scoreGrad: Floats } {
+    return this.gradient === 'score' ? { scoreGrad: grad } : { grad }
+  }
+
+  /** E(x, sigma) alone, without its gradient: half the work of the exact one. */
   async energy(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float64Array> {
     const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
     const energy = new Float64Array(batch)
@@ -95,7 +133,7 @@ export class EnergyModel implements ResidentEnergy {
     return energy
   }
 
-  /** The energy's own denoiser, D = x - sigma^2 grad_x E. */
+  /** The energy's own denoiser, D = x - sigma^2 grad_x E; of a joint model that of its denoiser. */
   async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
     const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
     const denoised = new Float32Array(x.length)
@@ -131,4 +169,11 @@ export class EnergyModel implements ResidentEnergy {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+function checkedGradient({ kind }: ModelInfo, gradient?: EnergyGradient): EnergyGradient {
+  if (gradient !== undefined) oneOf('gradient', gradient, ['energy', 'score'])
+  if (gradient === 'score' && kind !== 'joint')
+    throw invalid(`gradient of an energy of kind '${kind}'`, "'energy'", gradient)
+  return gradient ?? (kind === 'joint' ? 'score' : 'energy')
 }

@@ -10,9 +10,9 @@ import { edmPreconditioning, type Preconditioning, parsePreconditioning } from '
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
-  /** 'denoiser', or the energy head built on the network: 'dot', 'l2', 'norm' (method.md section 1). */
+  /** 'denoiser', the energy head built on the network: 'dot', 'l2', 'norm' (method.md section 1), or 'joint': both (docs/joint.md). */
   kind: NetworkKind
-  /** `a` of the dot head: Phi = a <u, h(u)>; 1 otherwise. */
+  /** `a` of the dot and joint heads: Phi = a <u, h(u)>; 1 otherwise. */
   headScale: number
   /** Standard deviation of the data, the preconditioning's sigma_data; 1 where it has none. */
   sigmaData: number
@@ -28,7 +28,7 @@ export interface ModelInfo {
 const FORMAT = 'feynkac-model-1'
 /** Numbers handled between two turns of the event loop: about a millisecond. */
 const SLICE = 2 ** 19
-const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm']
+const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm', 'joint']
 
 /** Reads and checks the model description in a file's metadata. */
 export function parseModelInfo(metadata: Record<string, string>, path: string): ModelInfo {
@@ -109,12 +109,12 @@ export function modelMetadata(info: object): Record<string, string> {
 
 /** A native network of a model, on a device; weights are zero until written or initialised. */
 export function createNetwork(
-  { network, preconditioning }: Pick<ModelInfo, 'network' | 'preconditioning'>,
+  { network, preconditioning, kind }: Pick<ModelInfo, 'network' | 'preconditioning'> & Partial<Pick<ModelInfo, 'kind'>>,
   options: DeviceOptions,
 ): NativeNetwork {
   const { device, precision } = placement(options)
   try {
-    return native.createNetwork(network, preconditioning, device, precision)
+    return native.createNetwork(network, preconditioning, device, precision, kind === 'joint')
   } catch (error) {
     throw translate(error)
   }

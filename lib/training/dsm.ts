@@ -5,7 +5,7 @@ import { configLabelDim } from '../models/config.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { readSamples } from './batches.js'
-import { createEnergy, givenHead, type HeadOptions, headDefaults } from './heads.js'
+import { createEnergy, givenHead, headDefaults, type JointHeadOptions } from './heads.js'
 import {
   type Definition,
   type FrontEnd,
@@ -26,7 +26,7 @@ export interface DenoisingOptions extends TrainingOptions {
   conditional?: boolean
 }
 
-export interface EnergyOptions extends DenoisingOptions, HeadOptions {}
+export interface EnergyOptions extends DenoisingOptions, JointHeadOptions {}
 
 /**
  * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
@@ -43,10 +43,18 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
   )
 }
 
-/** Trains an energy on data directly, without a teacher: the baseline of distillation. Errors as `trainDenoiser`. */
+/**
+ * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
+ * data and an energy, on the same trunk, on the denoiser as it is (docs/joint.md):
+ * mean (h_D - R)^2 + energyWeight mean (grad Phi - h_D)^2, with h_D of the second term held fixed. Errors as `trainDenoiser`.
+ */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
-  knownOptions('trainEnergy', options, [...trainingOptionNames, 'sigmaData', 'conditional', 'head', 'headScale'])
-  return matchScore(options, givenHead(options), headDefaults(options), createEnergy(options))
+  const own = ['sigmaData', 'conditional', 'head', 'headScale', 'energyWeight']
+  knownOptions('trainEnergy', options, [...trainingOptionNames, ...own])
+  const given = givenHead(options, ['dot', 'l2', 'norm', 'joint'])
+  if (options.energyWeight !== undefined && options.head === undefined && !options.resume)
+    throw invalid('energyWeight', "nothing without the head 'joint'", options.energyWeight)
+  return matchScore(options, given, headDefaults(options), createEnergy(options))
 }
 
 async function matchScore<M extends Denoiser | EnergyModel>(

@@ -13,16 +13,36 @@ export interface HeadOptions {
   headScale?: number
 }
 
-export function givenHead({ head, headScale }: HeadOptions): Partial<Definition> {
-  if (head !== undefined) oneOf('head', head, ['dot', 'l2', 'norm'])
-  if (headScale !== undefined) finiteNumber('headScale', headScale, { above: 0 })
-  if (headScale !== undefined && headScale !== 1 && head !== undefined && head !== 'dot')
-    throw invalid('headScale', `1 for the head '${head}'`, headScale)
-  return { ...(head && { kind: head }), ...(headScale !== undefined && { headScale }) }
+/** Without a teacher a denoiser and its energy can be trained at once. */
+export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
+  /** As for distillation, or 'joint': an energy and a denoiser of one network (docs/joint.md). */
+  head?: HeadOptions['head'] | 'joint'
+  /** Of the head 'joint': the weight of the energy's part of the loss (1). */
+  energyWeight?: number
 }
 
-export function headDefaults({ head }: HeadOptions): Pick<Definition, 'kind' | 'headScale'> {
-  return { kind: head ?? 'dot', headScale: (head ?? 'dot') === 'dot' ? 0.5 : 1 }
+const scaled = (head: string) => head === 'dot' || head === 'joint'
+
+export function givenHead(
+  { head, headScale, energyWeight }: JointHeadOptions,
+  heads: readonly string[] = ['dot', 'l2', 'norm'],
+): Partial<Definition> {
+  if (head !== undefined) oneOf('head', head, heads)
+  if (headScale !== undefined) finiteNumber('headScale', headScale, { above: 0 })
+  if (headScale !== undefined && headScale !== 1 && head !== undefined && !scaled(head))
+    throw invalid('headScale', `1 for the head '${head}'`, headScale)
+  if (energyWeight !== undefined) finiteNumber('energyWeight', energyWeight, { above: 0 })
+  if (energyWeight !== undefined && head !== undefined && head !== 'joint')
+    throw invalid('energyWeight', `nothing for the head '${head}'`, energyWeight)
+  return {
+    ...(head && { kind: head }),
+    ...(headScale !== undefined && { headScale }),
+    ...(energyWeight !== undefined && { energyWeight }),
+  }
+}
+
+export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
+  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
 }
 
 export function createEnergy(
@@ -30,7 +50,7 @@ export function createEnergy(
   teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning'>> = {},
 ): FrontEnd<EnergyModel>['create'] {
   return ({ kind, headScale, sigmaData, network, seed }, labels) => {
-    if (kind === 'denoiser') throw invalid('head', "'dot', 'l2' or 'norm'", kind)
+    if (kind === 'denoiser') throw invalid('head', "'dot', 'l2', 'norm' or 'joint'", kind)
     const noise = teacher.preconditioning === undefined ? { sigmaData } : teacher
     return EnergyModel.create({ kind, headScale, network, labels, ...noise }, { device, precision, seed })
   }

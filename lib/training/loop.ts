@@ -14,8 +14,10 @@ export interface TrainingProgress {
   step: number
   images: number
   totalImages: number
-  /** Of this step: mean of lambda(sigma) ||D - target||^2 / d. */
+  /** Of this step: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight. */
   loss: number
+  /** Of a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
+  energyLoss?: number
   /** Running median of the loss. */
   median: number
   gradNorm: number
@@ -39,6 +41,7 @@ export interface Loop {
   teacher?: NativeNetwork
   kind: NetworkKind
   headScale: number
+  energyWeight?: number
   /** Noise levels that the network can be told; null where the objective has none. */
   range: { sigmaMin: number; sigmaMax: number } | null
   settings: Settings
@@ -91,6 +94,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       network.train({
         kind: loop.kind,
         headScale: loop.headScale,
+        energyWeight: loop.energyWeight,
         teacher: loop.teacher,
         ...batch!,
         microBatch: settings.microBatch,
@@ -111,7 +115,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       }),
     )
     // the next batch is put together while the step runs on the addon's threads
-    const [{ loss, gradNorm }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
+    const [{ loss, gradNorm, energyLoss }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
     if (watch.diverged(loss) || !Number.isFinite(gradNorm))
       throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
     batch = next
@@ -124,6 +128,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       images,
       totalImages: steps * batchSize,
       loss,
+      ...(energyLoss === undefined ? {} : { energyLoss }),
       median: watch.median(),
       gradNorm,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),

@@ -85,6 +85,8 @@ export interface Definition extends Settings {
   objective: 'dsm' | 'distill'
   kind: NetworkKind
   headScale: number
+  /** Of a joint network. */
+  energyWeight: number
   sigmaData: number
   init: 'random' | 'teacher'
   network: NetworkConfig
@@ -180,8 +182,10 @@ export async function train<M extends Denoiser | EnergyModel>(
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
   const { folder, checkpoint } = opened
-  // checkpoints of before there was dropout had none
-  const stored = checkpoint ? ({ dropout: 0, ...checkpoint.definition } as Definition & { images: number }) : undefined
+  // checkpoints of before there was dropout had none, nor joint networks
+  const stored = checkpoint
+    ? ({ dropout: 0, energyWeight: 1, ...checkpoint.definition } as Definition & { images: number })
+    : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
@@ -229,6 +233,7 @@ export async function train<M extends Denoiser | EnergyModel>(
       teacher: front.teacher?.network,
       kind: definition.kind,
       headScale: definition.headScale,
+      energyWeight: definition.energyWeight,
       range: conditionedRange(model.info.preconditioning.noise),
       settings: definition,
       batches: new Batches(data, labels, definition),
@@ -274,6 +279,7 @@ function define<M extends Denoiser | EnergyModel>(
     ...general,
     microBatch: general.batchSize,
     dropout: objective === 'dsm' ? configDropout(chosen) : 0,
+    energyWeight: 1,
     ...front.defaults,
     ...identity,
     network: chosen,

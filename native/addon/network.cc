@@ -13,7 +13,11 @@ namespace {
 
 Kind kindOf(const Napi::Value& value) {
   return choice<Kind>(value, "kind",
-                      {{"denoiser", Kind::kDenoiser}, {"dot", Kind::kDot}, {"l2", Kind::kL2}, {"norm", Kind::kNorm}});
+                      {{"denoiser", Kind::kDenoiser},
+                       {"dot", Kind::kDot},
+                       {"l2", Kind::kL2},
+                       {"norm", Kind::kNorm},
+                       {"joint", Kind::kJoint}});
 }
 
 class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
@@ -30,7 +34,8 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
   explicit NetworkHandle(const Napi::CallbackInfo& info) : TrainableHandle(info) {
     open(info, info[2], info[3], [&](Trainable::MakeKernels kernels) {
       return std::make_shared<Network>(configOf(objectOf(info[0], "config")),
-                                       preconditioningOf(objectOf(info[1], "preconditioning")), std::move(kernels));
+                                       preconditioningOf(objectOf(info[1], "preconditioning")), std::move(kernels),
+                                       info[4].ToBoolean().Value());
     });
     info.This().As<Napi::Object>().TypeTag(&kTag);
   }
@@ -39,8 +44,11 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
   static constexpr napi_type_tag kTag = {0x6665796e6b61634eull, 0x6574776f726b0001ull};
 
   static Head headOf(const Napi::Object& o) {
-    const Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
+    Head head = {kindOf(o.Get("kind")), number(o, "headScale")};
     if (!std::isfinite(head.scale)) throw argumentError(o.Env(), "expected a finite headScale");
+    if (!o.Get("energyWeight").IsUndefined()) head.energyWeight = number(o, "energyWeight");
+    if (!(head.energyWeight >= 0) || !std::isfinite(head.energyWeight))
+      throw argumentError(o.Env(), "expected a finite energyWeight of at least 0");
     return head;
   }
 
@@ -72,9 +80,11 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
         floats(o.Get("raw"), all, "raw", true),         floats(o.Get("denoised"), all, "denoised", true),
         doubles(o.Get("phi"), rows, "phi", true),       floats(o.Get("phiGrad"), all, "phiGrad", true),
         doubles(o.Get("energy"), rows, "energy", true), floats(o.Get("grad"), all, "grad", true),
-        doubles(o.Get("jvp"), rows, "jvp", true)};
+        doubles(o.Get("jvp"), rows, "jvp", true),       floats(o.Get("scoreGrad"), all, "scoreGrad", true)};
     if (head.kind == Kind::kDenoiser && (out.phi || out.phiGrad || out.energy || out.grad || out.jvp))
       throw argumentError(info.Env(), "a denoiser has no energy: ask for raw or denoised");
+    if (out.scoreGrad && head.kind != Kind::kJoint)
+      throw argumentError(info.Env(), "only a joint network has a scoreGrad beside its energy");
     if (out.jvp && !direction) throw argumentError(info.Env(), "expected a direction for jvp");
     return start(info, valuesOf(o), [=](const Stop& stop) { n->evaluate(head, batch, direction, out, stop); });
   }
@@ -94,7 +104,9 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
       if (given("denoised")) out.denoised = q.array<float>("denoised", x.size).data;
       if (given("energy")) out.energy = q.array<double>("energy", batch.n).data;
       if (given("grad")) out.grad = q.array<float>("grad", x.size).data;
+      if (given("scoreGrad")) out.scoreGrad = q.array<float>("scoreGrad", x.size).data;
       if (head.kind == Kind::kDenoiser && (out.energy || out.grad)) throw wrong("energy", "a model that has one");
+      if (head.kind != Kind::kJoint && out.scoreGrad) throw wrong("scoreGrad", "a joint model");
       q.keep(info.This());
       return q.start(
           [=](ParticleKernels& kernels, const Stop& stop) {
@@ -168,7 +180,11 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     const auto result = std::make_shared<TrainResult>();
     return start(
         info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
-        [result](Napi::Env env) { return trainResult(env, *result); });
+        [result, joint = step.head.kind == Kind::kJoint](Napi::Env env) {
+          const Napi::Value out = trainResult(env, *result);
+          if (joint) out.As<Napi::Object>()["energyLoss"] = Napi::Number::New(env, result->energyLoss);
+          return out;
+        });
   }
 
   Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {

@@ -152,7 +152,9 @@ void exportFactory(Napi::Env env, Napi::Object exports, const char* name) {
   auto* reference = new Napi::FunctionReference(Napi::Persistent(Handle::define(env)));
   env.AddCleanupHook([reference] { delete reference; });
   exports[name] = Napi::Function::New(env, [reference](const Napi::CallbackInfo& info) -> Napi::Value {
-    return reference->New({info[0], info[1], info[2], info[3]});
+    std::vector<napi_value> arguments;
+    for (size_t i = 0; i < info.Length(); ++i) arguments.push_back(info[i]);
+    return reference->New(arguments);
   });
 }
 

@@ -80,7 +80,7 @@ void validate(const Config& c) {
           "block_out_channels must start with an even number that is above 2 freq_shift (sine and cosine halves)");
 }
 
-Ports build(const Config& c, Parameters& p, Program& g) {
+Ports build(const Config& c, Parameters& p, Program& g, bool joint) {
   Builder b{{kName, p, g, c.groups, c.eps, c.headDim, c.scaleShift}, c.downPadding};
   Ports ports;
   ports.input = g.variable(c.height, c.width, c.inChannels, true, true);
@@ -119,6 +119,7 @@ Ports build(const Config& c, Parameters& p, Program& g) {
   }
   x = b.norm("conv_norm_out", x, c.groups, true);
   ports.output = b.conv("conv_out", x, 3, c.inChannels);
+  if (joint) ports.energy = b.conv("energy_conv", x, 3, c.inChannels);
   const Var out = g.var(ports.output);
   requireSetting(out.height == c.height && out.width == c.width, kName,
                  "the output is " + std::to_string(out.height) + "x" + std::to_string(out.width) +

@@ -176,7 +176,7 @@ void validate(const EdmUNetConfig& c) {
   for (const int m : c.channelMult) require(m >= 1 && m <= 64, "channel_mult entries must be from 1 to 64");
 }
 
-Ports build(const EdmUNetConfig& c, Parameters& p, Program& g) {
+Ports build(const EdmUNetConfig& c, Parameters& p, Program& g, bool joint) {
   Builder b{c, p, g, {}};
   float sum = 0;
   for (const float f : c.resampleFilter) sum += f;
@@ -218,7 +218,8 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g) {
       skips.push_back(x);
     }
   }
-  VarId image = kNone;  // what the decoder has painted so far
+  VarId image = kNone;     // what the decoder has painted so far
+  VarId features = kNone;  // the last that it was painted from
   for (int level = levels - 1; level >= 0; --level) {
     const int resolution = c.imgResolution >> level, out = c.modelChannels * c.channelMult[level];
     const std::string name = levelName("dec", resolution);
@@ -235,11 +236,15 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g) {
     }
     if (c.adm || (level > 0 && !c.skipDecoder)) continue;
     if (image != kNone) image = b.resample(image, Resample::kUp);
-    const VarId h = b.norm(name + "aux_norm", x, true);
-    image = b.conv(name + "aux_conv", h, 3, c.inChannels, b.nothing(), image);
+    features = b.norm(name + "aux_norm", x, true);
+    image = b.conv(name + "aux_conv", features, 3, c.inChannels, b.nothing(), image);
   }
-  if (c.adm) image = b.conv("out_conv", b.norm("out_norm", x, true), 3, c.inChannels, b.nothing());
+  if (c.adm) {
+    features = b.norm("out_norm", x, true);
+    image = b.conv("out_conv", features, 3, c.inChannels, b.nothing());
+  }
   ports.output = image;
+  if (joint) ports.energy = b.conv("energy_conv", features, 3, c.inChannels, b.nothing());
   return ports;
 }
 

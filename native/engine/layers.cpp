@@ -95,13 +95,14 @@ struct NormLayer final : Layer {
     const Buffer dy = g.adjoint(out, mode), x = g.x(in), s = e == kNone ? kNone : g.x(e);
     Buffer de = kNone;
     if (mode.weights && e != kNone) {
+      g.accumulates(e);
       de = g.b(e);  // the kernels add to it, and this layer is its only consumer
       const size_t bytes = g.floats(e) * sizeof(float);
       g.plan.op({de}, [=, &g](Kernels& k) { k.zero(g.plan.at(de), bytes); });
     }
     const bool add = g.accumulates(in);
     const Buffer dx = g.adjoint(in, mode);
-    const bool second = mode.second && g.var(in).active;
+    const bool second = mode.second && g.hasAdjoint(out);
     const Buffer ay = second ? g.a(out) : kNone, tx = second ? g.t(in) : kNone;
     const bool weights = mode.weights, modulated = scaleShift != kNone;
     const size_t rows = size_t(shape.batch) * shape.channels;
@@ -123,6 +124,7 @@ struct NormLayer final : Layer {
                       g.plan.at(stats), gammaOf(g), betaOf(g), add, shape);
     });
     if (rowGrads == kNone) return;
+    g.accumulates(scaleShift);
     const Buffer m = g.x(scaleShift), dm = g.b(scaleShift);
     g.plan.op({dm, rowGrads, m}, [=, &g, this](Kernels& k) {
       const float* dRowGamma = g.plan.at(rowGrads);
@@ -149,8 +151,10 @@ struct AttentionLayer final : Layer {
     g.plan.op({y, x}, [=, &g, this](Kernels& k) { k.attention(g.plan.at(y), g.plan.at(x), shape); });
   }
   void backward(Program& g, Backward mode) override {
+    g.accumulates(qkv);  // of which this layer is the only consumer
     const Buffer dy = g.adjoint(out, mode), x = g.x(qkv), dx = g.adjoint(qkv, mode);
-    const Buffer ay = mode.second ? g.a(out) : kNone, tx = mode.second ? g.t(qkv) : kNone;
+    const bool second = mode.second && g.hasAdjoint(out);
+    const Buffer ay = second ? g.a(out) : kNone, tx = second ? g.t(qkv) : kNone;
     g.plan.op({dx, dy, x, ay, tx}, [=, &g, this](Kernels& k) {
       if (ay != kNone)
         k.attentionSecond(g.plan.at(dx), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx), g.plan.at(x), shape);
@@ -457,14 +461,14 @@ void Program::primal() {
 
 void Program::tangent(bool weightTerms) {
   for (const auto& layer : layers_)
-    if (vars_[layer->out].active) layer->tangent(*this, weightTerms);
+    if (vars_[layer->out].active && (!weightTerms || hasAdjoint(layer->out))) layer->tangent(*this, weightTerms);
 }
 
 void Program::backward(Backward mode, const std::vector<VarId>& started) {
   written_.assign(vars_.size(), false);
   for (const VarId id : started) written_[id] = true;
   for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer)
-    if (mode.weights || vars_[(*layer)->out].active) (*layer)->backward(*this, mode);
+    if (written_[(*layer)->out] && (mode.weights || vars_[(*layer)->out].active)) (*layer)->backward(*this, mode);
 }
 
 }  // namespace feynkac

@@ -74,8 +74,9 @@ class Program {
   VarId pad(VarId in, int margin);                    // with zeros; negative: crops
   VarId dropout(VarId in);                            // `in` itself where the rate is 0
 
-  // Whole passes. Plain pass 2 and the tangent pass skip the layers that do not depend on u. `started`: variables whose
-  // adjoint already holds something before the pass.
+  // Whole passes. Plain pass 2 and the tangent pass skip the layers that do not depend on u; backward passes skip those
+  // whose output has no adjoint, because no started variable depends on it. `started`: variables whose adjoint already
+  // holds something before the pass. With weight terms, the tangent pass follows a plain pass 2 and skips what that did.
   void primal();
   void backward(Backward mode, const std::vector<VarId>& started);
   void tangent(bool weights);
@@ -88,6 +89,8 @@ class Program {
   Buffer adjoint(VarId id, Backward mode) { return mode.weights ? b(id) : a(id); }
   // Whether the adjoint already holds another consumer's part (then add); marks it as written.
   bool accumulates(VarId id);
+  // Whether plain pass 2 came to this variable.
+  bool hasAdjoint(VarId id) const { return vars_[id].a != kNone; }
   // Whether pass `mode` needs the adjoint of this variable at all.
   bool wanted(VarId id, Backward mode) const { return mode.weights ? !vars_[id].isInput : vars_[id].active; }
 

@@ -17,7 +17,7 @@ void validate(const ResidualMlpConfig& c) {
           "hidden times channel_mult_noise must be even (sine and cosine halves)");
 }
 
-Ports build(const ResidualMlpConfig& c, Parameters& p, Program& g) {
+Ports build(const ResidualMlpConfig& c, Parameters& p, Program& g, bool joint) {
   const auto linear = [&](const std::string& name, VarId x, int in, int out, double gain, VarId residual = kNone) {
     const size_t w = p.linear(name + ".weight", in, out, xavierUniform(in, out, 1, gain));
     return g.conv(x, 1, out, w, p.vector(name + ".bias", out, {}), residual);
@@ -37,7 +37,9 @@ Ports build(const ResidualMlpConfig& c, Parameters& p, Program& g) {
     const VarId e = linear(block + ".affine", emb, c.hidden, c.hidden, 1.0);
     h = linear(block + ".out", g.silu(a, e), c.hidden, c.hidden, 1e-5, h);
   }
-  ports.output = linear("out", g.silu(h), c.hidden, c.dim, 1e-5);
+  h = g.silu(h);
+  ports.output = linear("out", h, c.hidden, c.dim, 1e-5);
+  if (joint) ports.energy = linear("energy_out", h, c.hidden, c.dim, 1e-5);
   return ports;
 }
 

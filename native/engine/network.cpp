@@ -9,19 +9,31 @@ namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
 
-// Phi from what the plan sums: dot: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
-double phiFactor(const Head& head) { return head.kind == Kind::kDot ? head.scale : -0.5; }
+bool isDot(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint; }
+
+// Phi from what the plan sums: dot and joint: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
+double phiFactor(const Head& head) { return isDot(head.kind) ? head.scale : -0.5; }
 
 }  // namespace
 
-Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels)
-    : Trainable(std::move(makeKernels)), config_(std::move(config)), preconditioning_(std::move(preconditioning)) {
+Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels, bool joint)
+    : Trainable(std::move(makeKernels)),
+      config_(std::move(config)),
+      preconditioning_(std::move(preconditioning)),
+      joint_(joint) {
   validate(config_);
   Program sizes(1, nullptr);
-  const Ports ports = build(config_, parameters_, sizes);
+  const Ports ports = build(config_, parameters_, sizes, joint_);
   noise_ = ports.noise;
   noise_.freqs.resize(sizes.var(ports.time).channels / 2);
   packings_ = sizes.packings;
+}
+
+void Network::requireKind(Kind kind) const {
+  if (kind == Kind::kJoint && !joint_)
+    throw std::invalid_argument("the network has no second output layer: it is not joint");
+  if (kind != Kind::kJoint && kind != Kind::kDenoiser && joint_)
+    throw std::invalid_argument("the network is joint: it is no other energy");
 }
 
 size_t Network::sampleSize() const {
@@ -38,6 +50,7 @@ void Network::written(const float* torch) {
 }
 
 Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout) {
+  requireKind(kind);
   Run& run = runs_.find(
       [&](const Run& r) { return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout; },
       [&] { return layOut(job, kind, batch, dropout); });
@@ -67,9 +80,11 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
   put(run.augment, run.ports.augment, augment);
 }
 
-void Network::setLossWeight(Run& run, double weight) {
-  if (run.lossWeight == static_cast<float>(weight)) return;
-  run.lossWeight = static_cast<float>(weight);
+void Network::setLossWeight(Run& run, const Head& head, double weight) {
+  const auto whole = static_cast<float>(weight), energy = static_cast<float>(head.energyWeight * weight);
+  if (run.lossWeight == whole && run.energyLossWeight == energy) return;
+  run.lossWeight = whole;
+  run.energyLossWeight = energy;
   run.program.plan.changed();
 }
 
@@ -96,7 +111,7 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
   const std::lock_guard<std::mutex> lock(mutex_);
   stop.check();
   makeReady();
-  const bool energy = head.kind != Kind::kDenoiser;
+  const bool energy = head.kind != Kind::kDenoiser, joint = head.kind == Kind::kJoint;
   const int n = batch.n;
   const size_t bytes = n * sampleSize() * sizeof(float);
   const Levels levels(n, batch.sigma, preconditioning_);
@@ -107,8 +122,9 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
   };
   const auto ones = [&] { return std::vector<float>(n, 1.0f); };
 
-  const bool needsGradient = energy && (out.denoised || out.phiGrad || out.grad);
-  if (needsGradient || out.raw || out.denoised || out.phi || out.energy) {
+  // a joint network denoises by its own output layer
+  const bool needsGradient = energy && ((out.denoised && !joint) || out.phiGrad || out.grad);
+  if (needsGradient || out.raw || out.denoised || out.phi || out.energy || out.scoreGrad) {
     Run& run = prepare(needsGradient ? Job::kGradient : Job::kForward, head.kind, n);
     Plan& plan = run.program.plan;
     upload(run, head, batch.sigma, batch.labels, batch.augment);
@@ -117,7 +133,8 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
 
     const Buffer h = run.program.x(run.ports.output), g = energy ? run.g : h;
     if (out.raw) fetch(run, out.raw, {}, ones(), h);
-    if (out.denoised) fetch(run, out.denoised, levels.cSkip(), levels.cOut(), g);
+    if (out.denoised) fetch(run, out.denoised, levels.cSkip(), levels.cOut(), joint ? h : g);
+    if (out.scoreGrad) fetch(run, out.scoreGrad, levels.gradOfX(), levels.gradOfG(), h);
     if (out.phiGrad) fetch(run, out.phiGrad, {}, ones(), g);
     if (out.grad) fetch(run, out.grad, levels.gradOfX(), levels.gradOfG(), g);
     if (energy && (out.phi || out.energy)) {
@@ -139,9 +156,9 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     plan.run(*kernels_, stop);
     const auto xv = download(plan, run.xv), one = download(plan, run.phiDot1), two = download(plan, run.phiDot2);
     for (int i = 0; i < n; ++i) {
-      // dot: a (<u, h'> + <u', h>); l2: <r, h'> - <r, u'>; norm: -<h, h'>
+      // dot and joint: a (<u, h'> + <u', h>); l2: <r, h'> - <r, u'>; norm: -<h, h'>
       double phiDot = -one[i];
-      if (head.kind == Kind::kDot) phiDot = head.scale * (one[i] + two[i]);
+      if (isDot(head.kind)) phiDot = head.scale * (one[i] + two[i]);
       if (head.kind == Kind::kL2) phiDot = one[i] - two[i];
       out.jvp[i] = 2 * levels.energyOfXx(i) * xv[i] + levels.energyOfPhi(i) * phiDot;
     }
@@ -154,17 +171,19 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
   makeReady();
   if (kernels_->device() != out.device)
     throw std::invalid_argument("the model and the arrays must be on the same device");
-  const bool energy = head.kind != Kind::kDenoiser;
+  const bool energy = head.kind != Kind::kDenoiser, joint = head.kind == Kind::kJoint;
   const int n = batch.n;
   kernels_->after(out.order);
-  Run& run = prepare(energy && (out.denoised || out.grad) ? Job::kGradient : Job::kForward, head.kind, n);
+  const bool needsGradient = energy && ((out.denoised && !joint) || out.grad);
+  Run& run = prepare(needsGradient ? Job::kGradient : Job::kForward, head.kind, n);
   Plan& plan = run.program.plan;
   upload(run, head, batch.sigma, batch.labels, batch.augment);
   kernels_->copy(plan.at(run.x), batch.x, n * sampleSize() * sizeof(float));
   plan.run(*kernels_, stop);
   const Levels levels(n, batch.sigma, preconditioning_);
-  const Buffer g = energy ? run.g : run.program.x(run.ports.output);
-  if (out.denoised) convert(run, out.denoised, levels.cSkip(), levels.cOut(), g);
+  const Buffer h = run.program.x(run.ports.output), g = energy ? run.g : h;
+  if (out.denoised) convert(run, out.denoised, levels.cSkip(), levels.cOut(), joint ? h : g);
+  if (out.scoreGrad) convert(run, out.scoreGrad, levels.gradOfX(), levels.gradOfG(), h);
   if (out.grad) convert(run, out.grad, levels.gradOfX(), levels.gradOfG(), g);
   if (out.energy) {
     std::vector<double> a(n), b(n);
@@ -181,6 +200,7 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
 }
 
 size_t Network::workingBytes(Job job, Kind kind, int batch) {
+  requireKind(kind);
   return layOut(job, kind, batch, 0)->program.plan.arenaBytes();
 }
 

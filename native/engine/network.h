@@ -10,12 +10,14 @@
 
 namespace feynkac {
 
-// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1).
-enum class Kind { kDenoiser, kDot, kL2, kNorm };
+// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1). Joint: both, of a network
+// with two output layers: h_D and Phi = a <u, h_E> (docs/joint.md).
+enum class Kind { kDenoiser, kDot, kL2, kNorm, kJoint };
 
 struct Head {
   Kind kind;
-  double scale;  // `a` of dot
+  double scale;             // `a` of dot and joint
+  double energyWeight = 1;  // of the energy's part of a joint loss
 };
 
 // Host memory. x is [n, ...shape] channels first; labels [n, labelDim] and augment [n, augmentDim] may be null (zeros).
@@ -35,6 +37,7 @@ struct Outputs {
   double* energy;
   float* grad;
   double* jvp;
+  float* scoreGrad;
 };
 
 // The same on the device of the network and of `order`, whose stream makes x and reads these.
@@ -44,6 +47,7 @@ struct ResidentOutputs {
   float* grad;
   int device;
   Context* order;
+  float* scoreGrad = nullptr;
 };
 
 struct TrainStep {
@@ -65,10 +69,12 @@ enum class Job { kForward, kGradient, kTangent, kTrain };
 
 class Network : public Trainable {
  public:
-  Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels);
+  // `joint`: with the second output layer that Kind::kJoint takes. Of the other kinds it can be a denoiser.
+  Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels, bool joint = false);
   ~Network();
 
   const NetworkConfig& config() const { return config_; }
+  void requireKind(Kind kind) const;  // throws std::invalid_argument where the network cannot be one
   size_t sampleSize() const;
 
   void evaluate(const Head& head, const Batch& batch, const float* direction, const Outputs& out, const Stop& stop);
@@ -92,11 +98,12 @@ class Network : public Trainable {
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
   void setTarget(Run& run, const Levels& levels);
-  static void setLossWeight(Run& run, double weight);
+  static void setLossWeight(Run& run, const Head& head, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
 
   const NetworkConfig config_;
   const Preconditioning preconditioning_;
+  const bool joint_;
   NoiseEmbedding noise_;  // with the frequencies of a buffer, once that is written
   Runs<Run> runs_;
 };

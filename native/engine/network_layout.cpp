@@ -10,8 +10,10 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   Plan& plan = g.plan;
   g.dropoutRate = dropout;
   if (dropout > 0) g.dropoutKey = plan.pinned(4 * sizeof(uint32_t));
-  r->ports = build(config_, r->declared, g);
-  const VarId in = r->ports.input, out = r->ports.output;
+  r->ports = build(config_, r->declared, g, joint_);
+  const bool joint = kind == Kind::kJoint, dotHead = joint || kind == Kind::kDot;
+  // `out`: the output that the energy is made of, if there is one; `image`: the denoiser's
+  const VarId in = r->ports.input, image = r->ports.output, out = joint ? r->ports.energy : image;
   const auto [channels, height, width] = sampleShape(config_);
   const int points = height * width;
   const size_t d = sampleSize(), all = batch * d;
@@ -20,8 +22,8 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   r->x = plan.pinned(all * sizeof(float));
   r->staging = plan.pinned(all * sizeof(float));
   for (Buffer* b : {&r->cIn, &r->coefficientA, &r->coefficientB}) *b = plan.pinned(batch * sizeof(float));
-  for (Buffer* b :
-       {&r->cNoise, &r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses})
+  for (Buffer* b : {&r->cNoise, &r->energyA, &r->energyB, &r->xx, &r->phi, &r->xv, &r->phiDot1, &r->phiDot2, &r->losses,
+                    &r->energyLosses})
     *b = plan.pinned(batch * sizeof(double));
 
   const auto prepareInput = [&, channels = channels](Buffer to, Buffer from) {
@@ -59,11 +61,11 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   labels(r->ports.labels, r->labels, r->ports.labelScale);
   labels(r->ports.augment, r->augment, 1.0f);
   g.primal();
-  plan.pin(g.x(out));
+  plan.pin(g.x(image));
   dot(r->xx, r->x, r->x);
 
   // Phi, and l2's residual r = u - h, which is also its adjoint seed
-  if (kind == Kind::kDot) dot(r->phi, g.x(in), g.x(out));
+  if (dotHead) dot(r->phi, g.x(in), g.x(out));
   if (kind == Kind::kNorm) dot(r->phi, g.x(out), g.x(out));
   if (kind == Kind::kL2) {
     combine(g.a(out), 1, g.x(in), -1, g.x(out));
@@ -76,13 +78,13 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     prepareInput(g.t(in), r->direction);
     g.tangent(false);
     const Buffer left = kind == Kind::kL2 ? g.a(out) : g.x(out);
-    dot(r->phiDot1, kind == Kind::kDot ? g.x(in) : left, g.t(out));
+    dot(r->phiDot1, dotHead ? g.x(in) : left, g.t(out));
     if (kind != Kind::kNorm) dot(r->phiDot2, g.t(in), left);
   }
 
   if (energy && (job == Job::kGradient || job == Job::kTrain)) {
     std::vector<VarId> started = {out};
-    if (kind == Kind::kDot) {
+    if (dotHead) {
       combine(g.a(out), 1, g.x(in), 0, kNone, true);
       combine(g.a(in), 1, g.x(out), 0, kNone, true);
       started.push_back(in);
@@ -99,18 +101,26 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
 
   if (job == Job::kTrain) {
     r->target = plan.pinned(all * sizeof(float));
+    const auto loss = [&](Buffer v, Buffer losses, Buffer value, Buffer target, const float& weight) {
+      plan.op({v, losses, value, target}, [=, &plan, &weight](Kernels& k) {
+        k.projectionLoss(plan.at(v), plan.at<double>(losses), plan.at(value), plan.at(target), weight, batch, d);
+      });
+    };
     const Buffer v = energy ? g.t(in) : g.b(out), value = energy ? r->g : g.x(out);
-    plan.op({v, r->losses, value, r->target}, [=, &plan](Kernels& k) {
-      k.projectionLoss(plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(r->target), r->lossWeight, batch,
-                       d);
-    });
+    if (joint) {
+      // the denoiser learns the target, the energy what the denoiser says, which its own part leaves as it is
+      loss(g.b(image), r->losses, g.x(image), r->target, r->lossWeight);
+      loss(v, r->energyLosses, value, g.x(image), r->energyLossWeight);
+    } else {
+      loss(v, r->losses, value, r->target, r->lossWeight);
+    }
     if (energy) {
       g.tangent(true);
-      if (kind == Kind::kDot) combine(g.b(out), 1, v, 0, kNone, true);
+      if (dotHead) combine(g.b(out), 1, v, 0, kNone, true);
       if (kind == Kind::kL2) combine(g.b(out), 1, v, -1, g.t(out));
       if (kind == Kind::kNorm) combine(g.b(out), -1, g.t(out));
     }
-    g.backward({true, energy}, {out});
+    g.backward({true, energy}, {out, image});
   }
   plan.layOut();
   return owner;

@@ -20,11 +20,11 @@ struct Network::Run {
   // filled before a run
   Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, labels = kNone, augment = kNone,
          direction = kNone, target = kNone;
-  float headScale = 1.0f, lossWeight = 0.0f;
+  float headScale = 1.0f, lossWeight = 0.0f, energyLossWeight = 0.0f;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
   Buffer energyA = kNone, energyB = kNone;
-  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone;
+  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone, energyLosses = kNone;
 };
 
 }  // namespace feynkac

@@ -1,6 +1,7 @@
 // The training step, and the gradient of one explicit batch.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 
 #include "engine/network_run.h"
@@ -21,12 +22,15 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   kernels_->upload(plan.at(run.x), batch.x, bytes);
   kernels_->upload(plan.at(run.staging), target, bytes);
   setTarget(run, Levels(n, batch.sigma, preconditioning_));
-  setLossWeight(run, 1.0 / (double(n) * sampleSize()));
+  setLossWeight(run, head, 1.0 / (double(n) * sampleSize()));
   plan.run(*kernels_, stop);
   std::vector<double> losses(n);
-  kernels_->download(losses.data(), plan.at(run.losses), n * sizeof(double));
-  double loss = 0;
-  for (const double l : losses) loss += l;
+  const auto sumOf = [&](Buffer from) {
+    kernels_->download(losses.data(), plan.at(from), n * sizeof(double));
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+  };
+  double loss = sumOf(run.losses);
+  if (head.kind == Kind::kJoint) loss += head.energyWeight * sumOf(run.energyLosses);
   return loss / (double(n) * sampleSize());
 }
 
@@ -66,6 +70,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   stop.check();
   makeReady();
+  const bool joint = step.head.kind == Kind::kJoint;
+  if (joint && teacher) throw std::invalid_argument("a joint network is trained without a teacher: it is its own");
   if (teacher) {
     teacher->makeReady();
     if (teacher->kernels_->device() != kernels_->device())
@@ -75,7 +81,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
   const size_t d = sampleSize();
-  double* losses = beginStep(step.batch);
+  double* losses = beginStep(joint ? 2 * step.batch : step.batch);  // [parts, batch]
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);
@@ -109,12 +115,22 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     } else {
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
-    setLossWeight(run, 1.0 / (double(step.batch) * d));
+    setLossWeight(run, step.head, 1.0 / (double(step.batch) * d));
     plan.run(*kernels_, stop);
     kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
+    if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
-  return endStep(step.adam, step.batch, d, step.losses);
+  TrainResult result = endStep(step.adam, step.batch, d, step.losses);
+  if (!joint) return result;
+  std::vector<double> energy(step.batch);
+  kernels_->download(energy.data(), losses + step.batch, step.batch * sizeof(double));
+  for (int i = 0; i < step.batch; ++i) {
+    step.losses[i] += step.head.energyWeight * energy[i] / double(d);
+    result.energyLoss += energy[i] / (double(step.batch) * d);
+  }
+  result.loss += step.head.energyWeight * result.energyLoss;
+  return result;
 }
 
 }  // namespace feynkac

@@ -32,8 +32,8 @@ int augmentDim(const NetworkConfig& config) {
 void validate(const NetworkConfig& config) {
   std::visit([](const auto& c) { validate(c); }, config);
 }
-Ports build(const NetworkConfig& config, Parameters& parameters, Program& program) {
-  return std::visit([&](const auto& c) { return build(c, parameters, program); }, config);
+Ports build(const NetworkConfig& config, Parameters& parameters, Program& program, bool joint) {
+  return std::visit([&](const auto& c) { return build(c, parameters, program, joint); }, config);
 }
 
 void requireSetting(bool ok, const char* network, const std::string& what) {

@@ -67,7 +67,8 @@ NoiseEmbedding positional(int channels, double lessThanHalf,
 // The variables of a built program that the outside fills or reads.
 struct Ports {
   VarId input, output;
-  VarId time;  // the noise embedding
+  VarId energy = kNone;  // of a joint network: the output that its energy is made of, from the features of `output`
+  VarId time;            // the noise embedding
   NoiseEmbedding noise;
   VarId labels = kNone;   // kNone without labels; the caller multiplies by labelScale
   VarId augment = kNone;  // kNone without augmentation labels
@@ -85,13 +86,14 @@ int augmentDim(const NetworkConfig& config);
 // Throws std::invalid_argument naming the setting that cannot be.
 void validate(const NetworkConfig& config);
 
-// Both walk the same builder: the first declares the parameters, the second lays the layers out for a batch.
-Ports build(const NetworkConfig& config, Parameters& parameters, Program& program);
+// Both walk the same builder: the first declares the parameters, the second lays the layers out for a batch. `joint`: with
+// a second output layer, named energy_conv (energy_out for vectors), for networks that are denoiser and energy at once.
+Ports build(const NetworkConfig& config, Parameters& parameters, Program& program, bool joint);
 
 // Builders of the architectures (edm_unet.cpp, diffusers_unet.cpp, mlp.cpp).
-Ports build(const EdmUNetConfig& config, Parameters& parameters, Program& program);
-Ports build(const DiffusersUNetConfig& config, Parameters& parameters, Program& program);
-Ports build(const ResidualMlpConfig& config, Parameters& parameters, Program& program);
+Ports build(const EdmUNetConfig& config, Parameters& parameters, Program& program, bool joint);
+Ports build(const DiffusersUNetConfig& config, Parameters& parameters, Program& program, bool joint);
+Ports build(const ResidualMlpConfig& config, Parameters& parameters, Program& program, bool joint);
 void validate(const EdmUNetConfig& config);
 void validate(const DiffusersUNetConfig& config);
 void validate(const ResidualMlpConfig& config);

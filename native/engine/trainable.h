@@ -19,6 +19,7 @@ enum class Slot { kParams, kEma, kGrad, kM, kV };
 
 struct TrainResult {
   double loss, gradNorm;
+  double energyLoss = 0;  // the energy's part of a joint loss, without its weight
 };
 
 class Trainable {

@@ -19,7 +19,8 @@ std::unique_ptr<Kernels> (*newKernels)() = nullptr;
 std::unique_ptr<Kernels> onCpu() { return std::unique_ptr<Kernels>(makeCpuKernels()); }
 std::unique_ptr<Kernels> onCuda() { return std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32)); }
 
-const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm"};
+const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm", "joint"};
+double scaleOf(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint ? 0.5 : 1.0; }
 
 EdmUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
                    int labels, int augment, std::vector<float> filter = {1, 1}) {
@@ -85,8 +86,8 @@ DiffusersUNetConfig diffusers(bool scaleShift, DiffusersUNetConfig::Resampling t
 }
 
 struct Setup {
-  Setup(const NetworkConfig& config, int batch, uint32_t seed, const Preconditioning& p = {})
-      : network(config, p, newKernels), n(batch) {
+  Setup(const NetworkConfig& config, int batch, uint32_t seed, const Preconditioning& p = {}, bool joint = false)
+      : network(config, p, newKernels, joint), preconditioning(p), n(batch) {
     const size_t d = network.sampleSize();
     weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
     for (const Parameter& p : network.parameters().list()) {
@@ -109,7 +110,31 @@ struct Setup {
     network.write(Slot::kParams, w.data());
     return network.gradient(head, batch(), target.data(), Stop());
   }
+  // The joint loss with what the energy learns held as it is at `weights`, so that the loss's slope is its gradient.
+  double frozenLoss(const Head& head, const std::vector<float>& w) {
+    const size_t all = x.size(), d = network.sampleSize();
+    std::vector<float> frozen(all), raw(all), phiGrad(all);
+    const auto evaluate = [&](const std::vector<float>& at, float* h, float* g) {
+      network.write(Slot::kParams, at.data());
+      Outputs out = {};
+      out.raw = h;
+      out.phiGrad = g;
+      network.evaluate(head, batch(), nullptr, out, Stop());
+    };
+    evaluate(weights, frozen.data(), nullptr);
+    evaluate(w, raw.data(), phiGrad.data());
+    const Levels levels(n, sigma.data(), preconditioning);
+    const auto ofTarget = levels.residualOfDenoised(), ofX = levels.residualOfX();
+    double sum = 0;
+    for (size_t i = 0; i < all; ++i) {
+      const double residual = double(ofTarget[i / d]) * target[i] + double(ofX[i / d]) * x[i];
+      sum += std::pow(raw[i] - residual, 2) + head.energyWeight * std::pow(double(phiGrad[i]) - frozen[i], 2);
+    }
+    return sum / double(all);
+  }
+
   Network network;
+  Preconditioning preconditioning;
   int n;
   std::vector<float> weights, x, v, target, labels, augment;
   std::vector<double> sigma;
@@ -123,11 +148,13 @@ std::vector<float> directionOf(const Network& network, uint32_t seed) {
   return direction;
 }
 
-void testNetwork(const char* name, const NetworkConfig& config, const Preconditioning& preconditioning = {}) {
-  Setup s(config, 3, 11, preconditioning);
+void testNetwork(const char* name, const NetworkConfig& config, const Preconditioning& preconditioning = {},
+                 bool joint = false) {
+  Setup s(config, 3, 11, preconditioning, joint);
   const size_t d = s.network.sampleSize(), parameters = s.network.parameters().torchSize();
-  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm}) {
-    const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0};
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint}) {
+    if (kind != Kind::kDenoiser && (kind == Kind::kJoint) != joint) continue;
+    const Head head = {kind, scaleOf(kind), 0.7};
     const char* kindName = kKindNames[static_cast<int>(kind)];
     if (kind != Kind::kDenoiser) {
       auto grad = poisoned(s.n * d);
@@ -173,9 +200,13 @@ void testNetwork(const char* name, const NetworkConfig& config, const Preconditi
     }
 
     // the loss's gradient along random directions of the weights
-    s.loss(head, s.weights);
+    const double loss = s.loss(head, s.weights);
     std::vector<float> gradient(parameters);
     s.network.read(Slot::kGrad, gradient.data());
+    if (kind == Kind::kJoint) {
+      const double same = s.frozenLoss(head, s.weights);
+      CHECK(std::fabs(loss / same - 1) < 1e-5, "%s joint: the loss is %g, not %g", name, loss, same);
+    }
     for (uint32_t k = 0; k < 3; ++k) {
       const auto direction = directionOf(s.network, 100 + k);
       double exact = 0, norm = 0;
@@ -186,7 +217,7 @@ void testNetwork(const char* name, const NetworkConfig& config, const Preconditi
       const auto at = [&](double eps) {
         auto w = s.weights;
         for (size_t i = 0; i < parameters; ++i) w[i] += static_cast<float>(eps * direction[i]);
-        return s.loss(head, w);
+        return kind == Kind::kJoint ? s.frozenLoss(head, w) : s.loss(head, w);
       };
       const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
       const double error = std::fabs(difference - exact) / std::sqrt(norm);
@@ -209,32 +240,75 @@ void testNetwork(const char* name, const NetworkConfig& config, const Preconditi
   }
 }
 
+// A joint network is its denoiser, and an energy with a score besides: in one forward each.
+void testJoint(const char* name, const NetworkConfig& config) {
+  testNetwork(name, config, {}, true);
+  Setup s(config, 3, 41, {}, true);
+  auto raw = poisoned(s.x.size()), denoised = raw, alone = raw, aloneDenoised = raw, score = raw, exact = raw;
+  std::vector<double> energy(s.n), exactEnergy(s.n);
+  Outputs out = {};
+  out.raw = alone.data();
+  out.denoised = aloneDenoised.data();
+  s.network.evaluate({Kind::kDenoiser, 1}, s.batch(), nullptr, out, Stop());
+  out.raw = raw.data();
+  out.denoised = denoised.data();
+  out.scoreGrad = score.data();
+  out.energy = energy.data();
+  s.network.evaluate({Kind::kJoint, 0.5}, s.batch(), nullptr, out, Stop());
+  CHECK(raw == alone && denoised == aloneDenoised, "%s: the joint network's denoiser", name);
+  out = {};
+  out.grad = exact.data();
+  out.energy = exactEnergy.data();
+  s.network.evaluate({Kind::kJoint, 0.5}, s.batch(), nullptr, out, Stop());
+  CHECK(energy == exactEnergy && relativeError(exact, score) > 1e-2, "%s: two gradients of one energy", name);
+  const size_t d = s.network.sampleSize();
+  std::vector<float> want(s.x.size());
+  for (size_t i = 0; i < want.size(); ++i)
+    want[i] = static_cast<float>((double(s.x[i]) - denoised[i]) / std::pow(s.sigma[i / d], 2));
+  CHECK(relativeError(score, want) < 1e-4, "%s: (x - D) / sigma^2: %g", name, relativeError(score, want));
+
+  const auto refused = [](auto call) {
+    try {
+      call();
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+    return false;
+  };
+  Network plain(config, {}, newKernels);
+  CHECK(refused([&] { plain.evaluate({Kind::kJoint, 0.5}, s.batch(), nullptr, out, Stop()); }), "joint without");
+  CHECK(refused([&] { s.network.evaluate({Kind::kDot, 0.5}, s.batch(), nullptr, out, Stop()); }), "joint as dot");
+}
+
 // x made, and results read, in another stream of the device.
-void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> particles) {
-  Setup s(config, 3, 21);
+void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> particles, bool joint = false) {
+  Setup s(config, 3, 21, {}, joint);
   const size_t bytes = s.x.size() * sizeof(float);
   auto* x = static_cast<float*>(particles->allocate(bytes));
   auto* image = static_cast<float*>(particles->allocate(bytes));
   auto* energy = static_cast<double*>(particles->allocate(s.n * sizeof(double)));
-  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm})
-    for (const bool denoises : {false, true}) {
-      if (kind == Kind::kDenoiser && !denoises) continue;
-      const Head head = {kind, kind == Kind::kDot ? 0.5 : 1.0};
+  enum Wanted { kGrad, kDenoised, kScoreGrad };
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint})
+    for (const Wanted wanted : {kGrad, kDenoised, kScoreGrad}) {
+      if (kind == Kind::kDenoiser ? wanted != kDenoised : (kind == Kind::kJoint) != joint) continue;
+      if (kind != Kind::kJoint && wanted == kScoreGrad) continue;
+      const Head head = {kind, scaleOf(kind)};
       auto want = poisoned(s.x.size()), got = want;
       std::vector<double> wantEnergy(s.n, 0), gotEnergy = wantEnergy;
       const bool energies = kind != Kind::kDenoiser;
       Outputs host = {};
-      (denoises ? host.denoised : host.grad) = want.data();
+      (wanted == kDenoised ? host.denoised : wanted == kGrad ? host.grad : host.scoreGrad) = want.data();
       if (energies) host.energy = wantEnergy.data();
       s.network.evaluate(head, s.batch(), nullptr, host, Stop());
       particles->upload(x, s.x.data(), bytes);
       particles->upload(image, got.data(), bytes);
       Batch batch = s.batch();
       batch.x = x;
-      s.network.evaluateResident(head, batch,
-                                 {denoises ? image : nullptr, energies ? energy : nullptr, denoises ? nullptr : image,
-                                  particles->device(), particles->context()},
-                                 Stop());
+      s.network.evaluateResident(
+          head, batch,
+          {wanted == kDenoised ? image : nullptr, energies ? energy : nullptr, wanted == kGrad ? image : nullptr,
+           particles->device(), particles->context(), wanted == kScoreGrad ? image : nullptr},
+          Stop());
       particles->download(got.data(), image, bytes);
       if (energies) particles->download(gotEnergy.data(), energy, s.n * sizeof(double));
       CHECK(got == want && relativeError(gotEnergy, wantEnergy) < 1e-15, "resident %s",
@@ -247,7 +321,7 @@ void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> 
 std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps, bool distil,
                            float dropout) {
   setThreadCount(threads);
-  Network student(config, {}, newKernels), teacher(config, {}, newKernels);
+  Network student(config, {}, newKernels, kind == Kind::kJoint), teacher(config, {}, newKernels);
   student.initialise(3);
   const auto taught = randomVector(teacher.parameters().torchSize(), 4, 0.2f);  // ADM starts as 0
   teacher.write(Slot::kParams, taught.data());
@@ -256,7 +330,7 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
   const auto labels = randomVector(batch * std::max(1, labelDim(config)), 6);
   std::vector<double> losses(batch), sigmas(batch);
   for (int k = 1; k <= steps; ++k) {
-    const TrainStep step = {{kind, 0.5},
+    const TrainStep step = {{kind, 0.5, 0.7},
                             batch,
                             microBatch,
                             x0.data(),
@@ -274,6 +348,9 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
     const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
     CHECK(std::isfinite(result.loss) && std::isfinite(result.gradNorm) && result.gradNorm > 0, "loss %g gradient %g",
           result.loss, result.gradNorm);
+    // ADM's outputs start as 0
+    CHECK((result.energyLoss > 0) == (kind == Kind::kJoint && (k > 1 || dropout == 0)),
+          "the energy's part of the loss: %g", result.energyLoss);
   }
   std::vector<float> weights(student.parameters().torchSize());
   student.read(Slot::kParams, weights.data());
@@ -282,8 +359,8 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
 
 void testTraining(const NetworkConfig& config, float dropout = 0) {
   for (const bool distil : {false, true})
-    for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
-      if (distil && kind == Kind::kDenoiser) continue;
+    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint}) {
+      if (distil && kind != Kind::kDot) continue;
       const auto whole = trained(config, kind, 6, 1, 2, distil, dropout),
                  threads = trained(config, kind, 6, 3, 2, distil, dropout);
       CHECK(whole == threads, "training depends on the number of threads");
@@ -414,12 +491,19 @@ int main() {
   testPreconditionings(unet(1, 4, 4, {1}, 1, {}, 0, 0));
   testNetwork("mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
   testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});
+  testJoint("joint unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
+  testJoint("joint skips", ncsnpp(EdmUNetConfig::kSkip, true));
+  testJoint("joint adm", adm({1, 8}, 1));
+  testJoint("joint diffusers", diffusers(true, DiffusersUNetConfig::kResnet, 0, 5));
+  testJoint("joint mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
   testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
   testTraining(adm({1, 2}, 1), 0.3f);
   testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
   testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
-  testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()));
+  for (const bool joint : {false, true})
+    testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()),
+                 joint);
   testCancel();
   testRefusals();
   if (!cudaDevices().list.empty()) {
@@ -429,8 +513,11 @@ int main() {
 #endif
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
     testNetwork("unet on cuda", unet(1, 4, 4, {1, 2}, 1, {2}, 3, 2));
+    testJoint("joint mlp on cuda", ResidualMlpConfig{2, 16, 2, 0, 1});
     testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
-    testResident(unet(1, 4, 4, {1}, 1, {2}, 3, 2), std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)));
+    for (const bool joint : {false, true})
+      testResident(unet(1, 4, 4, {1}, 1, {2}, 3, 2), std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)),
+                   joint);
     testCancel();
   }
   return report("engine");
