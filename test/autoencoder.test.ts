@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import type { Dataset } from '../lib/data/dataset.js'
 import { latentDataset } from '../lib/data/latents.js'
@@ -195,6 +195,9 @@ describe('training an autoencoder', () => {
 })
 
 it('the command line trains, distils and samples in latents', async () => {
+  const [out, err]: string[][] = [[], []]
+  vi.spyOn(console, 'log').mockImplementation((text) => void out.push(text))
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => void err.push(String(text)) === undefined)
   const data = ['--data', 'synthetic:shapes:count=60,size=8']
   const quick = ['--batch', '16', '--threads', '1', '--json']
   const path = (...names: string[]) => join(folder, ...names)
@@ -220,6 +223,19 @@ it('the command line trains, distils and samples in latents', async () => {
     expect((await readFile(join(output, 'samples.png'))).subarray(1, 4).toString()).toBe('PNG')
   }
   await command('inspect', file('ae'), '--json')
-  expect(await main(['sample', file('ae'), '--output', path('wrong')])).toBe(2)
-  expect(await main(['train', ...data, '--autoencoder', file('teacher'), ...quick, '--output', path('x')])).toBe(1)
+  expect(JSON.parse(out.at(-1)!)).toMatchObject({ kind: 'autoencoder', latentShape: [2, 4, 4] })
+  await command('inspect', file('ae'))
+  expect(out.join('\n')).toMatch(/^latents {5}2 x 4 x 4$/m)
+
+  const fails = async (code: number, message: string, ...argv: string[]) => {
+    expect(await main(argv), argv.join(' ')).toBe(code)
+    expect(err.at(-1)).toContain(message)
+  }
+  const output = ['--output', path('other')]
+  await fails(2, 'holds an autoencoder', 'sample', file('ae'), ...output)
+  const wrong = [...data, '--autoencoder', file('teacher'), '--images', '16']
+  await fails(1, 'it holds no autoencoder', 'train', ...wrong, ...output)
+  await command('train', ...data, ...quick, ...net, '--output', path('pixels'), '--images', '16')
+  await fails(2, 'latents of [2,4,4]', 'sample', file('pixels'), '--autoencoder', file('ae'), ...output)
+  vi.restoreAllMocks()
 })

@@ -32,7 +32,18 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-const commands = ['demo', 'train', 'distill', 'sample', 'convert', 'inspect', 'verify', 'bench', 'doctor']
+const commands = [
+  'demo',
+  'train',
+  'train-autoencoder',
+  'distill',
+  'sample',
+  'convert',
+  'inspect',
+  'verify',
+  'bench',
+  'doctor',
+]
 
 describe('feynkac', () => {
   it('lists its commands', async () => {

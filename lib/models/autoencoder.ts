@@ -135,6 +135,7 @@ export class Autoencoder {
     return new Autoencoder({ kind: 'autoencoder', network: config }, network)
   }
 
+  /** Its configuration, with the shift and scale of its latents. */
   get info(): AutoencoderInfo {
     return this.description
   }
