@@ -10,6 +10,7 @@ import { Denoiser } from '../lib/models/denoiser.js'
 import { exportAutoencoder, exportModel } from '../lib/models/export.js'
 import { importAutoencoder, importModel } from '../lib/models/import.js'
 import { unflatten } from '../lib/models/model-file.js'
+import type { UNet2DModelArgs } from '../lib/models/networks/diffusers.js'
 import type { NoiseConditioning } from '../lib/models/noise-conditioning.js'
 import type { Preconditioning } from '../lib/models/preconditioning.js'
 import { run } from '../lib/native.js'
@@ -138,7 +139,7 @@ describe('networks of diffusers', () => {
     ['an unknown block', { down_block_types: ['DownBlock2D', 'SkipDownBlock2D'] }, /down_block_types.*SkipDownBlock2D/],
     ['another activation', { act_fn: 'gelu' }, /act_fn.*gelu/],
     ['no size', { sample_size: null }, /sample_size/],
-    ['a learned time embedding', { time_embedding_type: 'learned' }, /time_embedding_type/],
+    ['another time embedding', { time_embedding_type: 'sine' }, /time_embedding_type/],
     ['an argument of later versions', { rope: 3 }, /unknown argument 'rope'/],
   ])('refuses %s by its name', async (_, changed, message) => {
     using model = await random(diffusers)
@@ -154,6 +155,31 @@ describe('networks of diffusers', () => {
     const given = importModel(source, { scheduler: { ...scheduler, prediction_type: 'sample' } })
     expect(given.info.preconditioning.form).toBe('sample')
     expect(given.notes).toEqual([])
+  })
+})
+
+describe('embeddings of diffusers', () => {
+  it.each([
+    ['a learned table of times', { time_embedding_type: 'learned', num_train_timesteps: 4 }, 0],
+    ['a class table', { num_class_embeds: 3 }, 3],
+    ['a class that is a number', { class_embed_type: 'timestep' }, 1],
+    ['a class that is an embedding', { class_embed_type: 'identity' }, 32],
+  ] as const)('%s', async (_, args, labelDim) => {
+    const network = unet2d([2, 8, 8], { ...(diffusers.args as UNet2DModelArgs), ...args } as Partial<UNet2DModelArgs>)
+    const noise: NoiseConditioning = { kind: 'table', sigmas: [0.1, 1, 10], times: [0, 1, 2], rounding: 'nearest' }
+    using model = await random(network, { form: 'epsilon', sigmaData: 1, noise })
+    expect(model.labelDim).toBe(labelDim)
+    const x = Float32Array.from({ length: 128 }, (_, i) => Math.cos(i))
+    const denoise = (sigma: number, value = 0) =>
+      model.denoise(x, sigma, labelDim ? { labels: new Float32Array(labelDim).fill(value) } : {})
+    const raw = async (sigma: number, value?: number) => (await denoise(sigma, value)).map((d, i) => (x[i] - d) / sigma)
+    if (labelDim) expect(await raw(1, 1)).not.toEqual(await raw(1, 0))
+    // the same level's row of the table, another one's
+    const near = await raw(1.0001)
+    ;(await raw(1)).forEach((h, i) => {
+      expect(near[i]).toBeCloseTo(h, 2)
+    })
+    expect(Math.hypot(...(await raw(0.2)).map((h, i) => h - near[i]))).toBeGreaterThan(0.05)
   })
 })
 

@@ -123,7 +123,11 @@ DiffusersUNetConfig diffusersUNet(const Napi::Object& args, const std::vector<in
   c.scaleShift = choiceOf<bool>(args, "resnet_time_scale_shift", {{"default", false}, {"scale_shift", true}});
   // the middle's attention has no norm beside scale-shift unless its groups are given
   c.midGroups = optional(args, "attn_norm_num_groups", c.scaleShift ? 0 : c.groups);
-  c.fourier = choiceOf<bool>(args, "time_embedding_type", {{"positional", false}, {"fourier", true}});
+  c.timeEmbedding = choiceOf<DiffusersUNetConfig::TimeEmbedding>(args, "time_embedding_type",
+                                                                 {{"positional", DiffusersUNetConfig::kPositional},
+                                                                  {"fourier", DiffusersUNetConfig::kFourier},
+                                                                  {"learned", DiffusersUNetConfig::kLearned}});
+  c.timesteps = optional(args, "num_train_timesteps", 0);
   c.cosFirst = flag(args, "flip_sin_to_cos");
   c.freqShift = number(args, "freq_shift");
   if (c.blockOutChannels.empty()) throw argumentError(args.Env(), "expected at least one of block_out_channels");
@@ -131,6 +135,8 @@ DiffusersUNetConfig diffusersUNet(const Napi::Object& args, const std::vector<in
   c.classes = optional(args, "num_class_embeds", 0);
   if (text(args, "class_embed_type") == "identity")
     c.classEmbedding = DiffusersUNetConfig::kIdentity;
+  else if (text(args, "class_embed_type") == "timestep")
+    c.classEmbedding = DiffusersUNetConfig::kTimestep;
   else if (c.classes > 0)
     c.classEmbedding = DiffusersUNetConfig::kTable;
   return c;

@@ -30,27 +30,43 @@ struct Builder : DiffusersBlocks {
   }
 };
 
-// time_embedding of the noise embedding, plus the class embedding.
-VarId embed(const Config& c, Builder& b, Ports& ports) {
-  Parameters& p = b.p;
+// The noise embedding (time_proj), or its row of the learned table.
+VarId embedTime(const Config& c, Builder& b, Ports& ports) {
   Program& g = b.g;
-  const int first = c.blockOutChannels[0], noiseChannels = c.fourier ? 2 * first : first;
-  if (c.fourier) {
-    ports.noise.buffer = static_cast<int>(p.list().size());
-    p.buffer("time_proj.weight", first, {0, 0, 16});
-  } else {
-    ports.noise = positional(noiseChannels, c.freqShift, c.cosFirst);
+  const int first = c.blockOutChannels[0];
+  if (c.timeEmbedding == Config::kLearned) {
+    ports.noise.steps = c.timesteps;
+    ports.time = g.variable(1, 1, c.timesteps, false, true);
+    const size_t table = b.p.table("time_proj.weight", c.timesteps, first, {0, 0, 1});
+    return g.conv(ports.time, 1, first, table, Program::kNoParameter);
   }
-  ports.time = g.variable(1, 1, noiseChannels, false, true);
-  VarId emb = g.silu(b.linear("time_embedding.linear_1", ports.time, c.timeDim));
-  emb = b.linear("time_embedding.linear_2", emb, c.timeDim);
+  if (c.timeEmbedding == Config::kFourier) {
+    ports.noise.buffer = static_cast<int>(b.p.list().size());
+    b.p.buffer("time_proj.weight", first, {0, 0, 16});
+    return ports.time = g.variable(1, 1, 2 * first, false, true);
+  }
+  ports.noise = positional(first, c.freqShift, c.cosFirst);
+  return ports.time = g.variable(1, 1, first, false, true);
+}
+
+// emb = silu(time_embedding(time) + class_embedding(labels))
+VarId embed(const Config& c, Builder& b, Ports& ports) {
+  Program& g = b.g;
+  const auto mlp = [&](const std::string& name, VarId x, VarId residual = kNone) {
+    const VarId h = g.silu(b.linear(name + ".linear_1", x, c.timeDim));
+    return b.linear(name + ".linear_2", h, c.timeDim, residual);
+  };
+  VarId emb = mlp("time_embedding", embedTime(c, b, ports));
   if (c.classEmbedding == Config::kTable) {
     ports.labels = g.variable(1, 1, c.classes, false, true);
-    const size_t table = p.table("class_embedding.weight", c.classes, c.timeDim, {0, 0, 1});
+    const size_t table = b.p.table("class_embedding.weight", c.classes, c.timeDim, {0, 0, 1});
     emb = g.conv(ports.labels, 1, c.timeDim, table, Program::kNoParameter, emb);
   } else if (c.classEmbedding == Config::kIdentity) {
     ports.labels = g.variable(1, 1, c.timeDim, false, true);
     emb = g.sum(emb, ports.labels, 1.0f);
+  } else if (c.classEmbedding == Config::kTimestep) {
+    ports.classTime = g.variable(1, 1, c.blockOutChannels[0], false, true);
+    emb = mlp("class_embedding", ports.classTime, emb);
   }
   return g.silu(emb);
 }
@@ -75,9 +91,15 @@ void validate(const Config& c) {
   require(c.headDim >= 0, "attention_head_dim must be at least 1, or null");
   require(c.timeDim >= 1 && c.timeDim <= 1 << 20, "the time embedding must have from 1 to 1048576 entries");
   require(c.classes >= 0 && c.classes <= 1 << 20, "num_class_embeds must be from 0 to 1048576");
+  const bool learned = c.timeEmbedding == Config::kLearned;
+  require(!learned || (c.timesteps >= 1 && c.timesteps <= 1 << 20),
+          "num_train_timesteps must be from 1 to 1048576 for a learned time embedding");
   const int half = c.blockOutChannels[0] / 2;
-  require(c.fourier || (c.blockOutChannels[0] % 2 == 0 && half - c.freqShift > 0),
+  const bool positional = c.timeEmbedding == Config::kPositional;
+  require(!positional || (c.blockOutChannels[0] % 2 == 0 && half - c.freqShift > 0),
           "block_out_channels must start with an even number that is above 2 freq_shift (sine and cosine halves)");
+  require(positional || c.classEmbedding != Config::kTimestep,
+          "class_embed_type 'timestep' goes with time_embedding_type 'positional' only");
 }
 
 Ports build(const Config& c, Parameters& p, Program& g, bool joint) {

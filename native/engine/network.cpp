@@ -25,7 +25,7 @@ Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKern
   Program sizes(1, nullptr);
   const Ports ports = build(config_, parameters_, sizes, joint_);
   noise_ = ports.noise;
-  noise_.freqs.resize(sizes.var(ports.time).channels / 2);
+  noise_.freqs.resize(noise_.steps > 0 ? 0 : sizes.var(ports.time).channels / 2);
   packings_ = sizes.packings;
 }
 
@@ -69,8 +69,20 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
   const auto cIn = levels.cIn();
   const auto cNoise = levels.cNoise();
   kernels_->upload(plan.at(run.cIn), cIn.data(), n * sizeof(float));
-  kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(double));
-  kernels_->upload(plan.at(run.frequencies), noise_.freqs.data(), noise_.freqs.size() * sizeof(double));
+  if (noise_.steps > 0) {
+    std::vector<float> oneHot(size_t(n) * noise_.steps, 0.0f);
+    for (int i = 0; i < n; ++i)
+      oneHot[size_t(i) * noise_.steps + std::clamp<long>(std::lround(cNoise[i]), 0, noise_.steps - 1)] = 1.0f;
+    kernels_->upload(plan.at(run.program.x(run.ports.time)), oneHot.data(), oneHot.size() * sizeof(float));
+  } else {
+    kernels_->upload(plan.at(run.cNoise), cNoise.data(), n * sizeof(double));
+    kernels_->upload(plan.at(run.frequencies), noise_.freqs.data(), noise_.freqs.size() * sizeof(double));
+  }
+  if (run.classTimes != kNone) {
+    std::vector<double> times(n, 0.0);
+    if (labels != nullptr) std::copy_n(labels, n, times.begin());
+    kernels_->upload(plan.at(run.classTimes), times.data(), n * sizeof(double));
+  }
   const auto put = [&](Buffer to, VarId port, const float* from) {
     if (to == kNone) return;
     const size_t bytes = run.program.floats(port) * sizeof(float);

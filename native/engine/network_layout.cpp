@@ -50,14 +50,24 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   };
 
   prepareInput(g.x(in), r->x);
-  const Buffer time = g.x(r->ports.time);
-  const int noiseChannels = g.var(r->ports.time).channels;
   const bool cosFirst = noise_.cosFirst;
-  r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
-  plan.op({time, r->cNoise, r->frequencies}, [=, &plan](Kernels& k) {
-    k.noiseEmbedding(plan.at(time), plan.at<double>(r->cNoise), plan.at<double>(r->frequencies), cosFirst, batch,
-                     noiseChannels);
-  });
+  const auto embed = [&](VarId to, Buffer times) {
+    const Buffer y = g.x(to);
+    const int noiseChannels = g.var(to).channels;
+    if (r->frequencies == kNone) r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
+    plan.op({y, times, r->frequencies}, [=, &plan](Kernels& k) {
+      k.noiseEmbedding(plan.at(y), plan.at<double>(times), plan.at<double>(r->frequencies), cosFirst, batch,
+                       noiseChannels);
+    });
+  };
+  if (noise_.steps > 0)
+    plan.pin(g.x(r->ports.time));  // one-hot, from outside
+  else
+    embed(r->ports.time, r->cNoise);
+  if (r->ports.classTime != kNone) {
+    r->classTimes = plan.pinned(batch * sizeof(double));
+    embed(r->ports.classTime, r->classTimes);
+  }
   labels(r->ports.labels, r->labels, r->ports.labelScale);
   labels(r->ports.augment, r->augment, 1.0f);
   g.primal();

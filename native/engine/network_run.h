@@ -18,8 +18,8 @@ struct Network::Run {
   Ports ports;
   Parameters declared;  // the builder's copy; the network's own is the one in use
   // filled before a run
-  Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, labels = kNone, augment = kNone,
-         direction = kNone, target = kNone;
+  Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, classTimes = kNone, labels = kNone,
+         augment = kNone, direction = kNone, target = kNone;
   float headScale = 1.0f, lossWeight = 0.0f, energyLossWeight = 0.0f;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;

@@ -13,6 +13,7 @@ SampleShape shapeOf(const ResidualMlpConfig& c) { return {c.dim, 1, 1}; }
 int labelsOf(const EdmUNetConfig& c) { return c.labelDim; }
 int labelsOf(const DiffusersUNetConfig& c) {
   if (c.classEmbedding == DiffusersUNetConfig::kIdentity) return c.timeDim;
+  if (c.classEmbedding == DiffusersUNetConfig::kTimestep) return 1;
   return c.classEmbedding == DiffusersUNetConfig::kTable ? c.classes : 0;
 }
 int labelsOf(const ResidualMlpConfig& c) { return c.labelDim; }

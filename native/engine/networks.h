@@ -41,11 +41,13 @@ struct DiffusersUNetConfig {
   int groups, midGroups;  // of norms; midGroups: of the middle's attention, 0: none
   double eps;
   bool scaleShift;
-  bool fourier, cosFirst;
+  enum TimeEmbedding { kPositional, kFourier, kLearned } timeEmbedding;
+  bool cosFirst;
   double freqShift;
+  int timesteps;  // of the learned table
   int timeDim;
-  enum ClassEmbedding { kNoClass, kTable, kIdentity } classEmbedding;
-  int classes;  // of the table
+  enum ClassEmbedding { kNoClass, kTable, kIdentity, kTimestep } classEmbedding;  // kTimestep: as the time is embedded
+  int classes;                                                                    // of the table
 };
 
 // Vectors: h = in(u); h += out_i(silu(in_i(silu(h)) + affine_i(emb))), i < layers; y = out(silu(h)).
@@ -60,6 +62,7 @@ struct NoiseEmbedding {
   std::vector<double> freqs;
   bool cosFirst = false;
   int buffer = -1;  // the parameter (index) that holds freqs / (2 pi) in place of those above
+  int steps = 0;    // above 0: in place of it all the one-hot vector of c_noise, a whole number below this
 };
 NoiseEmbedding positional(int channels, double lessThanHalf,
                           bool cosFirst);  // f_i = 10000^(-i / (channels / 2 - less))
@@ -73,6 +76,7 @@ struct Ports {
   VarId labels = kNone;   // kNone without labels; the caller multiplies by labelScale
   VarId augment = kNone;  // kNone without augmentation labels
   float labelScale = 1;
+  VarId classTime = kNone;  // the noise embedding of a label that is a number, in place of labels
 };
 
 // Samples are [channels, height, width]; vectors [dim, 1, 1].

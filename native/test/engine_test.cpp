@@ -77,7 +77,8 @@ DiffusersUNetConfig diffusers(bool scaleShift, DiffusersUNetConfig::Resampling t
   c.midGroups = scaleShift ? 0 : 4;
   c.eps = 1e-5;
   c.scaleShift = scaleShift;
-  c.fourier = scaleShift;
+  c.timeEmbedding = scaleShift ? DiffusersUNetConfig::kFourier : DiffusersUNetConfig::kPositional;
+  c.timesteps = 5;
   c.cosFirst = true;
   c.timeDim = 16;
   c.classEmbedding = headDim > 0 ? DiffusersUNetConfig::kTable : DiffusersUNetConfig::kIdentity;
@@ -488,6 +489,12 @@ int main() {
   testNetwork("diffusers", diffusers(false, DiffusersUNetConfig::kConv, 0, 4));
   testNetwork("diffusers, symmetric padding", diffusers(false, DiffusersUNetConfig::kConv, 1, 0));
   testNetwork("diffusers, scale and shift", diffusers(true, DiffusersUNetConfig::kResnet, 0, 5));
+  auto learned = diffusers(false, DiffusersUNetConfig::kConv, 0, 4);
+  learned.timeEmbedding = DiffusersUNetConfig::kLearned;
+  testNetwork("diffusers, learned times", learned);
+  auto number = diffusers(false, DiffusersUNetConfig::kConv, 0, 4);
+  number.classEmbedding = DiffusersUNetConfig::kTimestep;
+  testNetwork("diffusers, a number as its class", number);
   testPreconditionings(unet(1, 4, 4, {1}, 1, {}, 0, 0));
   testNetwork("mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
   testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});

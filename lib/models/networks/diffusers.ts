@@ -21,7 +21,7 @@ export interface UNet2DModelArgs {
   in_channels: number
   out_channels: number
   center_input_sample: false
-  time_embedding_type: 'positional' | 'fourier'
+  time_embedding_type: 'positional' | 'fourier' | 'learned'
   time_embedding_dim: number | null
   freq_shift: number
   flip_sin_to_cos: boolean
@@ -43,8 +43,8 @@ export interface UNet2DModelArgs {
   norm_eps: number
   resnet_time_scale_shift: 'default' | 'scale_shift'
   add_attention: boolean
-  /** null with `num_class_embeds`: a table; 'identity': labels are embeddings. */
-  class_embed_type: 'identity' | null
+  /** null with `num_class_embeds`: a table; 'identity': labels are embeddings; 'timestep': the label is a number. */
+  class_embed_type: 'identity' | 'timestep' | null
   num_class_embeds: number | null
   num_train_timesteps: number | null
 }
@@ -85,7 +85,7 @@ const rules: Record<keyof UNet2DModelArgs, Rule> = {
   in_channels: naturalNumber,
   out_channels: naturalNumber,
   center_input_sample: flag,
-  time_embedding_type: oneOf('positional', 'fourier'),
+  time_embedding_type: oneOf('positional', 'fourier', 'learned'),
   time_embedding_dim: orNull(naturalNumber),
   freq_shift: finite,
   flip_sin_to_cos: flag,
@@ -106,7 +106,7 @@ const rules: Record<keyof UNet2DModelArgs, Rule> = {
   norm_eps: finite,
   resnet_time_scale_shift: oneOf('default', 'scale_shift'),
   add_attention: flag,
-  class_embed_type: oneOf('identity', null),
+  class_embed_type: oneOf('identity', 'timestep', null),
   num_class_embeds: orNull(naturalNumber),
   num_train_timesteps: orNull(naturalNumber),
 }
@@ -120,8 +120,9 @@ export function checkUNet2DModel(
   return { args, shape: imageShape(sizes, args.in_channels, fail) }
 }
 
-/** Length of the label vector: one entry for each row of the class table, or the embedding itself. */
+/** Length of the label vector: one entry for each row of the class table, the embedding itself, or one number. */
 export function unet2dLabelDim(args: UNet2DModelArgs): number {
   if (args.class_embed_type === 'identity') return args.time_embedding_dim ?? 4 * args.block_out_channels[0]
+  if (args.class_embed_type === 'timestep') return 1
   return args.num_class_embeds ?? 0
 }
