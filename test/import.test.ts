@@ -183,6 +183,43 @@ describe('embeddings of diffusers', () => {
   })
 })
 
+describe('a configuration given for a state dict', () => {
+  it('has all of the description, and nothing that is not known', async () => {
+    using model = await random(song, { form: 'v', sigmaData: 1, noise: { kind: 'log', scale: 1, offset: 0 } })
+    const source = await sourceOf(model, {})
+    const { preconditioning } = model.info
+    const { info } = importModel(source, { config: { ...song, preconditioning, sigmaMin: 0.5, sigmaMax: 1348 } })
+    expect(info).toMatchObject({ preconditioning, sigmaMin: 0.5, sigmaMax: 1348 })
+    expect(() => importModel(source, { config: { ...song, precondtioning: preconditioning } })).toThrow(
+      'precondtioning',
+    )
+    const inspected = { file: 'x', notes: [], ...model.info, parameters: 1, memory: [] }
+    expect(importModel(source, { config: inspected }).info).toEqual(model.info)
+  })
+})
+
+describe('files that cannot be', () => {
+  it('are refused by FormatError with their name', async () => {
+    using model = await random(song)
+    const path = join(folder, 'impossible.safetensors')
+    await model.save(path)
+    const bytes = await readFile(path)
+    // as long as before
+    bytes.write('[0,2]', bytes.indexOf('[1,2]', bytes.indexOf('channel_mult')))
+    await writeFile(path, bytes)
+    await expect(Denoiser.load(path)).rejects.toThrow(FormatError)
+  })
+
+  it('say which weights have 8 bits', async () => {
+    const header = JSON.stringify({ 'enc.8x8_conv.weight': { dtype: 'F8_E5M2', shape: [1], data_offsets: [0, 1] } })
+    const length = Buffer.alloc(8)
+    length.writeBigUInt64LE(BigInt(header.length))
+    const path = join(folder, 'f8.safetensors')
+    await writeFile(path, Buffer.concat([length, Buffer.from(header), Buffer.of(0)]))
+    await expect(Denoiser.load(path, { config: { ...song } })).rejects.toThrow(FormatError)
+  })
+})
+
 describe('autoencoders', () => {
   it('are read from a folder of diffusers, a pipeline and back, and refused as models of noise', async () => {
     const network = autoencoderKL([3, 8, 12], { block_out_channels: [8, 8], norm_num_groups: 4, latent_channels: 2 })

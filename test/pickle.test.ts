@@ -191,6 +191,13 @@ describe('hostile pickles', () => {
     refused(p.raw('X', 1, 0, 0, 0, 0xff, '.'), /not UTF-8/)
   })
 
+  it('calls nothing that calls others through itself', () => {
+    const twos = '2'.repeat(20000)
+    refused(p.raw('ccopyreg\n__newobj__\n(ccopyreg\n__newobj__\n', twos, 'tR.'), /copyreg\.__newobj__/, 'nested')
+    const make = 'ctorch._tensor\n_rebuild_from_type_v2\n'
+    refused(p.raw(make, '(', make, 'N(', make, 'N]ttR.'), /_rebuild_from_type_v2/, 'through itself')
+  })
+
   it('bounds operations, objects and what is encoded', () => {
     refused(Buffer.alloc(2e6, ']'), /more objects/)
     refused(Buffer.alloc(2e6, ')'), /more objects/)

@@ -34,10 +34,7 @@ export function register(program: Command): void {
         ? await ofAutoencoder(source, output, format)
         : await ofModel(source, options, output, format)
       if (flags.json) console.log(JSON.stringify({ source: path, output, format, notes, parameters, ...info }))
-      else {
-        for (const note of notes) process.stderr.write(`note: ${note}\n`)
-        console.log(`${output}: ${info.network.class}, ${parameters.toLocaleString('en')} parameters`)
-      }
+      else console.log(`${output}: ${info.network.class}, ${parameters.toLocaleString('en')} parameters`)
     },
   )
 }

@@ -4,6 +4,7 @@ import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js
 import { type NativeAutoencoder, native, run, translate } from '../native.js'
 import { readSource, type SourceModel } from '../weights/source.js'
 import { importAutoencoder } from './import.js'
+import { ofFile } from './load.js'
 import { modelJson, saveModel, writeWeights } from './model-file.js'
 import {
   type AutoencoderConfig,
@@ -109,7 +110,8 @@ export class Autoencoder {
     const { network: config, tensors } = own
       ? { ...parseAutoencoderInfo(source.metadata, path), tensors: source.tensors }
       : importAutoencoder(source)
-    const network = createNetwork(config, options)
+    placement(options) // what is wrong from here on is the file
+    const network = ofFile(path, () => createNetwork(config, options))
     try {
       await writeWeights(network, tensors, path)
       await warnOfSlowKernels(options)

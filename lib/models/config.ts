@@ -130,7 +130,13 @@ export function configAugmentDim(config: NetworkConfig): number {
   return config.class === 'SongUNet' || config.class === 'DhariwalUNet' ? config.args.augment_dim : 0
 }
 
-/** The network's own rate of dropout, for training it as a denoiser. */
+/** The network's own rate of dropout, for training it on data. */
 export function configDropout(config: NetworkConfig): number {
   return config.class === 'ResidualMLP' ? 0 : config.args.dropout
+}
+
+/** The network's own rate of leaving out labels, if it says one. */
+export function configLabelDropout(config: NetworkConfig): number | undefined {
+  const own = config.class === 'SongUNet' || config.class === 'DhariwalUNet' ? config.args.label_dropout : 0
+  return own > 0 ? own : undefined
 }

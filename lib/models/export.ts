@@ -61,13 +61,13 @@ async function toDiffusers(path: string, info: ModelInfo, tensors: Tensors): Pro
 }
 
 async function toEdm(path: string, info: ModelInfo, tensors: Tensors): Promise<void> {
-  const { network, preconditioning } = info
+  const { network, preconditioning, sigmaMin, sigmaMax, labels } = info
   if (network.class !== 'SongUNet' && network.class !== 'DhariwalUNet')
     throw new ArgumentError(
       `NVlabs/edm has no ${network.class}: only models of class SongUNet and DhariwalUNet can be written for it`,
     )
   await writeTorchStateDict(path, [...tensors, ...resampleFilters(network, tensors)])
-  const description = { class: network.class, args: network.args, shape: network.shape, preconditioning }
+  const description = { ...network, preconditioning, sigmaMin, sigmaMax, ...(labels && { labels }) }
   await writeFileAtomic(`${path}.json`, `${JSON.stringify(description, null, 2)}\n`)
 }
 

@@ -52,19 +52,22 @@ export function importModel(source: SourceModel, options: ImportOptions = {}): I
   )
 }
 
+/** Fields of a description beside the network's, and what `inspect` shows with it. */
+const DESCRIPTION = ['preconditioning', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels']
+const INSPECTED = ['file', 'notes', 'kind', 'headScale', 'parameters', 'weights', 'batch', 'memory']
 const CONFIG_HELP = "an object with class, args and shape, and preconditioning where it is not EDM's"
 
 /** A bare state dict with the configuration that the caller gives. */
 function withConfig(source: SourceModel, config: Record<string, unknown>, fail: Fail): ImportedModel {
-  // `inspect --json` has the network in a field of the whole description
-  const described = isObject(config.network) ? config : { network: config, preconditioning: config.preconditioning }
-  const { shape, ...json } = described.network as Record<string, unknown>
-  const network = checkNetworkConfig(json, shape, (what) => fail(`the configuration given: ${what}`))
-  const defaults = { kind: 'denoiser', headScale: 1, sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: LARGEST_SIGMA }
-  const given = Object.fromEntries(Object.entries(described).filter(([, value]) => value !== undefined))
-  const info = checkModelInfo({ ...defaults, ...given, kind: 'denoiser' }, network, (what) =>
-    fail(`the configuration given: ${what}`),
-  )
+  const wrong: Fail = (what) => fail(`the configuration given: ${what}`)
+  // `inspect --json` has the network in a field, and more beside it
+  const { network: inner, class: name, args, shape: outer, ...rest } = config
+  const { shape, ...json } = isObject(inner) ? inner : { class: name, args, shape: outer }
+  for (const key of Object.keys(rest))
+    if (![...DESCRIPTION, ...(isObject(inner) ? INSPECTED : [])].includes(key)) wrong(`unknown field '${key}'`)
+  const network = checkNetworkConfig(json, shape, wrong)
+  const defaults = { sigmaData: 0.5, sigmaMin: 0.002, sigmaMax: LARGEST_SIGMA }
+  const info = checkModelInfo({ ...defaults, ...rest, kind: 'denoiser', headScale: 1 }, network, wrong)
   return { info, tensors: renamed(source.tensors, network.class === 'UNet2DModel'), notes: [] }
 }
 

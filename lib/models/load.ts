@@ -1,5 +1,5 @@
-import { type DeviceOptions, warnOfSlowKernels } from '../devices.js'
-import { ArgumentError } from '../errors.js'
+import { type DeviceOptions, placement, warnOfSlowKernels } from '../devices.js'
+import { ArgumentError, formatFailure } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
 import { readSource, type SourceModel, type SourceOptions } from '../weights/source.js'
 import { type ImportOptions, importModel, isAutoencoder } from './import.js'
@@ -30,13 +30,25 @@ export async function modelFrom(source: SourceModel, options: LoadOptions): Prom
   if (isAutoencoder(source))
     throw new ArgumentError(`${path} holds an autoencoder, not a denoiser or an energy: load it with Autoencoder.load`)
   const { info, tensors, notes } = importModel(source, { config, scheduler })
-  const network = createNetwork(info, { device, precision })
+  placement({ device, precision }) // what is wrong from here on is the file
+  const network = ofFile(path, () => createNetwork(info, { device, precision }))
   try {
     await writeWeights(network, tensors, path)
     await warnOfSlowKernels({ device, precision })
+    for (const note of notes) process.emitWarning(`${path}: ${note}`, 'FeynkacWarning')
     return { info, network, notes }
   } catch (error) {
     network.dispose()
+    throw error
+  }
+}
+
+/** Makes a network; a configuration that cannot be is the file's fault. */
+export function ofFile<T>(path: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    if (error instanceof ArgumentError) return formatFailure(path)(error.message, error)
     throw error
   }
 }

@@ -3,6 +3,7 @@ import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
 import { type DeviceOptions, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
+import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
@@ -50,7 +51,7 @@ export function modelJson(metadata: Record<string, string>, fail: (what: string)
     return fail("no feynkac model description in the file's metadata: is this a model saved by feynkac?")
   let json: Record<string, unknown>
   try {
-    json = JSON.parse(metadata.feynkac)
+    json = parseBounded(metadata.feynkac) as Record<string, unknown>
   } catch {
     return fail('the model description in the metadata is not JSON')
   }
@@ -145,6 +146,11 @@ export async function flatten(
     if (tensor.shape.length !== p.shape.length || tensor.shape.some((n, i) => n !== p.shape[i]))
       throw new FormatError(
         `${path}: tensor '${prefix + p.name}' has shape [${tensor.shape}] but the network needs [${p.shape}]`,
+        path,
+      )
+    if (tensor.dtype.startsWith('F8'))
+      throw new FormatError(
+        `${path}: tensor '${prefix + p.name}' is ${tensor.dtype}: weights of 8 bits are not read`,
         path,
       )
   }

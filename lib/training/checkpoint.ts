@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.js'
+import { parseBounded } from '../json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
 import {
   flatten,
@@ -64,7 +65,7 @@ export async function readCheckpoint(
   }
   let json: Partial<CheckpointState> & { format?: unknown }
   try {
-    json = JSON.parse(metadata.training ?? 'null')
+    json = parseBounded(metadata.training ?? 'null') as typeof json
   } catch {
     return fail('the state of the training in the metadata is not JSON')
   }

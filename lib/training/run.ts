@@ -8,7 +8,13 @@ import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
 import { Autoencoder } from '../models/autoencoder.js'
-import { configDropout, configLabelDim, givenNetworkConfig, type NetworkConfig } from '../models/config.js'
+import {
+  configDropout,
+  configLabelDim,
+  configLabelDropout,
+  givenNetworkConfig,
+  type NetworkConfig,
+} from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { NetworkWeights } from '../models/model-file.js'
@@ -279,6 +285,7 @@ function define<M extends Denoiser | EnergyModel>(
     ...general,
     microBatch: general.batchSize,
     dropout: objective === 'dsm' ? configDropout(chosen) : 0,
+    labelDropout: (found.labels && configLabelDropout(chosen)) ?? general.labelDropout,
     energyWeight: 1,
     ...front.defaults,
     ...identity,
@@ -292,6 +299,8 @@ function define<M extends Denoiser | EnergyModel>(
   if (taken !== dims) throw new ArgumentError(`the network takes ${taken} label entries but the data have ${dims}`)
   if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
+  if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')
+    throw invalid('dropout', '0, as a network of vectors has none', settled.dropout)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled
 }

@@ -26,11 +26,16 @@ export async function readSource(path: string, options: SourceOptions = {}): Pro
   return { ...model, tensors: withoutWrappers(model.tensors) }
 }
 
+const MOST_WRAPPERS = 8
+
 /** Names without what comes before all of them because the network was wrapped when it was saved. */
 function withoutWrappers<T>(tensors: Map<string, T>): Map<string, T> {
-  for (const prefix of WRAPPERS) {
-    if (tensors.size > 0 && [...tensors.keys()].every((name) => name.startsWith(prefix) && name.length > prefix.length))
-      return withoutWrappers(new Map([...tensors].map(([name, tensor]) => [name.slice(prefix.length), tensor])))
+  let inner = tensors
+  for (let depth = 0; depth < MOST_WRAPPERS; depth++) {
+    const names = [...inner.keys()]
+    const prefix = WRAPPERS.find((p) => names.every((name) => name.startsWith(p) && name.length > p.length))
+    if (prefix === undefined || names.length === 0) break
+    inner = new Map([...inner].map(([name, tensor]) => [name.slice(prefix.length), tensor]))
   }
-  return tensors
+  return inner
 }

@@ -1,6 +1,7 @@
 #include "configs.h"
 
 #include <cmath>
+#include <type_traits>
 
 namespace feynkac::addon {
 namespace {
@@ -18,7 +19,10 @@ std::vector<T> numbers(const Napi::Object& o, const char* name) {
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Value item = array.Get(i);
     if (!item.IsNumber()) throw argumentError(o.Env(), std::string("expected an array of numbers for ") + name);
-    out.push_back(static_cast<T>(item.As<Napi::Number>().DoubleValue()));
+    const double value = item.As<Napi::Number>().DoubleValue();
+    if (std::is_integral_v<T> && !(std::fabs(value) <= 1 << 24 && value == std::floor(value)))
+      throw argumentError(o.Env(), std::string("expected an array of whole numbers for ") + name);
+    out.push_back(static_cast<T>(value));
   }
   return out;
 }
@@ -82,22 +86,24 @@ EdmUNetConfig edmUNet(const Napi::Object& args, const std::vector<int>& shape, b
 }
 
 // Which of the blocks attend.
-std::vector<int> attention(const Napi::Object& args, const char* name, const std::string& plain,
-                           const std::string& attends) {
+std::vector<int> attention(const Napi::Object& args, const char* name, const char* plain, const char* attends) {
   const Napi::Array array = arrayOf(args, name);
   std::vector<int> out;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Value item = array.Get(i);
     const std::string type = item.IsString() ? item.As<Napi::String>().Utf8Value() : "";
-    if (type != plain && type != attends)
-      throw argumentError(args.Env(), "expected '" + plain + "' or '" + attends + "' in " + name);
+    if (type != plain && type != attends) {
+      std::string message = "expected '";
+      for (const char* part : {plain, "' or '", attends, "' in ", name}) message += part;
+      throw argumentError(args.Env(), message);
+    }
     out.push_back(type == attends ? 1 : 0);
   }
   return out;
 }
 
 DiffusersUNetConfig::Resampling resampling(const Napi::Object& args, const char* name) {
-  if (args.Get(name).IsNull()) return DiffusersUNetConfig::kNone;
+  if (args.Get(name).IsNull()) return DiffusersUNetConfig::kConv;  // as diffusers reads it
   return choiceOf<DiffusersUNetConfig::Resampling>(
       args, name, {{"conv", DiffusersUNetConfig::kConv}, {"resnet", DiffusersUNetConfig::kResnet}});
 }

@@ -10,6 +10,7 @@ namespace {
 using Config = DiffusersUNetConfig;
 
 constexpr const char* kName = "UNet2DModel";
+
 struct Builder : DiffusersBlocks {
   int downPadding;
 
@@ -20,13 +21,6 @@ struct Builder : DiffusersBlocks {
   VarId up(const std::string& name, VarId x, Config::Resampling type) const {
     if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Resample::kUp);
     return DiffusersBlocks::up(name, x);
-  }
-
-  VarId join(VarId x, VarId skip) const {
-    const Var a = g.var(x), b = g.var(skip);
-    requireSetting(a.height == b.height && a.width == b.width, kName,
-                   "the way up does not meet the sizes of the way down: check downsample_type and upsample_type");
-    return g.concat(x, skip);
   }
 };
 
@@ -119,7 +113,7 @@ Ports build(const Config& c, Parameters& p, Program& g, bool joint) {
       skips.push_back(x);
     }
     const Config::Resampling type = c.downAttention[i] != 0 ? c.downType : Config::kConv;
-    if (i == levels - 1 || type == Config::kNone) continue;
+    if (i == levels - 1) continue;
     requireSetting(g.var(x).height % 2 == 0 && g.var(x).width % 2 == 0, kName,
                    "image sides " + std::to_string(c.height) + "x" + std::to_string(c.width) +
                        " must halve evenly at every level of block_out_channels");
@@ -130,22 +124,17 @@ Ports build(const Config& c, Parameters& p, Program& g, bool joint) {
   for (int i = 0; i < levels; ++i) {
     const std::string name = "up_blocks." + std::to_string(i);
     for (int j = 0; j <= c.layersPerBlock; ++j) {
-      // a way down without some of its halvings leaves fewer skips than the way up takes
-      requireSetting(!skips.empty(), kName, "the way up takes more skips than the way down leaves");
-      x = b.resnet(name + ".resnets." + std::to_string(j), b.join(x, skips.back()), c.blockOutChannels[levels - 1 - i]);
+      x = b.resnet(name + ".resnets." + std::to_string(j), g.concat(x, skips.back()),
+                   c.blockOutChannels[levels - 1 - i]);
       skips.pop_back();
       if (c.upAttention[i] != 0) x = b.attend(name + ".attentions." + std::to_string(j), x, c.groups);
     }
     const Config::Resampling type = c.upAttention[i] != 0 ? c.upType : Config::kConv;
-    if (i < levels - 1 && type != Config::kNone) x = b.up(name + ".upsamplers.0", x, type);
+    if (i < levels - 1) x = b.up(name + ".upsamplers.0", x, type);
   }
   x = b.norm("conv_norm_out", x, c.groups, true);
   ports.output = b.conv("conv_out", x, 3, c.inChannels);
   if (joint) ports.energy = b.conv("energy_conv", x, 3, c.inChannels);
-  const Var out = g.var(ports.output);
-  requireSetting(out.height == c.height && out.width == c.width, kName,
-                 "the output is " + std::to_string(out.height) + "x" + std::to_string(out.width) +
-                     ": the ways down and up differ");
   return ports;
 }
 

@@ -34,7 +34,7 @@ struct DiffusersUNetConfig {
   int layersPerBlock;
   bool midBlock, midAttention;
   double midScaleFactor;
-  enum Resampling { kNone, kConv, kResnet };  // the way down and up of the blocks that attend; of the others kConv
+  enum Resampling { kConv, kResnet };  // the way down and up of the blocks that attend; of the others kConv
   Resampling downType, upType;
   int downPadding;        // 0: one pixel right and below, 1: around
   int headDim;            // 0: one head

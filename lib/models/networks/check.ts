@@ -26,6 +26,10 @@ export const sampleSize: Rule = {
   is: (v) => v === null || naturalNumber.is(v) || (numbers.is(v) && (v as number[]).length === 2),
   expected: 'a side, [height, width] or null',
 }
+export const naturalNumbers: Rule = {
+  is: (v) => Array.isArray(v) && v.every((n) => Number.isSafeInteger(n) && n >= 0 && n <= 2 ** 24),
+  expected: 'an array of whole numbers',
+}
 export const oneOf = (...values: unknown[]): Rule => ({
   is: (v) => values.includes(v),
   expected: `one of ${values.map((v) => JSON.stringify(v)).join(', ')}`,

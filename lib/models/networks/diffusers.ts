@@ -7,7 +7,7 @@ import {
   imageShape,
   listOf,
   naturalNumber,
-  numbers,
+  naturalNumbers,
   oneOf,
   orNull,
   probability,
@@ -34,7 +34,7 @@ export interface UNet2DModelArgs {
   downsample_padding: number
   downsample_type: 'conv' | 'resnet' | null
   upsample_type: 'conv' | 'resnet' | null
-  /** Rate of dropout in the blocks while the network is trained as a denoiser. */
+  /** Rate of dropout in the blocks while the network is trained on data. */
   dropout: number
   act_fn: 'silu' | 'swish'
   attention_head_dim: number | null
@@ -92,7 +92,7 @@ const rules: Record<keyof UNet2DModelArgs, Rule> = {
   down_block_types: listOf('DownBlock2D', 'AttnDownBlock2D'),
   mid_block_type: oneOf('UNetMidBlock2D', null),
   up_block_types: listOf('UpBlock2D', 'AttnUpBlock2D'),
-  block_out_channels: numbers,
+  block_out_channels: naturalNumbers,
   layers_per_block: naturalNumber,
   mid_block_scale_factor: finite,
   downsample_padding: naturalNumber,

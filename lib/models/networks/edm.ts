@@ -4,6 +4,7 @@ import {
   type ImageShape,
   imageShape,
   naturalNumber,
+  naturalNumbers,
   numbers,
   oneOf,
   probability,
@@ -25,7 +26,7 @@ export interface DhariwalUNetArgs {
   channel_mult_emb: number
   num_blocks: number
   attn_resolutions: number[]
-  /** Rate of dropout in the blocks while the network is trained as a denoiser. */
+  /** Rate of dropout in the blocks while the network is trained on data. */
   dropout: number
   label_dropout: number
 }
@@ -78,10 +79,10 @@ const sharedRules = {
   label_dim: naturalNumber,
   augment_dim: naturalNumber,
   model_channels: naturalNumber,
-  channel_mult: numbers,
+  channel_mult: naturalNumbers,
   channel_mult_emb: naturalNumber,
   num_blocks: naturalNumber,
-  attn_resolutions: numbers,
+  attn_resolutions: naturalNumbers,
   dropout: probability,
   label_dropout: probability,
 }
