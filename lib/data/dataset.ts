@@ -25,6 +25,8 @@ export interface Dataset {
   readonly labels: LabelSpec | null
   /** The samples are latents of images: not of pixels in [-1, 1], and not to be mirrored. */
   readonly latent?: boolean
+  /** What tells the samples from others, where their bits differ between machines. */
+  readonly origin?: string
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
   read(index: number, out: Float32Array, offset: number): void
   /** One class index per attribute; empty without labels. Throws ArgumentError. */
@@ -80,6 +82,7 @@ export interface DatasetParts {
   /** [size * attributes] class indices. */
   classes?: Int32Array
   latent?: boolean
+  origin?: string
 }
 
 /** A data set whose samples lie one after the other in one array. */
@@ -89,11 +92,13 @@ export class MemoryDataset implements Dataset {
   readonly shape: number[]
   readonly labels: LabelSpec | null
   readonly latent: boolean
+  readonly origin: string | undefined
   private readonly data: Uint8Array | Float32Array
   private readonly classes: Int32Array
   private readonly width: number
 
-  constructor({ name, shape, data, labels, classes, latent = false }: DatasetParts) {
+  constructor({ name, shape, data, labels, classes, latent = false, origin }: DatasetParts) {
+    this.origin = origin
     this.name = name
     this.shape = shape
     this.data = data

@@ -1,5 +1,6 @@
 import { knownOptions } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
+import { fingerprintData, fingerprintNetwork } from '../fingerprint.js'
 import { requireMemory } from '../memory.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import { type Dataset, MemoryDataset } from './dataset.js'
@@ -48,5 +49,7 @@ export async function latentDataset(
     labels: data.labels,
     classes,
     latent: true,
+    // devices and instruction sets round the latents differently
+    origin: `${await fingerprintData(data)} by ${await fingerprintNetwork(autoencoder.network)}`,
   })
 }

@@ -2,6 +2,7 @@ import { finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { deviceOptionNames } from '../devices.js'
 import { invalid } from '../errors.js'
+import { fingerprintData } from '../fingerprint.js'
 import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } from '../models/autoencoder.js'
 import type { AutoencoderConfig } from '../models/networks/autoencoder.js'
 import type { NativeAutoencoder, NativeNetwork } from '../native.js'
@@ -10,7 +11,6 @@ import { type Checkpoint, readCheckpoint, restore, writeCheckpoint } from './che
 import { trainingLoop } from './loop.js'
 import {
   averageInto,
-  fingerprintData,
   fittingBatch,
   onlySettings,
   openData,

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto'
-import { setImmediate as breathe } from 'node:timers/promises'
 import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
@@ -7,6 +5,7 @@ import { latentDataset } from '../data/latents.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
+import { fingerprintData, fingerprintNetwork } from '../fingerprint.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import {
   configDropout,
@@ -21,7 +20,7 @@ import type { NetworkWeights } from '../models/model-file.js'
 import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
-import { Batches, readSamples } from './batches.js'
+import { Batches } from './batches.js'
 import { type Checkpoint, type DataSource, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
 import { RunFolder } from './folder.js'
 import { type TrainingProgress, trainingLoop } from './loop.js'
@@ -346,30 +345,4 @@ export async function averageInto(network: NetworkWeights): Promise<void> {
   const values = new Float32Array(network.parameterCount())
   await run(() => network.read('ema', values))
   await run(() => network.write('params', values))
-}
-
-/** Tells data sets apart by size, shape, labels and their first samples. */
-export async function fingerprintData(data: Dataset): Promise<string> {
-  const count = Math.min(16, data.size)
-  const { x0, labels } = await readSamples(
-    data,
-    data.labels,
-    Int32Array.from({ length: count }, (_, i) => i),
-  )
-  const hash = createHash('sha256').update(new Uint8Array(x0.buffer))
-  if (labels) hash.update(new Uint8Array(labels.buffer))
-  return `${data.size} samples of ${data.shape.join('x')} (${hash.digest('hex').slice(0, 12)})`
-}
-
-async function fingerprintNetwork(network: NativeNetwork): Promise<string> {
-  const values = new Float32Array(network.parameterCount())
-  await run(() => network.read('params', values))
-  const hash = createHash('sha256')
-  const piece = 2 ** 19
-  for (let at = 0; at < values.length; at += piece) {
-    const part = values.subarray(at, at + piece)
-    hash.update(new Uint8Array(part.buffer, part.byteOffset, part.byteLength))
-    await breathe()
-  }
-  return `${values.length} weights (${hash.digest('hex').slice(0, 12)})`
 }

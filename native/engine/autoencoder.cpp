@@ -81,7 +81,8 @@ void validate(const Config& c) {
   require(c.layersPerBlock >= 1 && c.layersPerBlock <= 64, "layers_per_block must be from 1 to 64");
   require(c.latentChannels >= 1 && c.latentChannels <= 4096, "latent_channels must be from 1 to 4096");
   require(c.groups >= 1, "norm_num_groups must be at least 1");
-  const int scale = 1 << (static_cast<int>(levels) - 1);
+  int scale = 1;
+  for (size_t i = 1; i < levels; ++i) scale *= 2;
   require(c.height % scale == 0 && c.width % scale == 0, "image sides " + std::to_string(c.height) + "x" +
                                                              std::to_string(c.width) +
                                                              " must halve evenly at every level of block_out_channels");
