@@ -7,17 +7,9 @@ import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } fr
 import type { AutoencoderConfig } from '../models/networks/autoencoder.js'
 import type { NativeAutoencoder, NativeNetwork } from '../native.js'
 import { Batches, readSamples } from './batches.js'
-import { type Checkpoint, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
-import { trainingLoop } from './loop.js'
-import {
-  averageInto,
-  fittingBatch,
-  onlySettings,
-  openData,
-  openRun,
-  type TrainingOptions,
-  type TrainingResult,
-} from './run.js'
+import { readCheckpoint, restore } from './checkpoint.js'
+import { runWithCheckpoints } from './checkpointed.js'
+import { fittingBatch, onlySettings, openData, openRun, type TrainingOptions, type TrainingResult } from './run.js'
 import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
 
 /** What a new autoencoder is chosen by; everything else follows from the data. */
@@ -73,8 +65,9 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
     throw invalid('autoencoder', 'nothing, as an autoencoder is trained on images', options.dataOptions.autoencoder)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
-  const { folder, checkpoint } = await openRun(options, (path) => readCheckpoint(path, parseAutoencoderInfo))
-  const { data, source } = await openData(options, { folder, checkpoint })
+  const opened = await openRun(options, (path) => readCheckpoint(path, parseAutoencoderInfo))
+  const { checkpoint } = opened
+  const { data, source } = await openData(options, opened)
   if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)
   const stored = checkpoint?.definition as (Definition & { images: number }) | undefined
   const images = integer('images', options.images ?? stored?.images, 1)
@@ -87,44 +80,23 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
     if (!stored && options.microBatch === undefined)
       definition.microBatch = fittingBatch(network.device(), network.workingBytes('train', 1), definition.batchSize)
     if (checkpoint) await restore(network, checkpoint)
-    const sources = { data: source, teacher: null }
-    const save = async (loop: Checkpoint['loop']) =>
-      folder?.checkpoint(loop.step, (path) =>
-        writeCheckpoint(path, { loop, info: model.info, definition: { ...definition, images }, sources }, network),
-      )
-    const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
-    if (!checkpoint) await save(start)
-    await folder?.rewindLog(start.step)
-
-    const end = await trainingLoop({
-      network: leastSquares(network, definition.noise),
-      kind: 'denoiser',
-      headScale: 1,
-      range: null,
-      settings: definition,
-      batches: new Batches(data, null, definition),
-      state: start,
-      images,
-      logEvery: options.logEvery ?? Math.ceil(images / 200),
-      checkpointEvery: options.checkpointEvery,
-      signal,
-      onProgress: options.onProgress,
-      log: async (line) => folder?.log(line),
-      checkpoint: save,
-      lastCheckpoint: () => folder?.lastCheckpoint ?? null,
-    })
-
-    await averageInto(network)
     const measured = Int32Array.from({ length: Math.min(MEASURED, data.size) }, (_, i) => i)
-    await model.calibrate((await readSamples(data, null, measured)).x0, { signal })
-    if (folder) await model.save(folder.model)
-    return {
-      model,
-      steps: end.step,
-      images: end.step * definition.batchSize,
-      loss: end.median,
-      path: folder?.model ?? null,
-    }
+    return await runWithCheckpoints(
+      {
+        model,
+        steps: leastSquares(network, definition.noise),
+        definition,
+        sources: { data: source, teacher: null },
+        images,
+        kind: 'denoiser',
+        headScale: 1,
+        range: null,
+        batches: new Batches(data, null, definition),
+        finish: async () => model.calibrate((await readSamples(data, null, measured)).x0, { signal }),
+      },
+      opened,
+      options,
+    )
   } catch (error) {
     model.dispose()
     throw error

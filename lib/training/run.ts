@@ -16,14 +16,14 @@ import {
 } from '../models/config.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import type { NetworkWeights } from '../models/model-file.js'
 import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js'
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
-import { type Checkpoint, type DataSource, readCheckpoint, restore, writeCheckpoint } from './checkpoint.js'
+import { type Checkpoint, type DataSource, readCheckpoint, restore } from './checkpoint.js'
+import { runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
-import { type TrainingProgress, trainingLoop } from './loop.js'
+import type { TrainingProgress } from './loop.js'
 import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
 
 export type { TrainingProgress } from './loop.js'
@@ -186,7 +186,7 @@ export async function train<M extends Denoiser | EnergyModel>(
   front: FrontEnd<M>,
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
-  const { folder, checkpoint } = opened
+  const { checkpoint } = opened
   // checkpoints of before there was dropout had none, nor joint networks
   const stored = checkpoint
     ? ({ dropout: 0, energyWeight: 1, ...checkpoint.definition } as Definition & { images: number })
@@ -219,49 +219,23 @@ export async function train<M extends Denoiser | EnergyModel>(
     if (checkpoint) await restore(model.network, checkpoint)
     else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
 
-    const sources = { data: source, teacher: front.teacherSource }
-    const save = async (loop: Checkpoint['loop']) =>
-      folder?.checkpoint(loop.step, (path) =>
-        writeCheckpoint(
-          path,
-          { loop, info: model.info, definition: { ...definition, images }, sources },
-          model.network,
-        ),
-      )
-    const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
-    // the first checkpoint shows before the first step whether there is room for the others
-    if (!checkpoint) await save(start)
-    await folder?.rewindLog(start.step)
-
-    const end = await trainingLoop({
-      network: model.network,
-      teacher: front.teacher?.network,
-      kind: definition.kind,
-      headScale: definition.headScale,
-      energyWeight: definition.energyWeight,
-      range: conditionedRange(model.info.preconditioning.noise),
-      settings: definition,
-      batches: new Batches(data, labels, definition),
-      state: start,
-      images,
-      logEvery: options.logEvery ?? Math.ceil(images / 200),
-      checkpointEvery: options.checkpointEvery,
-      signal: options.signal,
-      onProgress: options.onProgress,
-      log: async (line) => folder?.log(line),
-      checkpoint: save,
-      lastCheckpoint: () => folder?.lastCheckpoint ?? null,
-    })
-
-    await averageInto(model.network)
-    if (folder) await model.save(folder.model)
-    return {
-      model,
-      steps: end.step,
-      images: end.step * definition.batchSize,
-      loss: end.median,
-      path: folder?.model ?? null,
-    }
+    return await runWithCheckpoints(
+      {
+        model,
+        steps: model.network,
+        definition,
+        sources: { data: source, teacher: front.teacherSource },
+        images,
+        teacher: front.teacher?.network,
+        kind: definition.kind,
+        headScale: definition.headScale,
+        energyWeight: definition.energyWeight,
+        range: conditionedRange(model.info.preconditioning.noise),
+        batches: new Batches(data, labels, definition),
+      },
+      opened,
+      options,
+    )
   } catch (error) {
     model.dispose()
     throw error
@@ -338,11 +312,4 @@ async function copyWeights(from: NativeNetwork, to: NativeNetwork): Promise<void
   await run(() => from.read('params', values))
   await run(() => to.write('params', values))
   await run(() => to.write('ema', values))
-}
-
-/** The averaged weights become the network's own. */
-export async function averageInto(network: NetworkWeights): Promise<void> {
-  const values = new Float32Array(network.parameterCount())
-  await run(() => network.read('ema', values))
-  await run(() => network.write('params', values))
 }

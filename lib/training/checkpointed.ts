@@ -1,0 +1,76 @@
+import type { NetworkWeights } from '../models/model-file.js'
+import { run } from '../native.js'
+import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
+import { type Loop, trainingLoop } from './loop.js'
+import type { Opened, TrainingOptions, TrainingResult } from './run.js'
+
+/** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
+
+/** What the objectives differ in. */
+export interface Run<M> extends Pick<Loop, 'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'range' | 'batches'> {
+  model: M
+  /** Steps of training; its weights are those of the model's network. */
+  steps: Loop['network']
+  definition: Loop['settings']
+  sources: CheckpointState['sources']
+  images: number
+  /** After the weights are averaged and before the model is saved. */
+  finish?: () => Promise<void>
+}
+
+/** Trains from where the checkpoint ends, or from the start, and saves the model. */
+export async function runWithCheckpoints<
+  M extends { info: CheckpointState['info']; network: NetworkWeights; save(path: string): Promise<void> },
+>(
+  { model, steps, definition, sources, images, finish, ...loop }: Run<M>,
+  { folder, checkpoint }: Opened,
+  {
+    logEvery,
+    checkpointEvery,
+    signal,
+    onProgress,
+  }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'signal' | 'onProgress'>,
+): Promise<TrainingResult<M>> {
+  const { network } = model
+  const save = async (state: Checkpoint['loop']) =>
+    folder?.checkpoint(state.step, (path) =>
+      writeCheckpoint(path, { loop: state, info: model.info, definition: { ...definition, images }, sources }, network),
+    )
+  const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
+  // the first checkpoint shows before the first step whether there is room for the others
+  if (!checkpoint) await save(start)
+  await folder?.rewindLog(start.step)
+
+  const end = await trainingLoop({
+    ...loop,
+    network: steps,
+    settings: definition,
+    state: start,
+    images,
+    logEvery: logEvery ?? Math.ceil(images / 200),
+    checkpointEvery,
+    signal,
+    onProgress,
+    log: async (line) => folder?.log(line),
+    checkpoint: save,
+    lastCheckpoint: () => folder?.lastCheckpoint ?? null,
+  })
+
+  await averageInto(network)
+  await finish?.()
+  if (folder) await model.save(folder.model)
+  return {
+    model,
+    steps: end.step,
+    images: end.step * definition.batchSize,
+    loss: end.median,
+    path: folder?.model ?? null,
+  }
+}
+
+/** The averaged weights become the network's own. */
+async function averageInto(network: NetworkWeights): Promise<void> {
+  const values = new Float32Array(network.parameterCount())
+  await run(() => network.read('ema', values))
+  await run(() => network.write('params', values))
+}
