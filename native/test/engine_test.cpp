@@ -1,153 +1,12 @@
 // Whole networks against themselves: the tangent pass against the energy gradient, the gradient of the loss against
-// finite differences along random directions, batches against their rows, micro-batches against whole batches, threads
-// against one.
-#include <algorithm>
-#include <utility>
-
-#include "check.h"
-#include "engine/network.h"
-#include "kernels/cpu/runtime/threads.h"
+// finite differences along random directions, batches against their rows, results in a device's memory.
 #include "kernels/particles.h"
+#include "network_cases.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
 
 namespace {
-
-// The backend of the tests that follow.
-std::unique_ptr<Kernels> (*newKernels)() = nullptr;
-std::unique_ptr<Kernels> onCpu() { return std::unique_ptr<Kernels>(makeCpuKernels()); }
-std::unique_ptr<Kernels> onCuda() { return std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32)); }
-
-const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm", "joint"};
-double scaleOf(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint ? 0.5 : 1.0; }
-
-EdmUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks, std::vector<int> attention,
-                   int labels, int augment, std::vector<float> filter = {1, 1}) {
-  return {false,
-          std::max(height, width),
-          height,
-          width,
-          channels,
-          labels,
-          augment,
-          8,
-          std::move(mult),
-          2,
-          1,
-          blocks,
-          std::move(attention),
-          std::move(filter),
-          false,
-          EdmUNetConfig::kStandard,
-          false};
-}
-
-EdmUNetConfig ncsnpp(EdmUNetConfig::Encoder encoder, bool skipDecoder) {
-  EdmUNetConfig c = unet(2, 8, 4, {1, 2}, 1, {4}, 0, 0, {1, 3, 3, 1});
-  c.channelMultNoise = 2;
-  c.fourier = true;
-  c.encoder = encoder;
-  c.skipDecoder = skipDecoder;
-  return c;
-}
-
-// 64 channels: one head; fewer: none
-EdmUNetConfig adm(std::vector<int> mult, int blocks) {
-  EdmUNetConfig c = unet(2, 4, 4, std::move(mult), blocks, {2}, 3, 2);
-  c.adm = true;
-  return c;
-}
-
-DiffusersUNetConfig diffusers(bool scaleShift, DiffusersUNetConfig::Resampling type, int padding, int headDim) {
-  DiffusersUNetConfig c = {};
-  c.height = 4;
-  c.width = 8;
-  c.inChannels = 2;
-  c.blockOutChannels = {8, 12};
-  c.downAttention = {1, 0};
-  c.upAttention = {0, 1};
-  c.layersPerBlock = 1;
-  c.midBlock = c.midAttention = true;
-  c.midScaleFactor = 1.5;
-  c.downType = c.upType = type;
-  c.downPadding = padding;
-  c.headDim = headDim;
-  c.groups = 4;
-  c.midGroups = scaleShift ? 0 : 4;
-  c.eps = 1e-5;
-  c.scaleShift = scaleShift;
-  c.timeEmbedding = scaleShift ? DiffusersUNetConfig::kFourier : DiffusersUNetConfig::kPositional;
-  c.timesteps = 5;
-  c.cosFirst = true;
-  c.timeDim = 16;
-  c.classEmbedding = headDim > 0 ? DiffusersUNetConfig::kTable : DiffusersUNetConfig::kIdentity;
-  c.classes = 3;
-  return c;
-}
-
-struct Setup {
-  Setup(const NetworkConfig& config, int batch, uint32_t seed, const Preconditioning& p = {}, bool joint = false)
-      : network(config, p, newKernels, joint), preconditioning(p), n(batch) {
-    const size_t d = network.sampleSize();
-    weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
-    for (const Parameter& p : network.parameters().list()) {
-      float* w = weights.data() + p.torchOffset;
-      // wide layers: sums of order 1, so that differences of the loss are those of its slope
-      const float scale = p.shape.size() > 1 ? std::min(1.0f, 4.0f / std::sqrt(float(p.size) / float(p.shape[0]))) : 1;
-      const bool gain = p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos;
-      for (size_t i = 0; i < p.size; ++i) w[i] = gain ? 1.0f + w[i] : scale * w[i];
-    }
-    network.write(Slot::kParams, weights.data());
-    for (int i = 0; i < batch; ++i) sigma.push_back(0.05 * std::pow(6.0, i));
-    x = randomVector(batch * d, seed + 1);
-    v = randomVector(batch * d, seed + 2);
-    target = randomVector(batch * d, seed + 3, 0.5f);
-    labels = randomVector(batch * std::max(1, labelDim(config)), seed + 4);
-    augment = randomVector(batch * std::max(1, augmentDim(config)), seed + 5);
-  }
-  Batch batch() const { return {n, x.data(), sigma.data(), labels.data(), augment.data()}; }
-  double loss(const Head& head, const std::vector<float>& w) {
-    network.write(Slot::kParams, w.data());
-    return network.gradient(head, batch(), target.data(), Stop());
-  }
-  // The joint loss with what the energy learns held as it is at `weights`, so that the loss's slope is its gradient.
-  double frozenLoss(const Head& head, const std::vector<float>& w) {
-    const size_t all = x.size(), d = network.sampleSize();
-    std::vector<float> frozen(all), raw(all), phiGrad(all);
-    const auto evaluate = [&](const std::vector<float>& at, float* h, float* g) {
-      network.write(Slot::kParams, at.data());
-      Outputs out = {};
-      out.raw = h;
-      out.phiGrad = g;
-      network.evaluate(head, batch(), nullptr, out, Stop());
-    };
-    evaluate(weights, frozen.data(), nullptr);
-    evaluate(w, raw.data(), phiGrad.data());
-    const Levels levels(n, sigma.data(), preconditioning);
-    const auto ofTarget = levels.residualOfDenoised(), ofX = levels.residualOfX();
-    double sum = 0;
-    for (size_t i = 0; i < all; ++i) {
-      const double residual = double(ofTarget[i / d]) * target[i] + double(ofX[i / d]) * x[i];
-      sum += std::pow(raw[i] - residual, 2) + head.energyWeight * std::pow(double(phiGrad[i]) - frozen[i], 2);
-    }
-    return sum / double(all);
-  }
-
-  Network network;
-  Preconditioning preconditioning;
-  int n;
-  std::vector<float> weights, x, v, target, labels, augment;
-  std::vector<double> sigma;
-};
-
-// Of the weights; buffers of the state dict stay as they are.
-std::vector<float> directionOf(const Network& network, uint32_t seed) {
-  auto direction = randomVector(network.parameters().torchSize(), seed);
-  for (const Parameter& p : network.parameters().list())
-    if (p.buffer) std::fill_n(direction.begin() + static_cast<int64_t>(p.torchOffset), p.size, 0.0f);
-  return direction;
-}
 
 void testNetwork(const char* name, const NetworkConfig& config, const Preconditioning& preconditioning = {},
                  bool joint = false) {
@@ -209,21 +68,11 @@ void testNetwork(const char* name, const NetworkConfig& config, const Preconditi
       CHECK(std::fabs(loss / same - 1) < 1e-5, "%s joint: the loss is %g, not %g", name, loss, same);
     }
     for (uint32_t k = 0; k < 3; ++k) {
-      const auto direction = directionOf(s.network, 100 + k);
-      double exact = 0, norm = 0;
-      for (size_t i = 0; i < parameters; ++i) {
-        exact += double(gradient[i]) * direction[i];
-        norm += double(gradient[i]) * gradient[i];
-      }
-      const auto at = [&](double eps) {
-        auto w = s.weights;
-        for (size_t i = 0; i < parameters; ++i) w[i] += static_cast<float>(eps * direction[i]);
+      const Slope slope = slopeOf(s.network, s.weights, gradient, 100 + k, [&](const std::vector<float>& w) {
         return kind == Kind::kJoint ? s.frozenLoss(head, w) : s.loss(head, w);
-      };
-      const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-      const double error = std::fabs(difference - exact) / std::sqrt(norm);
-      CHECK(error < 1e-2, "%s %s: loss differences: %g against %g, error %g of the gradient's norm", name, kindName,
-            difference, exact, error);
+      });
+      CHECK(slope.error < 1e-2, "%s %s: loss differences: %g against %g, error %g of the gradient's norm", name,
+            kindName, slope.difference, slope.exact, slope.error);
     }
     s.network.write(Slot::kParams, s.weights.data());
 
@@ -318,108 +167,6 @@ void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> 
   for (void* p : {static_cast<void*>(x), static_cast<void*>(image), static_cast<void*>(energy)}) particles->release(p);
 }
 
-// One optimizer step, whole or in micro-batches, on one thread or several.
-std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps, bool distil,
-                           float dropout) {
-  setThreadCount(threads);
-  Network student(config, {}, newKernels, kind == Kind::kJoint), teacher(config, {}, newKernels);
-  student.initialise(3);
-  const auto taught = randomVector(teacher.parameters().torchSize(), 4, 0.2f);  // ADM starts as 0
-  teacher.write(Slot::kParams, taught.data());
-  const int batch = 6;
-  const auto x0 = randomVector(batch * student.sampleSize(), 5, 0.5f);
-  const auto labels = randomVector(batch * std::max(1, labelDim(config)), 6);
-  std::vector<double> losses(batch), sigmas(batch);
-  for (int k = 1; k <= steps; ++k) {
-    const TrainStep step = {{kind, 0.5, 0.7},
-                            batch,
-                            microBatch,
-                            x0.data(),
-                            labels.data(),
-                            -1.2,
-                            1.2,
-                            0.01,
-                            80,
-                            dropout,
-                            42,
-                            static_cast<uint32_t>(k),
-                            {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
-                            losses.data(),
-                            sigmas.data()};
-    const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
-    CHECK(std::isfinite(result.loss) && std::isfinite(result.gradNorm) && result.gradNorm > 0, "loss %g gradient %g",
-          result.loss, result.gradNorm);
-    // ADM's outputs start as 0
-    CHECK((result.energyLoss > 0) == (kind == Kind::kJoint && (k > 1 || dropout == 0)),
-          "the energy's part of the loss: %g", result.energyLoss);
-  }
-  std::vector<float> weights(student.parameters().torchSize());
-  student.read(Slot::kParams, weights.data());
-  return weights;
-}
-
-void testTraining(const NetworkConfig& config, float dropout = 0) {
-  for (const bool distil : {false, true})
-    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint}) {
-      if (distil && kind != Kind::kDot) continue;
-      const auto whole = trained(config, kind, 6, 1, 2, distil, dropout),
-                 threads = trained(config, kind, 6, 3, 2, distil, dropout);
-      CHECK(whole == threads, "training depends on the number of threads");
-      const auto micro = trained(config, kind, 4, 2, 1, distil, dropout),
-                 once = trained(config, kind, 6, 2, 1, distil, dropout);
-      const double error = relativeError(micro, once);
-      CHECK(error < 1e-4, "micro-batches differ by %g", error);
-    }
-}
-
-// The masks are the same in all passes: the gradient of a step is that of its loss.
-void testDropout(const NetworkConfig& config) {
-  for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
-    Setup s(config, 3, 31);
-    const size_t parameters = s.network.parameters().torchSize();
-    std::vector<double> losses(s.n), sigmas(s.n);
-    const auto lossAt = [&](const std::vector<float>& weights, float rate) {
-      s.network.write(Slot::kParams, weights.data());
-      return s.network
-          .train({{kind, 0.5},
-                  s.n,
-                  2,
-                  s.x.data(),
-                  s.labels.data(),
-                  0,
-                  1,
-                  0.01,
-                  80,
-                  rate,
-                  7,
-                  3,
-                  {0, 0.9, 0.999, 1e-8, 1, 0, 0.9},
-                  losses.data(),
-                  sigmas.data()},
-                 nullptr, Stop())
-          .loss;
-    };
-    const double loss = lossAt(s.weights, 0.4f);
-    std::vector<float> gradient(parameters);
-    s.network.read(Slot::kGrad, gradient.data());
-    CHECK(loss == lossAt(s.weights, 0.4f) && loss != lossAt(s.weights, 0), "dropout is drawn from the seed");
-    const auto direction = directionOf(s.network, 32);
-    double exact = 0, norm = 0;
-    for (size_t i = 0; i < parameters; ++i) {
-      exact += double(gradient[i]) * direction[i];
-      norm += double(gradient[i]) * gradient[i];
-    }
-    const auto at = [&](double eps) {
-      auto w = s.weights;
-      for (size_t i = 0; i < parameters; ++i) w[i] += static_cast<float>(eps * direction[i]);
-      return lossAt(w, 0.4f);
-    };
-    const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-    CHECK(std::fabs(difference - exact) / std::sqrt(norm) < 1e-2, "%s dropout: loss differences: %g against %g",
-          kKindNames[static_cast<int>(kind)], difference, exact);
-  }
-}
-
 // E and its gradient by D are consistent for every form (testNetwork), and a table's times are met.
 void testPreconditionings(const NetworkConfig& config) {
   NoiseCondition table;
@@ -503,11 +250,6 @@ int main() {
   testJoint("joint adm", adm({1, 8}, 1));
   testJoint("joint diffusers", diffusers(true, DiffusersUNetConfig::kResnet, 0, 5));
   testJoint("joint mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
-  testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
-  testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
-  testTraining(adm({1, 2}, 1), 0.3f);
-  testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
-  testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
   for (const bool joint : {false, true})
     testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()),
                  joint);
@@ -521,7 +263,6 @@ int main() {
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
     testNetwork("unet on cuda", unet(1, 4, 4, {1, 2}, 1, {2}, 3, 2));
     testJoint("joint mlp on cuda", ResidualMlpConfig{2, 16, 2, 0, 1});
-    testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
     for (const bool joint : {false, true})
       testResident(unet(1, 4, 4, {1}, 1, {2}, 3, 2), std::unique_ptr<ParticleKernels>(makeCudaParticleKernels(0)),
                    joint);

@@ -1,0 +1,120 @@
+// Training steps: micro-batches against whole batches, threads against one, and the gradient of a step with dropout against
+// finite differences of its loss.
+#include "kernels/cpu/runtime/threads.h"
+#include "network_cases.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+// One optimizer step, whole or in micro-batches, on one thread or several.
+std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps, bool distil,
+                           float dropout) {
+  setThreadCount(threads);
+  Network student(config, {}, newKernels, kind == Kind::kJoint), teacher(config, {}, newKernels);
+  student.initialise(3);
+  const auto taught = randomVector(teacher.parameters().torchSize(), 4, 0.2f);  // ADM starts as 0
+  teacher.write(Slot::kParams, taught.data());
+  const int batch = 6;
+  const auto x0 = randomVector(batch * student.sampleSize(), 5, 0.5f);
+  const auto labels = randomVector(batch * std::max(1, labelDim(config)), 6);
+  std::vector<double> losses(batch), sigmas(batch);
+  for (int k = 1; k <= steps; ++k) {
+    const TrainStep step = {{kind, 0.5, 0.7},
+                            batch,
+                            microBatch,
+                            x0.data(),
+                            labels.data(),
+                            -1.2,
+                            1.2,
+                            0.01,
+                            80,
+                            dropout,
+                            42,
+                            static_cast<uint32_t>(k),
+                            {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
+                            losses.data(),
+                            sigmas.data()};
+    const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
+    CHECK(std::isfinite(result.loss) && std::isfinite(result.gradNorm) && result.gradNorm > 0, "loss %g gradient %g",
+          result.loss, result.gradNorm);
+    // ADM's outputs start as 0
+    CHECK((result.energyLoss > 0) == (kind == Kind::kJoint && (k > 1 || dropout == 0)),
+          "the energy's part of the loss: %g", result.energyLoss);
+  }
+  std::vector<float> weights(student.parameters().torchSize());
+  student.read(Slot::kParams, weights.data());
+  return weights;
+}
+
+void testTraining(const NetworkConfig& config, float dropout = 0) {
+  for (const bool distil : {false, true})
+    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint}) {
+      if (distil && kind != Kind::kDot) continue;
+      const auto whole = trained(config, kind, 6, 1, 2, distil, dropout),
+                 threads = trained(config, kind, 6, 3, 2, distil, dropout);
+      CHECK(whole == threads, "training depends on the number of threads");
+      const auto micro = trained(config, kind, 4, 2, 1, distil, dropout),
+                 once = trained(config, kind, 6, 2, 1, distil, dropout);
+      const double error = relativeError(micro, once);
+      CHECK(error < 1e-4, "micro-batches differ by %g", error);
+    }
+}
+
+// The masks are the same in all passes: the gradient of a step is that of its loss.
+void testDropout(const NetworkConfig& config) {
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot}) {
+    Setup s(config, 3, 31);
+    std::vector<double> losses(s.n), sigmas(s.n);
+    const auto lossAt = [&](const std::vector<float>& weights, float rate) {
+      s.network.write(Slot::kParams, weights.data());
+      return s.network
+          .train({{kind, 0.5},
+                  s.n,
+                  2,
+                  s.x.data(),
+                  s.labels.data(),
+                  0,
+                  1,
+                  0.01,
+                  80,
+                  rate,
+                  7,
+                  3,
+                  {0, 0.9, 0.999, 1e-8, 1, 0, 0.9},
+                  losses.data(),
+                  sigmas.data()},
+                 nullptr, Stop())
+          .loss;
+    };
+    const double loss = lossAt(s.weights, 0.4f);
+    std::vector<float> gradient(s.weights.size());
+    s.network.read(Slot::kGrad, gradient.data());
+    CHECK(loss == lossAt(s.weights, 0.4f) && loss != lossAt(s.weights, 0), "dropout is drawn from the seed");
+    const Slope slope =
+        slopeOf(s.network, s.weights, gradient, 32, [&](const std::vector<float>& w) { return lossAt(w, 0.4f); });
+    CHECK(slope.error < 1e-2, "%s dropout: loss differences: %g against %g", kKindNames[static_cast<int>(kind)],
+          slope.difference, slope.exact);
+  }
+}
+
+}  // namespace
+
+int main() {
+  newKernels = onCpu;
+  testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
+  testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+  testTraining(adm({1, 2}, 1), 0.3f);
+  testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
+  testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
+  if (!cudaDevices().list.empty()) {
+    newKernels = onCuda;
+#ifdef FEYNKAC_EMULATED
+    emulator::config.lazyStreams = true;  // so that streams that should wait for others must
+#endif
+    CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
+    testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+  }
+  return report("training");
+}
