@@ -1,20 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { type DiagonalMixture, modeWeights, productOf, totalVariation } from '../lib/experiments/mixtures.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, type SmcResult, smc } from '../lib/smc/smc.js'
 import { bounded, lowTemperature, negation, product, type Target } from '../lib/smc/targets.js'
 import { shared } from './shared.js'
-import {
-  type DiagonalMixture,
-  energyOf,
-  equalWeights,
-  modeWeights,
-  moments,
-  productOf,
-  totalVariation,
-} from './smc-mixtures.js'
+import { energyOf, equalWeights, moments } from './smc-mixtures.js'
 
 const fixture = shared('fixtures/smc/targets.json')
 
@@ -104,11 +97,11 @@ function scores(kind: 'product' | 'low temperature', d: number) {
   const p = mixtureIn(d, 0)
   const q = kind === 'product' ? mixtureIn(d, 0.7) : p
   const target = kind === 'product' ? product([energyOf(p), energyOf(q)]) : lowTemperature(energyOf(p), { gamma: 2 })
-  const { logZ, components } = productOf(p, q, 0.02)
-  const centres = [components[0].mean, components[3].mean]
-  const left = components.reduce((sum, c) => sum + (c.mean[0] < 0 ? Math.exp(c.logWeight - logZ) : 0), 0)
+  const { logZ, weights: shares, means, covariances } = productOf(p, q, 0.02)
+  const centres = [means[0], means[3]]
+  const left = shares.reduce((sum, w, i) => sum + (means[i][0] < 0 ? w : 0), 0)
   const exact = [left, 1 - left]
-  const spread = d > 6 ? components[0].variance[d - 1] : Number.NaN
+  const spread = d > 6 ? covariances[0][d - 1] : Number.NaN
 
   /** Error of the mode weights, and the variance of the plain coordinates over the exact one. */
   const shape = (samples: Float32Array, weights: Float64Array) => {

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common } from './options.js'
-import { type Progress, progress } from './progress.js'
+import { stageBars } from './stages.js'
+import { printTable } from './tables.js'
 
 /** The command `demo`: the main job on synthetic data. */
 
@@ -19,32 +20,14 @@ export function register(program: Command): void {
   common(command, 'feynkac demo --output report --seed 1').action(async (flags: Flags) => {
     await applyThreads(flags)
     const { runDemo } = await import('../demo/run.js')
-    let shown: { name: string; bar: Progress } | undefined
-    const onStage = (name: string, done: number, total: number) => {
-      if (shown?.name !== name) {
-        shown?.bar.end()
-        shown = { name, bar: progress(total) }
-      }
-      shown.bar.update(done, name)
-    }
+    const bars = stageBars()
     const { output, seed, quick } = flags
-    const run = (signal: AbortSignal) => runDemo({ output, seed, signal, onStage, ...(quick && { shorter: 0.05 }) })
-    const { result, files } = await interruptible(run).finally(() => shown?.bar.end())
+    const run = (signal: AbortSignal) =>
+      runDemo({ output, seed, signal, onStage: bars.onStage, ...(quick && { shorter: 0.05 }) })
+    const { result, files } = await interruptible(run).finally(bars.end)
     if (flags.json) return console.log(JSON.stringify({ ...result, files }))
     const { planarTable, shapesTable } = await import('../demo/figures.js')
-    for (const table of [planarTable(result.plane.rows), shapesTable(result.pictures.rows)]) print(table)
+    for (const table of [planarTable(result.plane.rows), shapesTable(result.pictures.rows)]) printTable(table)
     console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
   })
-}
-
-function print({ header, rows }: { header: string[]; rows: string[][] }): void {
-  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)))
-  for (const row of [header, ...rows])
-    console.log(
-      row
-        .map((cell, i) => cell.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-  console.log()
 }

@@ -1,16 +1,10 @@
+import type { Figure } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { gridPng } from '../report/images.js'
 import { plotPng } from '../report/plots.js'
 import { type Method, methods, type PlanarResult, problems } from './planar.js'
 import type { DemoResult } from './run.js'
 import type { ShapesResult, ShapesRow } from './shapes.js'
-
-export interface Figure {
-  /** Of its file, without .png. */
-  name: string
-  caption: string
-  png: Buffer
-}
 
 const shownMethods: Method[] = ['exact', 'smc', 'summed']
 const POINTS = 1200

@@ -1,7 +1,5 @@
-import { join } from 'node:path'
 import { finiteNumber, integer, knownOptions } from '../args.js'
-import { fileError, makeFolder, writeFileAtomic } from '../files.js'
-import { htmlReport } from '../report/html.js'
+import { makeReportFolder, writeReport } from '../report/folder.js'
 import { figures, reportBlocks } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
 import { type ShapesResult, shapesDemo } from './shapes.js'
@@ -44,11 +42,7 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     signal,
     stage: options.onStage ?? (() => {}),
   }
-  try {
-    await makeFolder(output)
-  } catch (error) {
-    throw fileError(error, output, 'make the directory')
-  }
+  await makeReportFolder(output)
   const plane = await planarDemo(context)
   const pictures = await shapesDemo(context)
   const drawn = await figures(plane, pictures)
@@ -59,15 +53,11 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     plane: { particles: plane.particles, seeds: plane.seeds, rows: plane.rows },
     pictures: { side: pictures.side, particles: pictures.particles, rows: pictures.rows },
   }
-  const contents: Record<string, string | Buffer> = {
-    'report.html': htmlReport('feynkac: compositions of learnt energies', reportBlocks(result, drawn)),
-    'results.json': `${JSON.stringify(result, null, 1)}\n`,
-    ...Object.fromEntries(drawn.map(({ name, png }) => [`${name}.png`, png])),
-  }
-  const files: string[] = []
-  for (const [name, content] of Object.entries(contents)) {
-    files.push(join(output, name))
-    await writeFileAtomic(files.at(-1)!, [typeof content === 'string' ? Buffer.from(content) : content])
-  }
+  const files = await writeReport(output, {
+    title: 'feynkac: compositions of learnt energies',
+    blocks: reportBlocks(result, drawn),
+    figures: drawn,
+    result,
+  })
   return { result, files }
 }

@@ -1,0 +1,49 @@
+import { join } from 'node:path'
+import { type Command, Option } from 'commander'
+import type { ExperimentName } from '../experiments/run.js'
+import { interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, common } from './options.js'
+import { stageBars } from './stages.js'
+import { printTable } from './tables.js'
+
+/** The command `experiment`: claims about control, each with its numbers. */
+
+interface Flags extends CommonOptions {
+  output?: string
+  budget: 'quick' | 'small' | 'medium' | 'large'
+  models: string
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('experiment')
+    .description('Put a claim to the test: numbers beside the exact answer or the strongest comparator, and a report.')
+    .argument('<name>', 'exact')
+    .option('--output <directory>', 'where report.html, results.json and figures go (experiments/<name>)')
+    .addOption(
+      new Option(
+        '--budget <size>',
+        'how much work: quick shows that it runs, small ends within ten minutes on two cores',
+      )
+        .choices(['quick', 'small', 'medium', 'large'])
+        .default('small'),
+    )
+    .option('--models <directory>', 'models that experiments train and share', 'experiments/models')
+  common(command, 'feynkac experiment exact --budget medium --seed 1').action(async (name: string, flags: Flags) => {
+    await applyThreads(flags)
+    const { runExperiment } = await import('../experiments/run.js')
+    const { output = join('experiments', name), budget, models, seed, device, json } = flags
+    const bars = stageBars()
+    const options = { output, budget, models, seed, device, onStage: bars.onStage }
+    const run = (signal: AbortSignal) => runExperiment(name as ExperimentName, { ...options, signal })
+    const { result, tables, files } = await interruptible(run).finally(bars.end)
+    if (json) return console.log(JSON.stringify({ ...result, files }))
+    for (const { title, header, rows } of tables) {
+      console.log(title)
+      printTable({ header, rows })
+    }
+    for (const { claim, holds, evidence } of result.findings)
+      console.log(`${holds ? 'holds' : 'DOES NOT HOLD'}: ${claim}\n  ${evidence}`)
+    console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
+  })
+}

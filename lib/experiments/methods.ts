@@ -1,0 +1,78 @@
+import { sample } from '../smc/samplers.js'
+import { type SmcOptions, type SmcResult, smc } from '../smc/smc.js'
+import type { Target } from '../smc/targets.js'
+
+/** Ways to sample a target, side by side. */
+
+export interface Method {
+  name: string
+  /** Options of `smc`; none: the summed scores, without weights, by the ancestral sampler. */
+  smc?: Pick<
+    SmcOptions,
+    'weights' | 'kernel' | 'proposal' | 'moves' | 'resampling' | 'essThreshold' | 'precisions' | 'finalResample'
+  >
+}
+
+export interface Run {
+  samples: Float32Array
+  /** Normalised. */
+  weights: Float64Array
+  logZ: number
+  smallestEss: number
+  distinctRoots: number
+  evaluations: number
+  seconds: number
+  /** Of smc. */
+  result?: SmcResult
+}
+
+export interface RunOptions {
+  particles: number
+  sigmas: Float64Array
+  seed: number
+  device?: string
+  signal?: AbortSignal
+}
+
+export async function runMethod(target: Target, method: Method, options: RunOptions): Promise<Run> {
+  const began = performance.now()
+  const seconds = () => (performance.now() - began) / 1000
+  const n = options.particles
+  if (!method.smc) {
+    const { samples, evaluations } = await sample(target, { ...options, method: 'ancestral' })
+    const weights = new Float64Array(n).fill(1 / n)
+    return { samples, weights, logZ: Number.NaN, smallestEss: n, distinctRoots: n, evaluations, seconds: seconds() }
+  }
+  const result = await smc(target, { ...options, ...method.smc })
+  const { distinctRoots, evaluations } = result.diagnostics
+  return {
+    samples: result.samples,
+    weights: result.logWeights.map(Math.exp),
+    logZ: result.logZ,
+    smallestEss: result.ess.reduce((a, b) => Math.min(a, b)),
+    distinctRoots,
+    evaluations,
+    seconds: seconds(),
+    result,
+  }
+}
+
+/** Weights that need no more than energies and scores of the models, in the order of method.md's table. */
+export const weightings: readonly Method[] = [
+  { name: 'summed scores', smc: undefined },
+  { name: 'proposals alone', smc: { weights: 'none' } },
+  { name: 'FKC', smc: { weights: 'fkc' } },
+  { name: 'RNE', smc: { weights: 'rne', proposal: 'analytic' } },
+  { name: 'tilt', smc: { weights: 'tilt' } },
+  { name: 'bridge, plain, sde', smc: { kernel: 'plain', proposal: 'sde' } },
+  { name: 'bridge, scaled, sde', smc: { proposal: 'sde' } },
+  { name: 'bridge, scaled, posterior', smc: { proposal: 'posterior' } },
+  { name: 'bridge, scaled, analytic', smc: { proposal: 'analytic' } },
+  { name: 'bridge, per coordinate', smc: { proposal: 'analytic-diagonal' } },
+  { name: 'bridge, per coordinate, MALA', smc: { proposal: 'analytic-diagonal', moves: { kernel: 'mala' } } },
+]
+
+/** Whether a method can be run on a target: FKC and RNE need one that is linear in the energies. */
+export function applies({ smc }: Method, target: Target): boolean {
+  return (smc?.weights !== 'fkc' && smc?.weights !== 'rne') || target.exponents !== undefined
+}

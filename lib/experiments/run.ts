@@ -1,0 +1,93 @@
+import { integer, knownOptions, oneOf } from '../args.js'
+import { invalid } from '../errors.js'
+import { makeReportFolder, writeReport } from '../report/folder.js'
+import type { Block } from '../report/html.js'
+import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
+
+/** The experiments by name; each is loaded only when it runs. */
+const experiments = {
+  exact: async () => (await import('./exact.js')).exact,
+} satisfies Record<string, () => Promise<Experiment>>
+
+export type ExperimentName = keyof typeof experiments
+export const experimentNames = Object.keys(experiments) as ExperimentName[]
+
+export interface ExperimentOptions {
+  /** Folder of the report; made if it is not there. */
+  output: string
+  /** How much work to do; default 'small', which ends within ten minutes on two cores. */
+  budget?: Budget
+  /** Default 0. */
+  seed?: number
+  /** Where networks run; default 'auto'. */
+  device?: string
+  /** Folder of the models that experiments train and share; default `models` beside `output`. */
+  models?: string
+  signal?: AbortSignal
+  onStage?: ExperimentContext['stage']
+}
+
+export interface ExperimentResult extends Pick<Outcome, 'findings' | 'data'> {
+  name: ExperimentName
+  budget: Budget
+  seed: number
+  /** Wall clock. */
+  seconds: number
+}
+
+/**
+ * Runs an experiment and writes report.html, results.json and its figures into `output`.
+ * @throws ArgumentError, FileError; the signal's reason
+ */
+export async function runExperiment(
+  name: ExperimentName,
+  options: ExperimentOptions,
+): Promise<{ result: ExperimentResult; tables: Outcome['tables']; files: string[] }> {
+  oneOf('experiment', name, experimentNames)
+  knownOptions('runExperiment', options, ['output', 'budget', 'seed', 'device', 'models', 'signal', 'onStage'])
+  const { output, signal, device = 'auto' } = options
+  for (const [key, value] of Object.entries({ output, models: options.models ?? output }))
+    if (typeof value !== 'string' || value === '') throw invalid(key, 'the name of a directory', value)
+  const began = performance.now()
+  const context: ExperimentContext = {
+    budget: oneOf('budget', options.budget ?? 'small', budgets),
+    seed: integer('seed', options.seed ?? 0, 0),
+    device,
+    models: options.models ?? `${output.replace(/\/+$/, '')}-models`,
+    signal,
+    stage: options.onStage ?? (() => {}),
+  }
+  await makeReportFolder(output)
+  const experiment = await experiments[name]()
+  const outcome = await experiment.run(context)
+  signal?.throwIfAborted()
+  const { budget, seed } = context
+  const seconds = Math.round((performance.now() - began) / 1000)
+  const result = { name, budget, seed, seconds, findings: outcome.findings, data: outcome.data }
+  const { title } = experiment
+  const blocks = reportBlocks(experiment, outcome, result)
+  const files = await writeReport(output, { title, blocks, figures: outcome.figures, result })
+  return { result, tables: outcome.tables, files }
+}
+
+function reportBlocks(
+  { question }: Experiment,
+  { findings, tables, figures }: Outcome,
+  { budget, seed, seconds, name }: ExperimentResult,
+): Block[] {
+  return [
+    { text: question },
+    { text: `feynkac experiment ${name} --budget ${budget} --seed ${seed}: ${seconds} seconds.` },
+    { heading: 'What the numbers say' },
+    {
+      header: ['claim', '', 'figures'],
+      rows: findings.map(({ claim, holds, evidence }) => [claim, holds ? 'holds' : 'does not hold', evidence]),
+    },
+    ...figures.map(({ png, caption }) => ({ picture: png, caption })),
+    ...tables.flatMap(({ title, note, header, rows }): Block[] => [
+      { heading: title },
+      ...(note ? [{ text: note }] : []),
+      { header, rows },
+    ]),
+  ]
+}
