@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError, NumericsError } from '../lib/errors.js'
+import { modeWeights } from '../lib/experiments/mixtures.js'
 import { native } from '../lib/native.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
@@ -7,7 +8,7 @@ import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
 import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets.js'
-import { equalWeights, gaussian, modeWeights, moments, other, two } from './smc-mixtures.js'
+import { equalWeights, gaussian, moments, other, two } from './smc-mixtures.js'
 
 const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })
 const options = { particles: 512, sigmas, seed: 3 }
