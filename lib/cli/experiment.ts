@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { type Command, Option } from 'commander'
-import type { ExperimentName } from '../experiments/run.js'
+import { Argument, type Command, Option } from 'commander'
+import { type ExperimentName, experimentNames } from '../experiments/run.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common } from './options.js'
 import { stageBars } from './stages.js'
@@ -18,7 +18,7 @@ export function register(program: Command): void {
   const command = program
     .command('experiment')
     .description('Put a claim to the test: numbers beside the exact answer or the strongest comparator, and a report.')
-    .argument('<name>', 'exact')
+    .addArgument(new Argument('<name>', 'the claim').choices(experimentNames))
     .option('--output <directory>', 'where report.html, results.json and figures go (experiments/<name>)')
     .addOption(
       new Option(
@@ -29,21 +29,23 @@ export function register(program: Command): void {
         .default('small'),
     )
     .option('--models <directory>', 'models that experiments train and share', 'experiments/models')
-  common(command, 'feynkac experiment exact --budget medium --seed 1').action(async (name: string, flags: Flags) => {
-    await applyThreads(flags)
-    const { runExperiment } = await import('../experiments/run.js')
-    const { output = join('experiments', name), budget, models, seed, device, json } = flags
-    const bars = stageBars()
-    const options = { output, budget, models, seed, device, onStage: bars.onStage }
-    const run = (signal: AbortSignal) => runExperiment(name as ExperimentName, { ...options, signal })
-    const { result, tables, files } = await interruptible(run).finally(bars.end)
-    if (json) return console.log(JSON.stringify({ ...result, files }))
-    for (const { title, header, rows } of tables) {
-      console.log(title)
-      printTable({ header, rows })
-    }
-    for (const { claim, holds, evidence } of result.findings)
-      console.log(`${holds ? 'holds' : 'DOES NOT HOLD'}: ${claim}\n  ${evidence}`)
-    console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
-  })
+  common(command, 'feynkac experiment exact --budget medium --seed 1').action(
+    async (name: ExperimentName, flags: Flags) => {
+      await applyThreads(flags)
+      const { runExperiment } = await import('../experiments/run.js')
+      const { output = join('experiments', name), budget, models, seed, device, json } = flags
+      const bars = stageBars()
+      const options = { output, budget, models, seed, device, onStage: bars.onStage }
+      const run = (signal: AbortSignal) => runExperiment(name, { ...options, signal })
+      const { result, tables, files } = await interruptible(run).finally(bars.end)
+      if (json) return console.log(JSON.stringify({ ...result, files }))
+      for (const { title, header, rows } of tables) {
+        console.log(title)
+        printTable({ header, rows })
+      }
+      for (const { claim, holds, evidence } of result.findings)
+        console.log(`${holds ? 'holds' : 'DOES NOT HOLD'}: ${claim}\n  ${evidence}`)
+      console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
+    },
+  )
 }

@@ -1,67 +1,20 @@
 import { plotPng } from '../report/plots.js'
 import { sigmaGrid } from '../smc/schedule.js'
+import { type AverageRow, averageOf } from './average.js'
 import { type LineRow, line, lineTable } from './exact-line.js'
-import { type Errors, type ExactProblem, errorsOf, exactProblems } from './exact-problems.js'
-import {
-  byBudget,
-  cell,
-  type Experiment,
-  type ExperimentContext,
-  type Finding,
-  groupBy,
-  mean,
-  type Outcome,
-  rms,
-  type Table,
-} from './experiment.js'
-import { applies, runMethod, weightings } from './methods.js'
+import { exactProblems } from './exact-problems.js'
+import { byBudget, cell, type Experiment, type Finding, groupBy, mean, type Outcome, type Table } from './experiment.js'
+import { applies, weightings } from './methods.js'
 
 /** Every weighting against closed forms, from the plane to 512 dimensions. */
 
-export interface ExactRow {
+export interface ExactRow extends AverageRow {
   target: string
   d: number
-  method: string
-  modes: number
-  variance: number
-  logZ: number
-  smallestEss: number
-  distinctRoots: number
-  evaluations: number
-  seconds: number
 }
 
 const SIGMA = { min: 0.02, max: 80 }
 const STEPS = 64
-
-async function runProblem(problem: ExactProblem, context: ExperimentContext, particles: number, seeds: number) {
-  const rows: ExactRow[] = []
-  const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
-  for (const method of weightings.filter((m) => applies(m, problem.target))) {
-    const runs: (Errors & Pick<ExactRow, 'smallestEss' | 'distinctRoots' | 'evaluations' | 'seconds'>)[] = []
-    for (let s = 0; s < seeds; s++) {
-      const options = { particles, sigmas, seed: context.seed + s, signal: context.signal }
-      const run = await runMethod(problem.target, method, options)
-      const { smallestEss, distinctRoots, evaluations, seconds } = run
-      const errors = errorsOf(problem, run.samples, run.weights, run.logZ)
-      runs.push({ ...errors, smallestEss, distinctRoots, evaluations, seconds })
-    }
-    const average = (key: keyof (typeof runs)[0]) => mean(runs.map((r) => r[key]))
-    rows.push({
-      target: problem.name,
-      d: problem.d,
-      method: method.name,
-      modes: average('modes'),
-      variance: average('variance'),
-      logZ: rms(runs.map((r) => r.logZ)),
-      smallestEss: average('smallestEss'),
-      distinctRoots: average('distinctRoots'),
-      evaluations: average('evaluations'),
-      seconds: average('seconds'),
-    })
-  }
-  return rows
-}
 
 export const exact: Experiment = {
   title: 'Exact answers: all targets, all weightings',
@@ -70,12 +23,18 @@ export const exact: Experiment = {
     const dimensions = byBudget(context, [2, 8], [2, 32, 512], [2, 8, 32, 128, 512], [2, 8, 32, 128, 512, 3072])
     const particles = byBudget(context, 128, 512, 1024, 4096)
     const seeds = byBudget(context, 1, 2, 4, 8)
+    const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
     const lines = await line(context)
     const problems = dimensions.flatMap((d) => exactProblems(d, SIGMA.min))
     const rows: ExactRow[] = []
     for (const [i, problem] of problems.entries()) {
       context.stage(`${problem.name}, ${problem.d} dimensions`, i, problems.length)
-      rows.push(...(await runProblem(problem, context, particles, seeds)))
+      for (const method of weightings.filter((m) => applies(m, problem.target)))
+        rows.push({
+          target: problem.name,
+          d: problem.d,
+          ...(await averageOf(problem, method, { particles, sigmas, seeds }, context)),
+        })
     }
     context.stage('done', problems.length, problems.length)
     return {

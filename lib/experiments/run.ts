@@ -6,6 +6,7 @@ import { type Budget, budgets, type Experiment, type ExperimentContext, type Out
 
 /** The experiments by name; each is loaded only when it runs. */
 const experiments = {
+  diversity: async () => (await import('./diversity.js')).diversity,
   exact: async () => (await import('./exact.js')).exact,
 } satisfies Record<string, () => Promise<Experiment>>
 
