@@ -1,8 +1,7 @@
-import { scoreShapes, shapeLabels } from '../data/shapes.js'
+import { shapeLabels } from '../data/shapes.js'
+import type { Method } from '../experiments/methods.js'
+import { drawPictures, seenIn, share } from '../experiments/pictures.js'
 import type { EnergyModel } from '../models/energy.js'
-import { sample } from '../smc/samplers.js'
-import { sigmaGrid } from '../smc/schedule.js'
-import { smc } from '../smc/smc.js'
 import { product, type Target } from '../smc/targets.js'
 import { distill } from '../training/distill.js'
 import { trainDenoiser } from '../training/dsm.js'
@@ -15,12 +14,7 @@ import type { DemoContext } from './run.js'
 
 export const SIDE = 12
 const PARTICLES = 48
-/**
- * Noise levels: weights down to `weighted`, the rest without. Which attributes a picture has is settled by then; below it, a picture of
- * something else is one that a conditional energy was never trained on, and what it says of it is noise that weights would act on.
- */
-const SIGMA = { max: 40, weighted: 0.5, min: 0.1 }
-const STEPS = { weighted: 24, rest: 6 }
+const STEPS = 24
 /** Class indices of the shapes and places to ask for. */
 const WANTED = [
   [2, 1],
@@ -95,8 +89,15 @@ async function compose(energy: EnergyModel, context: DemoContext): Promise<Shape
     for (const [name, target] of targets)
       for (const method of ['smc', 'summed'] as const) {
         context.stage('pictures: compositions', result.rows.length, runs)
-        const { images, ...diagnostics } = await draw(target, method, particles, context)
-        const row: ShapesRow = { wanted, target: name, method, ...scores(images, shape, place), ...diagnostics }
+        const options = { particles, steps: STEPS, seed: context.seed, signal: context.signal }
+        const { images, smallestEss, distinctRoots } = await drawPictures(target, ways[method], options)
+        const row: ShapesRow = {
+          wanted,
+          target: name,
+          method,
+          ...scores(images, shape, place),
+          ...(method === 'smc' && { smallestEss, distinctRoots }),
+        }
         result.rows.push(row)
         result.pictures.push({ row, samples: images })
       }
@@ -105,32 +106,16 @@ async function compose(energy: EnergyModel, context: DemoContext): Promise<Shape
   return result
 }
 
-/** Pictures by either method; both go through the same levels, and end with the mean of the clean picture, x - sigma^2 grad U. */
-async function draw(target: Target, method: ShapesRow['method'], particles: number, { seed, signal }: DemoContext) {
-  const sigmas = sigmaGrid({ steps: STEPS.weighted, min: SIGMA.weighted, max: SIGMA.max })
-  const options = { particles, sigmas, seed, signal }
-  const run =
-    method === 'smc' ? await smc(target, { ...options, moves: { kernel: 'mala' }, finalResample: true }) : null
-  const initial = run?.samples ?? (await sample(target, { ...options, method: 'ancestral' })).samples
-  const rest = sigmaGrid({ steps: STEPS.rest, min: SIGMA.min, max: SIGMA.weighted })
-  const finish = { particles, sigmas: rest, initial, method: 'ancestral', seed: seed + 1, signal } as const
-  const { samples } = await sample(target, finish)
-  const { grad } = await target.energyGrad(samples, SIGMA.min, { signal })
-  return {
-    images: samples.map((x, i) => x - SIGMA.min ** 2 * grad[i]),
-    ...(run && { smallestEss: Math.min(...run.ess), distinctRoots: run.diagnostics.distinctRoots }),
-  }
-}
+const ways = {
+  smc: { name: 'SMC', smc: { moves: { kernel: 'mala' } } },
+  summed: { name: 'summed scores' },
+} as const satisfies Record<ShapesRow['method'], Method>
 
 function scores(images: Float32Array, shape: number, place: number) {
-  const share = { shape: 0, place: 0, both: 0 }
-  const size = SIDE * SIDE
-  const count = images.length / size
-  for (let i = 0; i < count; i++) {
-    const seen = scoreShapes(images.subarray(i * size, (i + 1) * size), [1, SIDE, SIDE])
-    if (seen.shape === shape) share.shape += 1 / count
-    if (seen.place === place) share.place += 1 / count
-    if (seen.shape === shape && seen.place === place) share.both += 1 / count
+  const seen = seenIn(images, SIDE)
+  return {
+    shape: share(seen, (s) => s.shape === shape),
+    place: share(seen, (s) => s.place === place),
+    both: share(seen, (s) => s.shape === shape && s.place === place),
   }
-  return share
 }

@@ -1,3 +1,4 @@
+import { type MoveOptions, mcmc } from '../smc/mcmc.js'
 import { sample } from '../smc/samplers.js'
 import { type SmcOptions, type SmcResult, smc } from '../smc/smc.js'
 import type { Target } from '../smc/targets.js'
@@ -6,7 +7,11 @@ import type { Target } from '../smc/targets.js'
 
 export interface Method {
   name: string
-  /** Options of `smc`; none: the summed scores, without weights, by the ancestral sampler. */
+  /** Every so manieth level only: for methods that evaluate more than once at a level. */
+  thin?: number
+  /** Annealed MCMC: moves at every level. */
+  mcmc?: MoveOptions
+  /** Options of `smc`. Neither: the summed scores, without weights, by the ancestral sampler. */
   smc?: Pick<
     SmcOptions,
     'weights' | 'kernel' | 'proposal' | 'moves' | 'resampling' | 'essThreshold' | 'precisions' | 'finalResample'
@@ -37,13 +42,16 @@ export interface RunOptions {
 export async function runMethod(target: Target, method: Method, options: RunOptions): Promise<Run> {
   const began = performance.now()
   const seconds = () => (performance.now() - began) / 1000
-  const n = options.particles
+  const { particles: n, ...common } = options
+  const sigmas = thinned(options.sigmas, method.thin ?? 1)
   if (!method.smc) {
-    const { samples, evaluations } = await sample(target, { ...options, method: 'ancestral' })
+    const { samples, evaluations } = method.mcmc
+      ? await mcmc(target, { ...common, ...method.mcmc, sigmas, chains: n })
+      : await sample(target, { ...options, sigmas, method: 'ancestral' })
     const weights = new Float64Array(n).fill(1 / n)
     return { samples, weights, logZ: Number.NaN, smallestEss: n, distinctRoots: n, evaluations, seconds: seconds() }
   }
-  const result = await smc(target, { ...options, ...method.smc })
+  const result = await smc(target, { ...options, sigmas, ...method.smc })
   const { distinctRoots, evaluations } = result.diagnostics
   return {
     samples: result.samples,
@@ -55,6 +63,12 @@ export async function runMethod(target: Target, method: Method, options: RunOpti
     seconds: seconds(),
     result,
   }
+}
+
+/** Every `by`-th level, counted from the last one, and the first. */
+function thinned(sigmas: Float64Array, by: number): Float64Array {
+  const last = sigmas.length - 1
+  return sigmas.filter((_, k) => k === 0 || (last - k) % by === 0)
 }
 
 /** Weights that need no more than energies and scores of the models, in the order of method.md's table. */

@@ -6,8 +6,11 @@ import { type Budget, budgets, type Experiment, type ExperimentContext, type Out
 
 /** The experiments by name; each is loaded only when it runs. */
 const experiments = {
+  bounds: async () => (await import('./bounds.js')).bounds,
+  composition: async () => (await import('./composition.js')).composition,
   diversity: async () => (await import('./diversity.js')).diversity,
   exact: async () => (await import('./exact.js')).exact,
+  temperature: async () => (await import('./temperature.js')).temperature,
 } satisfies Record<string, () => Promise<Experiment>>
 
 export type ExperimentName = keyof typeof experiments

@@ -1,0 +1,61 @@
+import { join } from 'node:path'
+import type { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { distill } from '../training/distill.js'
+import { trainDenoiser } from '../training/dsm.js'
+import { RunFolder } from '../training/folder.js'
+import type { TrainingProgress, TrainingResult } from '../training/run.js'
+import { byBudget, type ExperimentContext } from './experiment.js'
+
+/** Models of the procedural pictures that the experiments share: trained once, kept in the folder of models, gone on with where cut off. */
+
+type Where = {
+  output: string
+  resume: boolean
+  device: string
+  signal?: AbortSignal
+  onProgress(p: TrainingProgress): void
+}
+
+/** Trains into a folder of its own; a finished run is only read, an unfinished one resumed. */
+export async function trained<M>(
+  { models, device, signal, stage }: ExperimentContext,
+  name: string,
+  train: (where: Where) => Promise<TrainingResult<M>>,
+): Promise<M> {
+  const output = join(models, name)
+  const folder = await RunFolder.open(output)
+  const resume = (await folder.checkpoints()).length > 0
+  const onProgress = (p: TrainingProgress) => stage(`training ${name}`, p.images, p.totalImages)
+  return (await train({ output, resume, device, signal, onProgress })).model
+}
+
+export const SIDE = 12
+const IMAGES = 8000
+export const shapesData = (seed = 0) => `synthetic:shapes:count=${IMAGES},size=${SIDE},seed=${seed}`
+
+/** Of the networks of all experiments on these pictures. */
+export const shapesNetwork = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] }
+const common = { batchSize: 64, labelDropout: 0.5 }
+
+export const teacherImages = (context: ExperimentContext) => byBudget(context, 640, 32_000, 200_000, 1_000_000)
+export const energyImages = (context: ExperimentContext) => byBudget(context, 320, 16_000, 100_000, 500_000)
+
+export function shapesTeacher(context: ExperimentContext, images = teacherImages(context)): Promise<Denoiser> {
+  const { seed } = context
+  const options = { ...common, data: shapesData(), images, lr: 2e-3, network: shapesNetwork, seed }
+  return trained(context, `shapes-teacher-${images}-${seed}`, (where) => trainDenoiser({ ...options, ...where }))
+}
+
+/** The energy of the teacher of as many images as the budget says, or of another one. */
+export async function shapesEnergy(
+  context: ExperimentContext,
+  { images = energyImages(context), teacherSeen = teacherImages(context) } = {},
+): Promise<EnergyModel> {
+  using teacher = await shapesTeacher(context, teacherSeen)
+  const { seed } = context
+  const options = { ...common, data: shapesData(), images, lr: 1e-3, teacher, seed }
+  return await trained(context, `shapes-energy-${teacherSeen}-${images}-${seed}`, (where) =>
+    distill({ ...options, ...where }),
+  )
+}
