@@ -26,6 +26,7 @@ export {
   songUNet,
   unet2d,
 } from './models/config.js'
+export { type ConservativityOptions, conservativity } from './models/conservativity.js'
 export { Denoiser, type NewModel } from './models/denoiser.js'
 export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'

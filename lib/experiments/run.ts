@@ -10,6 +10,8 @@ const experiments = {
   composition: async () => (await import('./composition.js')).composition,
   diversity: async () => (await import('./diversity.js')).diversity,
   exact: async () => (await import('./exact.js')).exact,
+  initialisation: async () => (await import('./initialisation.js')).initialisation,
+  'teacher-quality': async () => (await import('./teacher-quality.js')).teacherQuality,
   temperature: async () => (await import('./temperature.js')).temperature,
 } satisfies Record<string, () => Promise<Experiment>>
 

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { cp, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
@@ -17,13 +19,22 @@ type Where = {
   onProgress(p: TrainingProgress): void
 }
 
-/** Trains into a folder of its own; a finished run is only read, an unfinished one resumed. */
+/**
+ * Trains into a folder of its own; a finished run is only read, an unfinished one resumed. `after`: the run that it goes on from, whose
+ * folder is left as it is.
+ */
 export async function trained<M>(
   { models, device, signal, stage }: ExperimentContext,
   name: string,
   train: (where: Where) => Promise<TrainingResult<M>>,
+  after?: string,
 ): Promise<M> {
   const output = join(models, name)
+  if (after !== undefined && !existsSync(output)) {
+    // under another name first: a copy that was cut off is not taken for a run
+    await cp(join(models, after), `${output}.part`, { recursive: true, force: true })
+    await rename(`${output}.part`, output)
+  }
   const folder = await RunFolder.open(output)
   const resume = (await folder.checkpoints()).length > 0
   const onProgress = (p: TrainingProgress) => stage(`training ${name}`, p.images, p.totalImages)

@@ -1,0 +1,82 @@
+import { encodeLabel, labelDim } from '../data/dataset.js'
+import { loadDataset } from '../data/load.js'
+import { shapeLabels } from '../data/shapes.js'
+import type { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { native } from '../native.js'
+import { purpose } from '../random.js'
+import { sample } from '../smc/samplers.js'
+import { sigmaGrid } from '../smc/schedule.js'
+import { mean } from './experiment.js'
+import { seenIn, share } from './pictures.js'
+import { SIDE, shapesData } from './trained.js'
+
+/** Procedural pictures that no model was trained on, noised, and what models make of them. */
+
+export interface HeldOut {
+  count: number
+  /** [count, d] */
+  clean: Float32Array
+  labels: Float32Array
+  levels: { sigma: number; noisy: Float32Array }[]
+}
+
+const HELD_OUT_SEED = 1
+const SIGMAS = [0.05, 0.15, 0.5, 1.5, 5, 20]
+
+export async function heldOut(count: number): Promise<HeldOut> {
+  const data = await loadDataset(shapesData(HELD_OUT_SEED))
+  const size = SIDE * SIDE
+  const width = labelDim(shapeLabels)
+  const [clean, labels] = [new Float32Array(count * size), new Float32Array(count * width)]
+  for (let i = 0; i < count; i++) {
+    data.read(i, clean, i * size)
+    encodeLabel(shapeLabels, data.label(i), labels, i * width)
+  }
+  const levels = SIGMAS.map((sigma, k) => {
+    const noise = new Float32Array(clean.length)
+    native.normals(noise, count, HELD_OUT_SEED, purpose.user, k)
+    return { sigma, noisy: clean.map((v, i) => v + sigma * noise[i]) }
+  })
+  return { count, clean, labels, levels }
+}
+
+type Model = Denoiser | EnergyModel
+
+/** lambda(sigma) mean |D(x) - target|^2 / d at every level; the target is the clean picture, or another model's answer. */
+export async function denoisingErrors(model: Model, data: HeldOut, teacher?: Model): Promise<number[]> {
+  const errors: number[] = []
+  for (const { sigma, noisy } of data.levels) {
+    const { labels } = data
+    const found = await model.denoise(noisy, sigma, { labels })
+    const target = teacher ? await teacher.denoise(noisy, sigma, { labels }) : data.clean
+    // lambda = 1 / c_out^2
+    const lambda = (sigma ** 2 + SIGMA_DATA ** 2) / (sigma * SIGMA_DATA) ** 2
+    errors.push((lambda * found.reduce((sum, v, i) => sum + (v - target[i]) ** 2, 0)) / found.length)
+  }
+  return errors
+}
+const SIGMA_DATA = 0.5
+
+export interface Quality {
+  /** Share of samples that show a shape, and their mean correlation with the nearest template. */
+  recognised: number
+  match: number
+}
+
+/** Unconditional samples by Heun's method. */
+export async function qualityOf(
+  model: Model,
+  { particles, seed, signal }: { particles: number; seed: number; signal?: AbortSignal },
+): Promise<Quality> {
+  const sigmas = [...sigmaGrid({ steps: 16, min: 0.05, max: 40 }), 0]
+  const denoiser = {
+    shape: model.shape,
+    denoise: (x: Float32Array, sigma: number) => model.denoise(x, sigma, { labels: [null, null] }),
+  }
+  const { samples } = await sample(denoiser, { particles, sigmas, seed, signal })
+  const seen = seenIn(samples, SIDE)
+  return { recognised: share(seen, (s) => s.shape !== null), match: mean(seen.map((s) => s.match)) }
+}
+
+export const levelNames = SIGMAS.map((s) => `σ ${s}`)

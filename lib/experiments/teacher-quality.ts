@@ -1,0 +1,155 @@
+import { conservativity } from '../models/conservativity.js'
+import type { Denoiser } from '../models/denoiser.js'
+import { plotPng } from '../report/plots.js'
+import { byBudget, cell, type Experiment, type Finding, mean, type Outcome, rms } from './experiment.js'
+import { denoisingErrors, type HeldOut, heldOut, levelNames, type Quality, qualityOf } from './held-out.js'
+import { energyImages, shapesEnergy, shapesTeacher, teacherImages } from './trained.js'
+
+/** Teachers stopped at several lengths of training: what each lacks as a gradient, and what its student makes of it. */
+
+export interface TeacherRow {
+  /** Images the teacher has seen. */
+  images: number
+  /** ||J - J^T|| / ||J|| of the teacher per noise level. */
+  asymmetry: number[]
+  /** lambda |D_student - D_teacher|^2 / d on held-out pictures per noise level. */
+  gap: number[]
+  teacherError: number[]
+  studentError: number[]
+  teacher: Quality
+  student: Quality
+}
+
+export const teacherQuality: Experiment = {
+  title: 'Teachers of different quality, and their students',
+  question:
+    'How far is a denoiser from a gradient, does training bring it nearer, and is a student as good as its teacher?',
+  async run(context) {
+    const whole = teacherImages(context)
+    const lengths = [whole / 16, whole / 4, whole]
+    const particles = byBudget(context, 8, 64, 256, 1024)
+    const data = await heldOut(byBudget(context, 32, 192, 1024, 2048))
+    const probes = byBudget(context, 1, 2, 8, 8)
+    const rows: TeacherRow[] = []
+    for (const images of lengths) {
+      using teacher = await shapesTeacher(context, images)
+      using student = await shapesEnergy(context, { images: energyImages(context), teacherSeen: images })
+      rows.push({
+        images,
+        asymmetry: await asymmetries(teacher, data, probes, context.signal),
+        gap: await denoisingErrors(student, data, teacher),
+        teacherError: await denoisingErrors(teacher, data),
+        studentError: await denoisingErrors(student, data),
+        teacher: await qualityOf(teacher, { particles, ...context }),
+        student: await qualityOf(student, { particles, ...context }),
+      })
+    }
+    return {
+      findings: findings(rows),
+      tables: [qualityTable(rows), levelTable(rows)],
+      figures: [
+        {
+          name: 'teacher-quality',
+          caption: 'Asymmetry of the teachers’ Jacobians, and the students’ gaps.',
+          png: await plot(rows),
+        },
+      ],
+      data: { particles, rows },
+    } satisfies Outcome
+  },
+}
+
+async function asymmetries(teacher: Denoiser, data: HeldOut, probes: number, signal?: AbortSignal): Promise<number[]> {
+  const out: number[] = []
+  const denoiser = {
+    shape: teacher.shape,
+    denoise: (x: Float32Array, sigma: number) => teacher.denoise(x, sigma, { labels: data.labels, signal }),
+  }
+  for (const { sigma, noisy } of data.levels)
+    out.push(await conservativity(denoiser, { x: noisy, sigma, probes, signal }))
+  return out
+}
+
+function findings(rows: readonly TeacherRow[]): Finding[] {
+  const [worst, best] = [rows[0], rows.at(-1)!]
+  return [
+    {
+      claim: 'A denoiser is not a gradient, and becomes more of one by training.',
+      holds: rms(worst.asymmetry) > rms(best.asymmetry) && rms(best.asymmetry) > 0.01,
+      evidence: rows.map((r) => `${r.images} images: ${cell(rms(r.asymmetry), 3)}`).join(', '),
+    },
+    {
+      claim: 'The distillation gap follows the teacher’s asymmetry.',
+      holds: mean(worst.gap) > mean(best.gap),
+      evidence: rows.map((r) => `${r.images} images: gap ${cell(mean(r.gap), 4)}`).join(', '),
+    },
+    {
+      claim: 'A student denoises held-out pictures as well as its teacher, within five percent.',
+      holds: rows.every((r) => mean(r.studentError) < 1.05 * mean(r.teacherError)),
+      evidence: rows
+        .map(
+          (r) =>
+            `${r.images} images: teacher ${cell(mean(r.teacherError), 3)}, student ${cell(mean(r.studentError), 3)}`,
+        )
+        .join('; '),
+    },
+  ]
+}
+
+const qualityTable = (rows: readonly TeacherRow[]) => ({
+  title: 'Teachers and students',
+  note: 'Error: lambda |D - x0|² / d on held-out pictures, mean over the levels. Recognised: share of unconditional samples that show a shape.',
+  header: [
+    'images',
+    'asymmetry',
+    'gap',
+    'teacher error',
+    'student error',
+    'teacher recognised',
+    'student recognised',
+    'teacher match',
+    'student match',
+  ],
+  rows: rows.map((r) => [
+    String(r.images),
+    cell(rms(r.asymmetry), 3),
+    cell(mean(r.gap), 4),
+    cell(mean(r.teacherError), 3),
+    cell(mean(r.studentError), 3),
+    cell(r.teacher.recognised),
+    cell(r.student.recognised),
+    cell(r.teacher.match, 3),
+    cell(r.student.match, 3),
+  ]),
+})
+
+const levelTable = (rows: readonly TeacherRow[]) => ({
+  title: 'Per noise level',
+  header: ['images', '', ...levelNames],
+  rows: rows.flatMap((r) => [
+    [String(r.images), 'asymmetry', ...r.asymmetry.map((v) => cell(v, 3))],
+    [String(r.images), 'gap', ...r.gap.map((v) => cell(v, 4))],
+  ]),
+})
+
+function plot(rows: readonly TeacherRow[]): Promise<Buffer> {
+  const values = rows.flatMap((r) =>
+    r.asymmetry.flatMap((value, k) => [
+      { images: String(r.images), level: levelNames[k], measure: 'asymmetry of the teacher', value },
+      { images: String(r.images), level: levelNames[k], measure: 'gap of the student', value: r.gap[k] },
+    ]),
+  )
+  return plotPng({
+    data: { values },
+    mark: { type: 'line', point: true },
+    width: 320,
+    height: 260,
+    encoding: {
+      x: { field: 'level', type: 'nominal', sort: levelNames, title: 'noise' },
+      y: { field: 'value', type: 'quantitative', scale: { type: 'log' }, title: null },
+      color: { field: 'images', type: 'nominal', title: 'images seen', sort: rows.map((r) => String(r.images)) },
+      column: { field: 'measure', title: null },
+    },
+    resolve: { scale: { y: 'independent' } },
+  })
+}

@@ -1,0 +1,73 @@
+import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
+import { invalid } from '../errors.js'
+import { native, run } from '../native.js'
+import type { DenoiserFunction } from '../smc/samplers.js'
+
+/** Whether a denoiser is the gradient of anything. */
+
+export interface ConservativityOptions {
+  /** Noisy samples [n, ...shape] at noise sigma. */
+  x: Float32Array
+  sigma: number
+  /** Pairs of directions for each sample; default 4. */
+  probes?: number
+  /** Default 0. */
+  seed?: number
+  signal?: AbortSignal
+}
+
+/** Length of a difference, in units of sigma and for a direction of unit variance: large enough for float32, small beside the noise. */
+const STEP = 0.02
+
+/**
+ * Asymmetry of the Jacobian J = dD/dx of a denoiser, ||J - J^T||_F / ||J||_F over the samples: 0 for the gradient of an energy, sqrt(2) for a
+ * random matrix. By pairs of random directions v, w, as E (v·Jw - w·Jv)^2 = ||J - J^T||_F^2 and E (v·Jw)^2 = ||J||_F^2 (Hutchinson), with
+ * central differences for Jv and Jw. What is above 0 is what a distillation into an energy removes.
+ * @throws ArgumentError; what the denoiser throws
+ */
+export async function conservativity(denoiser: DenoiserFunction, options: ConservativityOptions): Promise<number> {
+  knownOptions('conservativity', options, ['x', 'sigma', 'probes', 'seed', 'signal'])
+  const d = denoiser.shape.reduce((a, b) => a * b, 1)
+  const { signal } = options
+  const x = float32Array('x', options.x)
+  if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
+  const sigma = finiteNumber('sigma', options.sigma, { above: 0 })
+  const probes = integer('probes', options.probes ?? 4, 1, 1 << 20)
+  const seed = integer('seed', options.seed ?? 0, 0)
+  const rows = x.length / d
+  const h = STEP * sigma
+
+  const direction = (step: number) => {
+    const out = new Float32Array(x.length)
+    native.normals(out, rows, seed, PROBE, step)
+    return out
+  }
+  /** x + h v */
+  const moved = async (v: Float32Array, by: number) => {
+    const out = new Float32Array(x.length)
+    await run(() => native.combine({ out, terms: [x, v], coefficients: Float64Array.of(1, by), rows }), signal)
+    return denoiser.denoise(out, sigma, { signal })
+  }
+  const product = async (v: Float32Array) => {
+    const [up, down] = [await moved(v, h), await moved(v, -h)]
+    return up.map((value, i) => (value - down[i]) / (2 * h))
+  }
+  let [asymmetry, whole] = [0, 0]
+  for (let p = 0; p < probes; p++) {
+    const [v, w] = [direction(2 * p), direction(2 * p + 1)]
+    const [jv, jw] = [await product(v), await product(w)]
+    for (let r = 0; r < rows; r++) {
+      let [a, b] = [0, 0]
+      for (let k = r * d; k < (r + 1) * d; k++) {
+        a += v[k] * jw[k]
+        b += w[k] * jv[k]
+      }
+      asymmetry += (a - b) ** 2
+      whole += (a * a + b * b) / 2
+    }
+  }
+  return Math.sqrt(asymmetry / whole)
+}
+
+/** The purpose of the directions: random.h's kUser, whose streams no model shares within a call. */
+const PROBE = 11
