@@ -1,4 +1,4 @@
-import { integer, knownOptions, oneOf } from '../args.js'
+import { float64Array, integer, knownOptions, oneOf } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { ArgumentError, invalid } from '../errors.js'
@@ -16,6 +16,9 @@ import { slicedWasserstein } from './sliced-wasserstein.js'
 
 export const metricNames = ['frechet', 'kernel', 'precision-recall', 'coverage', 'sliced-wasserstein', 'mmd'] as const
 export type MetricName = (typeof metricNames)[number]
+
+/** As many as coverage takes with its fifth nearest neighbours. */
+const LEAST = 6
 
 export interface EvaluateOptions {
   /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
@@ -107,8 +110,11 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
   if (metrics.length === 0) throw invalid('metrics', 'at least one name', metrics)
   if (limit !== undefined) integer('limit', limit, 1)
-  const { samples, weights } = await samplesOf(options)
   const { data: given, dataOptions } = options
+  for (const [name, side] of Object.entries({ samples: options.samples, data: given }))
+    if (typeof side !== 'string' && typeof side?.read !== 'function')
+      throw invalid(name, 'a path or specification of data, or a Dataset', side)
+  const { samples, weights } = await samplesOf(options)
   if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels'])
   const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
   if (samples.shape.join() !== data.shape.join())
@@ -130,10 +136,13 @@ async function samplesOf({ samples, weights, limit, signal }: EvaluateOptions) {
   const path = typeof weights === 'string' ? weights : undefined
   if (typeof samples === 'string') {
     const loaded = await loadSamples(samples, { weights: path, limit, signal })
-    return { samples: loaded.data, weights: weights instanceof Float64Array ? weights : loaded.weights }
+    return {
+      samples: loaded.data,
+      weights: weights === undefined || path !== undefined ? loaded.weights : float64Array('weights', weights),
+    }
   }
   if (path !== undefined) throw new ArgumentError('a file of weights goes with samples of a file: give an array')
-  return { samples, weights: (weights as Float64Array | undefined) ?? null }
+  return { samples, weights: weights === undefined ? null : float64Array('weights', weights) }
 }
 
 async function measure(
@@ -147,12 +156,14 @@ async function measure(
   const { signal, onProgress, limit = Infinity } = options
   const seed = integer('seed', options.seed ?? 0, 0)
   const [n, m] = [Math.min(samples.size, limit), Math.min(data.size, limit)]
+  if (Math.min(n, m) < LEAST)
+    throw new ArgumentError(`metrics need at least ${LEAST} samples and data but there are ${n} and ${m}`)
   const wants = (...names: MetricName[]) => names.some((name) => metrics.includes(name))
   const common = {
     seed,
     batch: integer('batch', options.batch ?? 64, 1),
     moments: wants('frechet'),
-    pairs: metrics.every((name) => name === 'frechet') ? 0 : integer('pairs', options.pairs ?? 5000, 6),
+    pairs: metrics.every((name) => name === 'frechet') ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
     signal,
   }
   const total = n + m
