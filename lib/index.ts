@@ -16,6 +16,28 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
+export {
+  type EvaluateOptions,
+  type EvaluationProgress,
+  type EvaluationResult,
+  evaluate,
+  type MetricName,
+  type MetricValues,
+} from './metrics/evaluate.js'
+export { type FeatureExtractor, openFeatures, pixelFeatures } from './metrics/features.js'
+export { type FrechetOptions, frechetDistance } from './metrics/frechet.js'
+export { type KernelDistance, type KernelDistanceOptions, kernelDistance } from './metrics/kernel.js'
+export {
+  type DensityCoverage,
+  densityCoverage,
+  type ManifoldOptions,
+  type PrecisionRecall,
+  precisionRecall,
+} from './metrics/manifolds.js'
+export { type Mmd, type MmdOptions, mmd } from './metrics/mmd.js'
+export { FeatureMoments } from './metrics/moments.js'
+export { type OnnxFeatureOptions, type OnnxRuntime, onnxFeatures } from './metrics/onnx.js'
+export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
 export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'
 export {

@@ -38,6 +38,7 @@ const commands = [
   'train-autoencoder',
   'distill',
   'sample',
+  'evaluate',
   'convert',
   'inspect',
   'verify',

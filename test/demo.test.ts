@@ -12,10 +12,10 @@ describe('GridDensity', () => {
 
   it('is near its own draws and measures a shift', async () => {
     const density = await GridDensity.of(gaussian(0), 0.1)
-    const own = density.distance(density.draw(8192, 1))
+    const own = await density.distance(density.draw(8192, 1))
     expect(own.totalVariation).toBeLessThan(0.1)
     expect(own.slicedW2).toBeLessThan(0.01)
-    const shifted = density.distance((await GridDensity.of(gaussian(0.3), 0.1)).draw(8192, 1))
+    const shifted = await density.distance((await GridDensity.of(gaussian(0.3), 0.1)).draw(8192, 1))
     // the mean over directions of (0.3 cos)^2 is 0.045
     expect(shifted.slicedW2).toBeCloseTo(Math.sqrt(0.045), 2)
     // 2 Phi(0.15 / 0.1414) - 1, and the finite sample
@@ -26,7 +26,7 @@ describe('GridDensity', () => {
   it('counts what lies outside its square as wrong', async () => {
     const density = await GridDensity.of(gaussian(0), 0.1)
     const far = { x: new Float32Array([9, 9, Number.NaN, 0]), weights: new Float64Array([0.5, 0.5]) }
-    expect(density.distance(far).totalVariation).toBeCloseTo(1)
+    expect((await density.distance(far)).totalVariation).toBeCloseTo(1)
   })
 })
 

@@ -21,6 +21,7 @@ const commands: Record<string, Entry> = {
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
+  evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
   convert: {
     summary: 'read models of EDM, diffusers and PyTorch, and write them back',
     load: () => import('./convert.js'),

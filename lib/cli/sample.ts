@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError } from '../errors.js'
@@ -147,7 +148,7 @@ async function write(folder: string, { samples, logWeights, shape, shown, latent
   if (logWeights) {
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
-  }
+  } else await rm(path('weights.npy'), { force: true }) // of a run before: not the weights of these samples
   if (shape.length === 3) {
     files.push(path('samples.png'))
     await writeGrid(files.at(-1)!, shown, shape)

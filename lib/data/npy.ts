@@ -1,4 +1,4 @@
-import { FormatError } from '../errors.js'
+import { formatFailure } from '../errors.js'
 import { inSlices } from './content.js'
 import type { DatasetParts } from './dataset.js'
 
@@ -10,14 +10,16 @@ export function looksLikeNpy(bytes: Uint8Array): boolean {
   return MAGIC.every((byte, i) => bytes[i] === byte)
 }
 
-/**
- * Vectors [N, d], grey images [N, H, W] or images [N, C, H, W] of float32, float64 (taken as they are) or uint8 (scaled to
- * [-1, 1]). Throws FormatError.
- */
-export async function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSignal): Promise<DatasetParts> {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
+/** An array as a file has it. */
+interface NpyArray {
+  shape: number[]
+  /** Row-major. */
+  data: Uint8Array | Float32Array | Float64Array
+}
+
+/** The array of a .npy file: little-endian float32 or float64, or uint8, of any shape. Throws FormatError. */
+export function parseNpyArray(bytes: Uint8Array, path: string): NpyArray {
+  const fail: (what: string) => never = formatFailure(path)
   const version = bytes[6]
   const start = version === 1 ? 10 : 12
   if (!looksLikeNpy(bytes) || bytes.length < start) fail('no .npy file, or truncated')
@@ -36,25 +38,37 @@ export async function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSi
     .split(',')
     .filter((s) => s.trim())
     .map(Number)
-  if (![2, 3, 4].includes(shape.length)) fail(`expected shape [N, d], [N, H, W] or [N, C, H, W] but it is [${shape}]`)
   if (shape.some((n) => !Number.isSafeInteger(n) || n < 1))
     fail(`every dimension must be at least 1 but the shape is [${shape}]`)
-  if (shape.length === 4 && shape[1] > 4 && shape[3] <= 4)
-    fail(`the shape [${shape}] has the channels last: expected [N, C, H, W]`)
   const count = shape.reduce((a, b) => a * b, 1)
   const data = bytes.subarray(start + length)
   if (count * item !== data.length)
     fail(`shape [${shape}] of ${descr} needs ${count * item} bytes but ${data.length} follow: truncated or corrupt`)
-  const sample = shape.length === 3 ? [1, shape[1], shape[2]] : shape.slice(1)
-  const parts = { name: path, shape: sample, labels: null }
-  return item === 1 ? { ...parts, data } : { ...parts, data: await floats(data, item, fail, signal) }
+  if (item === 1) return { shape, data }
+  const { buffer, byteOffset } = data.byteOffset % item === 0 ? data : data.slice()
+  return {
+    shape,
+    data: item === 4 ? new Float32Array(buffer, byteOffset, count) : new Float64Array(buffer, byteOffset, count),
+  }
 }
 
-/** Little-endian floats as float32, checked to be finite. */
-async function floats(data: Uint8Array, item: number, fail: (what: string) => never, signal?: AbortSignal) {
-  const { buffer, byteOffset, length } = data.byteOffset % item === 0 ? data : data.slice()
-  const numbers =
-    item === 4 ? new Float32Array(buffer, byteOffset, length / 4) : new Float64Array(buffer, byteOffset, length / 8)
+/**
+ * Vectors [N, d], grey images [N, H, W] or images [N, C, H, W] of float32, float64 (taken as they are) or uint8 (scaled to
+ * [-1, 1]). Throws FormatError.
+ */
+export async function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSignal): Promise<DatasetParts> {
+  const fail: (what: string) => never = formatFailure(path)
+  const { shape, data } = parseNpyArray(bytes, path)
+  if (![2, 3, 4].includes(shape.length)) fail(`expected shape [N, d], [N, H, W] or [N, C, H, W] but it is [${shape}]`)
+  if (shape.length === 4 && shape[1] > 4 && shape[3] <= 4)
+    fail(`the shape [${shape}] has the channels last: expected [N, C, H, W]`)
+  const sample = shape.length === 3 ? [1, shape[1], shape[2]] : shape.slice(1)
+  const parts = { name: path, shape: sample, labels: null }
+  return data instanceof Uint8Array ? { ...parts, data } : { ...parts, data: await floats(data, fail, signal) }
+}
+
+/** As float32, checked to be finite. */
+async function floats(numbers: Float32Array | Float64Array, fail: (what: string) => never, signal?: AbortSignal) {
   const out = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length)
   const convert = (from: number, to: number) => {
     for (let i = from; i < to; i++) {

@@ -1,3 +1,4 @@
+import { slicedWasserstein } from '../metrics/sliced-wasserstein.js'
 import { uniformAt } from '../random.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
@@ -20,7 +21,6 @@ const HALF = 1.3 // the square |x|, |y| < HALF holds all but nothing of every ta
 const CELLS = 48
 const FINE = 8 // quadrature points per side of a cell
 const SLICES = 24
-const QUANTILES = 400
 const REFERENCE = 16_384
 
 export const uniformWeights = (n: number): Float64Array => new Float64Array(n).fill(1 / n)
@@ -31,7 +31,7 @@ export class GridDensity {
   private readonly step = (2 * HALF) / (CELLS * FINE)
   private readonly masses: Float64Array // of the fine cells
   private readonly cells = new Float64Array(CELLS * CELLS)
-  private readonly reference: number[][]
+  private readonly reference: Float32Array
 
   private constructor(energy: Float64Array) {
     const { side } = this
@@ -42,7 +42,7 @@ export class GridDensity {
     for (let i = 0; i < side; i++)
       for (let j = 0; j < side; j++)
         this.cells[Math.floor(i / FINE) * CELLS + Math.floor(j / FINE)] += this.masses[i * side + j]
-    this.reference = quantiles(this.draw(REFERENCE, 0x5eed))
+    this.reference = this.draw(REFERENCE, 0x5eed).x
   }
 
   static async of(target: EnergyFunction, sigma: number): Promise<GridDensity> {
@@ -67,7 +67,7 @@ export class GridDensity {
     return { x, weights: uniformWeights(n) }
   }
 
-  distance(cloud: Cloud): Distance {
+  async distance(cloud: Cloud): Promise<Distance> {
     const found = new Float64Array(CELLS * CELLS)
     let outside = 0
     for (let i = 0; i < cloud.weights.length; i++) {
@@ -77,24 +77,15 @@ export class GridDensity {
       else found[row * CELLS + column] += cloud.weights[i]
     }
     const totalVariation = (outside + found.reduce((sum, p, k) => sum + Math.abs(p - this.cells[k]), 0)) / 2
-    let squares = 0
-    const own = quantiles(cloud)
-    for (const [k, slice] of own.entries())
-      for (const [t, q] of slice.entries()) squares += (q - this.reference[k][t]) ** 2
-    return { totalVariation, slicedW2: Math.sqrt(squares / (SLICES * QUANTILES)) }
+    // a cloud with NaN or infinity in it is not at any distance
+    const finite = cloud.x.every(Number.isFinite)
+    const options = { dim: 2, directions, weightsA: cloud.weights }
+    const slicedW2 = finite ? await slicedWasserstein(cloud.x, this.reference, options) : Number.NaN
+    return { totalVariation, slicedW2 }
   }
 }
 
-/** Quantiles of the cloud's projections on SLICES directions: between two such lists the distance in one dimension is exact. */
-function quantiles({ x, weights }: Cloud): number[][] {
-  return Array.from({ length: SLICES }, (_, k) => {
-    const [cos, sin] = [Math.cos((Math.PI * k) / SLICES), Math.sin((Math.PI * k) / SLICES)]
-    const values = Float64Array.from(weights, (_w, i) => x[2 * i] * cos + x[2 * i + 1] * sin)
-    const order = Uint32Array.from(weights.keys()).sort((a, b) => values[a] - values[b])
-    let [at, below] = [0, 0]
-    return Array.from({ length: QUANTILES }, (_q, t) => {
-      while (at < order.length - 1 && below + weights[order[at]] < (t + 0.5) / QUANTILES) below += weights[order[at++]]
-      return values[order[at]]
-    })
-  })
-}
+/** SLICES directions, evenly over half a turn. */
+const directions = Float32Array.from({ length: 2 * SLICES }, (_, i) =>
+  (i % 2 ? Math.sin : Math.cos)((Math.PI * Math.floor(i / 2)) / SLICES),
+)

@@ -162,7 +162,7 @@ async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoC
       }
       for (const [method, { cloud, ess, distinctRoots }] of Object.entries(all) as [Method, (typeof all)[Method]][]) {
         const row = {
-          ...density.distance(cloud),
+          ...(await density.distance(cloud)),
           ...(ess && { smallestEss: Math.min(...ess), distinctRoots }),
         }
         found.set(method, [...(found.get(method) ?? []), row])

@@ -1,0 +1,117 @@
+import type { Command } from 'commander'
+import type { EvaluationResult, MetricName, MetricValues } from '../metrics/evaluate.js'
+import { interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, common, count, number } from './options.js'
+import { progress } from './progress.js'
+import { given } from './train-options.js'
+
+interface Flags extends CommonOptions {
+  samples: string
+  data: string
+  resize?: number
+  channels?: 1 | 3
+  limit?: number
+  weights?: string
+  features: string
+  featureSize?: number
+  featureRange?: [number, number]
+  featureMean?: number[]
+  featureStd?: number[]
+  featureOutput?: string
+  metrics?: MetricName[]
+  pairs?: number
+  batch?: number
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('evaluate')
+    .description('Compare samples with data: Fréchet and kernel distance, precision and recall, coverage, and others.')
+    .requiredOption(
+      '--samples <path>',
+      "sample's output folder or samples.npy, or any data: a folder or zip of images ...",
+    )
+    .requiredOption('--data <spec>', 'what to compare with: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
+    .option('--resize <side>', 'resize images of the data to this side', count(1, 4096))
+    .option('--channels <number>', 'of the data: 1: to grey, 3: to colour', count(1, 3))
+    .option('--limit <number>', 'only the first so many of either side', count())
+    .option('--weights <file>', 'weights.npy of the samples (the one in their folder)')
+    .option('--features <name>', 'pixels, or an .onnx network by onnxruntime-node', 'pixels')
+    .option('--feature-size <side>', 'of an .onnx network: side of the images that it takes (its own)', count(1, 4096))
+    .option('--feature-range <lo,hi>', 'of an .onnx network: its black and white (0,1)', numbers)
+    .option('--feature-mean <list>', 'of an .onnx network: subtracted from the channels (0)', numbers)
+    .option('--feature-std <list>', 'of an .onnx network: divides the channels (1)', numbers)
+    .option('--feature-output <name>', 'of an .onnx network: the output that has the features (the first)')
+    .option(
+      '--metrics <list>',
+      'of frechet, kernel, precision-recall, coverage, sliced-wasserstein and mmd (all)',
+      (text) => text.split(',') as MetricName[],
+    )
+    .option('--pairs <number>', 'most samples of either side for metrics of pairs, drawn at random (5000)', count(6))
+    .option('--batch <number>', 'samples whose features are computed at once (64)', count())
+  common(
+    command,
+    'feynkac evaluate --samples out/cold --data fashion-mnist/train-images-idx3-ubyte.gz --limit 10k',
+  ).action(async (flags: Flags) => {
+    await applyThreads(flags)
+    const result = await interruptible((signal) => run(flags, signal))
+    if (flags.json) console.log(JSON.stringify(result))
+    else console.log(describe(flags, result).join('\n'))
+  })
+}
+
+function numbers(text: string): number[] {
+  return text.split(',').map(number())
+}
+
+async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult> {
+  const { evaluate } = await import('../metrics/evaluate.js')
+  const { samples, data, features, metrics, limit, weights, pairs, batch, seed, resize, channels } = flags
+  const featureOptions = given({
+    size: flags.featureSize,
+    range: flags.featureRange,
+    mean: flags.featureMean,
+    std: flags.featureStd,
+    output: flags.featureOutput,
+  })
+  let bar: ReturnType<typeof progress> | undefined
+  try {
+    return await evaluate({
+      ...given({ samples, data, features, featureOptions, metrics, limit, weights, pairs, batch, seed }),
+      dataOptions: given({ resize, channels }),
+      signal,
+      onProgress: ({ done, total, stage }) => {
+        bar ??= progress(total)
+        bar.update(done, stage)
+      },
+    })
+  } finally {
+    bar?.end()
+  }
+}
+
+const rows: [name: string, key: keyof MetricValues][] = [
+  ['frechet', 'frechet'],
+  ['kernel', 'kernel'],
+  ['precision', 'precision'],
+  ['recall', 'recall'],
+  ['density', 'density'],
+  ['coverage', 'coverage'],
+  ['sliced-wasserstein', 'slicedWasserstein'],
+  ['mmd', 'mmd'],
+]
+
+function describe(flags: Flags, { samples, data, weighted, features, dim, values, notes }: EvaluationResult): string[] {
+  const line = (name: string, value: string) => `${name.padEnd(20)}${value}`
+  const shown = (key: keyof MetricValues) => {
+    const value = values[key]!.toPrecision(5)
+    return key === 'kernel' ? `${value} ± ${values.kernelStandardError!.toPrecision(2)}` : value
+  }
+  return [
+    line('samples', `${flags.samples} (${samples}${weighted ? ', weighted' : ''})`),
+    line('data', `${flags.data} (${data})`),
+    line('features', `${features} (${dim})`),
+    ...rows.filter(([, key]) => values[key] !== undefined).map(([name, key]) => line(name, shown(key))),
+    ...notes.map((note) => line('note', note)),
+  ]
+}

@@ -1,0 +1,253 @@
+import { float64Array, integer, knownOptions, oneOf } from '../args.js'
+import type { Dataset } from '../data/dataset.js'
+import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
+import { ArgumentError, invalid } from '../errors.js'
+import { effectiveSampleSize, resample } from '../smc/resampling.js'
+import { type FeatureExtractor, openFeatures } from './features.js'
+import { frechetDistance } from './frechet.js'
+import { normalisedWeights, rowsAt } from './inputs.js'
+import { kernelDistance } from './kernel.js'
+import { compareManifolds } from './manifolds.js'
+import { mmd } from './mmd.js'
+import type { OnnxFeatureOptions } from './onnx.js'
+import { loadSamples } from './samples.js'
+import { type SideFeatures, sideFeatures } from './side-features.js'
+import { slicedWasserstein } from './sliced-wasserstein.js'
+
+export const metricNames = ['frechet', 'kernel', 'precision-recall', 'coverage', 'sliced-wasserstein', 'mmd'] as const
+export type MetricName = (typeof metricNames)[number]
+
+/** As many as coverage takes with its fifth nearest neighbours. */
+const LEAST = 6
+
+export interface EvaluateOptions {
+  /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
+  samples: string | Dataset
+  /** What the samples are compared with. */
+  data: string | Dataset
+  /** Of loading `data`. */
+  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels'>
+  /** `pixels` (default), an .onnx file, or an extractor. */
+  features?: string | FeatureExtractor
+  /** Of `onnxFeatures`, for an .onnx file. */
+  featureOptions?: Omit<OnnxFeatureOptions, 'shape'>
+  /** Default all. */
+  metrics?: readonly MetricName[]
+  /** Only the first so many of either side. */
+  limit?: number
+  /** Weights of the samples, or their .npy file; default weights.npy of the samples' folder. */
+  weights?: string | Float64Array
+  /** Most samples of either side, drawn at random, for the metrics of pairs (all but frechet); default 5000. */
+  pairs?: number
+  /** Samples whose features are computed at once; default 64. */
+  batch?: number
+  /** Of all random numbers; default 0. */
+  seed?: number
+  signal?: AbortSignal
+  onProgress?: (progress: EvaluationProgress) => void
+}
+
+export interface EvaluationProgress {
+  /** Samples of both sides whose features are there. */
+  done: number
+  total: number
+  stage: 'features' | MetricName
+}
+
+/** Values of the metrics asked for. */
+export interface MetricValues {
+  frechet?: number
+  kernel?: number
+  kernelStandardError?: number
+  precision?: number
+  recall?: number
+  density?: number
+  coverage?: number
+  slicedWasserstein?: number
+  /** Squared, with the Gaussian kernel of bandwidth `mmdBandwidth`. */
+  mmd?: number
+  mmdBandwidth?: number
+}
+
+export interface EvaluationResult {
+  /** Numbers of samples and of data. */
+  samples: number
+  data: number
+  weighted: boolean
+  features: string
+  dim: number
+  values: MetricValues
+  /** What to know of the values. */
+  notes: string[]
+}
+
+/**
+ * Compares samples with data. Both sides are read in batches, in random order: the Fréchet distance takes the moments of all, the other
+ * metrics the features of `pairs`. Weighted samples are resampled (systematically) first for metrics without a weighted form, which
+ * are all but sliced-wasserstein and mmd.
+ *
+ * Throws ArgumentError, FileError, FormatError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
+  knownOptions('evaluate', options, [
+    ...[
+      'samples',
+      'data',
+      'dataOptions',
+      'features',
+      'featureOptions',
+      'metrics',
+      'limit',
+      'weights',
+      'pairs',
+      'batch',
+    ],
+    ...['seed', 'signal', 'onProgress'],
+  ])
+  const { signal, limit, features = 'pixels', featureOptions } = options
+  if (options.metrics !== undefined && !Array.isArray(options.metrics))
+    throw invalid('metrics', 'a list of names', options.metrics)
+  const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
+  if (metrics.length === 0) throw invalid('metrics', 'at least one name', metrics)
+  if (limit !== undefined) integer('limit', limit, 1)
+  const { data: given, dataOptions } = options
+  for (const [name, side] of Object.entries({ samples: options.samples, data: given }))
+    if (typeof side !== 'string' && typeof side?.read !== 'function')
+      throw invalid(name, 'a path or specification of data, or a Dataset', side)
+  const { samples, weights } = await samplesOf(options)
+  if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels'])
+  const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
+  if (samples.shape.join() !== data.shape.join())
+    throw new ArgumentError(
+      `the samples are [${samples.shape}] but the data are [${data.shape}]: give resize or channels`,
+    )
+  const opened = typeof features === 'string' ? await openFeatures(features, data.shape, featureOptions) : null
+  const extractor = opened ?? (features as FeatureExtractor)
+  try {
+    if (extractor.shape.join() !== data.shape.join())
+      throw new ArgumentError(`${extractor.name} is for samples of [${extractor.shape}] but these are [${data.shape}]`)
+    return await measure(extractor, samples, weights, data, metrics, options)
+  } finally {
+    await opened?.dispose?.()
+  }
+}
+
+async function samplesOf({ samples, weights, limit, signal }: EvaluateOptions) {
+  const path = typeof weights === 'string' ? weights : undefined
+  if (typeof samples === 'string') {
+    const loaded = await loadSamples(samples, { weights: path, limit, signal })
+    return {
+      samples: loaded.data,
+      weights: weights === undefined || path !== undefined ? loaded.weights : float64Array('weights', weights),
+    }
+  }
+  if (path !== undefined) throw new ArgumentError('a file of weights goes with samples of a file: give an array')
+  return { samples, weights: weights === undefined ? null : float64Array('weights', weights) }
+}
+
+async function measure(
+  extractor: FeatureExtractor,
+  samples: Dataset,
+  weights: Float64Array | null,
+  data: Dataset,
+  metrics: readonly MetricName[],
+  options: EvaluateOptions,
+): Promise<EvaluationResult> {
+  const { signal, onProgress, limit = Infinity } = options
+  const seed = integer('seed', options.seed ?? 0, 0)
+  const [n, m] = [Math.min(samples.size, limit), Math.min(data.size, limit)]
+  if (Math.min(n, m) < LEAST)
+    throw new ArgumentError(`metrics need at least ${LEAST} samples and data but there are ${n} and ${m}`)
+  const wants = (...names: MetricName[]) => names.some((name) => metrics.includes(name))
+  const common = {
+    seed,
+    batch: integer('batch', options.batch ?? 64, 1),
+    moments: wants('frechet'),
+    pairs: metrics.every((name) => name === 'frechet') ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
+    signal,
+  }
+  const total = n + m
+  const progressFrom = (before: number) => (done: number) =>
+    onProgress?.({ done: before + done, total, stage: 'features' })
+  // weights of all samples, of which only the first are asked for
+  const spare = options.limit !== undefined && weights !== null && weights.length > samples.size
+  if (weights && weights.length !== samples.size && !spare)
+    throw new ArgumentError(`${weights.length} weights were given for ${samples.size} samples`)
+  const normalised = weights && normalisedWeights('weights', weights.subarray(0, n), n)
+  const a = await sideFeatures(extractor, samples, n, {
+    ...common,
+    side: 0,
+    weights: normalised,
+    onRead: progressFrom(0),
+  })
+  const b = await sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) })
+  const values: MetricValues = {}
+  const { dim } = extractor
+  const call = { dim, signal }
+  const begin = (stage: MetricName) => onProgress?.({ done: total, total, stage })
+  const equal = equallyWeighted(a, dim, seed)
+  if (wants('frechet')) {
+    begin('frechet')
+    values.frechet = await frechetDistance(a.moments!, b.moments!, { signal })
+  }
+  if (wants('kernel')) {
+    begin('kernel')
+    const { mean, standardError } = await kernelDistance(equal, b.rows, { ...call, seed })
+    Object.assign(values, { kernel: mean, kernelStandardError: standardError })
+  }
+  if (wants('precision-recall', 'coverage')) {
+    begin(wants('coverage') ? 'coverage' : 'precision-recall')
+    const k = {
+      ...(wants('precision-recall') && { precisionRecall: 3 }),
+      ...(wants('coverage') && { densityCoverage: 5 }),
+    }
+    const { precisionRecall, densityCoverage } = await compareManifolds(equal, b.rows, { ...call, ...k })
+    Object.assign(values, precisionRecall, densityCoverage)
+  }
+  const weighted = { ...call, seed, ...(a.weights && { weightsA: a.weights }) }
+  if (wants('sliced-wasserstein')) {
+    begin('sliced-wasserstein')
+    values.slicedWasserstein = await slicedWasserstein(a.rows, b.rows, weighted)
+  }
+  if (wants('mmd')) {
+    begin('mmd')
+    const { squared, bandwidths } = await mmd(a.rows, b.rows, weighted)
+    Object.assign(values, { mmd: squared, mmdBandwidth: bandwidths[0] })
+  }
+  const counts = { samples: n, data: m, pairs: [a.rows.length / dim, b.rows.length / dim] as const, dim }
+  return {
+    ...{ samples: n, data: m, weighted: weights !== null, features: extractor.name, dim, values },
+    notes: notesOn(metrics, counts, normalised),
+  }
+}
+
+/** The rows drawn by their weights, as many. */
+function equallyWeighted({ rows, weights }: SideFeatures, dim: number, seed: number): Float32Array {
+  if (!weights) return rows
+  const ancestors = resample(weights, { seed })
+  return rowsAt(rows, dim, (i) => ancestors[i], 0, weights.length)
+}
+
+function notesOn(
+  metrics: readonly MetricName[],
+  counts: { samples: number; data: number; pairs: readonly [number, number]; dim: number },
+  weights: Float64Array | null,
+): string[] {
+  const { samples, data, pairs, dim } = counts
+  const ofPairs = metrics.filter((name) => name !== 'frechet').join(', ')
+  const notes: string[] = []
+  if (metrics.includes('frechet') && Math.min(samples, data) <= dim)
+    notes.push(`frechet: no more samples than features (${dim}), so that the fitted covariances are singular`)
+  if (metrics.includes('frechet') && samples !== data)
+    notes.push('frechet depends on the numbers of samples: compare it only with values at the same ones')
+  if (ofPairs && (pairs[0] < samples || pairs[1] < data))
+    notes.push(`${ofPairs}: of ${pairs[0]} samples and ${pairs[1]} data drawn at random`)
+  if (weights) {
+    const resampled = metrics.filter((name) => name !== 'sliced-wasserstein' && name !== 'mmd').join(', ')
+    const ess = effectiveSampleSize(weights.map(Math.log)).toFixed(1)
+    notes.push(
+      `weights of effective sample size ${ess}${resampled ? `; resampled systematically for ${resampled}` : ''}`,
+    )
+  }
+  return notes
+}

@@ -1,0 +1,72 @@
+import { integer, knownOptions } from '../args.js'
+import { ArgumentError } from '../errors.js'
+import { permutation } from '../training/order.js'
+import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
+import { countRows, rowsAt } from './inputs.js'
+import { turns } from './turns.js'
+
+export interface KernelDistanceOptions {
+  /** Number of features of a sample. */
+  dim: number
+  /** Samples of either side in a subset; default a tenth of the smaller side, at most 1000. */
+  subsetSize?: number
+  /** Most subsets to take; default as many as there are. */
+  subsets?: number
+  /** Of the order in which samples go into subsets; default 0. */
+  seed?: number
+  signal?: AbortSignal
+}
+
+export interface KernelDistance {
+  /** Squared maximum mean discrepancy, unbiased: it may be below 0 where both are alike. */
+  mean: number
+  /** Standard error of the mean, from the subsets, which have no sample in common. */
+  standardError: number
+  subsets: number
+  subsetSize: number
+}
+
+/**
+ * The kernel distance of features (KID; Bińkowski et al. 2018): unbiased MMD^2 with the kernel (x·y / dim + 1)^3, the mean over
+ * disjoint random subsets. Its expectation depends neither on the number of samples nor on the size of the subsets.
+ *
+ * a, b: features [n, dim] and [m, dim], at least 4 of each. Throws ArgumentError, the signal's reason when aborted.
+ */
+export async function kernelDistance(
+  a: Float32Array,
+  b: Float32Array,
+  options: KernelDistanceOptions,
+): Promise<KernelDistance> {
+  knownOptions('kernelDistance', options, ['dim', 'subsetSize', 'subsets', 'seed', 'signal'])
+  const { dim, signal } = options
+  const [n, m] = [countRows('a', a, dim, 4), countRows('b', b, dim, 4)]
+  const least = Math.min(n, m)
+  const subsetSize = integer('subsetSize', options.subsetSize ?? Math.max(2, Math.min(1000, Math.floor(least / 10))), 2)
+  const subsets = Math.min(integer('subsets', options.subsets ?? least, 2), Math.floor(least / subsetSize))
+  const seed = integer('seed', options.seed ?? 0, 0)
+  if (subsets < 2)
+    throw new ArgumentError(`two subsets of ${subsetSize} need ${2 * subsetSize} samples but there are ${least}`)
+  const [orderA, orderB] = [permutation(seed, 0, n), permutation(seed, 1, m)]
+  const values: number[] = []
+  const breath = turns(signal)
+  for (let s = 0; s < subsets; s++) {
+    const x = rowsAt(a, dim, orderA, s * subsetSize, subsetSize)
+    const y = rowsAt(b, dim, orderB, s * subsetSize, subsetSize)
+    values.push(await polynomialDiscrepancy(x, y, dim, signal))
+    await breath()
+  }
+  const mean = values.reduce((sum, v) => sum + v, 0) / subsets
+  const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (subsets - 1)
+  return { mean, standardError: Math.sqrt(variance / subsets), subsets, subsetSize }
+}
+
+/** The U-statistic of MMD^2 of equally many points (Gretton et al. 2012, eq. 3). */
+async function polynomialDiscrepancy(x: Float32Array, y: Float32Array, dim: number, signal?: AbortSignal) {
+  const n = x.length / dim
+  const kernel = (product: number) => (product / dim + 1) ** 3
+  const ones = new Float64Array(n).fill(1)
+  const within = async (z: Float32Array) =>
+    (await sumWithin(innerBlocks(z, null, dim, signal), kernel, ones)) / (n * (n - 1))
+  const between = (await sumBetween(innerBlocks(x, y, dim, signal), kernel, ones, ones)) / (n * n)
+  return (await within(x)) + (await within(y)) - 2 * between
+}

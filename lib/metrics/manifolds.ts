@@ -1,0 +1,115 @@
+import { integer, knownOptions } from '../args.js'
+import { distanceBlocks } from './blocks.js'
+import { countRows } from './inputs.js'
+
+export interface ManifoldOptions {
+  /** Number of features of a sample. */
+  dim: number
+  /** Which nearest neighbour gives a ball its radius; default 3 for precision and recall, 5 for density and coverage. */
+  k?: number
+  signal?: AbortSignal
+}
+
+export interface PrecisionRecall {
+  /** Share of the samples that lie in a ball of the data: are samples like the data? */
+  precision: number
+  /** Share of the data that lie in a ball of the samples: do samples reach all of the data? */
+  recall: number
+}
+
+export interface DensityCoverage {
+  /** Mean number of balls of the data around a sample, over k; may exceed 1. */
+  density: number
+  /** Share of the data whose ball holds a sample. */
+  coverage: number
+}
+
+/**
+ * Improved precision and recall (Kynkäänniemi et al. 2019). Every point has a closed ball that reaches to its k-th nearest neighbour in its
+ * own set. samples, data: features [n, dim] and [m, dim], more than k of each. Throws ArgumentError, the signal's reason when aborted.
+ */
+export async function precisionRecall(
+  samples: Float32Array,
+  data: Float32Array,
+  options: ManifoldOptions,
+): Promise<PrecisionRecall> {
+  knownOptions('precisionRecall', options, ['dim', 'k', 'signal'])
+  return (await compareManifolds(samples, data, { ...options, precisionRecall: options.k ?? 3 })).precisionRecall!
+}
+
+/**
+ * Density and coverage (Naeem et al. 2020), by closed balls around the data only, so that outliers among the samples do no harm.
+ * samples, data: features [n, dim] and [m, dim], more than k data. Throws ArgumentError, the signal's reason when aborted.
+ */
+export async function densityCoverage(
+  samples: Float32Array,
+  data: Float32Array,
+  options: ManifoldOptions,
+): Promise<DensityCoverage> {
+  knownOptions('densityCoverage', options, ['dim', 'k', 'signal'])
+  return (await compareManifolds(samples, data, { ...options, densityCoverage: options.k ?? 5 })).densityCoverage!
+}
+
+/** Both, or one, from the same distances: each measure with its k. */
+export async function compareManifolds(
+  samples: Float32Array,
+  data: Float32Array,
+  options: { dim: number; precisionRecall?: number; densityCoverage?: number; signal?: AbortSignal },
+): Promise<{ precisionRecall?: PrecisionRecall; densityCoverage?: DensityCoverage }> {
+  const { dim, signal } = options
+  const [kPR, kDC] = [options.precisionRecall, options.densityCoverage]
+  const ks = [kPR, kDC].filter((k) => k !== undefined).map((k) => integer('k', k, 1, 1000))
+  const n = countRows('samples', samples, dim, kPR === undefined ? 1 : kPR + 1)
+  const m = countRows('data', data, dim, Math.max(...ks) + 1)
+  const nearest = await nearestSquares(data, dim, Math.max(...ks), signal)
+  const [ballPR, ballDC] = [kPR, kDC].map((k) => (k === undefined ? null : column(nearest, Math.max(...ks), k)))
+  const ballSamples = kPR === undefined ? null : await nearestSquares(samples, dim, kPR, signal)
+  const ballOfSample = ballSamples && column(ballSamples, kPR!, kPR!)
+  const [precise, recalled, covered] = [new Uint8Array(n), new Uint8Array(m), new Uint8Array(m)]
+  let memberships = 0
+  for await (const { first, rows, second, columns, values } of distanceBlocks(samples, data, dim, signal))
+    for (let i = 0; i < rows; i++)
+      for (let j = 0; j < columns; j++) {
+        const square = values[i * columns + j]
+        if (ballPR !== null && square <= ballPR[second + j]) precise[first + i] = 1
+        if (ballOfSample !== null && square <= ballOfSample[first + i]) recalled[second + j] = 1
+        if (ballDC !== null && square <= ballDC[second + j]) {
+          covered[second + j] = 1
+          memberships++
+        }
+      }
+  return {
+    ...(kPR !== undefined && { precisionRecall: { precision: share(precise), recall: share(recalled) } }),
+    ...(kDC !== undefined && {
+      densityCoverage: { density: memberships / (kDC * n), coverage: share(covered) },
+    }),
+  }
+}
+
+function share(flags: Uint8Array): number {
+  return flags.reduce((sum, flag) => sum + flag, 0) / flags.length
+}
+
+/** The k-th of each row of `width` numbers. */
+function column(table: Float64Array, width: number, k: number): Float64Array {
+  return Float64Array.from({ length: table.length / width }, (_, i) => table[i * width + k - 1])
+}
+
+/** Squared distances to the k nearest others of the same set, nearest first: [n, k]. */
+async function nearestSquares(x: Float32Array, dim: number, k: number, signal?: AbortSignal): Promise<Float64Array> {
+  const nearest = new Float64Array((x.length / dim) * k).fill(Infinity)
+  const insert = (row: number, square: number) => {
+    const first = row * k
+    let at = first + k - 1
+    if (square >= nearest[at]) return
+    for (; at > first && nearest[at - 1] > square; at--) nearest[at] = nearest[at - 1]
+    nearest[at] = square
+  }
+  for await (const { first, rows, second, columns, values } of distanceBlocks(x, null, dim, signal))
+    for (let i = 0; i < rows; i++)
+      for (let j = first === second ? i + 1 : 0; j < columns; j++) {
+        insert(first + i, values[i * columns + j])
+        insert(second + j, values[i * columns + j])
+      }
+  return nearest
+}

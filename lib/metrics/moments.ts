@@ -1,0 +1,85 @@
+import { integer, knownOptions } from '../args.js'
+import { ArgumentError } from '../errors.js'
+import { requireMemory } from '../memory.js'
+import { innerProducts } from './blocks.js'
+import { countRows } from './inputs.js'
+import { turns } from './turns.js'
+
+/** Samples that are taken in at a time, and the side of the covariance's blocks. */
+const SAMPLES = 256
+const SIDE = 128
+
+/**
+ * Mean and covariance of features in float64, of any number of samples: none is kept. Blocks are joined by the update of Chan,
+ * Golub & LeVeque (1979), which subtracts no large sums.
+ */
+export class FeatureMoments {
+  /** Samples so far. */
+  count = 0
+  readonly dim: number
+  readonly mean: Float64Array
+  /** Sums of products of deviations from the mean [dim, dim], on and above the diagonal's blocks. */
+  readonly #scatter: Float64Array
+
+  /** Throws OutOfMemoryError: the covariance takes 8 dim^2 bytes. */
+  constructor(dim: number) {
+    this.dim = integer('dim', dim, 1, 2 ** 15)
+    requireMemory(8 * dim * dim, `covariances of ${dim} features`)
+    this.mean = new Float64Array(dim)
+    this.#scatter = new Float64Array(dim * dim)
+  }
+
+  /** Of features [n, dim] that are there already. */
+  static async of(features: Float32Array, dim: number, options?: { signal?: AbortSignal }): Promise<FeatureMoments> {
+    const moments = new FeatureMoments(dim)
+    await moments.add(features, options)
+    return moments
+  }
+
+  /** Takes in features [n, dim]. Throws ArgumentError; the signal's reason when aborted, after which the moments are of no use. */
+  async add(features: Float32Array, options: { signal?: AbortSignal } = {}): Promise<void> {
+    knownOptions('add', options, ['signal'])
+    const { dim } = this
+    const rows = countRows('features', features, dim)
+    const breath = turns(options.signal)
+    for (let first = 0; first < rows; first += SAMPLES)
+      await this.#add(features.subarray(first * dim, Math.min(rows, first + SAMPLES) * dim), breath)
+  }
+
+  async #add(block: Float32Array, breath: () => Promise<void>): Promise<void> {
+    const { dim, mean } = this
+    const rows = block.length / dim
+    const centre = new Float64Array(dim)
+    for (let r = 0; r < rows; r++) for (let k = 0; k < dim; k++) centre[k] += block[r * dim + k] / rows
+    const columns = new Float64Array(dim * rows) // deviations from the block's mean, feature by feature
+    for (let r = 0; r < rows; r++) for (let k = 0; k < dim; k++) columns[k * rows + r] = block[r * dim + k] - centre[k]
+    const shift = centre.map((c, k) => c - mean[k])
+    const share = rows / (this.count + rows)
+    const joint = this.count * share // n m / (n + m), the weight of the shift's products
+    for (let k = 0; k < dim; k++) mean[k] += share * shift[k]
+    this.count += rows
+    const products = new Float64Array(SIDE * SIDE)
+    for (let i = 0; i < dim; i += SIDE)
+      for (let j = i; j < dim; j += SIDE) {
+        const [m, n] = [Math.min(SIDE, dim - i), Math.min(SIDE, dim - j)]
+        innerProducts(columns.subarray(i * rows), m, columns.subarray(j * rows), n, rows, products)
+        for (let p = 0; p < m; p++)
+          for (let q = 0; q < n; q++)
+            this.#scatter[(i + p) * dim + j + q] += products[p * n + q] + joint * shift[i + p] * shift[j + q]
+        await breath()
+      }
+  }
+
+  /** The unbiased covariance [dim, dim] (divided by n - 1). Throws ArgumentError for fewer than two samples. */
+  covariance(): Float64Array {
+    const { count, dim } = this
+    if (count < 2) throw new ArgumentError(`a covariance needs at least 2 samples but there are ${count}`)
+    const out = new Float64Array(dim * dim)
+    for (let i = 0; i < dim; i++)
+      for (let j = i; j < dim; j++) {
+        out[i * dim + j] = this.#scatter[i * dim + j] / (count - 1)
+        out[j * dim + i] = out[i * dim + j]
+      }
+    return out
+  }
+}

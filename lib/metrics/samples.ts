@@ -1,0 +1,48 @@
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Dataset } from '../data/dataset.js'
+import { loadDataset } from '../data/load.js'
+import { parseNpyArray } from '../data/npy.js'
+import { FormatError } from '../errors.js'
+import { readFileChecked } from '../files.js'
+
+/** Samples as `feynkac sample` writes them. */
+export interface Samples {
+  data: Dataset
+  /** One weight per sample, as they stand in the file; null where there are none. */
+  weights: Float64Array | null
+}
+
+/**
+ * Samples from a folder with samples.npy (and weights.npy, if the method gave weights), or whatever `loadDataset` takes.
+ * weights: a .npy file instead of the folder's. limit: only the first so many. Throws FileError, FormatError, ArgumentError.
+ */
+export async function loadSamples(
+  spec: string,
+  options: { weights?: string; limit?: number; signal?: AbortSignal } = {},
+): Promise<Samples> {
+  const { limit, signal } = options
+  const written = await exists(join(spec, 'samples.npy'))
+  const data = await loadDataset(written ? join(spec, 'samples.npy') : spec, { limit, signal })
+  const beside = join(spec, 'weights.npy')
+  const path = options.weights ?? (written && (await exists(beside)) ? beside : undefined)
+  if (path === undefined) return { data, weights: null }
+  const weights = await readWeights(path)
+  if (weights.length < data.size || (limit === undefined && weights.length !== data.size))
+    throw new FormatError(`${path}: ${weights.length} weights for ${data.size} samples`, path)
+  return { data, weights: weights.subarray(0, data.size) }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+async function readWeights(path: string): Promise<Float64Array> {
+  const { shape, data } = parseNpyArray(await readFileChecked(path), path)
+  if (shape.length !== 1 || data instanceof Uint8Array)
+    throw new FormatError(`${path}: expected weights [n] of float32 or float64 but the shape is [${shape}]`, path)
+  return Float64Array.from(data)
+}

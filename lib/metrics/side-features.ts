@@ -1,0 +1,83 @@
+import { setImmediate as breathe } from 'node:timers/promises'
+import { float32Array } from '../args.js'
+import type { Dataset } from '../data/dataset.js'
+import { requireMemory } from '../memory.js'
+import { sizeOf } from '../smc/evaluation.js'
+import { resample } from '../smc/resampling.js'
+import { permutation } from '../training/order.js'
+import type { FeatureExtractor } from './features.js'
+import { normalisedWeights, rowsAt } from './inputs.js'
+import { FeatureMoments } from './moments.js'
+
+/** What metrics need of one side of a comparison. */
+export interface SideFeatures {
+  /** Of all samples; of weighted ones, resampled. */
+  moments: FeatureMoments | null
+  /** Features of a random choice of samples, [at most pairs, dim]. */
+  rows: Float32Array
+  /** Of the rows, with sum 1. */
+  weights: Float64Array | null
+}
+
+export interface SideOptions {
+  /** 0 and 1: the two sides are read in different orders. */
+  side: number
+  /** Of all n samples, with sum 1. */
+  weights: Float64Array | null
+  moments: boolean
+  pairs: number
+  batch: number
+  seed: number
+  signal?: AbortSignal
+  /** Told how many samples have been read. */
+  onRead: (done: number) => void
+}
+
+/** Reads the first n samples of a data set in random order, batch by batch, and no more of them than are needed. */
+export async function sideFeatures(
+  extractor: FeatureExtractor,
+  data: Dataset,
+  n: number,
+  { side, weights, moments: wantsMoments, pairs, batch, seed, signal, onRead }: SideOptions,
+): Promise<SideFeatures> {
+  const { dim } = extractor
+  const kept = Math.min(n, pairs)
+  requireMemory(4 * kept * dim, `features of ${kept} samples`)
+  const rows = new Float32Array(kept * dim)
+  const moments = wantsMoments ? new FeatureMoments(dim) : null
+  const order = permutation(seed, side, n)
+  const ordered = weights && Float64Array.from(weights, (_, i) => weights[order(i)])
+  const offspring = ordered && wantsMoments ? countAll(resample(ordered, { seed }), n) : null
+  const width = sizeOf(data.shape)
+  const wanted = wantsMoments ? n : kept
+  for (let first = 0; first < wanted; first += batch) {
+    const count = Math.min(batch, wanted - first)
+    const images = new Float32Array(count * width)
+    for (let i = 0; i < count; i++) data.read(order(first + i), images, i * width)
+    const features = await extractor.features(images, { signal })
+    float32Array(`features of ${extractor.name}`, features, count * dim)
+    if (first < kept) rows.set(features.subarray(0, Math.min(count, kept - first) * dim), first * dim)
+    const repeated = offspring ? repeat(features, dim, offspring.subarray(first, first + count)) : features
+    if (repeated.length > 0) await moments?.add(repeated, { signal })
+    onRead(first + count)
+    await breathe()
+    signal?.throwIfAborted()
+  }
+  if (wanted < n) onRead(n)
+  return { moments, rows, weights: ordered && normalisedWeights('weights', ordered.subarray(0, kept), kept) }
+}
+
+function countAll(indices: Int32Array, n: number): Int32Array {
+  const counts = new Int32Array(n)
+  for (const index of indices) counts[index]++
+  return counts
+}
+
+/** Every row as often as its count says. */
+function repeat(rows: Float32Array, dim: number, counts: Int32Array): Float32Array {
+  const indices: number[] = []
+  counts.forEach((count, row) => {
+    for (let c = 0; c < count; c++) indices.push(row)
+  })
+  return rowsAt(rows, dim, (i) => indices[i], 0, indices.length)
+}

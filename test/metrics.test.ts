@@ -1,0 +1,264 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { ArgumentError } from '../lib/errors.js'
+import { frechetDistance } from '../lib/metrics/frechet.js'
+import { kernelDistance } from '../lib/metrics/kernel.js'
+import { densityCoverage, precisionRecall } from '../lib/metrics/manifolds.js'
+import { mmd } from '../lib/metrics/mmd.js'
+import { FeatureMoments } from '../lib/metrics/moments.js'
+import { slicedWasserstein } from '../lib/metrics/sliced-wasserstein.js'
+import { choleskyFactor, symmetricEigenvalues } from '../lib/metrics/symmetric.js'
+import { uniformAt } from '../lib/random.js'
+import { permutation } from '../lib/training/order.js'
+
+/** By NumPy: test/vectors/make_metrics.py. */
+const vectors = JSON.parse(readFileSync(new URL('vectors/metrics.json', import.meta.url), 'utf8'))
+const { inputs } = vectors
+const [a, b, flat, wide, directions] = [inputs.a, inputs.b, inputs.flat, inputs.wide, inputs.directions].map(
+  (values: number[]) => Float32Array.from(values),
+)
+const { dim } = inputs
+const [weightsA, weightsB] = [Float64Array.from(inputs.countsA), Float64Array.from(inputs.countsB)]
+
+/** Independent standard normals. */
+function normals(n: number, seed: number): Float32Array {
+  return Float32Array.from({ length: n }, (_, i) => {
+    const [u, v] = [uniformAt(seed, 0, 0, i, 0), uniformAt(seed, 0, 0, i, 1)]
+    return Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * v)
+  })
+}
+
+function expectAllClose(found: object, expected: Record<string, number>, digits = 12) {
+  for (const [name, value] of Object.entries(expected))
+    expect((found as typeof expected)[name], name).toBeCloseTo(value, digits)
+}
+
+describe('against NumPy in float64', () => {
+  it('Fréchet distance, also of singular covariances', async () => {
+    expect(await frechetDistance(a, b, { dim })).toBeCloseTo(vectors.frechet.ab, 9)
+    expect(await frechetDistance(b, a, { dim })).toBeCloseTo(vectors.frechet.ab, 9)
+    expect(await frechetDistance(flat, wide, { dim: 16 })).toBeCloseTo(vectors.frechet.flatWide, 6)
+    expect(await frechetDistance(wide, flat, { dim: 16 })).toBeCloseTo(vectors.frechet.flatWide, 6)
+    const [x, y] = [a, b].map((z) => z.filter((_, i) => i % dim === 0))
+    expect(await frechetDistance(x, y, { dim: 1 })).toBeCloseTo(vectors.frechet.one, 10)
+  })
+
+  it('kernel distance', async () => {
+    // rows at the places that their turns come from
+    const [x, y] = [a, b].map((z, side) => {
+      const order = permutation(5, side, z.length / dim)
+      const out = new Float32Array(z.length)
+      for (let i = 0; i < z.length / dim; i++) out.set(z.subarray(i * dim, (i + 1) * dim), order(i) * dim)
+      return out
+    })
+    const found = await kernelDistance(x, y, { dim, subsetSize: 14, seed: 5 })
+    expectAllClose(found, vectors.kernel, 10)
+    expect(found.subsetSize).toBe(14)
+  })
+
+  it('precision, recall, density and coverage', async () => {
+    for (const k of [1, 3]) expectAllClose(await precisionRecall(a, b, { dim, k }), vectors.precisionRecall[k])
+    for (const k of [1, 5]) expectAllClose(await densityCoverage(a, b, { dim, k }), vectors.densityCoverage[k])
+    expectAllClose(await precisionRecall(a, b, { dim }), vectors.precisionRecall[3])
+    expectAllClose(await densityCoverage(a, b, { dim }), vectors.densityCoverage[5])
+  })
+
+  it('sliced Wasserstein distance, of unequal numbers, with weights and without', async () => {
+    const { plain, weighted } = vectors.slicedWasserstein
+    expect(await slicedWasserstein(a, b, { dim, directions })).toBeCloseTo(plain, 12)
+    expect(await slicedWasserstein(a, b, { dim, directions, weightsA, weightsB })).toBeCloseTo(weighted, 12)
+  })
+
+  it('MMD, with weights and without, and the median distance', async () => {
+    const { bandwidths } = inputs
+    expect((await mmd(a, b, { dim, bandwidths })).squared).toBeCloseTo(vectors.mmd.plain, 13)
+    expect((await mmd(a, b, { dim, bandwidths, weightsA, weightsB })).squared).toBeCloseTo(vectors.mmd.weighted, 13)
+    expect((await mmd(a, b, { dim })).bandwidths[0]).toBeCloseTo(vectors.mmd.median, 12)
+  })
+})
+
+describe('closed forms', () => {
+  const n = 300
+
+  it('is 0 between a set and itself, and 1 where all of it is reached', async () => {
+    const x = normals(n * 5, 1)
+    expect(await frechetDistance(x, x, { dim: 5 })).toBeLessThan(1e-12)
+    expect(await slicedWasserstein(x, x, { dim: 5 })).toBe(0)
+    expect(await precisionRecall(x, x, { dim: 5 })).toEqual({ precision: 1, recall: 1 })
+    expect((await densityCoverage(x, x, { dim: 5 })).coverage).toBe(1)
+  })
+
+  it('sees a shift, and a scale, of a Gaussian', async () => {
+    const x = normals(n * 3, 2)
+    const shifted = x.map((v, i) => v + [3, 4, 0][i % 3])
+    expect(await frechetDistance(x, shifted, { dim: 3 })).toBeCloseTo(25, 4)
+    // every direction moves by its product with the shift
+    const axes = Float32Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    expect(await slicedWasserstein(x, shifted, { dim: 3, directions: axes })).toBeCloseTo(Math.sqrt(25 / 3), 5)
+    expect(await slicedWasserstein(x, shifted, { dim: 3, projections: 4000 })).toBeCloseTo(Math.sqrt(25 / 3), 1)
+    const moments = await FeatureMoments.of(x, 3)
+    const doubled = x.map((v, i) => 2 * v - moments.mean[i % 3])
+    const trace = [0, 4, 8].reduce((sum, i) => sum + moments.covariance()[i], 0)
+    expect(await frechetDistance(x, doubled, { dim: 3 })).toBeCloseTo(trace, 4) // tr (2 S^1/2 - S^1/2)^2
+    const far = x.map((v) => v + 1000)
+    expect(await precisionRecall(x, far, { dim: 3 })).toEqual({ precision: 0, recall: 0 })
+    expect(await densityCoverage(x, far, { dim: 3 })).toEqual({ density: 0, coverage: 0 })
+  })
+
+  it('is unbiased: kernel distance and MMD scatter around 0 for one distribution', async () => {
+    const [x, y] = [normals(2000 * 4, 3), normals(2000 * 4, 4)]
+    const { mean, standardError, subsets, subsetSize } = await kernelDistance(x, y, { dim: 4 })
+    expect([subsets, subsetSize]).toEqual([10, 200])
+    expect(Math.abs(mean)).toBeLessThan(4 * standardError)
+    expect(Math.abs((await mmd(x, y, { dim: 4, bandwidths: [1] })).squared)).toBeLessThan(2e-3)
+    const shifted = y.map((v) => v + 0.5)
+    const moved = await kernelDistance(x, shifted, { dim: 4 })
+    expect(moved.mean).toBeGreaterThan(6 * moved.standardError)
+  })
+
+  it('takes repeated rows and whole weights for the same', async () => {
+    const x = Float32Array.of(0, 1, 5)
+    const repeated = Float32Array.of(0, 1, 1, 1, 5, 5)
+    const weights = Float64Array.of(1, 3, 2)
+    const y = Float32Array.of(2, 2.5)
+    const plain = await slicedWasserstein(repeated, y, { dim: 1 })
+    expect(await slicedWasserstein(x, y, { dim: 1, weightsA: weights })).toBeCloseTo(plain, 12)
+    expect(await slicedWasserstein(y, x, { dim: 1, weightsB: weights })).toBeCloseTo(plain, 12)
+  })
+
+  it('gives the same for the same seed', async () => {
+    const once = await kernelDistance(a, b, { dim, seed: 3 })
+    expect(await kernelDistance(a, b, { dim, seed: 3 })).toEqual(once)
+    expect(await kernelDistance(a, b, { dim, seed: 4 })).not.toEqual(once)
+    const sliced = await slicedWasserstein(a, b, { dim, seed: 3 })
+    expect(await slicedWasserstein(a, b, { dim, seed: 3 })).toBe(sliced)
+    expect(await slicedWasserstein(a, b, { dim, seed: 4 })).not.toBe(sliced)
+  })
+})
+
+describe('FeatureMoments', () => {
+  it('does not depend on how the samples come, nor lose digits far from the origin', async () => {
+    const d = 131
+    const [n, offset] = [700, 4096]
+    const x = normals(n * d, 5).map((v) => offset + Math.round(v * 1024) / 1024)
+    const whole = await FeatureMoments.of(x, d)
+    const parts = new FeatureMoments(d)
+    for (const [from, to] of [
+      [0, 1],
+      [1, 300],
+      [300, 301],
+      [301, 700],
+    ])
+      await parts.add(x.subarray(from * d, to * d))
+    const mean = (k: number) => {
+      let sum = 0
+      for (let i = 0; i < n; i++) sum += x[i * d + k] - offset
+      return sum / n
+    }
+    const covariance = (p: number, q: number) => {
+      let sum = 0
+      for (let i = 0; i < n; i++) sum += (x[i * d + p] - offset - mean(p)) * (x[i * d + q] - offset - mean(q))
+      return sum / (n - 1)
+    }
+    for (const moments of [whole, parts]) {
+      expect(moments.count).toBe(n)
+      for (const [p, q] of [
+        [0, 0],
+        [3, 130],
+        [130, 3],
+        [129, 128],
+        [130, 130],
+      ]) {
+        expect(moments.mean[p] - offset).toBeCloseTo(mean(p), 9)
+        expect(moments.covariance()[p * d + q]).toBeCloseTo(covariance(p, q), 9)
+      }
+    }
+  })
+})
+
+describe('symmetric matrices', () => {
+  it('has the eigenvalues of a rotated diagonal, repeated ones and zeros among them', async () => {
+    for (const n of [1, 2, 3, 40, 131]) {
+      const wanted = Float64Array.from({ length: n }, (_, i) => [0, 0, 1, 1, 1e-6 * i, i ** 2 - 7][i % 6]).sort()
+      const matrix = new Float64Array(n * n)
+      for (let i = 0; i < n; i++) matrix[i * n + i] = wanted[i]
+      for (let r = 0; r < 4; r++) reflect(matrix, Float64Array.from(normals(n, 10 + r)))
+      const found = (await symmetricEigenvalues(matrix, n)).sort()
+      const scale = Math.max(1, ...wanted)
+      for (let i = 0; i < n; i++) expect(Math.abs(found[i] - wanted[i])).toBeLessThan(1e-13 * n * scale)
+    }
+  })
+
+  it('factors a matrix of less than full rank', async () => {
+    const [n, rank] = [30, 11]
+    const x = Float64Array.from(normals(rank * n, 6))
+    const gram = (rows: Float64Array, count: number) =>
+      Float64Array.from({ length: n * n }, (_, at) => {
+        let sum = 0
+        for (let k = 0; k < count; k++) sum += rows[k * n + Math.floor(at / n)] * rows[k * n + (at % n)]
+        return sum
+      })
+    const matrix = gram(x, rank)
+    const found = await choleskyFactor(matrix, n)
+    expect(found.rank).toBe(rank)
+    for (const [i, value] of gram(found.factor, rank).entries()) expect(value).toBeCloseTo(matrix[i], 11)
+  })
+
+  /** H A H with the reflection H = I - 2 v v^T / |v|^2. */
+  function reflect(matrix: Float64Array, v: Float64Array): void {
+    const n = v.length
+    const squares = v.reduce((sum, x) => sum + x * x, 0)
+    for (const transposed of [false, true])
+      for (let i = 0; i < n; i++) {
+        const at = (k: number) => (transposed ? i * n + k : k * n + i)
+        let along = 0
+        for (let k = 0; k < n; k++) along += v[k] * matrix[at(k)]
+        for (let k = 0; k < n; k++) matrix[at(k)] -= (2 * along * v[k]) / squares
+      }
+  }
+})
+
+describe('bad input', () => {
+  const x = normals(60, 7)
+
+  it('is refused with what was wrong', async () => {
+    const nan = Float32Array.from(x)
+    nan[17] = Number.NaN
+    const all = [frechetDistance, kernelDistance, precisionRecall, densityCoverage, slicedWasserstein, mmd]
+    for (const metric of all) {
+      await expect(metric(x, nan, { dim: 3 }), metric.name).rejects.toThrow(/finite features .* number 17 is NaN/)
+      await expect(metric(x, x, { dim: 7 }), metric.name).rejects.toThrow(/multiple of dim = 7/)
+      await expect(metric(x, x, { dim: 3, bins: 4 } as never), metric.name).rejects.toThrow(ArgumentError)
+      await expect(metric([...x] as never, x, { dim: 3 }), metric.name).rejects.toThrow(ArgumentError)
+      await expect(metric(x, new Float32Array(0), { dim: 3 }), metric.name).rejects.toThrow(/at least/)
+    }
+    await expect(frechetDistance(x, x)).rejects.toThrow(/dim/)
+    await expect(frechetDistance(x.subarray(0, 3), x, { dim: 3 })).rejects.toThrow(/at least 2 samples/)
+    await expect(frechetDistance(await FeatureMoments.of(x, 3), x, { dim: 4 })).rejects.toThrow(
+      /3 features but b has 4/,
+    )
+    await expect(precisionRecall(x.subarray(0, 9), x, { dim: 3 })).rejects.toThrow(/at least 4 samples/)
+    await expect(kernelDistance(x, x, { dim: 3, subsetSize: 11 })).rejects.toThrow(/need 22 samples but there are 20/)
+    await expect(mmd(x.fill(1), x, { dim: 3 })).rejects.toThrow(/bandwidths/)
+    const negative = new Float64Array(20).fill(1).fill(-1, 0, 1)
+    await expect(mmd(x, x, { dim: 3, weightsA: negative })).rejects.toThrow(/weightsA/)
+    await expect(slicedWasserstein(x, x, { dim: 3, weightsB: new Float64Array(20) })).rejects.toThrow(/positive/)
+    await expect(slicedWasserstein(x, x, { dim: 3, directions: Float32Array.of(1, 1, 0) })).rejects.toThrow(/length 1/)
+  })
+})
+
+describe('long work', () => {
+  it('leaves the event loop free and stops when aborted', async () => {
+    const x = normals(6000 * 64, 8)
+    const reason = new Error('enough')
+    for (const metric of [frechetDistance, kernelDistance, precisionRecall, densityCoverage, slicedWasserstein, mmd]) {
+      const controller = new AbortController()
+      const timer = setTimeout(() => controller.abort(reason), 30)
+      const began = performance.now()
+      const large = metric === frechetDistance ? 1536 : 64
+      await expect(metric(x, x, { dim: large, signal: controller.signal }), metric.name).rejects.toBe(reason)
+      expect(performance.now() - began).toBeLessThan(1500)
+      clearTimeout(timer)
+    }
+  })
+})
