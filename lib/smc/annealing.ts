@@ -154,6 +154,10 @@ export class AnnealedPopulation implements Population {
     return this.#evaluator.count
   }
 
+  get energy(): Doubles {
+    return this.#state.energy
+  }
+
   where(k: number): string {
     return `level ${k} of ${this.levels - 1} (sigma = ${this.options.sigmas[k]}) of target '${this.target.name}'`
   }

@@ -7,15 +7,28 @@ export interface LevelReport {
   sigma: number
   /** Effective sample size of the weights before resampling. */
   ess: number
+  /**
+   * Conditional effective sample size of the step that led here (Zhou, Johansen & Aston 2016): N (sum W G)^2 / sum W G^2 with the weights W
+   * before it. Unlike `ess` it starts anew at every step: N where the step changed no weight, near 0 where it was too large.
+   */
+  conditionalEss: number
   /** log Z-hat so far; NaN without weights. */
   logZ: number
+  /** Estimated standard error of logZ (see Roots); Infinity once all particles descend from one, NaN without weights. */
+  logZError: number
+  /** Weighted mean of U; NaN for a FeynmanKacModel of one's own. */
+  meanEnergy: number
   resampled: boolean
   /** Different ancestors in the resampling of this level; the number of particles where there was none. */
   uniqueAncestors: number
+  /** How many initial particles have descendants so far. */
+  distinctRoots: number
   /** Mean acceptance of the MCMC moves; NaN where there are none. */
   acceptance: number
   /** Evaluations of a model at a particle, of this level. */
   evaluations: number
+  /** What went wrong at this level, and what to change; each kind of trouble is reported where it first shows. */
+  warning?: string
 }
 
 /** What happened on the way: whether to trust a result, and where particles were lost. */
@@ -28,13 +41,64 @@ export interface SmcDiagnostics {
   roots: Int32Array
   /** How many initial particles have descendants: 1 means that the population collapsed. */
   distinctRoots: number
+  /** The levels' warnings. */
+  warnings: string[]
   /** m of every step of the analytic proposals; `precisions` of a later run freezes them. Empty for a FeynmanKacModel. */
   precisions: Float64Array[]
 }
 
-/** Follows the genealogy down: the initial particle that every final one descends from. */
-export function rootsOf(ancestors: readonly (Int32Array | null)[], particles: number): Int32Array {
-  let roots = Int32Array.from({ length: particles }, (_, i) => i)
-  for (const a of ancestors) if (a) roots = a.map((parent) => roots[parent])
-  return roots
+/**
+ * Follows the genealogy down: the initial particle that every particle descends from, and what the roots tell of log Z.
+ *
+ * Families of different roots go their ways independently, so pairs of them estimate Z^2 without the bias of Z-hat^2 (Lee & Whiteley 2018;
+ * Chan & Lai 2013). With S the sum over roots of their descendants' squared share of the weight, Z^2 / Z-hat^2 is about the product of
+ * (1 - S at the end) / (1 - S at the start) over the stretches between resamplings, and the variance of log Z-hat minus its logarithm.
+ * A stretch starts at the S that the resampling left, which for multinomial resampling is their factor N/(N - 1) on average, and holds for
+ * schemes with less noise too. With few roots left the estimate is noisy, and more often too small: below ten or so, trust neither it nor log Z.
+ */
+export class Roots {
+  /** The root of every particle. */
+  readonly of: Int32Array
+  distinct: number
+  #variance = 0 // of log Z-hat, up to the last resampling
+  #start: number // S after it
+
+  constructor(readonly particles: number) {
+    this.of = Int32Array.from({ length: particles }, (_, i) => i)
+    this.distinct = particles
+    this.#start = 1 / particles
+  }
+
+  /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
+  logZError(weights: Float64Array): number {
+    return Math.sqrt(Math.max(0, this.#variance + this.#stretch(weights)))
+  }
+
+  /** @param before the weights that were resampled @param after those that resampling left */
+  resample(ancestors: Int32Array, before: Float64Array, after: Float64Array): void {
+    this.#variance += this.#stretch(before)
+    const parents = this.of.slice()
+    for (let i = 0; i < ancestors.length; i++) this.of[i] = parents[ancestors[i]]
+    this.distinct = new Set(this.of).size
+    this.#start = this.#concentration(after)
+  }
+
+  #stretch(weights: Float64Array): number {
+    if (this.distinct === 1) return Number.POSITIVE_INFINITY
+    return Math.log((1 - this.#start) / Math.max(0, 1 - this.#concentration(weights)))
+  }
+
+  /** S = sum over roots of (sum of their descendants' weights)^2 */
+  #concentration(weights: Float64Array): number {
+    const families = new Float64Array(this.particles)
+    for (let i = 0; i < weights.length; i++) families[this.of[i]] += weights[i]
+    return families.reduce((sum, share) => sum + share * share, 0)
+  }
+}
+
+/** sum_i weights[i] values[i]; particles without weight have no say, whatever their value. */
+export function weightedMean(values: Float64Array, weights: Float64Array): number {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) if (weights[i] > 0) sum += weights[i] * values[i]
+  return sum
 }

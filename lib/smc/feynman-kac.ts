@@ -45,6 +45,8 @@ export interface Population {
   /** Its arrays of the space that the next level needs. */
   live(): (Values | undefined)[]
   readonly samples: Floats
+  /** U of every particle, where the model has one. */
+  readonly energy?: Doubles
   /** Evaluations of a model at a particle so far. */
   readonly evaluations: number
 }

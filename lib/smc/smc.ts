@@ -2,17 +2,19 @@ import { boolean, finiteNumber, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
+import { Advisor } from './advice.js'
 import { AnnealedPopulation, type WeightScheme, weightRules } from './annealing.js'
-import { type LevelReport, rootsOf, type SmcDiagnostics } from './diagnostics.js'
+import { type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
 import type { EnergyFunction } from './energy-function.js'
 import { notANumber, sizeOf } from './evaluation.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import type { LogWeightStats } from './native-particles.js'
+import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { checkedSigmas } from './schedule.js'
-import { type Doubles, fill, inSpaceOf, toHost } from './space.js'
+import { type Doubles, fill, inSpaceOf, type Space, toHost } from './space.js'
 import { asTarget, type Target } from './targets.js'
 
 /** Options of a run on any model. */
@@ -22,6 +24,11 @@ export interface SmcRunOptions {
   resampling?: ResamplingScheme
   /** Resample when the effective sample size falls below this share of the particles, 0 to 1; default 0.5. */
   essThreshold?: number
+  /**
+   * Share of the particles that resampling brings the effective sample size back to, from essThreshold to 1. Default 1: all take part. Below 1
+   * only the fewest particles of the largest and smallest weights do, and the others keep their weights and their own ancestors.
+   */
+  essAfter?: number
   /** Resample after the last level, so that the samples have equal weights; default false. */
   finalResample?: boolean
   /** Default 0. Same seed, same result; batches and threads do not matter. */
@@ -60,6 +67,8 @@ export interface SmcResult {
   logWeights: Float64Array
   /** log of the estimated normaliser of the last level's exp(-U); NaN without weights. */
   logZ: number
+  /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
+  logZError: number
   /** Effective sample size before resampling, per level. */
   ess: Float64Array
   /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
@@ -80,18 +89,30 @@ export async function smc(
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
-    return runSmc(new ModelPopulation(model, common.particles, common.seed, common.signal), common)
+    const population = new ModelPopulation(model, common.particles, common.seed, common.signal)
+    return runSmc(population, common, new Advisor({ ...common, where: (k) => population.where(k) }))
   }
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
-  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, (space) =>
-    runSmc(new AnnealedPopulation(target, annealing, space), common, annealing.sigmas, annealing.weights !== 'none'),
-  )
+  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, (space) => {
+    const population = new AnnealedPopulation(target, annealing, space)
+    const advisor = new Advisor({ ...annealing, where: (k) => population.where(k) })
+    return runSmc(population, common, advisor, annealing.sigmas, annealing.weights !== 'none')
+  })
 }
 
-const runOptions = ['particles', 'resampling', 'essThreshold', 'finalResample', 'seed', 'signal', 'onProgress']
+const runOptions = [
+  'particles',
+  'resampling',
+  'essThreshold',
+  'essAfter',
+  'finalResample',
+  'seed',
+  'signal',
+  'onProgress',
+]
 const targetOptions = ['sigmas', 'weights', 'kernel', 'proposal', 'moves', 'precisions', 'batch', 'device']
 
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {
@@ -105,10 +126,12 @@ const PARTICLE_BYTES = 80
 function checkedRun(options: SmcRunOptions) {
   const particles = integer('particles', options.particles, 1, 0x7fffffff)
   requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
+  const essThreshold = finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 })
   return {
     particles,
     resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
-    essThreshold: finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 }),
+    essThreshold,
+    essAfter: finiteNumber('essAfter', options.essAfter ?? 1, { min: essThreshold, max: 1 }),
     finalResample: boolean('finalResample', options.finalResample ?? false),
     seed: integer('seed', options.seed ?? 0, 0),
     signal: options.signal,
@@ -144,6 +167,7 @@ function checkedTarget(target: Target, options: SmcOptions) {
 async function runSmc(
   population: Population,
   options: ReturnType<typeof checkedRun>,
+  advisor: Advisor,
   sigmas?: Float64Array,
   weighted = true,
 ): Promise<SmcResult> {
@@ -151,82 +175,101 @@ async function runSmc(
   const { space } = population
   const logWeights = space.doubles(n)
   const weights = space.doubles(n)
-  const even = async () => {
-    await fill(logWeights, 0, signal)
-    await fill(weights, 1 / n, signal)
-  }
-  await even()
+  await fill(logWeights, 0, signal)
+  await fill(weights, 1 / n, signal)
   const ancestors: (Int32Array | null)[] = []
+  const roots = new Roots(n)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
-  let logZ = 0 // of the levels up to the last resampling, which sets the log-weights to zero
+  let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
   let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1 }
 
   for (let k = 0; k <= lastLevel; k++) {
     signal?.throwIfAborted()
     const before = population.evaluations
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
-    stats = await reweight(logWeights, weights, increment, signal)
+    const { logSum } = stats
+    stats = await reweight({ logWeights, weights, ...increment }, signal)
     if (stats.invalid >= 0) throw notANumber(population.where(k), await population.suspect())
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
-
-    let [drawn, unique] = [null as Int32Array | null, n]
-    if (k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample) {
-      const there = space.ints(n)
-      const request = { ancestors: there, weights, scheme, seed, step: k }
-      unique = await run(() => native.resampleJob(request), signal)
-      await population.gather(there)
-      drawn = await toHost(there, signal)
-      logZ = level
-      await even()
-    }
-    ancestors.push(drawn)
-    const acceptance = await population.move(k, weights)
-    levels.push({
+    const share = (await toHost(weights, signal)).slice()
+    const report: LevelReport = {
       level: k,
       lastLevel,
       sigma: sigmas?.[k] ?? Number.NaN,
       ess: stats.ess,
+      conditionalEss: await conditionalEss(space, logWeights, increment, logSum, stats.logSum, signal),
       logZ: weighted ? level : Number.NaN,
-      resampled: drawn !== null,
-      uniqueAncestors: unique,
-      acceptance,
-      evaluations: population.evaluations - before,
-    })
+      logZError: weighted ? roots.logZError(share) : Number.NaN,
+      meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
+      resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
+      uniqueAncestors: n,
+      distinctRoots: roots.distinct,
+      acceptance: Number.NaN,
+      evaluations: 0,
+    }
+    if (report.resampled) {
+      const essAfter = k < lastLevel ? options.essAfter : 1
+      const how = { scheme, essAfter, seed, step: k, signal }
+      const drawn = await redraw(population, { logWeights, weights }, share, how)
+      roots.resample(drawn.ancestors, share, drawn.weights)
+      ancestors.push(drawn.ancestors)
+      report.uniqueAncestors = drawn.unique
+      report.distinctRoots = roots.distinct
+      logZ = level
+      stats = { ...stats, logSum: Math.log(n) }
+    } else ancestors.push(null)
+    report.acceptance = await population.move(k, weights)
+    report.evaluations = population.evaluations - before
+    const warning = advisor.look(report)
+    if (warning) report.warning = warning
+    levels.push(report)
     space.keep([logWeights, weights, ...population.live()])
-    options.onProgress?.(levels[k])
+    options.onProgress?.(report)
   }
 
-  const logSum = ancestors[lastLevel] ? Math.log(n) : stats.logSum
-  const roots = rootsOf(ancestors, n)
+  const last = levels[lastLevel]
   return {
     samples: await toHost(population.samples, signal),
-    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - logSum),
-    logZ: levels[lastLevel].logZ,
+    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
+    logZ: last.logZ,
+    logZError: last.logZError,
     ess: Float64Array.from(levels, (l) => l.ess),
     ancestors,
     diagnostics: {
       levels,
       evaluations: population.evaluations,
       resamplings: ancestors.filter(Boolean).length,
-      roots,
-      distinctRoots: new Set(roots).size,
+      roots: roots.of,
+      distinctRoots: roots.distinct,
+      warnings: levels.flatMap(({ warning }) => warning ?? []),
       precisions: population instanceof AnnealedPopulation ? population.precisions : [],
     },
   }
 }
 
 function reweight(
-  logWeights: Doubles,
-  weights: Doubles,
-  { terms, coefficients, constant }: Increment,
+  { coefficients, ...request }: { logWeights: Doubles; weights: Doubles } & Increment,
   signal?: AbortSignal,
 ): Promise<LogWeightStats> {
-  return run(
-    () => native.reweight({ logWeights, weights, terms, coefficients: Float64Array.from(coefficients), constant }),
-    signal,
-  )
+  return run(() => native.reweight({ ...request, coefficients: Float64Array.from(coefficients) }), signal)
+}
+
+/** N (sum W G)^2 / sum W G^2 of the step whose increment gave `logWeights`, in the log domain: the sums of w, w G and w G^2. */
+async function conditionalEss(
+  space: Space,
+  logWeights: Doubles,
+  increment: Increment,
+  before: number,
+  after: number,
+  signal?: AbortSignal,
+): Promise<number> {
+  const twice = { logWeights: space.like(logWeights), weights: space.like(logWeights) }
+  const copy = { out: twice.logWeights, terms: [logWeights], coefficients: Float64Array.of(1), constant: 0 }
+  await run(() => native.sumTerms(copy), signal)
+  const { logSum } = await reweight({ ...twice, ...increment }, signal)
+  return logWeights.length * Math.exp(2 * after - before - logSum)
 }
 
 function collapsed(where: string): NumericsError {

@@ -123,9 +123,15 @@ export async function toHost<T extends Values>(array: T, signal?: AbortSignal): 
 /** A copy of a host's array in a space; the array itself where that is the host. */
 export async function toSpace(space: Space, values: Float32Array, signal?: AbortSignal): Promise<Floats> {
   if (space === host) return values
-  const out = space.floats(values.length) as DeviceArray
-  await run(() => out.upload(values), signal)
+  const out = space.floats(values.length)
+  await upload(out, values, signal)
   return out
+}
+
+/** Copies a host's values into an array of the same type and length. */
+export async function upload<T extends Values>(array: T, values: HostOf<T>, signal?: AbortSignal): Promise<void> {
+  if (ArrayBuffer.isView(array)) array.set(values)
+  else await run(() => (array as DeviceArray).upload(values), signal)
 }
 
 /** Sets all values. */

@@ -1,0 +1,91 @@
+import { native, run } from '../native.js'
+import type { Population } from './feynman-kac.js'
+import type { ResamplingScheme } from './resampling.js'
+import { type Doubles, fill, toHost, upload } from './space.js'
+
+/** How a run resamples. */
+export interface Redraw {
+  scheme: ResamplingScheme
+  /** Share of the particles that the effective sample size comes to; 1: all take part, and have equal weights then. */
+  essAfter: number
+  seed: number
+  /** Of the random numbers. */
+  step: number
+  signal?: AbortSignal
+}
+
+/** What came of it: every particle's ancestor, how many different ones, and the normalised weights now. */
+export interface Redrawn {
+  ancestors: Int32Array
+  unique: number
+  weights: Float64Array
+}
+
+/**
+ * Resamples a population and its weights, which come back as N times the normalised ones: their mean is 1.
+ * @param before the normalised weights, on the host
+ */
+export async function redraw(
+  population: Population,
+  { logWeights, weights }: { logWeights: Doubles; weights: Doubles },
+  before: Float64Array,
+  { scheme, essAfter, seed, step, signal }: Redraw,
+): Promise<Redrawn> {
+  const { space } = population
+  const n = before.length
+  const there = space.ints(n)
+  if (essAfter === 1) {
+    const request = { ancestors: there, weights, scheme, seed, step }
+    const unique = await run(() => native.resampleJob(request), signal)
+    await population.gather(there)
+    await fill(logWeights, 0, signal)
+    await fill(weights, 1 / n, signal)
+    return { ancestors: await toHost(there, signal), unique, weights: new Float64Array(n).fill(1 / n) }
+  }
+  const chosen = extremes(before, essAfter)
+  const share = chosen.reduce((sum, i) => sum + before[i], 0)
+  const drawn = new Int32Array(chosen.length)
+  const among = Float64Array.from(chosen, (i) => before[i] / share)
+  const unique = await run(() => native.resampleJob({ ancestors: drawn, weights: among, scheme, seed, step }), signal)
+  const ancestors = Int32Array.from(before, (_, i) => i)
+  const after = before.slice()
+  chosen.forEach((i, j) => {
+    ancestors[i] = chosen[drawn[j]]
+    after[i] = share / chosen.length
+  })
+  await upload(there, ancestors, signal)
+  await population.gather(there)
+  await upload(
+    logWeights,
+    after.map((w) => Math.log(n * w)),
+    signal,
+  )
+  await upload(weights, after, signal)
+  return { ancestors, unique: n - chosen.length + unique, weights: after }
+}
+
+/**
+ * The particles that take part in a partial resampling: the fewest of the largest and smallest weights, as many of the small as bring the
+ * mean weight of those chosen down to that of all, such that the effective sample size comes to `share` of the particles if those chosen
+ * share their weight evenly. Drawing as many of them again by weight, each with the chosen's mean weight, keeps every expectation given
+ * the choice and the total weight (Liu, Chen & Logvinenko 2001; Martino, Elvira & Louzada 2016); the others go on as they are.
+ * @param weights normalised
+ * @returns indices of weights, ascending
+ */
+export function extremes(weights: Float64Array, share: number): Int32Array {
+  const n = weights.length
+  const order = Int32Array.from(weights, (_, i) => i).sort((i, j) => weights[i] - weights[j])
+  let rest = weights.reduce((sum, w) => sum + w * w, 0) // of squares, without those chosen
+  let [small, large, total] = [0, n, 0] // chosen: order[0 .. small - 1] and order[large .. n - 1]
+  const take = (i: number) => {
+    total += weights[i]
+    rest -= weights[i] ** 2
+  }
+  while (small < large) {
+    take(order[--large])
+    while (small < large && total * n > small + n - large) take(order[small++])
+    const chosen = small + n - large
+    if (1 / (Math.max(0, rest) + total ** 2 / chosen) >= share * n) break
+  }
+  return Int32Array.from([...order.subarray(0, small), ...order.subarray(large)]).sort()
+}
