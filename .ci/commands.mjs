@@ -69,10 +69,22 @@ try {
   for (const { mean } of Object.values(found)) assert.ok(Math.abs(mean - Math.SQRT1_2) < 0.1)
   assert.ok(found.cold.spread < 0.8 * found.plain.spread, 'low temperature narrows the ring')
 
+  result('sample', teacher.model, '--particles', '512', '--steps', '24', '--seed', '1', '--output', at('drawn'))
+  const to = ['--data', 'synthetic:ring', '--limit', '512', '--seed', '1']
+  const [drawn, plain, box] = [at('drawn'), at('plain'), 'synthetic:box'].map((samples) =>
+    result('evaluate', '--samples', samples, ...to),
+  )
+  console.log('the denoiser, the ring', JSON.stringify(drawn.values))
+  for (const metric of ['frechet', 'slicedWasserstein', 'mmd'])
+    assert.ok(drawn.values[metric] < box.values[metric], `${metric}: the denoiser's ring is nearer than a box`)
+  assert.ok(drawn.values.precision > 2 * box.values.precision, 'more of it lies on the ring')
+  assert.ok(plain.weighted && !drawn.weighted, 'weights.npy is taken along')
+  assert.match(feynkac(0, 'evaluate', '--samples', at('cold'), ...to).stdout, /^note .*effective sample size/m)
+
   assert.equal(result('inspect', energy.model).kind, 'dot')
   feynkac(0, '--version')
   feynkac(0, 'doctor')
-  for (const command of ['train', 'distill', 'sample', 'demo', 'inspect', 'verify', 'bench', 'doctor'])
+  for (const command of ['train', 'distill', 'sample', 'evaluate', 'demo', 'inspect', 'verify', 'bench', 'doctor'])
     assert.match(feynkac(0, command, '--help').stdout, /Example:/)
 
   fs.writeFileSync(at('corrupt.safetensors'), fs.readFileSync(energy.model).subarray(0, 1000))
