@@ -28,7 +28,7 @@ export interface SmcDiagnostics {
   roots: Int32Array
   /** How many initial particles have descendants: 1 means that the population collapsed. */
   distinctRoots: number
-  /** m of every step of the analytic proposals; `precisions` of a later run freezes them. Empty for a FeynmanKacModel. */
+  /** m of every step of the analytic proposals, which `precisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
   precisions: Float64Array[]
 }
 

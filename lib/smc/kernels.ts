@@ -9,10 +9,13 @@ export interface StepKernel {
 
 export type Kernel = 'scaled' | 'plain'
 
-/** sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate. */
-export type Proposal = 'analytic' | 'analytic-diagonal' | 'posterior' | 'sde'
+/**
+ * sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate; calibrated: v and
+ * tau from the models' tables of mean precisions.
+ */
+export type Proposal = 'analytic' | 'analytic-diagonal' | 'calibrated' | 'posterior' | 'sde'
 
-/** Whether a proposal needs the path's precision m, and in what form. */
+/** Whether a proposal needs the path's precision m of the particles, and in what form. */
 export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal' {
   return proposal === 'analytic' ? 'scalar' : proposal === 'analytic-diagonal' ? 'diagonal' : 'none'
 }
@@ -25,7 +28,7 @@ export function stepKernel(
   s: number,
   next: number,
   lambda: number,
-  proposal: Proposal,
+  proposal: Exclude<Proposal, 'calibrated'>,
   precision: Float64Array,
 ): StepKernel {
   const v = (s * s - next * next) / lambda
@@ -35,3 +38,29 @@ export function stepKernel(
   // the optimal reverse variance of Analytic-DPM (Bao et al. 2022)
   return { v: Float64Array.of(v), tau: precision.map((m) => v * Math.max(1 - v * m, floor)) }
 }
+
+/**
+ * The kernel of a Gaussian path with precisions h_i at s and h'_i at s', per coordinate of the tables' basis (calibration.ts):
+ *
+ *   v_i = 1/h_i - 1/h'_i,   tau_i = v_i (1 - v_i h_i),
+ *
+ * the backward kernel that takes N(0, 1/h'_i) to N(0, 1/h_i), and its exact reverse: every weight is then the same. v is held within a
+ * factor 4 of the scaled kernel's, and tau between a quarter of v s'^2/s^2 and v: negative exponents can leave an h that is no precision.
+ */
+export function calibratedKernel(
+  s: number,
+  next: number,
+  lambda: number,
+  h: Float64Array,
+  hNext: Float64Array,
+): StepKernel {
+  const scaled = (s * s - next * next) / lambda
+  const floor = (next * next) / (s * s) / 4
+  const v = h.map((precision, i) => {
+    const wanted = variance(precision) - variance(hNext[i])
+    return Number.isNaN(wanted) ? scaled : Math.min(Math.max(wanted, scaled / 4), scaled * 4)
+  })
+  return { v, tau: v.map((step, i) => step * Math.min(Math.max(1 - step * h[i], floor), 1)) }
+}
+
+const variance = (precision: number) => (precision > 0 ? 1 / precision : Number.POSITIVE_INFINITY)

@@ -11,6 +11,7 @@ import {
   residenceOf,
   sizeOf,
 } from './evaluation.js'
+import { boxPrecisions, summedPrecisions } from './precisions.js'
 import { type Doubles, type Floats, host, type Space } from './space.js'
 
 /**
@@ -115,7 +116,8 @@ function linear(
     exponents.length === 1 && exponents[0] === 1 && !wanted.squares
       ? parts[0]
       : compose('linear', parts, coefficients, wanted)
-  return makeTarget({ name, models, exponents, lambda, combine }, options)
+  const calibration = summedPrecisions(models, exponents)
+  return makeTarget({ name, models, exponents, lambda, calibration, combine }, options)
 }
 
 /** The sum of the exponents; with negative ones among them not below 0.75 (measured: 0.75 to 1 beats 0.5). */
@@ -170,11 +172,14 @@ export function mixture(
       name: 'mixture',
       models,
       lambda: Math.max(...models.map(lambdaOf)),
+      calibration: summedPrecisions(models, coefficientShares(weights)),
       combine: (parts, _x, _sigma, wanted = {}) => compose('mixture', parts, coefficients, wanted),
     },
     options,
   )
 }
+
+const coefficientShares = (weights: number[]) => weights.map((w) => w / weights.reduce((a, b) => a + b, 0))
 
 /**
  * NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain.
@@ -190,8 +195,13 @@ export function negation(
   const strength = finiteNumber('strength', options.strength, { above: 0 })
   const floor = finiteNumber('floor', options.floor ?? 0, { min: 0 })
   const [model, other] = checkedModels([energy, negated])
+  const { calibration } = other
   const smooth: ResidentEnergy = {
     shape: other.shape,
+    calibration: calibration && {
+      basis: calibration.basis,
+      precisionAt: (sigma) => calibration.precisionAt(Math.max(sigma, floor)),
+    },
     residence: residenceOf([other]),
     energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
     energyGradIn: (space, x, sigma, given) =>
@@ -275,6 +285,7 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
     name: 'the box',
     shape,
     residence: 'any',
+    calibration: boxPrecisions(shape, lower, upper, softness),
     energyGradIn,
     energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
   }
@@ -310,6 +321,7 @@ function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
       name: 'bounded',
       models: [model],
       lambda: lambdaOf(model),
+      calibration: model.calibration,
       async combine(parts, points, sigma, { signal } = {}) {
         const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
@@ -355,6 +367,7 @@ export function rewardTilt(
       name: 'rewardTilt',
       models: [model],
       lambda: lambdaOf(model),
+      calibration: model.calibration,
       async combine(parts, points, sigma, { signal } = {}) {
         const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
