@@ -245,9 +245,8 @@ export class AnnealedPopulation implements Population {
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     if (proposal === 'calibrated') {
       const table = this.target.calibration!
-      const h = table.precisionAt(s)
-      this.precisions.push(h)
-      return calibratedKernel(s, next, this.target.lambda, h, table.precisionAt(next))
+      this.precisions.push(table.precisionAt(s))
+      return calibratedKernel(s, next, this.target.lambda, table)
     }
     const precision = await this.#precision(k, grad, weights)
     return stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)

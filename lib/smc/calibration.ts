@@ -16,8 +16,11 @@ export type Basis = 'dct' | 'identity'
 /** Mean precisions of a path of densities at every noise level. */
 export interface PrecisionTable {
   readonly basis: Basis
-  /** h_i(sigma), one for every value of a sample in the basis. Of a target with negative exponents it may be 0 or less. */
-  precisionAt(sigma: number): Float64Array
+  /**
+   * h_i(sigma), one for every value of a sample in the basis; with `noise`, what it becomes at that noise with V as it is at sigma:
+   * 1 / (V_i(sigma) + noise^2). Of a target with negative exponents it may be 0 or less.
+   */
+  precisionAt(sigma: number, noise?: number): Float64Array
 }
 
 /** Largest side of an image that has a cosine transform here. */
@@ -94,8 +97,8 @@ export class Calibration implements PrecisionTable {
     return this.data.count
   }
 
-  /** h [d]: V is interpolated in ln sigma by monotone cubics (Fritsch and Butland 1984); beyond the levels it stays as at their ends. */
-  precisionAt(sigma: number): Float64Array {
+  /** V is interpolated in ln sigma by monotone cubics (Fritsch and Butland 1984); beyond the levels it stays as at their ends. */
+  precisionAt(sigma: number, noise = sigma): Float64Array {
     const { groups, sigmas, variances } = this.data
     const { count } = groups
     const last = sigmas.length - 1
@@ -112,7 +115,7 @@ export class Calibration implements PrecisionTable {
     for (let g = 0; g < count; g++) {
       const [i, j] = [k * count + g, next * count + g]
       const v = a * variances[i] + b * variances[j] + da * this.#slopes[i] + db * this.#slopes[j]
-      h[g] = 1 / (Math.max(v, 0) + sigma * sigma)
+      h[g] = 1 / (Math.max(v, 0) + noise * noise)
     }
     return Float64Array.from(groups.of, (g) => h[g])
   }

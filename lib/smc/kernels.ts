@@ -1,3 +1,5 @@
+import type { PrecisionTable } from './calibration.js'
+
 /**
  * The variances of one move from noise s to s' < s (method.md section 4): backward kernel L(x|x') = N(x; x', v) and proposal
  * M(x'|x) = N(x'; x - v grad U, tau). Each holds one variance for all coordinates, or one per coordinate.
@@ -40,22 +42,19 @@ export function stepKernel(
 }
 
 /**
- * The kernel of a Gaussian path with precisions h_i at s and h'_i at s', per coordinate of the tables' basis (calibration.ts):
+ * The kernel of calibrated tables, per coordinate of their basis: with h_i the path's precision at s, and h'_i what becomes of it at noise
+ * s' while the models' own variances stay,
  *
- *   v_i = 1/h_i - 1/h'_i,   tau_i = v_i (1 - v_i h_i),
+ *   v_i = 1/h_i - 1/h'_i,   tau_i = v_i (1 - v_i h_i).
  *
- * the backward kernel that takes N(0, 1/h'_i) to N(0, 1/h_i), and its exact reverse: every weight is then the same. v is held within a
- * factor 4 of the scaled kernel's, and tau between a quarter of v s'^2/s^2 and v: negative exponents can leave an h that is no precision.
+ * For one normalised density v = s^2 - s'^2, the noising kernel itself, and tau is the best variance of its reverse; for Gaussian factors it
+ * is the backward kernel that takes N(0, 1/h') to N(0, 1/h), and its exact reverse, so that all weights are the same. v is held within
+ * a factor 4 of the scaled kernel's, and tau between a quarter of v s'^2/s^2 and v: negative exponents can leave an h that is no precision.
  */
-export function calibratedKernel(
-  s: number,
-  next: number,
-  lambda: number,
-  h: Float64Array,
-  hNext: Float64Array,
-): StepKernel {
+export function calibratedKernel(s: number, next: number, lambda: number, table: PrecisionTable): StepKernel {
   const scaled = (s * s - next * next) / lambda
   const floor = (next * next) / (s * s) / 4
+  const [h, hNext] = [table.precisionAt(s), table.precisionAt(s, next)]
   const v = h.map((precision, i) => {
     const wanted = variance(precision) - variance(hNext[i])
     return Number.isNaN(wanted) ? scaled : Math.min(Math.max(wanted, scaled / 4), scaled * 4)

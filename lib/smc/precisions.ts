@@ -14,32 +14,58 @@ export function summedPrecisions(
   if (basis === undefined || !tables.every((table) => table?.basis === basis)) return undefined
   return {
     basis,
-    precisionAt(sigma) {
+    precisionAt(sigma, noise) {
       const h = new Float64Array(sizeOf(models[0].shape))
       for (const [j, table] of tables.entries())
-        for (const [i, precision] of table!.precisionAt(sigma).entries()) h[i] += exponents[j] * precision
+        for (const [i, precision] of table!.precisionAt(sigma, noise).entries()) h[i] += exponents[j] * precision
       return h
     },
   }
 }
 
 /**
+ * Those of a mixture: h is the mean of its parts' by their weights, and noise adds to it as to one density to the power lambda, whose
+ * backward kernel has the variance (s^2 - s'^2) / lambda.
+ */
+export function mixedPrecisions(
+  models: readonly EnergyFunction[],
+  weights: readonly number[],
+  lambda: number,
+): PrecisionTable | undefined {
+  const total = weights.reduce((a, b) => a + b, 0)
+  const mean = summedPrecisions(
+    models,
+    weights.map((w) => w / total),
+  )
+  return (
+    mean && {
+      basis: mean.basis,
+      precisionAt: (sigma, noise = sigma) =>
+        mean.precisionAt(sigma).map((h) => 1 / (1 / h + (noise * noise - sigma * sigma) / lambda)),
+    }
+  )
+}
+
+/**
  * Those of a noised soft box, by what it is by itself, a uniform density between its bounds under Gaussian noise of variance
  * t^2 = softness^2 + sigma^2: of width w t its mean precision is about 1 / (t^2 sqrt(1 + w^2 / 6)), exact for narrow ones, within 40 % for
- * wide ones, 0 without a second wall. Cosines see the mean over the image's values.
+ * wide ones. Cosines see the mean over the image's values. None where a coordinate has one wall: then it is the other models that say how
+ * much of the density is near it.
  */
 export function boxPrecisions(
   shape: readonly number[],
   lower: Float64Array,
   upper: Float64Array,
   softness: number,
-): PrecisionTable {
+): PrecisionTable | undefined {
+  if (lower.some((l, i) => Number.isFinite(l) !== Number.isFinite(upper[i]))) return undefined
   const basis: Basis = basisOf(shape)
   return {
     basis,
-    precisionAt(sigma) {
+    precisionAt(sigma, noise = sigma) {
       const t2 = softness * softness + sigma * sigma
-      const h = lower.map((l, i) => 1 / (t2 * Math.sqrt(1 + (upper[i] - l) ** 2 / (6 * t2))))
+      const added = noise * noise - sigma * sigma
+      const h = lower.map((l, i) => 1 / (t2 * Math.sqrt(1 + (upper[i] - l) ** 2 / (6 * t2)) + added))
       return basis === 'identity' ? h : h.fill(h.reduce((sum, v) => sum + v, 0) / h.length)
     },
   }

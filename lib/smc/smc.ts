@@ -155,9 +155,9 @@ function checkCalibrated(target: Target, kernel: Kernel, precisions: unknown): v
   if (precisions !== undefined)
     throw invalid("precisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
   if (target.calibration) return
-  const name = uncalibrated(target)
   throw new ArgumentError(
-    `proposal: 'calibrated' needs a table of precisions, which ${name} has not: measure one with 'feynkac calibrate' (calibrate in the library)`,
+    `proposal: 'calibrated' needs a table of precisions of every model, and ${uncalibrated(target)} has none: ` +
+      "measure it with 'feynkac calibrate' (a box has one where it has both walls or none)",
   )
 }
 

@@ -11,7 +11,7 @@ import {
   residenceOf,
   sizeOf,
 } from './evaluation.js'
-import { boxPrecisions, summedPrecisions } from './precisions.js'
+import { boxPrecisions, mixedPrecisions, summedPrecisions } from './precisions.js'
 import { type Doubles, type Floats, host, type Space } from './space.js'
 
 /**
@@ -167,19 +167,18 @@ export function mixture(
   if (!weights.some((w) => w > 0)) throw invalid('weights', 'at least one positive number', weights)
   const logZ = checkedNumbers('logZ', options.logZ ?? models.map(() => 0), models.length)
   const coefficients = Float64Array.from(weights, (w, i) => Math.log(w) - logZ[i])
+  const lambda = Math.max(...models.map(lambdaOf))
   return makeTarget(
     {
       name: 'mixture',
       models,
-      lambda: Math.max(...models.map(lambdaOf)),
-      calibration: summedPrecisions(models, coefficientShares(weights)),
+      lambda,
+      calibration: mixedPrecisions(models, weights, lambda),
       combine: (parts, _x, _sigma, wanted = {}) => compose('mixture', parts, coefficients, wanted),
     },
     options,
   )
 }
-
-const coefficientShares = (weights: number[]) => weights.map((w) => w / weights.reduce((a, b) => a + b, 0))
 
 /**
  * NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain.
@@ -200,7 +199,7 @@ export function negation(
     shape: other.shape,
     calibration: calibration && {
       basis: calibration.basis,
-      precisionAt: (sigma) => calibration.precisionAt(Math.max(sigma, floor)),
+      precisionAt: (sigma, noise = sigma) => calibration.precisionAt(Math.max(sigma, floor), Math.max(noise, floor)),
     },
     residence: residenceOf([other]),
     energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
