@@ -19,6 +19,10 @@ const commands: Record<string, Entry> = {
     load: () => import('./train-autoencoder.js'),
   },
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
+  calibrate: {
+    summary: 'measure the table that an energy is sampled by in high dimension',
+    load: () => import('./calibrate.js'),
+  },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
   convert: {
     summary: 'read models of EDM, diffusers and PyTorch, and write them back',

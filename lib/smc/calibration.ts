@@ -35,25 +35,29 @@ export function basisOf(shape: readonly number[]): Basis {
 export interface Groups {
   readonly of: Int32Array
   readonly count: number
+  /** Of frequencies: the radii between the bands. */
+  readonly edges?: readonly number[]
 }
 
 /**
  * Bands of equal frequency, of every channel its own: by the radius max(H, W) sqrt((u/H)^2 + (v/W)^2), the constant alone, then
  * the lowest four whole numbers, then in steps of a factor 1.3.
+ * @param given the radii between the bands, if not these
  */
-export function frequencyBands(shape: readonly number[]): Groups {
+export function frequencyBands(shape: readonly number[], given?: readonly number[]): Groups {
   const [channels, height, width] = shape
   const side = Math.max(height, width)
   const radius = (u: number, v: number) => side * Math.hypot(u / height, v / width)
-  const edges = [0.5, 1.5, 2.5, 3.5, 4.5]
-  while (edges.at(-1)! * 1.3 < radius(height - 1, width - 1)) edges.push(edges.at(-1)! * 1.3)
+  const edges = given?.slice() ?? [0.5, 1.5, 2.5, 3.5, 4.5]
+  const last = radius(height - 1, width - 1)
+  while (!given && edges.at(-1)! * 1.3 < last) edges.push(Number((edges.at(-1)! * 1.3).toPrecision(6)))
   const bands = edges.length + 1
   const of = new Int32Array(sizeOf(shape))
   let i = 0
   for (let c = 0; c < channels; c++)
     for (let u = 0; u < height; u++)
       for (let v = 0; v < width; v++) of[i++] = c * bands + edges.filter((edge) => edge <= radius(u, v)).length
-  return { of, count: channels * bands }
+  return { of, count: channels * bands, edges }
 }
 
 /** Every coordinate by itself, or the groups of a vector's coordinates that `pool` numbers from 0. Throws ArgumentError. */
