@@ -37,6 +37,7 @@ const commands = [
   'train',
   'train-autoencoder',
   'distill',
+  'calibrate',
   'sample',
   'evaluate',
   'convert',

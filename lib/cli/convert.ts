@@ -45,7 +45,8 @@ async function ofModel(source: SourceModel, options: LoadOptions, output: string
   const { info, network, notes } = await modelFrom(source, { ...options, device: 'cpu' })
   try {
     await exportModel(output, format, { info, network })
-    return { info, notes, parameters: network.parameterCount() }
+    const { calibration: _, ...described } = info
+    return { info: described, notes, parameters: network.parameterCount() }
   } finally {
     network.dispose()
   }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { choice, common } from './options.js'
+import { choice, common, count } from './options.js'
 import {
   given,
   headFlags,
@@ -13,6 +13,7 @@ interface Flags extends TrainFlags {
   head?: 'dot' | 'l2' | 'norm'
   teacher?: string
   init?: 'teacher' | 'random'
+  calibrate?: number | boolean
 }
 
 export function register(program: Command): void {
@@ -23,6 +24,12 @@ export function register(program: Command): void {
     .addOption(
       choice('--init <weights>', "begin with the teacher's weights or new ones (teacher)", ['teacher', 'random']),
     )
+    .option(
+      '--calibrate <number>',
+      "draws of data for the energy's table of precisions (a twentieth of the run)",
+      count(),
+    )
+    .option('--no-calibrate', 'make no table: feynkac calibrate can do it later')
   headFlags(trainingFlags(command), 'dot')
   common(
     command,
@@ -30,8 +37,10 @@ export function register(program: Command): void {
       '    --output runs/energy --images 200k',
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
-    const own = given({ teacher: flags.teacher, init: flags.init, head: flags.head, headScale: flags.headScale })
+    const { teacher, init, head, headScale } = flags
+    const calibrate = flags.calibrate === true ? undefined : flags.calibrate
+    const own = given({ teacher, init, head, headScale, calibrate })
     const options = { ...(await modelTrainingOptions(flags)), ...own }
-    await runTrainingCommand('distill', flags, (run) => distill({ ...options, ...run }))
+    await runTrainingCommand('distill', flags, (run, onCalibration) => distill({ ...options, ...run, onCalibration }))
   })
 }

@@ -19,6 +19,10 @@ const commands: Record<string, Entry> = {
     load: () => import('./train-autoencoder.js'),
   },
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
+  calibrate: {
+    summary: 'measure the table that an energy is sampled by in high dimension',
+    load: () => import('./calibrate.js'),
+  },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },

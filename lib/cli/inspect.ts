@@ -5,6 +5,7 @@ import { labelSpecOf } from '../models/labels.js'
 import type { LoadOptions } from '../models/load.js'
 import type { ModelInfo } from '../models/model-file.js'
 import type { NoiseConditioning } from '../models/noise-conditioning.js'
+import type { StoredTables } from '../models/tables.js'
 import type { NativeNetwork } from '../native.js'
 import type { SourceModel } from '../weights/source-model.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
@@ -57,13 +58,15 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
   try {
     const parameters = network.parameterCount()
     const memory = needs(network, info, flags.batch, await freeOnDevices())
+    const { calibration, ...rest } = info
     return {
-      json: { notes, ...info, parameters, weights: weightsOf(parameters), memory },
+      json: { notes, ...rest, precisions: summary(calibration), parameters, weights: weightsOf(parameters), memory },
       lines: [
         ...describeModel(info),
         ...describeNetwork(info.network, parameters),
         `noise       ${describeNoise(info)}`,
         ...describeLabels(info),
+        ...describeTables(calibration),
         ...describeMemory(memory, flags.batch),
         ...notes.map((note) => `note        ${note}`),
       ],
@@ -164,6 +167,21 @@ function describeLabels(info: ModelInfo): string[] {
   return labels.attributes.map(
     ({ name, size, values }) => `labels      ${name}: ${size} values${values ? ` (${values.join(', ')})` : ''}`,
   )
+}
+
+/** What there is of tables of precisions; null: none. */
+function summary(tables: StoredTables | undefined) {
+  if (!tables) return null
+  const { sigmas, variances, count } = tables.unconditional
+  return { levels: sigmas.length, groups: variances[0]!.length, draws: count, labels: tables.conditional !== undefined }
+}
+
+function describeTables(tables: StoredTables | undefined): string[] {
+  const found = summary(tables)
+  if (!found) return []
+  const { levels, groups, draws, labels } = found
+  const also = labels ? ', without labels and with' : ''
+  return [`calibrated  ${groups} precisions at ${levels} noise levels, from ${draws} draws of data${also}`]
 }
 
 function describeMemory(memory: Need[], batch: number): string[] {

@@ -67,7 +67,11 @@ export function register(program: Command): void {
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
     .addOption(choice('--weights <form>', 'of smc (bridge)', ['bridge', 'tilt', 'fkc', 'rne', 'none']))
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
-    .addOption(choice('--proposal <form>', 'of smc (analytic)', ['analytic', 'analytic-diagonal', 'posterior', 'sde']))
+    .addOption(
+      choice('--proposal <form>', 'of smc (calibrated where every model has a table, else analytic)', [
+        ...['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
+      ]),
+    )
     .addOption(
       choice('--resampling <scheme>', 'of smc (systematic)', [
         ...['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'],

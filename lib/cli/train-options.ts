@@ -4,6 +4,7 @@ import { ArgumentError } from '../errors.js'
 import { readFileChecked } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import type { NetworkConfig } from '../models/config.js'
+import type { DistillOptions } from '../training/distill.js'
 import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
@@ -178,7 +179,10 @@ export function given<T extends object>(values: T): T {
 export async function runTrainingCommand(
   command: 'train' | 'distill' | 'train-autoencoder',
   flags: TrainFlags,
-  start: (run: Pick<TrainingOptions, 'signal' | 'onProgress'>) => Promise<TrainingResult<{ dispose(): void }>>,
+  start: (
+    run: Pick<TrainingOptions, 'signal' | 'onProgress'>,
+    onCalibration: NonNullable<DistillOptions['onCalibration']>,
+  ) => Promise<TrainingResult<{ dispose(): void }>>,
 ): Promise<void> {
   await applyThreads(flags)
   let shown: ReturnType<typeof progress> | undefined
@@ -187,8 +191,16 @@ export async function runTrainingCommand(
     shown ??= progress(at.totalImages, at.images)
     shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${at.imagesPerSecond.toPrecision(3)} images/s`)
   }
+  let calibrating: ReturnType<typeof progress> | undefined
+  const onCalibration = ({ done, total }: { done: number; total: number }) => {
+    shown?.end()
+    shown = undefined
+    calibrating ??= progress(total)
+    calibrating.update(done, 'calibrating')
+  }
   try {
-    const result = await interruptible((signal) => start({ signal, onProgress }))
+    const result = await interruptible((signal) => start({ signal, onProgress }, onCalibration))
+    calibrating?.end()
     shown?.end()
     result.model.dispose()
     const { steps, images, loss, path } = result
@@ -197,6 +209,7 @@ export async function runTrainingCommand(
     else
       console.log(`${path}: ${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`)
   } catch (error) {
+    calibrating?.end()
     shown?.end()
     if (error instanceof Interrupted) throw new Interrupted(error.signal, await howToResume(command, flags.output))
     throw error

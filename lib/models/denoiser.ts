@@ -11,7 +11,7 @@ import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
 import { checkModelInfo, createNetwork, type ModelInfo, saveModel } from './model-file.js'
 
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
-export type NewModel = Partial<Omit<ModelInfo, 'network'>> & { network: NetworkConfig }
+export type NewModel = Partial<Omit<ModelInfo, 'network' | 'calibration'>> & { network: NetworkConfig }
 
 const newModelNames = ['kind', 'headScale', 'sigmaData', 'preconditioning', 'sigmaMin', 'sigmaMax', 'labels', 'network']
 

@@ -1,7 +1,8 @@
-import { knownOptions, oneOf } from '../args.js'
+import { integer, knownOptions, oneOf } from '../args.js'
 import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
+import type { Calibration } from '../smc/calibration.js'
 import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
@@ -10,6 +11,14 @@ import { completeInfo, type NewModel, newNetwork, sampleSize } from './denoiser.
 import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
 import { type ModelInfo, saveModel } from './model-file.js'
+import {
+  type ModelCalibrateOptions,
+  type ModelTables,
+  measureTables,
+  readTables,
+  storeTables,
+  tableFor,
+} from './tables.js'
 
 /** What a joint model gives as the gradient of its energy. */
 export type EnergyGradient = 'energy' | 'score'
@@ -34,12 +43,16 @@ export interface EnergyLoadOptions extends DeviceOptions {
  * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
  */
 export class EnergyModel implements ResidentEnergy {
+  #tables?: ModelTables
+
   private constructor(
     readonly info: ModelInfo,
     readonly network: NativeNetwork,
     /** What `energyGrad` gives as the gradient. */
     readonly gradient: EnergyGradient,
-  ) {}
+  ) {
+    if (info.calibration) this.#tables = readTables(info.calibration, info.network.shape, unreadable)
+  }
 
   /** Reads a model file. Throws FileError, FormatError; ArgumentError when the file holds a denoiser. */
   static async load(path: string, options: EnergyLoadOptions = {}): Promise<EnergyModel> {
@@ -121,6 +134,24 @@ export class EnergyModel implements ResidentEnergy {
     return out
   }
 
+  /** Mean precisions of p(x), for the proposal 'calibrated' of smc; of p(x | labels) where the labels are held fixed. */
+  get calibration(): Calibration | undefined {
+    return this.#tables?.unconditional
+  }
+
+  /**
+   * Measures the tables of mean precisions that the proposal 'calibrated' of smc needs, on noised data, and keeps them: `save` writes them
+   * along. A conditional model gets two: without labels, and under the labels that the data have, for any labels.
+   * Throws ArgumentError; NumericsError where the gradient is not finite; the signal's reason.
+   */
+  async calibrate(options: ModelCalibrateOptions): Promise<void> {
+    knownOptions('calibrate', options, ['data', 'sigmas', 'levels', 'count', 'seed', 'signal', 'onProgress'])
+    if (options.levels !== undefined) integer('levels', options.levels, 2)
+    const tables = storeTables(await measureTables(this, options))
+    this.info.calibration = tables
+    this.#tables = readTables(tables, this.shape, unreadable)
+  }
+
   #wanted(grad: Floats): { grad: Floats } | { scoreGrad: Floats } {
     return this.gradient === 'score' ? { scoreGrad: grad } : { grad }
   }
@@ -151,6 +182,7 @@ export class EnergyModel implements ResidentEnergy {
     return {
       shape: this.shape,
       residence: this.residence,
+      calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
     }
@@ -169,6 +201,10 @@ export class EnergyModel implements ResidentEnergy {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+function unreadable(what: string): never {
+  throw new ArgumentError(what)
 }
 
 function checkedGradient({ kind }: ModelInfo, gradient?: EnergyGradient): EnergyGradient {

@@ -54,7 +54,7 @@ export function importModel(source: SourceModel, options: ImportOptions = {}): I
 
 /** Fields of a description beside the network's, and what `inspect` shows with it. */
 const DESCRIPTION = ['preconditioning', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels']
-const INSPECTED = ['file', 'notes', 'kind', 'headScale', 'parameters', 'weights', 'batch', 'memory']
+const INSPECTED = ['file', 'notes', 'kind', 'headScale', 'precisions', 'parameters', 'weights', 'batch', 'memory']
 const CONFIG_HELP = "an object with class, args and shape, and preconditioning where it is not EDM's"
 
 /** A bare state dict with the configuration that the caller gives. */

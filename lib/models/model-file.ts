@@ -8,6 +8,7 @@ import { type NativeNetwork, type NetworkKind, native, run, translate } from '..
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
+import { readTables, type StoredTables, storeTables } from './tables.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
@@ -24,6 +25,8 @@ export interface ModelInfo {
   sigmaMax: number
   network: NetworkConfig
   labels: LabelSpec | null
+  /** Of an energy that was calibrated. */
+  calibration?: StoredTables
 }
 
 const FORMAT = 'feynkac-model-1'
@@ -90,6 +93,9 @@ export function checkModelInfo(
     sigmaMax: positive('sigmaMax'),
     network,
     labels,
+    ...(json.calibration !== undefined && {
+      calibration: storeTables(readTables(json.calibration, network.shape, fail)),
+    }),
   }
 }
 

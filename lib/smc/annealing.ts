@@ -3,7 +3,7 @@ import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
-import { type Kernel, type Proposal, precisionForm, stepKernel } from './kernels.js'
+import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover } from './mcmc.js'
 import { PURPOSE } from './random.js'
 import { type Doubles, type Floats, host, type Ints, type Space, type Values } from './space.js'
@@ -52,7 +52,7 @@ export const weightRules = {
       constant: 0,
     }),
     kernels: ['scaled', 'plain'],
-    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
+    proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
   /** log G = V(x) - V'(x'), V = U - E_base, particles moved by the base model's own reverse kernel. */
   tilt: {
@@ -102,7 +102,7 @@ export const weightRules = {
     drift: 'target',
     increment: () => ({ terms: [], coefficients: [], constant: 0 }),
     kernels: ['scaled', 'plain'],
-    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
+    proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
 } as const satisfies Record<string, WeightRule>
 
@@ -125,7 +125,7 @@ export interface AnnealingOptions {
 export class AnnealedPopulation implements Population {
   readonly levels: number
   samples: Floats
-  /** m of every step taken, as used by the analytic proposals. */
+  /** m of every step taken, as used by the analytic proposals; h of the calibrated one. */
   readonly precisions: Float64Array[] = []
   readonly #rule: WeightRule
   readonly #evaluator: Evaluator
@@ -181,12 +181,11 @@ export class AnnealedPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    const { particles: n, sigmas, kernel, proposal, seed, signal } = this.options
+    const { particles: n, sigmas } = this.options
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     const before = this.#state
     const grad = this.#rule.drift === 'base' ? before.baseGrad! : before.grad
-    const precision = await this.#precision(k, grad, weights)
-    const { v, tau } = stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
+    const kernel = await this.#kernel(k, grad, weights)
     const move: Move = {
       logForward: this.space.doubles(n),
       logBackward: this.space.doubles(n),
@@ -194,7 +193,7 @@ export class AnnealedPopulation implements Population {
       gradSquares: this.space.doubles(n),
     }
     const [x, out] = [this.samples, this.#spare]
-    await run(() => native.propose({ ...move, out, x, grad, v, tau, seed, step: k }), signal)
+    await this.#propose(move, out, x, grad, kernel, k)
     this.samples = out
     this.#spare = x
     await this.#evaluate(k)
@@ -204,7 +203,7 @@ export class AnnealedPopulation implements Population {
       after: this.#state,
       move,
       dt: s * s - next * next,
-      tau: tau[0],
+      tau: kernel.tau[0],
       d: this.#evaluator.d,
       exponent,
     }
@@ -243,6 +242,36 @@ export class AnnealedPopulation implements Population {
 
   async #evaluate(k: number): Promise<void> {
     this.#state = await this.#evaluator.evaluate(this.samples, this.options.sigmas[k])
+  }
+
+  async #kernel(k: number, grad: Floats, weights: Doubles): Promise<StepKernel> {
+    const { sigmas, kernel, proposal } = this.options
+    const [s, next] = [sigmas[k - 1], sigmas[k]]
+    if (proposal === 'calibrated') {
+      const table = this.target.calibration!
+      this.precisions.push(table.precisionAt(s))
+      return calibratedKernel(s, next, this.target.lambda, table)
+    }
+    const precision = await this.#precision(k, grad, weights)
+    return stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
+  }
+
+  /**
+   * out = x - v grad + sqrt(tau) z, v and tau being of the cosines where the tables are: then the step alone is made there, from 0, and
+   * transformed back, as the densities depend on nothing else.
+   */
+  async #propose(move: Move, out: Floats, x: Floats, grad: Floats, { v, tau }: StepKernel, k: number): Promise<void> {
+    const { proposal, particles: rows, seed, signal } = this.options
+    const given = { ...move, v, tau, seed, step: k }
+    if (proposal !== 'calibrated' || this.target.calibration!.basis === 'identity')
+      return run(() => native.propose({ ...given, out, x, grad }), signal)
+    const { shape } = this.target
+    const step = this.space.floats(x.length)
+    await run(() => native.combine({ out: step, terms: [], coefficients: new Float64Array(0), rows }), signal)
+    await run(() => native.dct({ out, x: grad, shape }), signal)
+    await run(() => native.propose({ ...given, out: step, x: step, grad: out }), signal)
+    await run(() => native.dct({ out, x: step, shape, inverse: true }), signal)
+    await run(() => native.combine({ out, terms: [x, out], coefficients: Float64Array.of(1, 1), rows }), signal)
   }
 
   /** m at level k - 1, from the weighted particles there: frozen, measured, or not needed. */

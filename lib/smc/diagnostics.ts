@@ -43,7 +43,7 @@ export interface SmcDiagnostics {
   distinctRoots: number
   /** The levels' warnings. */
   warnings: string[]
-  /** m of every step of the analytic proposals; `precisions` of a later run freezes them. Empty for a FeynmanKacModel. */
+  /** m of every step of the analytic proposals, which `precisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
   precisions: Float64Array[]
 }
 

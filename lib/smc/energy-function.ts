@@ -1,3 +1,4 @@
+import type { PrecisionTable } from './calibration.js'
 import type { Doubles, Floats, Space } from './space.js'
 
 /**
@@ -16,6 +17,11 @@ export interface EnergyFunction {
     sigma: number,
     options?: { signal?: AbortSignal },
   ): Promise<{ energy: Float64Array; grad: Float32Array }>
+  /**
+   * Mean precisions of its density at every noise level, as `calibrate` measures them: what the proposal 'calibrated' of smc needs of every
+   * model of a target. Targets take theirs when they are made.
+   */
+  readonly calibration?: PrecisionTable
 }
 
 /** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */

@@ -1,3 +1,5 @@
+import type { PrecisionTable } from './calibration.js'
+
 /**
  * The variances of one move from noise s to s' < s (method.md section 4): backward kernel L(x|x') = N(x; x', v) and proposal
  * M(x'|x) = N(x'; x - v grad U, tau). Each holds one variance for all coordinates, or one per coordinate.
@@ -9,10 +11,13 @@ export interface StepKernel {
 
 export type Kernel = 'scaled' | 'plain'
 
-/** sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate. */
-export type Proposal = 'analytic' | 'analytic-diagonal' | 'posterior' | 'sde'
+/**
+ * sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate; calibrated: v and
+ * tau from the models' tables of mean precisions.
+ */
+export type Proposal = 'analytic' | 'analytic-diagonal' | 'calibrated' | 'posterior' | 'sde'
 
-/** Whether a proposal needs the path's precision m, and in what form. */
+/** Whether a proposal needs the path's precision m of the particles, and in what form. */
 export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal' {
   return proposal === 'analytic' ? 'scalar' : proposal === 'analytic-diagonal' ? 'diagonal' : 'none'
 }
@@ -25,7 +30,7 @@ export function stepKernel(
   s: number,
   next: number,
   lambda: number,
-  proposal: Proposal,
+  proposal: Exclude<Proposal, 'calibrated'>,
   precision: Float64Array,
 ): StepKernel {
   const v = (s * s - next * next) / lambda
@@ -35,3 +40,26 @@ export function stepKernel(
   // the optimal reverse variance of Analytic-DPM (Bao et al. 2022)
   return { v: Float64Array.of(v), tau: precision.map((m) => v * Math.max(1 - v * m, floor)) }
 }
+
+/**
+ * The kernel of calibrated tables, per coordinate of their basis: with h_i the path's precision at s, and h'_i what becomes of it at noise
+ * s' while the models' own variances stay,
+ *
+ *   v_i = 1/h_i - 1/h'_i,   tau_i = v_i (1 - v_i h_i).
+ *
+ * For one normalised density v = s^2 - s'^2, the noising kernel itself, and tau is the best variance of its reverse; for Gaussian factors it
+ * is the backward kernel that takes N(0, 1/h') to N(0, 1/h), and its exact reverse, so that all weights are the same. v is held within
+ * a factor 4 of the scaled kernel's, and tau between a quarter of v s'^2/s^2 and v: negative exponents can leave an h that is no precision.
+ */
+export function calibratedKernel(s: number, next: number, lambda: number, table: PrecisionTable): StepKernel {
+  const scaled = (s * s - next * next) / lambda
+  const floor = (next * next) / (s * s) / 4
+  const [h, hNext] = [table.precisionAt(s), table.precisionAt(s, next)]
+  const v = h.map((precision, i) => {
+    const wanted = variance(precision) - variance(hNext[i])
+    return Number.isNaN(wanted) ? scaled : Math.min(Math.max(wanted, scaled / 4), scaled * 4)
+  })
+  return { v, tau: v.map((step, i) => step * Math.min(Math.max(1 - step * h[i], floor), 1)) }
+}
+
+const variance = (precision: number) => (precision > 0 ? 1 / precision : Number.POSITIVE_INFINITY)

@@ -39,7 +39,7 @@ export interface MixtureArrays {
 export interface NativeParticles {
   /**
    * out = x - v grad + sqrt(tau) z; logForward = log N(out; x - v grad, tau), logBackward = log N(x; out, v),
-   * alignment = <grad, x - out>, gradSquares = |grad|^2. v and tau hold 1 or d values.
+   * alignment = <grad, x - out>, gradSquares = |grad|^2. v and tau hold 1 or d values. `out` may be x.
    */
   propose(request: {
     out: Floats
@@ -62,6 +62,11 @@ export interface NativeParticles {
     rows: number
     noise?: Noise
   }): NativeJob<void>
+  /**
+   * The orthonormal two-dimensional DCT-II of every channel of every row, or its inverse (DCT-III). shape: [channels, height, width] of a
+   * row, sides up to 4096. `out` may be x.
+   */
+  dct(request: { out: Floats; x: Floats; shape: readonly number[]; inverse?: boolean }): NativeJob<void>
   /**
    * The energy and gradient of a composition of models. linear: U = sum_j c_j E_j; mixture: U = -log sum_j exp(c_j - E_j).
    * squares (optional): sum_j c_j |grad E_j|^2.

@@ -1,7 +1,7 @@
 import { native } from '../native.js'
 
 /** Values of native/kernels/random.h's enum Purpose: two purposes never share random numbers. */
-export const PURPOSE = { start: 6, propose: 7, moment: 9, user: 11 } as const
+export const PURPOSE = { start: 6, propose: 7, moment: 9, user: 11, calibrate: 15 } as const
 
 /**
  * Random numbers for a FeynmanKacModel of one's own: counter-based, so the same (seed, level, call, particle) gives the same

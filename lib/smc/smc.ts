@@ -11,6 +11,7 @@ import { type FeynmanKacModel, type Increment, ModelPopulation, type Population 
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import type { LogWeightStats } from './native-particles.js'
+import { uncalibrated } from './precisions.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { checkedSigmas } from './schedule.js'
@@ -45,7 +46,10 @@ export interface SmcOptions extends SmcRunOptions {
   weights?: WeightScheme
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that tilt, fkc and rne have). */
   kernel?: Kernel
-  /** Variance of the proposal; default 'analytic' ('sde' for fkc and rne). */
+  /**
+   * Variances of the step; default 'calibrated' where every model of the target has a table of precisions (`calibrate`), the weights are
+   * 'bridge' or 'none' and the kernel is 'scaled'; else 'analytic' ('sde' for fkc and rne).
+   */
   proposal?: Proposal
   /** MCMC moves at every level, after its resampling; default none. With bridge weights, or none. */
   moves?: MoveOptions
@@ -144,7 +148,13 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const weights = oneOf('weights', options.weights ?? 'bridge', Object.keys(weightRules) as WeightScheme[])
   const rule = weightRules[weights]
   const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
-  const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? rule.proposals[0], rule.proposals)
+  const proposals: readonly Proposal[] = rule.proposals
+  const usual =
+    target.calibration && kernel === 'scaled' && options.precisions === undefined && proposals.includes('calibrated')
+      ? 'calibrated'
+      : proposals[0]
+  const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? usual, proposals)
+  if (proposal === 'calibrated') checkCalibrated(target, kernel, options.precisions)
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
@@ -161,6 +171,17 @@ function checkedTarget(target: Target, options: SmcOptions) {
     )
   const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
   return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, batch }
+}
+
+function checkCalibrated(target: Target, kernel: Kernel, precisions: unknown): void {
+  if (kernel === 'plain') throw invalid("kernel with proposal 'calibrated'", "'scaled'", kernel)
+  if (precisions !== undefined)
+    throw invalid("precisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
+  if (target.calibration) return
+  throw new ArgumentError(
+    `proposal: 'calibrated' needs a table of precisions of every model, and ${uncalibrated(target)} has none: ` +
+      "measure it with 'feynkac calibrate' (a box has one where it has both walls or none)",
+  )
 }
 
 /** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */

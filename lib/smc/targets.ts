@@ -11,6 +11,7 @@ import {
   residenceOf,
   sizeOf,
 } from './evaluation.js'
+import { boxPrecisions, mixedPrecisions, summedPrecisions } from './precisions.js'
 import { type Doubles, type Floats, host, type Space } from './space.js'
 
 /**
@@ -115,7 +116,8 @@ function linear(
     exponents.length === 1 && exponents[0] === 1 && !wanted.squares
       ? parts[0]
       : compose('linear', parts, coefficients, wanted)
-  return makeTarget({ name, models, exponents, lambda, combine }, options)
+  const calibration = summedPrecisions(models, exponents)
+  return makeTarget({ name, models, exponents, lambda, calibration, combine }, options)
 }
 
 /** The sum of the exponents; with negative ones among them not below 0.75 (measured: 0.75 to 1 beats 0.5). */
@@ -165,11 +167,13 @@ export function mixture(
   if (!weights.some((w) => w > 0)) throw invalid('weights', 'at least one positive number', weights)
   const logZ = checkedNumbers('logZ', options.logZ ?? models.map(() => 0), models.length)
   const coefficients = Float64Array.from(weights, (w, i) => Math.log(w) - logZ[i])
+  const lambda = Math.max(...models.map(lambdaOf))
   return makeTarget(
     {
       name: 'mixture',
       models,
-      lambda: Math.max(...models.map(lambdaOf)),
+      lambda,
+      calibration: mixedPrecisions(models, weights, lambda),
       combine: (parts, _x, _sigma, wanted = {}) => compose('mixture', parts, coefficients, wanted),
     },
     options,
@@ -190,8 +194,13 @@ export function negation(
   const strength = finiteNumber('strength', options.strength, { above: 0 })
   const floor = finiteNumber('floor', options.floor ?? 0, { min: 0 })
   const [model, other] = checkedModels([energy, negated])
+  const { calibration } = other
   const smooth: ResidentEnergy = {
     shape: other.shape,
+    calibration: calibration && {
+      basis: calibration.basis,
+      precisionAt: (sigma, noise = sigma) => calibration.precisionAt(Math.max(sigma, floor), Math.max(noise, floor)),
+    },
     residence: residenceOf([other]),
     energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
     energyGradIn: (space, x, sigma, given) =>
@@ -275,6 +284,7 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
     name: 'the box',
     shape,
     residence: 'any',
+    calibration: boxPrecisions(shape, lower, upper, softness),
     energyGradIn,
     energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
   }
@@ -310,6 +320,7 @@ function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
       name: 'bounded',
       models: [model],
       lambda: lambdaOf(model),
+      calibration: model.calibration,
       async combine(parts, points, sigma, { signal } = {}) {
         const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
@@ -355,6 +366,7 @@ export function rewardTilt(
       name: 'rewardTilt',
       models: [model],
       lambda: lambdaOf(model),
+      calibration: model.calibration,
       async combine(parts, points, sigma, { signal } = {}) {
         const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length

@@ -112,6 +112,8 @@ export interface FrontEnd<M extends Denoiser | EnergyModel> {
   /** Whether the network is given the data's labels. */
   conditional: boolean
   create(definition: Definition, labels: LabelSpec | null): Promise<M>
+  /** With the trained weights, before the model is saved. */
+  finish?(model: M, data: Dataset, run: { images: number; seed: number }): Promise<void>
 }
 
 /** The directory and the checkpoint to resume from; opened first, as it may name the data and the teacher. */
@@ -232,6 +234,7 @@ export async function train<M extends Denoiser | EnergyModel>(
         energyWeight: definition.energyWeight,
         range: conditionedRange(model.info.preconditioning.noise),
         batches: new Batches(data, labels, definition),
+        finish: () => front.finish?.(model, data, { images, seed: definition.seed }) ?? Promise.resolve(),
       },
       opened,
       options,

@@ -76,6 +76,26 @@ Value combine(const CallbackInfo& info) {
   });
 }
 
+Value dct(const CallbackInfo& info) {
+  Request q(info);
+  const auto x = q.array<float>("x");
+  const auto out = q.array<float>("out", x.size);
+  const auto sides = listOf(q["shape"], "shape", [](const Value& v, const std::string& name) -> size_t {
+    return integerOf(v, name, 2147483647.0);
+  });
+  if (sides.size() != 3) throw wrong("shape", "channels, height and width");
+  const Planes planes{sides[0], sides[1], sides[2]};
+  for (const size_t side : {planes.height, planes.width})
+    if (side == 0 || side > Planes::kMaxSide)
+      throw wrong("shape", "a height and a width from 1 to " + std::to_string(Planes::kMaxSide));
+  const size_t size = planes.channels * planes.height * planes.width;
+  if (size == 0 || x.size % size != 0) throw wrong("x", "whole rows of " + std::to_string(size));
+  const Value way = q["inverse"];
+  const bool inverse = way.IsBoolean() && way.As<Napi::Boolean>().Value();
+  return q.start(
+      [=](ParticleKernels& kernels, const Stop&) { kernels.dct(out.data, x.data, planes, inverse, x.size / size); });
+}
+
 Value compose(const CallbackInfo& info) {
   Request q(info);
   const auto energy = q.array<double>("energy");
@@ -320,6 +340,7 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, auto function) { exports[name] = Napi::Function::New(env, function, name); };
   add("propose", guarded<propose>);
   add("combine", guarded<combine>);
+  add("dct", guarded<dct>);
   add("compose", guarded<compose>);
   add("rowSquares", guarded<rowSquares>);
   add("meanSquares", guarded<meanSquares>);

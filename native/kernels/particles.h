@@ -77,6 +77,12 @@ struct GaussianMixture {
   CovarianceForm form;
 };
 
+// Images of one row: channel after channel, each height x width values. Sides of 1 to kMaxSide.
+struct Planes {
+  size_t channels, height, width;
+  static constexpr size_t kMaxSide = 4096;
+};
+
 class ParticleKernels {
  public:
   virtual ~ParticleKernels();
@@ -92,13 +98,17 @@ class ParticleKernels {
 
   // ---- moves ----------------------------------------------------------------------------------------------------------
   // Moves all rows and returns, per row and for the stored x': logForward = log N(x'; x - v g, tau), logBackward = log
-  // N(x; x', v), alignment = <g, x - x'>, gradSquares = |g|^2.
+  // N(x; x', v), alignment = <g, x - x'>, gradSquares = |g|^2. out may be x.
   virtual void propose(float* out, double* logForward, double* logBackward, double* alignment, double* gradSquares,
                        const float* x, const float* g, const Proposal& p, const NormalKey& key, size_t rows,
                        size_t d) = 0;
   // out = linear + noise z; out may be one of the terms. noise = 0 draws nothing.
   virtual void combine(float* out, const LinearTerms& linear, double noise, const NormalKey& key, size_t rows,
                        size_t d) = 0;
+  // The orthonormal two-dimensional DCT-II of every channel of every row, or its inverse (DCT-III): out[u, v] = c_u c_v
+  // sum_ij x[i, j] cos(pi u (2 i + 1) / (2 height)) cos(pi v (2 j + 1) / (2 width)), c_0 = sqrt(1/n), c_k = sqrt(2/n).
+  // White noise stays white noise. out may be x.
+  virtual void dct(float* out, const float* x, const Planes& shape, bool inverse, size_t rows) = 0;
   // out[r d + i] = uniform number i of (seed, purpose, step, particle r)
   virtual void uniforms(double* out, const NormalKey& key, size_t rows, size_t d) = 0;
 

@@ -16,20 +16,21 @@ namespace feynkac {
 // What a stream is for: two purposes never share numbers. Values are part of the file format (a resumed run draws the same
 // numbers), so they are only ever added.
 enum Purpose : uint32_t {
-  kNoise = 1,      // training noise n
-  kSigma = 2,      // training noise levels
-  kDropLabel = 3,  // label dropout
-  kData = 4,       // order of the data, flips
-  kInit = 5,       // initial weights
-  kStart = 6,      // initial particles
-  kPropose = 7,    // SMC proposals and samplers
-  kResample = 8,   // resampling uniforms
-  kMoment = 9,     // MCMC momenta and proposals
-  kAccept = 10,    // MCMC accept decisions
-  kUser = 11,      // streams of the public API's callers
-  kMixture = 12,   // draws of Gaussian mixtures
-  kDropout = 13,   // dropout's masks; the layer's number is above its 8 bits
-  kLatent = 14,    // noise on the latents in the training of autoencoders
+  kNoise = 1,       // training noise n
+  kSigma = 2,       // training noise levels
+  kDropLabel = 3,   // label dropout
+  kData = 4,        // order of the data, flips
+  kInit = 5,        // initial weights
+  kStart = 6,       // initial particles
+  kPropose = 7,     // SMC proposals and samplers
+  kResample = 8,    // resampling uniforms
+  kMoment = 9,      // MCMC momenta and proposals
+  kAccept = 10,     // MCMC accept decisions
+  kUser = 11,       // streams of the public API's callers
+  kMixture = 12,    // draws of Gaussian mixtures
+  kDropout = 13,    // dropout's masks; the layer's number is above its 8 bits
+  kLatent = 14,     // noise on the latents in the training of autoencoders
+  kCalibrate = 15,  // noise of calibrations
 };
 
 struct Philox {

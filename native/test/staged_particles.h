@@ -35,6 +35,12 @@ class StagedParticles final : public ParticleKernels {
     const Terms terms(c, linear, rows, d);
     k_->combine(to, terms.linear, noise, key, rows, d);
   }
+  void dct(float* out, const float* x, const Planes& shape, bool inverse, size_t rows) override {
+    Call c = call();
+    const size_t size = rows * shape.channels * shape.height * shape.width;
+    float* to = c(out, size);
+    k_->dct(to, c(x, size), shape, inverse, rows);
+  }
   void uniforms(double* out, const NormalKey& key, size_t rows, size_t d) override {
     Call c = call();
     k_->uniforms(c(out, rows * d), key, rows, d);

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "cpu_kernels.h"
+#include "dct.h"
 #include "normals.h"
 #include "runtime/host_particles.h"
 
@@ -125,6 +126,14 @@ class CpuParticleKernels final : public HostParticleKernels {
             storeUpTo(out + r * d + from + i, y, n - i);
           }
         }
+    });
+  }
+
+  void dct(float* out, const float* x, const Planes& shape, bool inverse, size_t rows) override {
+    const CosineProducts products(shape.height, shape.width, inverse);
+    const size_t values = shape.height * shape.width;
+    forRows(rows * shape.channels, values, [&](size_t first, size_t last) {
+      for (size_t p = first; p < last; ++p) products.transform(out + p * values, x + p * values);
     });
   }
 

@@ -68,6 +68,8 @@ class CudaParticleKernels final : public ParticleKernels {
                const float* x, const float* g, const Proposal& p, const NormalKey& key, size_t rows, size_t d) override;
   void combine(float* out, const LinearTerms& linear, double noise, const NormalKey& key, size_t rows,
                size_t d) override;
+  // dct.cu
+  void dct(float* out, const float* x, const Planes& shape, bool inverse, size_t rows) override;
   // compositions.cu
   void compose(double* energy, float* grad, double* squares, const Composition& c, size_t rows, size_t d) override;
   void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) override;

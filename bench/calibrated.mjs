@@ -1,0 +1,196 @@
+// The calibrated bridge against the scaled one: products and powers of anisotropic mixtures in many dimensions, by exact energies, with
+// tables from few and many draws, pooled and not. method.md's table "Calibrated kernels"; results in bench/results/.
+//
+//   node bench/calibrated.mjs [--seeds N] [--threads N] [--small] [--out FILE]
+import { mkdirSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import { dirname } from 'node:path'
+import { parseArgs } from 'node:util'
+import { calibrate, gaussianMixture, lowTemperature, product, setThreads, sigmaGrid, smc } from '../dist/index.js'
+
+const { values: options } = parseArgs({
+  options: {
+    seeds: { type: 'string', default: '3' },
+    threads: { type: 'string', default: '1' },
+    small: { type: 'boolean', default: false }, // the smaller dimension alone
+    out: { type: 'string' },
+  },
+})
+const seeds = Number(options.seeds)
+setThreads(Number(options.threads))
+
+const GROUPS = 16 // of coordinates with one variance: what bands of equal frequency are to images
+const SIGMAS = { min: 0.02, max: 20 }
+
+/** Two components that differ in the first two coordinates and share the variances 0.25 (1 + g)^-2 of groups g, rotated by `phase`. */
+function components(d, weights, means, phase) {
+  const variance = Array.from({ length: d }, (_, i) => (i < 2 ? 0.05 : 0.25 / (1 + ((i + phase) % GROUPS)) ** 2))
+  return { weights, means: means.map((m) => [...m, ...new Array(d - 2).fill(0)]), covariances: [variance, variance] }
+}
+
+/** The product of powers of two mixtures as components: log-weights, means and variances, cross terms of powers left out. */
+function productOf(p, q, sigma) {
+  const s2 = sigma * sigma
+  return p.weights.flatMap((w, i) =>
+    q.weights.map((u, j) => {
+      let logWeight = Math.log(w * u)
+      const [mean, variance] = [[], []]
+      for (let k = 0; k < p.means[i].length; k++) {
+        const [a, b] = [p.covariances[i][k] + s2, q.covariances[j][k] + s2]
+        const gap = p.means[i][k] - q.means[j][k]
+        logWeight -= 0.5 * ((gap * gap) / (a + b) + Math.log(2 * Math.PI * (a + b)))
+        variance.push((a * b) / (a + b))
+        mean.push((p.means[i][k] * b + q.means[j][k] * a) / (a + b))
+      }
+      return { logWeight, mean, variance }
+    }),
+  )
+}
+
+function problems(d) {
+  const p = components(d, [0.3, 0.7], [[-1, 0], [1, 0.3]], 0) // biome-ignore format: one line
+  const q = components(d, [0.6, 0.4], [[-1, 0.3], [1, 0]], 5) // biome-ignore format: one line
+  return {
+    product: { mixtures: [p, q], target: product, exact: productOf(p, q, SIGMAS.min) },
+    // p^2 is the product of p with itself
+    'low temperature': {
+      mixtures: [p],
+      target: ([energy]) => lowTemperature(energy, { gamma: 2 }),
+      exact: productOf(p, p, SIGMAS.min),
+    },
+  }
+}
+
+/** In the order of method.md. Draws: of data for the tables; the last has so many that nothing but the tables' levels is left. */
+const methods = [
+  { name: 'analytic per coordinate', proposal: 'analytic-diagonal' },
+  { name: 'calibrated, 500 draws', draws: 500 },
+  { name: 'calibrated, 500 draws, pooled', draws: 500, pooled: true },
+  { name: 'calibrated, 4000 draws', draws: 4000 },
+  { name: 'calibrated, 4000 draws, pooled', draws: 4000, pooled: true },
+  { name: 'calibrated, exact h', exact: true },
+]
+
+/** Mean precisions of a mixture whose components share their variances: exact but in the first two coordinates, 2-D quadrature there. */
+async function exactTable(m) {
+  const plane = gaussianMixture({
+    weights: m.weights,
+    means: m.means.map((mean) => mean.slice(0, 2)),
+    covariances: m.covariances.map((c) => c.slice(0, 2)),
+  })
+  const side = 301
+  const known = new Map() // V by sigma
+  const at = async (sigma) => {
+    const reach = 1.5 + 7 * Math.hypot(sigma, Math.sqrt(0.05))
+    const x = new Float32Array(2 * side * side)
+    for (let i = 0; i < side * side; i++) {
+      x[2 * i] = ((i % side) / (side - 1) - 0.5) * 2 * reach
+      x[2 * i + 1] = (Math.floor(i / side) / (side - 1) - 0.5) * 2 * reach
+    }
+    const { energy, grad } = await plane.energyGrad(x, sigma)
+    const [h, mass] = [[0, 0], energy.reduce((sum, e) => sum + Math.exp(-e), 0)]
+    for (let i = 0; i < grad.length; i++) h[i % 2] += (grad[i] ** 2 * Math.exp(-energy[i >> 1])) / mass
+    known.set(
+      sigma,
+      Float64Array.from(m.covariances[0], (v, i) => (i < 2 ? 1 / h[i] - sigma * sigma : v)),
+    )
+  }
+  return {
+    fill: at,
+    basis: 'identity',
+    precisionAt: (sigma, noise = sigma) => known.get(sigma).map((v) => 1 / (v + noise * noise)),
+  }
+}
+
+async function tableOf(m, method, sigmas, seed) {
+  if (method.exact) {
+    const table = await exactTable(m)
+    for (const sigma of sigmas) await table.fill(sigma)
+    return table
+  }
+  if (!method.draws) return undefined
+  const energy = gaussianMixture(m)
+  const groups = new Map()
+  const pool = m.covariances[0].map((v, i) => {
+    const key = i < 2 ? i : v + 2 // the modes' coordinates are bands of their own, as the lowest frequencies are
+    if (!groups.has(key)) groups.set(key, groups.size)
+    return groups.get(key)
+  })
+  const data = energy.sample(method.draws, { seed })
+  return calibrate(energy, { data, count: method.draws, seed, ...(method.pooled && { pool }) })
+}
+
+function measure({ samples, logWeights, logZ, ess, diagnostics }, exact, d) {
+  const weights = logWeights.map(Math.exp)
+  const most = Math.max(...exact.map((c) => c.logWeight))
+  const shares = exact.map((c) => Math.exp(c.logWeight - most))
+  const total = shares.reduce((a, b) => a + b, 0)
+  const found = shares.map(() => 0)
+  const [mean, square] = [new Float64Array(d), new Float64Array(d)]
+  for (let i = 0; i < weights.length; i++) {
+    const distances = exact.map((c) => (samples[i * d] - c.mean[0]) ** 2 + (samples[i * d + 1] - c.mean[1]) ** 2)
+    found[distances.indexOf(Math.min(...distances))] += weights[i]
+    for (let k = 0; k < d; k++) {
+      mean[k] += weights[i] * samples[i * d + k]
+      square[k] += weights[i] * samples[i * d + k] ** 2
+    }
+  }
+  let ratio = 0
+  for (let k = 2; k < d; k++) ratio += (square[k] - mean[k] ** 2) / exact[0].variance[k] / (d - 2)
+  return {
+    modes: shares.reduce((sum, s, j) => sum + Math.abs(s / total - found[j]) / 2, 0),
+    variance: ratio,
+    logZ: logZ - (most + Math.log(total)),
+    ess: Math.min(...ess),
+    roots: diagnostics.distinctRoots,
+  }
+}
+
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length
+const rows = []
+const loadBefore = os.loadavg()[0]
+for (const [d, particles, steps] of options.small ? [[512, 256, 128]] : [[512, 256, 128], [3072, 128, 128]]) // biome-ignore format: one line
+  for (const [name, { mixtures, target, exact }] of Object.entries(problems(d)))
+    for (const method of methods) {
+      const sigmas = sigmaGrid({ steps, ...SIGMAS })
+      const runs = []
+      const began = performance.now()
+      for (let seed = 0; seed < seeds; seed++) {
+        const energies = []
+        for (const [j, m] of mixtures.entries())
+          energies.push({ ...gaussianMixture(m), calibration: await tableOf(m, method, sigmas, 10 * seed + j) })
+        const result = await smc(target(energies), {
+          particles,
+          sigmas,
+          seed,
+          proposal: method.proposal ?? 'calibrated',
+        })
+        runs.push(measure(result, exact, d))
+      }
+      const row = {
+        target: name,
+        ...{ d, particles, steps, method: method.name },
+        modes: mean(runs.map((r) => r.modes)),
+        variance: mean(runs.map((r) => r.variance)),
+        logZ: Math.sqrt(mean(runs.map((r) => r.logZ ** 2))),
+        ess: mean(runs.map((r) => r.ess)),
+        roots: mean(runs.map((r) => r.roots)),
+        seconds: (performance.now() - began) / 1000 / seeds,
+      }
+      rows.push(row)
+      const cell = [
+        row.modes.toFixed(2),
+        row.variance.toFixed(2),
+        row.logZ.toFixed(2),
+        row.ess.toFixed(0),
+        row.roots.toFixed(0),
+      ]
+      console.log(`${name}, d = ${d}: ${method.name.padEnd(32)} ${cell.join(' / ')}  (${row.seconds.toFixed(1)} s)`)
+    }
+if (options.out) {
+  mkdirSync(dirname(options.out), { recursive: true })
+  const machine = { cpu: os.cpus()[0].model, threads: Number(options.threads), load: [loadBefore, os.loadavg()[0]] }
+  const columns =
+    'mode-weight error (total variation), variance ratio, rms error of log Z, smallest ESS, distinct roots: means over seeds'
+  writeFileSync(options.out, `${JSON.stringify({ machine, node: process.version, seeds, columns, rows }, null, 1)}\n`)
+}

@@ -1,0 +1,80 @@
+import type { Command } from 'commander'
+import { interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
+import { progress } from './progress.js'
+import { given } from './train-options.js'
+
+interface Flags extends CommonOptions {
+  data: string
+  labelFile?: string
+  resize?: number
+  channels?: number
+  limit?: number
+  autoencoder?: string
+  count: number
+  levels: number
+  output?: string
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('calibrate')
+    .description(
+      'Measure the mean precisions of an energy on noised data and keep them in its file: sample then uses them (--proposal calibrated).',
+    )
+    .argument('<model>', 'model.safetensors of an energy')
+    .requiredOption(
+      '--data <spec>',
+      'data that the energy is of: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME',
+    )
+    .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
+    .option('--resize <side>', 'resize images to this side', count(1, 4096))
+    .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
+    .option('--limit <number>', 'only the first so many samples', count())
+    .option('--autoencoder <file>', 'the energy is of its latents of the data')
+    .option('--count <number>', 'draws of data at every noise level', count(), 4096)
+    .option('--levels <number>', "noise levels, over the model's range", count(2, 1000), 32)
+    .option('--output <file>', 'where the calibrated model goes (in place)')
+  common(
+    command,
+    'feynkac calibrate runs/energy/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz --count 1000',
+  ).action(async (file: string, flags: Flags) => {
+    await applyThreads(flags)
+    const result = await interruptible((signal) => run(file, flags, signal))
+    if (flags.json) console.log(JSON.stringify(result))
+    else
+      console.log(
+        `${result.model}: ${result.groups} precisions at ${result.levels} noise levels from ${result.draws} draws of data, ${result.seconds.toFixed(1)} s`,
+      )
+  })
+}
+
+async function run(file: string, flags: Flags, signal: AbortSignal) {
+  const { EnergyModel } = await import('../models/energy.js')
+  const { openData } = await import('../training/run.js')
+  using model = await EnergyModel.load(file, deviceOf(flags))
+  const { labelFile: labels, resize, channels, limit, autoencoder } = flags
+  const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
+  const { data } = await openData(
+    { data: flags.data, dataOptions, ...deviceOf(flags), signal },
+    { folder: null, checkpoint: null },
+  )
+  const began = performance.now()
+  let shown: ReturnType<typeof progress> | undefined
+  try {
+    await model.calibrate({
+      ...{ data, count: flags.count, levels: flags.levels, seed: flags.seed, signal },
+      onProgress: ({ done, total }) => {
+        shown ??= progress(total)
+        shown.update(done, 'draws at a noise level')
+      },
+    })
+  } finally {
+    shown?.end()
+  }
+  const path = flags.output ?? file
+  await model.save(path)
+  const { groups, count: draws, sigmas } = model.calibration!.data
+  const seconds = (performance.now() - began) / 1000
+  return { model: path, groups: groups.count, levels: sigmas.length, draws, seconds }
+}

@@ -1,0 +1,137 @@
+import { type Dataset, encodeLabel, labelDim } from '../data/dataset.js'
+import { ArgumentError } from '../errors.js'
+import { isObject } from '../json.js'
+import { type CalibrateOptions, calibrate, evenLevels, measure } from '../smc/calibrate.js'
+import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/calibration.js'
+import { sizeOf } from '../smc/evaluation.js'
+import type { EnergyModel } from './energy.js'
+import type { Labels } from './labels.js'
+
+/** The tables of precisions of a model (smc/calibration.ts), and how its file keeps them: as JSON of its description. */
+
+/** One table; frequencies of images are in the bands that `edges` part, coordinates of vectors by themselves or in the groups of `pool`. */
+export interface StoredTable {
+  edges?: number[]
+  pool?: number[]
+  sigmas: number[]
+  /** [levels][groups] */
+  variances: number[][]
+  count: number
+  seed: number
+}
+
+/** Of p(x), and of conditional models that of p(x | labels) with the data's labels. */
+export interface StoredTables {
+  unconditional: StoredTable
+  conditional?: StoredTable
+}
+
+export interface ModelTables {
+  unconditional: Calibration
+  conditional?: Calibration
+}
+
+export function storeTables({ unconditional, conditional }: ModelTables): StoredTables {
+  return { unconditional: store(unconditional), ...(conditional && { conditional: store(conditional) }) }
+}
+
+function store({ data: { groups, sigmas, variances, count, seed } }: Calibration): StoredTable {
+  const { edges, of } = groups
+  const pooled = !edges && groups.count < of.length
+  // six digits are far more than there are
+  const rounded = Array.from(variances, (v) => Number(v.toPrecision(6)))
+  return {
+    ...(edges && { edges: [...edges] }),
+    ...(pooled && { pool: [...of] }),
+    sigmas: [...sigmas],
+    variances: Array.from(sigmas, (_, k) => rounded.slice(k * groups.count, (k + 1) * groups.count)),
+    count,
+    seed,
+  }
+}
+
+/** Tables of a file's description for samples of a shape; `fail` throws. */
+export function readTables(json: unknown, shape: readonly number[], fail: (what: string) => never): ModelTables {
+  if (!isObject(json)) return fail('the calibration in the model description is not an object')
+  const { unconditional, conditional } = json
+  return {
+    unconditional: read(unconditional, shape, fail),
+    ...(conditional !== undefined && { conditional: read(conditional, shape, fail) }),
+  }
+}
+
+function read(json: unknown, shape: readonly number[], fail: (what: string) => never): Calibration {
+  const wrong = (what: string): never => fail(`the calibration in the model description has no valid ${what}`)
+  const { edges, pool, sigmas, variances, count, seed } = isObject(json) ? json : {}
+  const numbers = (value: unknown, least = 0): value is number[] =>
+    Array.isArray(value) && value.every((v) => Number.isFinite(v) && v >= least)
+  const falling =
+    numbers(sigmas) && sigmas.length > 0 && sigmas.every((s, k) => s > 0 && (k === 0 || s < sigmas[k - 1]!))
+  if (!falling) return wrong('noise levels')
+  const groups = groupsOf(shape, edges, pool, wrong)
+  const rows =
+    Array.isArray(variances) && variances.length === sigmas.length ? (variances as unknown[]) : wrong('levels')
+  if (!rows.every((row) => numbers(row) && row.length === groups.count)) return wrong('variances')
+  for (const [name, value] of Object.entries({ count, seed })) if (!Number.isSafeInteger(value)) return wrong(name)
+  return new Calibration({
+    shape,
+    groups,
+    sigmas: Float64Array.from(sigmas),
+    variances: Float64Array.from((rows as number[][]).flat()),
+    count: count as number,
+    seed: seed as number,
+  })
+}
+
+function groupsOf(shape: readonly number[], edges: unknown, pool: unknown, wrong: (what: string) => never): Groups {
+  if (basisOf(shape) === 'dct') {
+    const rising = Array.isArray(edges) && edges.every((e, i) => Number.isFinite(e) && (i === 0 || e > edges[i - 1]))
+    return rising && edges.length < 1000 ? frequencyBands(shape, edges) : wrong('bands of frequencies')
+  }
+  try {
+    return coordinateGroups(sizeOf(shape), pool as number[] | undefined)
+  } catch {
+    return wrong('groups of coordinates')
+  }
+}
+
+/** Options of a model's own calibration. */
+export interface ModelCalibrateOptions extends Omit<CalibrateOptions, 'data' | 'pool'> {
+  data: Dataset
+  /** Noise levels in place of `sigmas`: as many, in equal ratios over the model's own range; default 32. */
+  levels?: number
+}
+
+/** Measures a model's tables: without labels and, where it takes labels, under those of the data. Errors as `calibrate`. */
+export async function measureTables(
+  model: EnergyModel,
+  { levels = 32, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
+): Promise<ModelTables> {
+  const { data } = rest
+  const { sigmaMin, sigmaMax } = model.info
+  const options = { ...rest, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
+  const dim = model.labelDim
+  if (dim === 0) return { unconditional: await calibrate(model, { ...options, onProgress }) }
+  const { labels } = data ?? {}
+  if (!labels || labelDim(labels) !== dim)
+    throw new ArgumentError(
+      `the model takes ${dim} label entries but the data have ${labels ? labelDim(labels) : 'none'}: give it data with its labels`,
+    )
+  const half = (first: number) => ({
+    ...options,
+    onProgress: onProgress && (({ done, total }: { done: number; total: number }) => onProgress({ done: done + first * total, total: 2 * total })), // biome-ignore format: one line
+  })
+  const under = (indices: Int32Array) => {
+    const vectors = new Float32Array(indices.length * dim)
+    for (const [row, index] of indices.entries()) encodeLabel(labels, data.label(index), vectors, row * dim)
+    return model.conditioned(vectors)
+  }
+  return { unconditional: await calibrate(model, half(0)), conditional: await measure(model, under, half(1)) }
+}
+
+/** The table of p(x | labels). */
+export function tableFor(tables: ModelTables | undefined, labels: Labels | undefined): Calibration | undefined {
+  const values = labels === undefined ? [] : ArrayBuffer.isView(labels) ? [...labels] : Object.values(labels)
+  const known = values.some((v) => (ArrayBuffer.isView(labels) ? v !== 0 : v !== null))
+  return known ? tables?.conditional : tables?.unconditional
+}
