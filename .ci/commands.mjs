@@ -5,7 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The main job by the command line in miniature: train, distil, sample; the files, the exit codes and the answer. */
+/** The main job by the command line in miniature: train, distil, sample, classify; the files, the exit codes and the answer. */
 
 const program = fileURLToPath(new URL('../bin/feynkac.js', import.meta.url))
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ci-'))
@@ -82,9 +82,33 @@ try {
   assert.match(feynkac(0, 'evaluate', '--samples', at('cold'), ...to).stdout, /^note .*effective sample size/m)
 
   assert.equal(result('inspect', energy.model).kind, 'dot')
+
+  const pictures = ['--data', 'synthetic:shapes:count=1000,size=8', '--seed', '1', '--batch', '32', '--images', '6400']
+  const levels = ['--width', '8', '--channel-mult', '1,2', '--lr', '3e-3']
+  const classifier = result('train-classifier', ...pictures, ...levels, '--output', at('classifier'))
+  console.log('held-out accuracy', JSON.stringify(classifier.accuracy))
+  for (const share of Object.values(classifier.accuracy)) assert.ok(share > 0.8, 'far better than chance')
+  assert.deepEqual(
+    result('inspect', classifier.model).labels.attributes.map(({ name }) => name),
+    ['shape', 'place'],
+  )
+  assert.match(feynkac(2, 'sample', classifier.model, '--output', at('none')).stderr, /holds a classifier/)
   feynkac(0, '--version')
   feynkac(0, 'doctor')
-  for (const command of ['train', 'distill', 'sample', 'evaluate', 'demo', 'inspect', 'verify', 'bench', 'doctor'])
+  for (const command of [
+    'train',
+    'train-classifier',
+    'distill',
+    'sample',
+    'evaluate',
+    'experiment',
+    'calibrate',
+    'demo',
+    'inspect',
+    'verify',
+    'bench',
+    'doctor',
+  ])
     assert.match(feynkac(0, command, '--help').stdout, /Example:/)
 
   fs.writeFileSync(at('corrupt.safetensors'), fs.readFileSync(energy.model).subarray(0, 1000))

@@ -40,6 +40,7 @@ export { type OnnxFeatureOptions, type OnnxRuntime, onnxFeatures } from './metri
 export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
 export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'
+export { type Accuracy, type Classes, Classifier, type ClassifierInfo } from './models/classifier.js'
 export {
   dhariwalUNet,
   type NetworkConfig,
@@ -57,6 +58,7 @@ export type { Labels } from './models/labels.js'
 export type { LoadOptions } from './models/load.js'
 export type { ModelInfo } from './models/model-file.js'
 export type { AutoencoderConfig, AutoencoderKLArgs } from './models/networks/autoencoder.js'
+export type { ClassifierArgs, ClassifierConfig } from './models/networks/classifier.js'
 export type { UNet2DModelArgs } from './models/networks/diffusers.js'
 export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'
 export type { NoiseConditioning } from './models/noise-conditioning.js'
@@ -97,6 +99,7 @@ export {
   type Target,
 } from './smc/targets.js'
 export { type AutoencoderArchitecture, type AutoencoderOptions, trainAutoencoder } from './training/autoencoder.js'
+export { type ClassifierArchitecture, type ClassifierOptions, trainClassifier } from './training/classifier.js'
 export { type DistillOptions, distill } from './training/distill.js'
 export { type DenoisingOptions, type EnergyOptions, trainDenoiser, trainEnergy } from './training/dsm.js'
 export type { TrainingOptions, TrainingProgress, TrainingResult } from './training/run.js'

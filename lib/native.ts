@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
 import type { AutoencoderConfig } from './models/networks/autoencoder.js'
+import type { ClassifierConfig } from './models/networks/classifier.js'
 import type { Preconditioning } from './models/preconditioning.js'
 import type { NativeParticles } from './smc/native-particles.js'
 import type { Doubles, Floats } from './smc/space.js'
@@ -146,29 +147,44 @@ export interface NativeNetwork {
   dispose(): void
 }
 
-/** Arrays [batch, ...shape] row-major; outputs are filled in place. */
-export interface NativeAutoencoder
-  extends Pick<
-    NativeNetwork,
-    'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'dispose'
-  > {
-  latentShape(): [channels: number, height: number, width: number]
-  /** Mean and log variance of the latents as the network gives them, not normalised; the variance in [-30, 20], where there is one. */
-  encode(request: { x: Float32Array; mean: Float32Array; logVariance?: Float32Array }): NativeJob<void>
-  decode(request: { latents: Float32Array; x: Float32Array }): NativeJob<void>
-  /** A step on the mean of (decode(mean + noise n) - x)^2, with n drawn from (seed, step, row). */
-  train(request: AutoencoderTrainRequest): NativeJob<{ loss: number; gradNorm: number }>
-  workingBytes(job: 'encode' | 'decode' | 'train', batch: number): number
-}
+/** What every network has. */
+type NativeTrainable = Pick<
+  NativeNetwork,
+  'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'dispose'
+>
 
-export interface AutoencoderTrainRequest
+/** Training steps of networks that know no noise levels: images [batch, ...shape]. */
+export interface ImageTrainRequest
   extends Pick<
     TrainRequest,
     'microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay' | 'losses'
   > {
   x: Float32Array
-  /** Standard deviation of the noise on the latents. */
+  /** Of an autoencoder: standard deviation of the noise on the latents. Of a classifier: the largest one of the noise on the images. */
   noise: number
+}
+
+/** Arrays [batch, ...shape] row-major; outputs are filled in place. */
+export interface NativeAutoencoder extends NativeTrainable {
+  latentShape(): [channels: number, height: number, width: number]
+  /** Mean and log variance of the latents as the network gives them, not normalised; the variance in [-30, 20], where there is one. */
+  encode(request: { x: Float32Array; mean: Float32Array; logVariance?: Float32Array }): NativeJob<void>
+  decode(request: { latents: Float32Array; x: Float32Array }): NativeJob<void>
+  /** A step on the mean of (decode(mean + noise n) - x)^2, with n drawn from (seed, step, row). */
+  train(request: ImageTrainRequest): NativeJob<{ loss: number; gradNorm: number }>
+  workingBytes(job: 'encode' | 'decode' | 'train', batch: number): number
+}
+
+/** Arrays [batch, ...shape] row-major; outputs are filled in place. */
+export interface NativeClassifier extends NativeTrainable {
+  /** Features [batch, channels of the last level] and logits [batch, classes of all attributes]. */
+  classify(request: { x: Float32Array; features?: Float32Array; logits?: Float32Array }): NativeJob<void>
+  /**
+   * A step on the mean cross-entropy of all attributes that have a class. labels: [batch, classes of all attributes], one-hot vectors, zeros
+   * for unknown classes. The noise on an image has a standard deviation uniform in (0, noise), drawn from (seed, step, row).
+   */
+  train(request: ImageTrainRequest & { labels: Float32Array }): NativeJob<{ loss: number; gradNorm: number }>
+  workingBytes(job: 'classify' | 'train', batch: number): number
 }
 
 export interface NativeModule extends NativeParticles {
@@ -201,6 +217,7 @@ export interface NativeModule extends NativeParticles {
     joint?: boolean,
   ): NativeNetwork
   createAutoencoder(config: AutoencoderConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeAutoencoder
+  createClassifier(config: ClassifierConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeClassifier
 }
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build

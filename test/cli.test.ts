@@ -36,6 +36,7 @@ const commands = [
   'demo',
   'train',
   'train-autoencoder',
+  'train-classifier',
   'distill',
   'calibrate',
   'sample',

@@ -310,7 +310,7 @@ describe('real data', () => {
     expect([train.size, train.shape, train.label(0)]).toEqual([60000, [1, 28, 28], [9]])
     expect(labelDim(train.labels)).toBe(10)
     const counts = new Array<number>(10).fill(0)
-    for (let i = 0; i < train.size; i++) counts[train.label(i)[0]]++
+    for (let i = 0; i < train.size; i++) counts[train.label(i)[0]!]++
     expect(counts).toEqual(Array(10).fill(6000))
     const test = await loadDataset(join(fashion.path, 't10k-images-idx3-ubyte.gz'), { limit: 100 })
     expect([test.size, test.label(0)]).toEqual([100, [9]])
@@ -321,7 +321,7 @@ describe('real data', () => {
     const data = await loadDataset(cifar.path)
     expect([data.size, data.shape, data.labels!.attributes[0].values![0]]).toEqual([10000, [3, 32, 32], 'airplane'])
     const counts = new Array<number>(10).fill(0)
-    for (let i = 0; i < data.size; i++) counts[data.label(i)[0]]++
+    for (let i = 0; i < data.size; i++) counts[data.label(i)[0]!]++
     expect(counts).toEqual(Array(10).fill(1000))
   })
 })

@@ -98,14 +98,14 @@ describe('shapes', () => {
     const data = await loadDataset('synthetic:shapes:count=2400')
     expect([data.shape, data.size]).toEqual([[1, 16, 16], 2400])
     const counts = new Float64Array(12)
-    for (let i = 0; i < data.size; i++) counts[data.label(i)[0] * 4 + data.label(i)[1]]++
+    for (let i = 0; i < data.size; i++) counts[data.label(i)[0]! * 4 + data.label(i)[1]!]++
     for (const count of counts) expect(Math.abs(count - 200)).toBeLessThan(5 * Math.sqrt(200))
   })
 
   it('can be made to depend on each other, with every combination left', async () => {
     const data = await loadDataset('synthetic:shapes:count=2400,correlation=0.8')
     const counts = new Float64Array(12)
-    for (let i = 0; i < data.size; i++) counts[data.label(i)[0] * 4 + data.label(i)[1]]++
+    for (let i = 0; i < data.size; i++) counts[data.label(i)[0]! * 4 + data.label(i)[1]!]++
     expect(Math.min(...counts)).toBeGreaterThan(10)
     for (const shape of [0, 1, 2]) expect(counts[shape * 4 + shape] / 800).toBeGreaterThan(0.75)
   })

@@ -18,6 +18,10 @@ const commands: Record<string, Entry> = {
     summary: 'train an autoencoder, whose latents the others then work in',
     load: () => import('./train-autoencoder.js'),
   },
+  'train-classifier': {
+    summary: 'train a classifier, which tells the attributes of samples',
+    load: () => import('./train-classifier.js'),
+  },
   distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
   calibrate: {
     summary: 'measure the table that an energy is sampled by in high dimension',

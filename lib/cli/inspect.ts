@@ -1,5 +1,6 @@
 import os from 'node:os'
 import type { Command } from 'commander'
+import type { LabelSpec } from '../data/dataset.js'
 import { formatBytes } from '../files.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { LoadOptions } from '../models/load.js'
@@ -34,12 +35,14 @@ export function register(program: Command): void {
     async (file: string, flags: Flags) => {
       await applyThreads(flags)
       const { readSource } = await import('../weights/source.js')
-      const { isAutoencoder } = await import('../models/import.js')
+      const { isAutoencoder, isClassifier } = await import('../models/import.js')
       const options = await sourceOptions(flags)
       const source = await readSource(file, { network: options.network })
       const found = isAutoencoder(source)
         ? await ofAutoencoder(source, flags)
-        : await ofModel(source, { ...deviceOf(flags), ...options }, flags)
+        : isClassifier(source)
+          ? await ofClassifier(source, flags)
+          : await ofModel(source, { ...deviceOf(flags), ...options }, flags)
       if (flags.json) console.log(JSON.stringify({ file, ...found.json, batch: flags.batch }))
       else console.log([file, ...found.lines].join('\n'))
     },
@@ -65,7 +68,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
         ...describeModel(info),
         ...describeNetwork(info.network, parameters),
         `noise       ${describeNoise(info)}`,
-        ...describeLabels(info),
+        ...describeLabels(labelSpecOf(info)),
         ...describeTables(calibration),
         ...describeMemory(memory, flags.batch),
         ...notes.map((note) => `note        ${note}`),
@@ -79,22 +82,55 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
 async function ofAutoencoder(source: SourceModel, flags: Flags): Promise<Shown> {
   const { Autoencoder } = await import('../models/autoencoder.js')
   using model = await Autoencoder.from(source, deviceOf(flags))
-  const { info, network, latentShape } = model
+  const { latentShape } = model
+  return await ofImageNetwork(flags.batch, model, ['encode', 'decode', 'train'], { latentShape }, [
+    `latents     ${latentShape.join(' x ')}`,
+  ])
+}
+
+async function ofClassifier(source: SourceModel, flags: Flags): Promise<Shown> {
+  const { Classifier } = await import('../models/classifier.js')
+  const { describeAccuracy } = await import('./train-classifier.js')
+  using model = await Classifier.from(source, deviceOf(flags))
+  const { featureSize, labels, accuracy } = model
+  return await ofImageNetwork(flags.batch, model, ['classify', 'train'], { featureSize }, [
+    `features    ${featureSize}`,
+    ...describeLabels(labels),
+    `accuracy    ${describeAccuracy(labels, accuracy)}`,
+  ])
+}
+
+/** A network of images that knows no noise levels: its description, what it does, and the memory of its jobs. */
+async function ofImageNetwork<Job extends string>(
+  batch: number,
+  {
+    info,
+    network,
+  }: { info: ImageNetworkInfo; network: { parameterCount(): number; workingBytes(job: Job, batch: number): number } },
+  jobs: readonly Job[],
+  json: object,
+  lines: readonly string[],
+): Promise<Shown> {
   const parameters = network.parameterCount()
   const free = await freeOnDevices()
-  const memory = (['encode', 'decode', 'train'] as const).map((job) =>
-    needOf(job, flags.batch, job === 'train', parameters, free, (batch) => network.workingBytes(job, batch)),
+  const memory = jobs.map((job) =>
+    needOf(job, batch, job === 'train', parameters, free, (n) => network.workingBytes(job, n)),
   )
   return {
-    json: { ...info, latentShape, parameters, weights: weightsOf(parameters), memory },
+    json: { ...info, ...json, parameters, weights: weightsOf(parameters), memory },
     lines: [
-      'kind        autoencoder',
+      `kind        ${info.kind}`,
       `images      ${info.network.shape.join(' x ')}`,
-      `latents     ${latentShape.join(' x ')}`,
+      ...lines,
       ...describeNetwork(info.network, parameters),
-      ...describeMemory(memory, flags.batch),
+      ...describeMemory(memory, batch),
     ],
   }
+}
+
+interface ImageNetworkInfo {
+  kind: string
+  network: { class: string; args: object; shape: readonly number[] }
 }
 
 /** Bytes that are free now, by device. */
@@ -161,8 +197,7 @@ function describeNetwork({ class: name, args }: { class: string; args: object },
   ]
 }
 
-function describeLabels(info: ModelInfo): string[] {
-  const labels = labelSpecOf(info)
+function describeLabels(labels: LabelSpec | null): string[] {
   if (!labels) return ['labels      none']
   return labels.attributes.map(
     ({ name, size, values }) => `labels      ${name}: ${size} values${values ? ` (${values.join(', ')})` : ''}`,

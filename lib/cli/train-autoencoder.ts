@@ -1,6 +1,15 @@
 import type { Command } from 'commander'
-import { common, count, counts, number } from './options.js'
-import { dataFlags, given, loopFlags, runTrainingCommand, type TrainFlags, trainingOptions } from './train-options.js'
+import { common, count, number } from './options.js'
+import {
+  dataFlags,
+  given,
+  givenIfAny,
+  levelFlags,
+  loopFlags,
+  runTrainingCommand,
+  type TrainFlags,
+  trainingOptions,
+} from './train-options.js'
 
 interface Flags extends TrainFlags {
   latentChannels?: number
@@ -14,10 +23,7 @@ export function register(program: Command): void {
     .description(
       'Train an autoencoder of images: its latents are what train, distill and sample take --autoencoder for.',
     )
-  loopFlags(dataFlags(command))
-    .option('--width <channels>', 'network: channels of the first level (32)', count())
-    .option('--channel-mult <list>', 'network: multiples of the width per level (1,2,2)', counts())
-    .option('--blocks <number>', 'network: residual blocks per level (1)', count())
+  levelFlags(loopFlags(dataFlags(command)), '1,2,2')
     .option('--latent-channels <number>', 'network: channels of the latents (4)', count())
     .option('--no-mid-attention', 'network: no attention in the middle')
     .option('--noise <std>', 'standard deviation of the noise on the latents (0.1)', number({ min: 0 }))
@@ -27,12 +33,9 @@ export function register(program: Command): void {
       '  feynkac train --data images.zip --autoencoder runs/autoencoder/model.safetensors --output runs/teacher --images 400k',
   ).action(async (flags: Flags) => {
     const { trainAutoencoder } = await import('../training/autoencoder.js')
-    const { width, channelMult, blocks, latentChannels } = flags
-    const network = given({
-      ...{ width, channelMult, blocks, latentChannels },
-      attention: flags.midAttention ? undefined : false,
-    })
-    const own = given({ noise: flags.noise, network: Object.keys(network).length ? network : undefined })
+    const { width, channelMult, blocks, latentChannels, noise } = flags
+    const attention = flags.midAttention ? undefined : false
+    const own = given({ noise, network: givenIfAny({ width, channelMult, blocks, latentChannels, attention }) })
     await runTrainingCommand('train-autoencoder', flags, (run) =>
       trainAutoencoder({ ...trainingOptions(flags), ...own, ...run }),
     )

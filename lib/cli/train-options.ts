@@ -81,6 +81,14 @@ export function loopFlags(command: Command): Command {
     .option('--resume', 'go on from the newest checkpoint in the output directory')
 }
 
+/** The levels of a network of images without noise levels; multiples: those of the width by default. */
+export function levelFlags(command: Command, multiples: string): Command {
+  return command
+    .option('--width <channels>', 'network: channels of the first level (32)', count())
+    .option('--channel-mult <list>', `network: multiples of the width per level (${multiples})`, counts())
+    .option('--blocks <number>', 'network: residual blocks per level (1)', count())
+}
+
 /** The options of training denoisers and energies. */
 export function trainingFlags(command: Command): Command {
   return loopFlags(dataFlags(command))
@@ -115,7 +123,7 @@ export function headFlags(command: Command, without: string, more: readonly stri
 
 /** Options of the library from the flags, but for the network; what was not given is left out. */
 export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'network'> {
-  const dataOptions = given({
+  const dataOptions = givenIfAny({
     labels: flags.labelFile,
     resize: flags.resize,
     channels: flags.channels as 1 | 3 | undefined,
@@ -124,7 +132,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
   })
   return given({
     data: flags.data,
-    dataOptions: Object.keys(dataOptions).length ? dataOptions : undefined,
+    dataOptions,
     images: flags.images,
     batchSize: flags.batch,
     microBatch: flags.microBatch,
@@ -175,14 +183,21 @@ export function given<T extends object>(values: T): T {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
 }
 
+/** The same, or nothing where there is none. */
+export function givenIfAny<T extends object>(values: T): T | undefined {
+  const some = given(values)
+  return Object.keys(some).length ? some : undefined
+}
+
 /** Runs training with progress, stops it on SIGINT and SIGTERM with a checkpoint, and prints the result. */
-export async function runTrainingCommand(
-  command: 'train' | 'distill' | 'train-autoencoder',
+export async function runTrainingCommand<M extends { dispose(): void }>(
+  command: 'train' | 'distill' | 'train-autoencoder' | 'train-classifier',
   flags: TrainFlags,
   start: (
     run: Pick<TrainingOptions, 'signal' | 'onProgress'>,
     onCalibration: NonNullable<DistillOptions['onCalibration']>,
-  ) => Promise<TrainingResult<{ dispose(): void }>>,
+  ) => Promise<TrainingResult<M>>,
+  more: (model: M) => { json: object; text: string } = () => ({ json: {}, text: '' }),
 ): Promise<void> {
   await applyThreads(flags)
   let shown: ReturnType<typeof progress> | undefined
@@ -202,12 +217,15 @@ export async function runTrainingCommand(
     const result = await interruptible((signal) => start({ signal, onProgress }, onCalibration))
     calibrating?.end()
     shown?.end()
+    const { json, text } = more(result.model)
     result.model.dispose()
     const { steps, images, loss, path } = result
     const seconds = (performance.now() - began) / 1000
-    if (flags.json) console.log(JSON.stringify({ model: path, steps, images, loss, seconds }))
-    else
-      console.log(`${path}: ${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`)
+    if (flags.json) console.log(JSON.stringify({ model: path, steps, images, loss, seconds, ...json }))
+    else {
+      const what = `${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`
+      console.log(`${path}: ${what}${text}`)
+    }
   } catch (error) {
     calibrating?.end()
     shown?.end()

@@ -34,7 +34,7 @@ export function register(program: Command): void {
     const { head, headScale, energyWeight } = flags
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
     const options = { ...(await modelTrainingOptions(flags)), ...own }
-    await runTrainingCommand('train', flags, (run) =>
+    await runTrainingCommand<{ dispose(): void }>('train', flags, (run) =>
       flags.head
         ? trainEnergy({ ...options, ...given({ head, headScale, energyWeight }), ...run })
         : trainDenoiser({ ...options, ...run }),

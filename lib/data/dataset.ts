@@ -29,8 +29,8 @@ export interface Dataset {
   readonly origin?: string
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
   read(index: number, out: Float32Array, offset: number): void
-  /** One class index per attribute; empty without labels. Throws ArgumentError. */
-  label(index: number): readonly number[]
+  /** One class index per attribute, null where it is unknown; empty without labels. Throws ArgumentError. */
+  label(index: number): readonly (number | null)[]
 }
 
 /** Throws ArgumentError. */
@@ -79,7 +79,7 @@ export interface DatasetParts {
   /** Sample after sample; bytes are read as [-1, 1] (v / 127.5 - 1), floats as they are. */
   data: Uint8Array | Float32Array
   labels: LabelSpec | null
-  /** [size * attributes] class indices. */
+  /** [size * attributes] class indices; -1: unknown. */
   classes?: Int32Array
   latent?: boolean
   origin?: string
@@ -118,9 +118,9 @@ export class MemoryDataset implements Dataset {
     else for (let i = 0; i < width; i++) out[offset + i] = data[start + i] / 127.5 - 1
   }
 
-  label(index: number): readonly number[] {
+  label(index: number): readonly (number | null)[] {
     integer('index', index, 0, this.size - 1)
     const count = this.labels?.attributes.length ?? 0
-    return Array.from(this.classes.subarray(index * count, (index + 1) * count))
+    return Array.from(this.classes.subarray(index * count, (index + 1) * count), (c) => (c < 0 ? null : c))
   }
 }

@@ -37,7 +37,11 @@ export async function latentDataset(
     const x = new Float32Array(count * width)
     for (let i = 0; i < count; i++) {
       data.read(first + i, x, i * width)
-      if (attributes > 0) classes.set(data.label(first + i), (first + i) * attributes)
+      if (attributes > 0)
+        classes.set(
+          data.label(first + i).map((c) => c ?? -1),
+          (first + i) * attributes,
+        )
     }
     encoded.set(await autoencoder.encode(x, { signal: options.signal }), first * latents)
     options.onProgress?.({ done: first + count, total: data.size })

@@ -1,11 +1,12 @@
-import { float32Array, integer, knownOptions } from '../args.js'
-import { type DeviceOptions, deviceOptionNames, freeMemory, placement, warnOfSlowKernels } from '../devices.js'
+import { integer, knownOptions } from '../args.js'
+import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
-import { type NativeAutoencoder, native, run, translate } from '../native.js'
+import { type NativeAutoencoder, native, run } from '../native.js'
 import { readSource, type SourceModel } from '../weights/source.js'
+import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { importAutoencoder } from './import.js'
-import { ofFile } from './load.js'
-import { modelJson, saveModel, writeWeights } from './model-file.js'
+import { networkOfFile } from './load.js'
+import { modelJson, placed, saveModel } from './model-file.js'
 import {
   type AutoencoderConfig,
   type AutoencoderKLArgs,
@@ -19,10 +20,6 @@ export interface AutoencoderInfo {
   kind: 'autoencoder'
   network: AutoencoderConfig
 }
-
-/** Working memory that one call on the CPU may take, and the share of a GPU's free memory. */
-const WORKING_BYTES = 256 * 2 ** 20
-const WORKING_SHARE = 1 / 4
 
 interface Call {
   /** Cancels the call within one layer of the network. */
@@ -71,14 +68,8 @@ export function givenAutoencoder(network: unknown): AutoencoderConfig {
   })
 }
 
-function createNetwork(network: AutoencoderConfig, options: DeviceOptions): NativeAutoencoder {
-  const { device, precision } = placement(options)
-  try {
-    return native.createAutoencoder(network, device, precision)
-  } catch (error) {
-    throw translate(error)
-  }
-}
+const createNetwork = (network: AutoencoderConfig, options: DeviceOptions): NativeAutoencoder =>
+  placed(options, (device, precision) => native.createAutoencoder(network, device, precision))
 
 /**
  * Images to latents and back, by diffusers' AutoencoderKL (Rombach et al. 2022). Models of latents are trained on `latentDataset`, and what
@@ -87,7 +78,6 @@ function createNetwork(network: AutoencoderConfig, options: DeviceOptions): Nati
 export class Autoencoder {
   /** Shape of the latents of one image. */
   readonly latentShape: readonly [channels: number, height: number, width: number]
-  private readonly chunks = new Map<string, number>()
 
   private constructor(
     private description: AutoencoderInfo,
@@ -110,16 +100,8 @@ export class Autoencoder {
     const { network: config, tensors } = own
       ? { ...parseAutoencoderInfo(source.metadata, path), tensors: source.tensors }
       : importAutoencoder(source)
-    placement(options) // what is wrong from here on is the file
-    const network = ofFile(path, () => createNetwork(config, options))
-    try {
-      await writeWeights(network, tensors, path)
-      await warnOfSlowKernels(options)
-      return new Autoencoder({ kind: 'autoencoder', network: config }, network)
-    } catch (error) {
-      network.dispose()
-      throw error
-    }
+    const network = await networkOfFile(path, tensors, options, () => createNetwork(config, options))
+    return new Autoencoder({ kind: 'autoencoder', network: config }, network)
   }
 
   /** A new, randomly initialised autoencoder (`autoencoderKL` makes configurations); the same seed gives the same weights. */
@@ -172,8 +154,8 @@ export class Autoencoder {
     x: Float32Array,
     options: Call = {},
   ): Promise<{ mean: Float32Array; logVariance: Float32Array | null }> {
-    const batch = this.batchOf('x', x, this.shape)
-    const logVariance = this.info.network.args.double_z ? new Float32Array(batch * size(this.latentShape)) : null
+    const batch = batchOf('x', x, sampleSize(this.shape))
+    const logVariance = this.info.network.args.double_z ? new Float32Array(batch * sampleSize(this.latentShape)) : null
     let done = 0
     const mean = await this.inChunks('encode', x, options, (rows, out, signal) => {
       const part = logVariance?.subarray(done, done + out.length)
@@ -185,7 +167,7 @@ export class Autoencoder {
 
   /** The images of normalised latents. Errors as `encode`. */
   async decode(latents: Float32Array, options: Call = {}): Promise<Float32Array> {
-    this.batchOf('latents', latents, this.latentShape)
+    batchOf('latents', latents, sampleSize(this.latentShape))
     const { shift, scale } = latentNorm(this.info.network)
     const z = this.affine(latents.slice(), (c) => [1 / scale[c]!, shift[c]!])
     return this.inChunks('decode', z, options, (rows, x, signal) =>
@@ -234,14 +216,6 @@ export class Autoencoder {
     this.dispose()
   }
 
-  private batchOf(name: string, values: Float32Array, shape: readonly number[]): number {
-    float32Array(name, values)
-    const width = size(shape)
-    if (values.length === 0 || values.length % width !== 0)
-      throw invalid(name, `a Float32Array whose length is a multiple of ${width}`, values)
-    return values.length / width
-  }
-
   /** In place: y = a y + b, with a and b of the channel. */
   private affine(values: Float32Array, of: (channel: number) => [number, number]): Float32Array {
     const [channels, height, width] = this.latentShape
@@ -262,30 +236,14 @@ export class Autoencoder {
   ): Promise<Float32Array> {
     knownOptions('the call', options, ['signal'])
     const [from, to] = job === 'encode' ? [this.shape, this.latentShape] : [this.latentShape, this.shape]
-    const batch = this.batchOf(job === 'encode' ? 'x' : 'latents', values, from)
-    const [width, outWidth] = [size(from), size(to)]
+    const [width, outWidth] = [sampleSize(from), sampleSize(to)]
+    const batch = batchOf(job === 'encode' ? 'x' : 'latents', values, width)
     const out = new Float32Array(batch * outWidth)
-    const chunk = this.chunkSize(job)
-    for (let first = 0; first < batch; first += chunk) {
-      const last = Math.min(batch, first + chunk)
+    const chunk = chunkSize(this.network, job, () => this.network.workingBytes(job, 1))
+    for (const [first, last] of chunksOf(batch, chunk)) {
       const rows = values.subarray(first * width, last * width)
       await work(rows, out.subarray(first * outWidth, last * outWidth), options.signal)
     }
     return out
   }
-
-  private chunkSize(job: 'encode' | 'decode'): number {
-    let chunk = this.chunks.get(job)
-    if (chunk === undefined) {
-      const free = freeMemory(this.residence)
-      const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
-      chunk = Math.max(1, Math.min(8192, Math.floor(bytes / this.network.workingBytes(job, 1))))
-      this.chunks.set(job, chunk)
-    }
-    return chunk
-  }
-}
-
-function size(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1)
 }

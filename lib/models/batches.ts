@@ -1,15 +1,11 @@
-import { float32Array, knownOptions } from '../args.js'
-import { freeMemory } from '../devices.js'
+import { knownOptions } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
+import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { configAugmentDim, configLabelDim } from './config.js'
 import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf } from './labels.js'
 import type { ModelInfo } from './model-file.js'
-
-/** Working memory that one call on the CPU may take before its batch is cut into chunks, and the share of a GPU's free memory. */
-const WORKING_BYTES = 256 * 2 ** 20
-const WORKING_SHARE = 1 / 4
 
 export interface CallOptions {
   /** Labels of the samples; none = unconditional (zero labels). */
@@ -24,21 +20,9 @@ export interface CallOptions {
 
 type Wanted = Omit<EvaluateRequest, keyof NativeBatch>
 
-const chunkSizes = new WeakMap<NativeNetwork, Map<string, number>>()
-
-/** Largest batch whose activations stay within the working memory, found at the first use. Activations grow linearly with the batch. */
-export function chunkSize(network: NativeNetwork, { kind }: ModelInfo): number {
-  const known = chunkSizes.get(network) ?? new Map<string, number>()
-  chunkSizes.set(network, known)
-  let size = known.get(kind)
-  if (size === undefined) {
-    const free = freeMemory(network.device())
-    const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
-    const one = network.workingBytes(kind === 'denoiser' ? 'denoise' : 'energyGrad', kind, 1)
-    size = Math.max(1, Math.min(8192, Math.floor(bytes / one)))
-    known.set(kind, size)
-  }
-  return size
+/** The chunk of a model's kind: of its most demanding job. */
+function chunkOf(network: NativeNetwork, { kind }: ModelInfo): number {
+  return chunkSize(network, kind, () => network.workingBytes(kind === 'denoiser' ? 'denoise' : 'energyGrad', kind, 1))
 }
 
 /** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample. */
@@ -47,10 +31,7 @@ export function checkBatch(
   sigma: number | Float64Array,
   size: number,
 ): { batch: number; sigmas: Float64Array } {
-  float32Array('x', x)
-  if (x.length === 0 || x.length % size !== 0)
-    throw invalid('x', `a Float32Array whose length is a multiple of ${size}`, x)
-  const batch = x.length / size
+  const batch = batchOf('x', x, size)
   const sigmas = typeof sigma === 'number' ? new Float64Array(batch).fill(sigma) : sigma
   if (!(sigmas instanceof Float64Array) || sigmas.length !== batch)
     throw invalid('sigma', `a number or a Float64Array of length ${batch}`, sigma)
@@ -60,7 +41,7 @@ export function checkBatch(
 
 /** One noise level for all particles of a space. */
 export const sameLevel = (sigma: number, x: Floats, { network }: ModelInfo) =>
-  new Float64Array(x.length / network.shape.reduce((a, b) => a * b, 1)).fill(sigma)
+  new Float64Array(x.length / sampleSize(network.shape)).fill(sigma)
 
 /** D of particles in a space of the network's device. */
 export async function denoiseIn(
@@ -87,7 +68,7 @@ export async function evaluateInChunks(
   sigmas: Float64Array,
   wanted: Wanted,
   options: CallOptions = {},
-  chunk = chunkSize(network, info),
+  chunk = chunkOf(network, info),
 ): Promise<void> {
   knownOptions('the call', options, ['labels', 'augment', 'part', 'signal'])
   const batch = sigmas.length
@@ -98,8 +79,7 @@ export async function evaluateInChunks(
   if (options.augment !== undefined && augmentDim === 0)
     throw new ArgumentError('augmentation labels were given but this network takes none')
   const augment = options.augment && vectorsOf('augment', options.augment, augmentDim, batch, options.part)
-  for (let first = 0; first < batch; first += chunk) {
-    const last = Math.min(batch, first + chunk)
+  for (const [first, last] of chunksOf(batch, chunk)) {
     const views: DeviceArray[] = [] // each keeps the memory of its array, until somebody collects it
     const rows = <T extends Floats | Doubles>(array: T | undefined, width: number): T | undefined => {
       const view = array?.subarray(first * width, last * width)

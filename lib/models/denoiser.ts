@@ -5,6 +5,7 @@ import { type NativeNetwork, run } from '../native.js'
 import type { ResidentDenoiser } from '../smc/samplers.js'
 import type { Floats, Space } from '../smc/space.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
+import { sampleSize } from './chunks.js'
 import { configLabelDim, givenNetworkConfig, type NetworkConfig } from './config.js'
 import type { Labels } from './labels.js'
 import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
@@ -124,8 +125,4 @@ export class Denoiser {
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-export function sampleSize(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1)
 }

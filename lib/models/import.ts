@@ -72,11 +72,19 @@ function withConfig(source: SourceModel, config: Record<string, unknown>, fail: 
 }
 
 /** Whether a source holds images' latents rather than a model of noise. */
-export function isAutoencoder({ format, className, metadata }: SourceModel): boolean {
-  if (className === 'AutoencoderKL') return true
-  if (format !== 'feynkac') return false
-  const json = parseBoundedOrNull(metadata.feynkac)
-  return isObject(json) && json.kind === 'autoencoder'
+export function isAutoencoder(source: SourceModel): boolean {
+  return source.className === 'AutoencoderKL' || ownKind(source) === 'autoencoder'
+}
+
+/** Whether a source tells the classes of images. */
+export function isClassifier(source: SourceModel): boolean {
+  return ownKind(source) === 'classifier'
+}
+
+/** What a file of our own says it holds. */
+function ownKind({ format, metadata }: SourceModel): unknown {
+  const json = format === 'feynkac' ? parseBoundedOrNull(metadata.feynkac) : null
+  return isObject(json) ? json.kind : undefined
 }
 
 function parseBoundedOrNull(text: string): unknown {

@@ -1,9 +1,10 @@
 import { type DeviceOptions, placement, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, formatFailure } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
+import type { Tensor } from '../weights/safetensors.js'
 import { readSource, type SourceModel, type SourceOptions } from '../weights/source.js'
-import { type ImportOptions, importModel, isAutoencoder } from './import.js'
-import { createNetwork, type ModelInfo, writeWeights } from './model-file.js'
+import { type ImportOptions, importModel, isAutoencoder, isClassifier } from './import.js'
+import { createNetwork, type ModelInfo, type NetworkWeights, writeWeights } from './model-file.js'
 
 /** How to read a model of another framework. */
 export interface LoadOptions extends DeviceOptions, ImportOptions, SourceOptions {}
@@ -29,14 +30,28 @@ export async function modelFrom(source: SourceModel, options: LoadOptions): Prom
   const { path } = source
   if (isAutoencoder(source))
     throw new ArgumentError(`${path} holds an autoencoder, not a denoiser or an energy: load it with Autoencoder.load`)
+  if (isClassifier(source))
+    throw new ArgumentError(`${path} holds a classifier, not a denoiser or an energy: load it with Classifier.load`)
   const { info, tensors, notes } = importModel(source, { config, scheduler })
-  placement({ device, precision }) // what is wrong from here on is the file
-  const network = ofFile(path, () => createNetwork(info, { device, precision }))
+  const at = { device, precision }
+  const network = await networkOfFile(path, tensors, at, () => createNetwork(info, at))
+  for (const note of notes) process.emitWarning(`${path}: ${note}`, 'FeynkacWarning')
+  return { info, network, notes }
+}
+
+/** The network that `make` makes for the options' device, with a file's weights. Throws FormatError where they do not fit. */
+export async function networkOfFile<N extends NetworkWeights & { dispose(): void }>(
+  path: string,
+  tensors: ReadonlyMap<string, Tensor>,
+  options: DeviceOptions,
+  make: () => N,
+): Promise<N> {
+  placement(options) // what is wrong from here on is the file
+  const network = ofFile(path, make)
   try {
     await writeWeights(network, tensors, path)
-    await warnOfSlowKernels({ device, precision })
-    for (const note of notes) process.emitWarning(`${path}: ${note}`, 'FeynkacWarning')
-    return { info, network, notes }
+    await warnOfSlowKernels(options)
+    return network
   } catch (error) {
     network.dispose()
     throw error
@@ -44,7 +59,7 @@ export async function modelFrom(source: SourceModel, options: LoadOptions): Prom
 }
 
 /** Makes a network; a configuration that cannot be is the file's fault. */
-export function ofFile<T>(path: string, make: () => T): T {
+function ofFile<T>(path: string, make: () => T): T {
   try {
     return make()
   } catch (error) {

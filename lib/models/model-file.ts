@@ -1,7 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { LabelSpec } from '../data/dataset.js'
 import { labelDim } from '../data/dataset.js'
-import { type DeviceOptions, placement } from '../devices.js'
+import { type DeviceOptions, type Precision, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
@@ -41,6 +41,7 @@ export function parseModelInfo(metadata: Record<string, string>, path: string): 
   }
   const json = modelJson(metadata, fail)
   if (json.kind === 'autoencoder') return fail('it holds an autoencoder: load it with Autoencoder.load')
+  if (json.kind === 'classifier') return fail('it holds a classifier: load it with Classifier.load')
   return checkModelInfo(
     json,
     parseNetworkConfig(json.network, (json.network as { shape?: unknown } | undefined)?.shape, path),
@@ -99,7 +100,8 @@ export function checkModelInfo(
   }
 }
 
-function parseLabels(json: unknown, fail: (what: string) => never): LabelSpec | null {
+/** The attributes of a model's labels; `fail` throws. */
+export function parseLabels(json: unknown, fail: (what: string) => never): LabelSpec | null {
   if (json === null || json === undefined) return null
   const attributes = (json as LabelSpec).attributes
   if (!Array.isArray(attributes)) return fail('expected attributes in the labels of the model description')
@@ -114,17 +116,24 @@ export function modelMetadata(info: object): Record<string, string> {
   return { feynkac: JSON.stringify({ format: FORMAT, ...info }) }
 }
 
+/** What `make` makes on the device and with the precision of the options; its errors become this package's. */
+export function placed<T>(options: DeviceOptions, make: (device: string, precision: Precision) => T): T {
+  const { device, precision } = placement(options)
+  try {
+    return make(device, precision)
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
 /** A native network of a model, on a device; weights are zero until written or initialised. */
 export function createNetwork(
   { network, preconditioning, kind }: Pick<ModelInfo, 'network' | 'preconditioning'> & Partial<Pick<ModelInfo, 'kind'>>,
   options: DeviceOptions,
 ): NativeNetwork {
-  const { device, precision } = placement(options)
-  try {
-    return native.createNetwork(network, preconditioning, device, precision, kind === 'joint')
-  } catch (error) {
-    throw translate(error)
-  }
+  return placed(options, (device, precision) =>
+    native.createNetwork(network, preconditioning, device, precision, kind === 'joint'),
+  )
 }
 
 /** What writes and reads the weights of a network of any kind. */

@@ -37,7 +37,7 @@ function mlpFor(dim: number, labelDim: number, { width, blocks, channelMult, att
 
 function unetFor(shape: [number, number, number], labelDim: number, architecture: Architecture): NetworkConfig {
   const [, height, width] = shape
-  const channelMult = [...(architecture.channelMult ?? defaultLevels(height, width))]
+  const channelMult = [...(architecture.channelMult ?? defaultLevels(height, width, [1, 2, 2]))]
   if (!channelMult.length) throw invalid('channelMult', 'at least one level', channelMult)
   channelMult.forEach((mult, level) => void integer(`channelMult[${level}]`, mult, 1, 64))
   const resolutions = channelMult.map((_, level) => Math.max(height, width) >> level)
@@ -55,12 +55,43 @@ function unetFor(shape: [number, number, number], labelDim: number, architecture
   })
 }
 
-/** 1, 2, 2 as far as the image halves evenly and keeps at least 4 pixels. */
-function defaultLevels(height: number, width: number): number[] {
-  const levels = [1]
-  for (let scale = 2; levels.length < 3 && height % scale === 0 && width % scale === 0; scale *= 2) {
+/** The multiples as far as the image halves evenly and keeps at least 4 pixels. */
+export function defaultLevels(height: number, width: number, multiples: readonly number[]): number[] {
+  let levels = 1
+  for (let scale = 2; levels < multiples.length && height % scale === 0 && width % scale === 0; scale *= 2) {
     if (Math.min(height, width) / scale < 4) break
-    levels.push(2)
+    levels++
   }
-  return levels
+  return multiples.slice(0, levels)
+}
+
+/** What networks of images that know no noise levels are chosen by. */
+export interface Levels {
+  /** Channels of the first level (32). */
+  width?: number
+  /** Channels of each level as multiples of `width`; every level after the first halves the image. */
+  channelMult?: readonly number[]
+  /** Residual blocks per level (1). */
+  blocks?: number
+}
+
+/** Channels of each level, and blocks per level; multiples: those of the width by default. Throws ArgumentError. */
+export function levelsOf(
+  { width = 32, channelMult, blocks = 1 }: Levels,
+  multiples: readonly number[],
+): { channels: number[]; blocks: number } {
+  integer('width', width, 4, 4096)
+  const levels = [...(channelMult ?? multiples)]
+  if (!levels.length) throw invalid('channelMult', 'at least one level', levels)
+  return {
+    channels: levels.map((mult, level) => width * integer(`channelMult[${level}]`, mult, 1, 64)),
+    blocks: integer('blocks', blocks, 1, 64),
+  }
+}
+
+/** The largest number of groups, of four channels or more as in EDM's networks and at most 32, that divides all levels. */
+export function groupsFor(channels: readonly number[]): number {
+  for (let groups = Math.min(32, Math.floor(Math.min(...channels) / 4)); groups > 1; groups--)
+    if (channels.every((n) => n % groups === 0)) return groups
+  return 1
 }

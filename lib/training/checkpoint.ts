@@ -1,6 +1,7 @@
 import { FormatError } from '../errors.js'
 import { parseBounded } from '../json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
+import type { ClassifierInfo } from '../models/classifier.js'
 import {
   flatten,
   type ModelInfo,
@@ -21,7 +22,7 @@ import type { DataOptions } from './run.js'
 
 export interface CheckpointState {
   loop: LoopState
-  info: ModelInfo | AutoencoderInfo
+  info: ModelInfo | AutoencoderInfo | ClassifierInfo
   /** Everything that defines the run, as `settle` compares it. */
   definition: Record<string, unknown>
   /** Where the data and the teacher came from, when they were given by name. */

@@ -14,7 +14,10 @@ export interface TrainingProgress {
   step: number
   images: number
   totalImages: number
-  /** Of this step: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight. */
+  /**
+   * Of this step: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
+   * classifier the mean cross-entropy.
+   */
   loss: number
   /** Of a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
   energyLoss?: number
@@ -46,6 +49,8 @@ export interface Loop {
   range: { sigmaMin: number; sigmaMax: number } | null
   settings: Settings
   batches: Batches
+  /** Losses below this count as this where divergence is watched for (1e-3). */
+  smallestLoss?: number
   state: LoopState
   images: number
   /** Images between lines of the log. */
@@ -72,7 +77,13 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   const { settings, network, batches, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
-  const watch = new LossWatch(batchSize, settings.divergence, loop.state.watch.losses, loop.state.watch.means)
+  const watch = new LossWatch(
+    batchSize,
+    settings.divergence,
+    loop.state.watch.losses,
+    loop.state.watch.means,
+    loop.smallestLoss,
+  )
   const bins = loop.range ? new SigmaBins(settings.pMean, settings.pStd) : null
   const losses = new Float64Array(batchSize)
   const sigmas = new Float64Array(batchSize)

@@ -3,7 +3,6 @@
 const windowSteps = 101
 const fewestMeans = 3
 const fewestSamples = 64
-const smallestMedian = 1e-3
 
 /**
  * Running median of the loss over the last 101 steps. With small batches one step's loss is mostly noise, so what is
@@ -13,12 +12,13 @@ const smallestMedian = 1e-3
 export class LossWatch {
   private readonly averaged: number
 
-  /** losses: those of the last steps, as `state()` of an earlier run gave them. */
+  /** losses, means: as `state()` of an earlier run gave them. smallest: a median below it counts as it. */
   constructor(
     batchSize: number,
     private readonly limit: number,
     private readonly losses: number[] = [],
     private readonly means: number[] = [],
+    private readonly smallest = 1e-3,
   ) {
     this.averaged = Math.ceil(fewestSamples / batchSize)
   }
@@ -30,7 +30,7 @@ export class LossWatch {
     if (this.losses.length > this.averaged) this.losses.shift()
     if (this.losses.length < this.averaged) return false
     const mean = this.losses.reduce((sum, value) => sum + value, 0) / this.losses.length
-    const above = this.means.length >= fewestMeans && mean > this.limit * Math.max(smallestMedian, this.median())
+    const above = this.means.length >= fewestMeans && mean > this.limit * Math.max(this.smallest, this.median())
     this.means.push(mean)
     if (this.means.length > windowSteps) this.means.shift()
     return above

@@ -67,6 +67,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   });
   initNetwork(env, exports);
   initAutoencoder(env, exports);
+  initClassifier(env, exports);
   initDeviceArrays(env, exports);
   initParticles(env, exports);
   return exports;

@@ -7,6 +7,7 @@ namespace feynkac::addon {
 
 void initNetwork(Napi::Env env, Napi::Object exports);
 void initAutoencoder(Napi::Env env, Napi::Object exports);
+void initClassifier(Napi::Env env, Napi::Object exports);
 void initDeviceArrays(Napi::Env env, Napi::Object exports);
 void initParticles(Napi::Env env, Napi::Object exports);
 

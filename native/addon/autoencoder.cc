@@ -1,8 +1,6 @@
 // The Autoencoder class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
 #include "engine/autoencoder.h"
 
-#include <cmath>
-
 #include "addon.h"
 #include "configs.h"
 #include "trainable_handle.h"
@@ -29,16 +27,6 @@ class AutoencoderHandle : public TrainableHandle<AutoencoderHandle, Autoencoder>
   }
 
  private:
-  // The samples of an array of whole ones.
-  static int rowsOf(const Napi::Value& value, size_t size, const char* name) {
-    const size_t length = value.IsTypedArray() ? value.As<Napi::TypedArray>().ElementLength() : 0;
-    const size_t rows = length / size;
-    if (rows < 1 || rows > kMaxBatch || length % size != 0)
-      throw argumentError(value.Env(), std::string("expected a Float32Array whose length is a multiple of ") +
-                                           std::to_string(size) + " for " + name);
-    return static_cast<int>(rows);
-  }
-
   Napi::Value Encode(const Napi::CallbackInfo& info) {
     const auto n = network();
     const Napi::Object o = objectOf(info[0], "request");
@@ -62,16 +50,9 @@ class AutoencoderHandle : public TrainableHandle<AutoencoderHandle, Autoencoder>
     const auto n = network();
     const Napi::Object o = objectOf(info[0], "request");
     AutoencoderStep step;
-    step.batch = rowsOf(o.Get("x"), n->imageSize(), "x");
-    step.microBatch = static_cast<int>(integer(o, "microBatch", 1, kMaxBatch));
+    readStep(step, o, rowsOf(o.Get("x"), n->imageSize(), "x"));
     step.x = floats(o.Get("x"), step.batch * n->imageSize(), "x");
-    step.noise = number(o, "noise");
-    if (!(step.noise >= 0) || !std::isfinite(step.noise))
-      throw argumentError(info.Env(), "expected a finite noise of at least 0");
-    step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
-    step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
-    step.adam = adamOf(o, step.step);
-    step.losses = doubles(o.Get("losses"), step.batch, "losses");
+    step.noise = noiseOf(o);
     const auto result = std::make_shared<TrainResult>();
     return start(
         info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, stop); },
@@ -90,9 +71,7 @@ class AutoencoderHandle : public TrainableHandle<AutoencoderHandle, Autoencoder>
     using Job = Autoencoder::Job;
     const Job job =
         choice<Job>(info[0], "job", {{"encode", Job::kEncode}, {"decode", Job::kDecode}, {"train", Job::kTrain}});
-    const int batch = info[1].IsNumber() ? info[1].As<Napi::Number>().Int32Value() : 0;
-    if (batch < 1 || batch > kMaxBatch) throw argumentError(info.Env(), "expected a batch of 1 to 16777216");
-    return Napi::Number::New(info.Env(), double(network()->workingBytes(job, batch)));
+    return Napi::Number::New(info.Env(), double(network()->workingBytes(job, batchOf(info[1]))));
   }
 };
 

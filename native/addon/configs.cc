@@ -148,7 +148,23 @@ DiffusersUNetConfig diffusersUNet(const Napi::Object& args, const std::vector<in
   return c;
 }
 
-NoiseCondition noiseOf(const Napi::Object& o) {
+// Of a network of the class named, whose input has `in_channels`.
+void readLevels(ImageLevels& levels, const Napi::Object& o, const char* name) {
+  const Napi::Object args = objectOf(o.Get("args"), "args");
+  const auto shape = numbers<int>(o, "shape");
+  if (text(o, "class") != name) throw argumentError(o.Env(), std::string("expected '") + name + "' for the class");
+  if (shape.size() != 3 || shape[0] != small(args, "in_channels"))
+    throw argumentError(o.Env(), std::string("expected [channels, height, width] for the shape of ") + name +
+                                     ", with as many channels as in_channels");
+  levels.channels = shape[0];
+  levels.height = shape[1];
+  levels.width = shape[2];
+  levels.blockOutChannels = numbers<int>(args, "block_out_channels");
+  levels.layersPerBlock = small(args, "layers_per_block");
+  levels.groups = small(args, "norm_num_groups");
+}
+
+NoiseCondition noiseConditionOf(const Napi::Object& o) {
   NoiseCondition n;
   const std::string kind = text(o, "kind");
   if (kind == "table") {
@@ -197,26 +213,23 @@ NetworkConfig configOf(const Napi::Object& o) {
 }
 
 AutoencoderConfig autoencoderConfigOf(const Napi::Object& o) {
-  const Napi::Object args = objectOf(o.Get("args"), "args");
-  const auto shape = numbers<int>(o, "shape");
-  if (text(o, "class") != "AutoencoderKL")
-    throw argumentError(o.Env(), "expected 'AutoencoderKL' for the autoencoder's class");
-  if (shape.size() != 3 || shape[0] != small(args, "in_channels") || shape[0] != small(args, "out_channels"))
-    throw argumentError(o.Env(),
-                        "expected [channels, height, width] for the autoencoder's shape, with as many channels as "
-                        "in_channels and out_channels");
   AutoencoderConfig c = {};
-  c.channels = shape[0];
-  c.height = shape[1];
-  c.width = shape[2];
-  c.blockOutChannels = numbers<int>(args, "block_out_channels");
-  c.layersPerBlock = small(args, "layers_per_block");
+  readLevels(c, o, "AutoencoderKL");
+  const Napi::Object args = objectOf(o.Get("args"), "args");
+  if (c.channels != small(args, "out_channels"))
+    throw argumentError(o.Env(), "expected as many out_channels as in_channels of AutoencoderKL");
   c.latentChannels = small(args, "latent_channels");
-  c.groups = small(args, "norm_num_groups");
   c.doubleZ = flag(args, "double_z");
   c.quantConv = flag(args, "use_quant_conv");
   c.postQuantConv = flag(args, "use_post_quant_conv");
   c.midAttention = flag(args, "mid_block_add_attention");
+  return c;
+}
+
+ClassifierConfig classifierConfigOf(const Napi::Object& o) {
+  ClassifierConfig c = {};
+  readLevels(c, o, "ConvClassifier");
+  c.classes = numbers<int>(objectOf(o.Get("args"), "args"), "classes");
   return c;
 }
 
@@ -231,7 +244,7 @@ Preconditioning preconditioningOf(const Napi::Object& o) {
   p.sigmaData = number(o, "sigmaData");
   if (!(p.sigmaData > 0) || !std::isfinite(p.sigmaData))
     throw argumentError(o.Env(), "expected a finite sigmaData above 0");
-  p.noise = noiseOf(objectOf(o.Get("noise"), "noise"));
+  p.noise = noiseConditionOf(objectOf(o.Get("noise"), "noise"));
   return p;
 }
 

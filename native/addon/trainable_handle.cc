@@ -1,5 +1,7 @@
 #include "trainable_handle.h"
 
+#include <cmath>
+
 #include "engine/errors.h"
 #include "kernels/cuda/cuda.h"
 
@@ -53,6 +55,36 @@ Napi::Value trainResult(Napi::Env env, const TrainResult& result) {
 AdamStep adamOf(const Napi::Object& o, uint32_t step) {
   return {number(o, "lr"),   number(o, "beta1"),   number(o, "beta2"), number(o, "eps"), step,
           number(o, "clip"), number(o, "emaDecay")};
+}
+
+void readStep(TrainingStep& step, const Napi::Object& o, int batch) {
+  step.batch = batch;
+  step.microBatch = static_cast<int>(integer(o, "microBatch", 1, kMaxBatch));
+  step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
+  step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
+  step.adam = adamOf(o, step.step);
+  step.losses = doubles(o.Get("losses"), batch, "losses");
+}
+
+int rowsOf(const Napi::Value& value, size_t size, const char* name) {
+  const size_t length = value.IsTypedArray() ? value.As<Napi::TypedArray>().ElementLength() : 0;
+  const size_t rows = length / size;
+  if (rows < 1 || rows > kMaxBatch || length % size != 0)
+    throw argumentError(value.Env(), std::string("expected a Float32Array whose length is a multiple of ") +
+                                         std::to_string(size) + " for " + name);
+  return static_cast<int>(rows);
+}
+
+int batchOf(const Napi::Value& value) {
+  const int batch = value.IsNumber() ? value.As<Napi::Number>().Int32Value() : 0;
+  if (batch < 1 || batch > kMaxBatch) throw argumentError(value.Env(), "expected a batch of 1 to 16777216");
+  return batch;
+}
+
+double noiseOf(const Napi::Object& o) {
+  const double noise = number(o, "noise");
+  if (!(noise >= 0) || !std::isfinite(noise)) throw argumentError(o.Env(), "expected a finite noise of at least 0");
+  return noise;
 }
 
 std::vector<Napi::Value> valuesOf(const Napi::Object& o) {

@@ -34,6 +34,14 @@ Napi::Value parameterList(Napi::Env env, const Parameters& parameters);
 Napi::Value trainResult(Napi::Env env, const TrainResult& result);
 // Adam's settings of a training request; `step` is its number.
 AdamStep adamOf(const Napi::Object& request, uint32_t step);
+// What the training requests of networks of images share, for a batch of `batch`.
+void readStep(TrainingStep& step, const Napi::Object& request, int batch);
+// The samples of an array of whole ones.
+int rowsOf(const Napi::Value& value, size_t size, const char* name);
+// A batch given as a number.
+int batchOf(const Napi::Value& value);
+// A standard deviation of noise.
+double noiseOf(const Napi::Object& request);
 // Every value of a request, so that none is collected while the job runs.
 std::vector<Napi::Value> valuesOf(const Napi::Object& request);
 

@@ -71,34 +71,15 @@ SampleShape latentShape(const Config& c) {
 }
 
 void validate(const Config& c) {
-  const auto require = [](bool ok, const std::string& what) { requireSetting(ok, kName, what); };
-  require(c.channels >= 1 && c.channels <= 4096, "in_channels must be from 1 to 4096");
-  require(c.height >= 1 && c.width >= 1 && c.height <= 16384 && c.width <= 16384,
-          "image sides must be from 1 to 16384");
-  const size_t levels = c.blockOutChannels.size();
-  require(levels >= 1 && levels <= 12, "block_out_channels must have 1 to 12 entries");
-  for (const int n : c.blockOutChannels) require(n >= 1 && n <= 65536, "block_out_channels must be from 1 to 65536");
-  require(c.layersPerBlock >= 1 && c.layersPerBlock <= 64, "layers_per_block must be from 1 to 64");
-  require(c.latentChannels >= 1 && c.latentChannels <= 4096, "latent_channels must be from 1 to 4096");
-  require(c.groups >= 1, "norm_num_groups must be at least 1");
-  int scale = 1;
-  for (size_t i = 1; i < levels; ++i) scale *= 2;
-  require(c.height % scale == 0 && c.width % scale == 0, "image sides " + std::to_string(c.height) + "x" +
-                                                             std::to_string(c.width) +
-                                                             " must halve evenly at every level of block_out_channels");
+  validate(c, kName);
+  requireSetting(c.latentChannels >= 1 && c.latentChannels <= 4096, kName, "latent_channels must be from 1 to 4096");
 }
 
-// A job laid out for one batch size.
-struct Autoencoder::Run {
-  Run(Job j, int n, const Weights* weights) : job(j), batch(n), program(n, weights) {}
+struct Autoencoder::Run : ImageJob {
+  Run(Job j, int n, const Weights* weights) : ImageJob(n, weights), job(j) {}
   const Job job;
-  const int batch;
-  Program program;
-  Parameters declared;  // the builder's copy; the network's own is the one in use
-  // filled before a run
-  Buffer from = kNone, noise = kNone;  // channels first; the latents' noise times its standard deviation
-  Buffer ones = kNone, std = kNone;    // one number per sample
-  float lossWeight = 0.0f;
+  // filled before a run: the latents' noise times its standard deviation
+  Buffer noise = kNone, std = kNone;  // std: one number per sample
   // read after it: images or latents channels last, the place for one of them channels first; float64 per sample
   Buffer mean = kNone, logVariance = kNone, image = kNone, staging = kNone, losses = kNone;
 };
@@ -116,8 +97,6 @@ Autoencoder::Autoencoder(Config config, MakeKernels makeKernels)
 
 Autoencoder::~Autoencoder() = default;
 
-size_t Autoencoder::imageSize() const { return size_t(config_.channels) * config_.height * config_.width; }
-
 size_t Autoencoder::latentSize() const {
   const SampleShape s = latentShape(config_);
   return size_t(s.channels) * points(s);
@@ -128,26 +107,14 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
   Run* r = owner.get();
   Program& g = r->program;
   Plan& plan = g.plan;
-  const SampleShape latent = latentShape(config_), image = {config_.channels, config_.height, config_.width};
+  const SampleShape latent = latentShape(config_);
   const size_t latents = batch * latentSize(), pixels = batch * imageSize();
-  const SampleShape input = job == Job::kDecode ? latent : image;
-
-  r->ones = plan.pinned(batch * sizeof(float));
-  r->from = plan.pinned((job == Job::kDecode ? latents : pixels) * sizeof(float));
-  const auto prepareInput = [&](VarId in) {
-    const Buffer to = g.x(in);
-    plan.op({to, r->from, r->ones}, [=, &plan](Kernels& k) {
-      k.toChannelsLast(plan.at(to), plan.at(r->ones), plan.at(r->from), nullptr, nullptr, batch, input.channels,
-                       points(input));
-    });
-    return to;
-  };
 
   if (job == Job::kDecode) {
     r->declared = encoderParameters_;
     g.packings = encoderPackings_;
     const VarId z = latentVariable(config_, g, true), out = buildDecoder(config_, r->declared, g, z);
-    prepareInput(z);
+    r->takeInput(z);
     g.primal();
     r->image = g.x(out);
     plan.pin(r->image);
@@ -157,7 +124,7 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
     const VarId mean = config_.doubleZ ? g.slice(moments, 0, latent.channels) : moments;
     if (job == Job::kEncode) {
       const VarId logVariance = config_.doubleZ ? g.slice(moments, latent.channels, latent.channels) : kNone;
-      prepareInput(in);
+      r->takeInput(in);
       g.primal();
       r->mean = g.x(mean);
       plan.pin(r->mean);
@@ -173,7 +140,8 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
       r->std = plan.pinned(batch * sizeof(float));
       r->losses = plan.pinned(batch * sizeof(double));
       const VarId out = buildDecoder(config_, r->declared, g, g.sum(mean, noise, 1.0f));
-      const Buffer target = prepareInput(in);
+      r->takeInput(in);
+      const Buffer target = g.x(in);
       g.primal();
       const Buffer v = g.b(out), value = g.x(out);
       const size_t d = imageSize();
@@ -191,10 +159,8 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
 Autoencoder::Run& Autoencoder::prepare(Job job, int batch) {
   Run& run =
       runs_.find([&](const Run& r) { return r.job == job && r.batch == batch; }, [&] { return layOut(job, batch); });
-  Plan& plan = run.program.plan;
-  useArena(plan);
-  const std::vector<float> ones(batch, 1.0f);
-  kernels_->upload(plan.at(run.ones), ones.data(), batch * sizeof(float));
+  useArena(run.program.plan);
+  run.fillOnes(*kernels_);
   return run;
 }
 
@@ -234,10 +200,8 @@ void Autoencoder::decode(int n, const float* latents, float* x, const Stop& stop
   fetch(run, x, run.image, {config_.channels, config_.height, config_.width});
 }
 
-// Adds the gradient of the step's loss to Slot::kGrad.
-void Autoencoder::passes(const AutoencoderStep& step, double* losses, const Stop& stop) {
-  for (int first = 0; first < step.batch; first += step.microBatch) {
-    const int n = std::min(step.microBatch, step.batch - first);
+Trainable::Pass Autoencoder::passOf(const AutoencoderStep& step, const Stop& stop) {
+  return [this, &step, &stop](int first, int n) {
     Run& run = prepare(Job::kTrain, n);
     Plan& plan = run.program.plan;
     kernels_->upload(plan.at(run.from), step.x + first * imageSize(), n * imageSize() * sizeof(float));
@@ -246,32 +210,18 @@ void Autoencoder::passes(const AutoencoderStep& step, double* losses, const Stop
     kernels_->zero(plan.at(run.noise), n * latentSize() * sizeof(float));
     kernels_->addNoise(plan.at(run.noise), plan.at(run.noise), plan.at(run.std), step.seed, kLatent, step.step,
                        static_cast<uint32_t>(first), n, latentSize());
-    const auto weight = static_cast<float>(1.0 / (double(step.batch) * imageSize()));
-    if (run.lossWeight != weight) plan.changed();
-    run.lossWeight = weight;
+    run.setLossWeight(1.0 / (double(step.batch) * imageSize()));
     plan.run(*kernels_, stop);
-    kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
-  }
+    return plan.at<double>(run.losses);
+  };
 }
 
 TrainResult Autoencoder::train(const AutoencoderStep& step, const Stop& stop) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  stop.check();
-  makeReady();
-  passes(step, beginStep(step.batch), stop);
-  return endStep(step.adam, step.batch, imageSize(), step.losses);
+  return trainStep(step, double(imageSize()), passOf(step, stop), stop);
 }
 
 double Autoencoder::gradient(const AutoencoderStep& step, const Stop& stop) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  stop.check();
-  makeReady();
-  double* losses = beginStep(step.batch);
-  passes(step, losses, stop);
-  kernels_->download(step.losses, losses, step.batch * sizeof(double));
-  double loss = 0;
-  for (int i = 0; i < step.batch; ++i) loss += step.losses[i] /= double(imageSize());
-  return loss / step.batch;
+  return lossOfStep(step, double(imageSize()), passOf(step, stop), stop);
 }
 
 size_t Autoencoder::workingBytes(Job job, int batch) { return layOut(job, batch)->program.plan.arenaBytes(); }

@@ -4,18 +4,14 @@
 #include <memory>
 #include <vector>
 
+#include "engine/image_job.h"
 #include "engine/networks.h"
-#include "engine/trainable.h"
 
 namespace feynkac {
 
 // Names are those of its arguments.
-struct AutoencoderConfig {
-  int channels, height, width;  // of the images
-  std::vector<int> blockOutChannels;
-  int layersPerBlock;
+struct AutoencoderConfig : ImageLevels {
   int latentChannels;
-  int groups;    // of norms
   bool doubleZ;  // the encoder gives the logarithm of the latents' variance beside their mean
   bool quantConv, postQuantConv;
   bool midAttention;
@@ -24,15 +20,10 @@ struct AutoencoderConfig {
 void validate(const AutoencoderConfig& config);  // throws std::invalid_argument naming the setting that cannot be
 SampleShape latentShape(const AutoencoderConfig& config);
 
-// One step of least squares: mean of (decode(mean(x) + noise n) - x)^2. Host memory.
-struct AutoencoderStep {
-  int batch, microBatch;
+// One step of least squares: mean of (decode(mean(x) + noise n) - x)^2; a sample's loss is its mean over the dimensions.
+struct AutoencoderStep : TrainingStep {
   const float* x;  // [batch, channels, height, width]
   double noise;    // standard deviation of the noise on the latents
-  uint64_t seed;
-  uint32_t step;
-  AdamStep adam;
-  double* losses;  // [batch], mean over the dimensions
 };
 
 class Autoencoder : public Trainable {
@@ -43,7 +34,7 @@ class Autoencoder : public Trainable {
   ~Autoencoder();
 
   const AutoencoderConfig& config() const { return config_; }
-  size_t imageSize() const;
+  size_t imageSize() const { return config_.imageSize(); }
   size_t latentSize() const;
 
   // Host memory, channels first: mean and (where asked for) log variance of the latents of n images, in [-30, 20].
@@ -60,7 +51,7 @@ class Autoencoder : public Trainable {
 
   Run& prepare(Job job, int batch);
   std::unique_ptr<Run> layOut(Job job, int batch);
-  void passes(const AutoencoderStep& step, double* losses, const Stop& stop);
+  Pass passOf(const AutoencoderStep& step, const Stop& stop);
   void fetch(Run& run, float* to, Buffer from, const SampleShape& shape);
 
   const AutoencoderConfig config_;

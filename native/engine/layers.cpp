@@ -306,6 +306,27 @@ struct PadLayer final : Layer {
   }
 };
 
+struct PoolLayer final : Layer {
+  VarId in;
+
+  void apply(Program& g, Buffer y, Buffer x) {
+    const Var v = g.var(in);
+    g.plan.op({y, x},
+              [=, &g](Kernels& k) { k.pool(g.plan.at(y), g.plan.at(x), g.batch, v.height * v.width, v.channels); });
+  }
+  void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
+  void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in)); }
+  void backward(Program& g, Backward mode) override {
+    if (!g.wanted(in, mode)) return;
+    const bool add = g.accumulates(in);
+    const Buffer dy = g.adjoint(out, mode), dx = g.adjoint(in, mode);
+    const Var v = g.var(in);
+    g.plan.op({dx, dy}, [=, &g](Kernels& k) {
+      k.poolAdjoint(g.plan.at(dx), g.plan.at(dy), add, g.batch, v.height * v.width, v.channels);
+    });
+  }
+};
+
 // Linear: every pass of a run has the same mask.
 struct DropoutLayer final : Layer {
   VarId in;
@@ -444,6 +465,13 @@ VarId Program::pad(VarId in, int margin) {
   layer->in = in;
   layer->margin = margin;
   return append(std::move(layer), v.height + 2 * margin, v.width + 2 * margin, v.channels, v.active);
+}
+
+VarId Program::pool(VarId in) {
+  const Var v = vars_[in];
+  auto layer = std::make_unique<PoolLayer>();
+  layer->in = in;
+  return append(std::move(layer), 1, 1, v.channels, v.active);
 }
 
 VarId Program::dropout(VarId in) {

@@ -72,6 +72,7 @@ class Program {
   VarId slice(VarId in, int first, int channels);
   VarId sum(VarId first, VarId second, float scale);  // scale (first + second)
   VarId pad(VarId in, int margin);                    // with zeros; negative: crops
+  VarId pool(VarId in);                               // mean over the pixels
   VarId dropout(VarId in);                            // `in` itself where the rate is 0
 
   // Whole passes. Plain pass 2 and the tangent pass skip the layers that do not depend on u; backward passes skip those

@@ -1,5 +1,6 @@
 #include "engine/trainable.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace feynkac {
@@ -91,7 +92,7 @@ double* Trainable::beginStep(int batch) {
   return static_cast<double*>(losses_->data());
 }
 
-TrainResult Trainable::endStep(const AdamStep& adam, int batch, size_t d, double* losses) {
+TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double* losses) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
@@ -101,14 +102,38 @@ TrainResult Trainable::endStep(const AdamStep& adam, int batch, size_t d, double
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));
-  kernels_->download(losses, losses_->data(), batch * sizeof(double));
   result.gradNorm = std::sqrt(result.gradNorm);
-  for (int i = 0; i < batch; ++i) {
-    losses[i] /= double(d);
-    result.loss += losses[i];
-  }
-  result.loss /= batch;
+  result.loss = downloadLosses(losses, batch, d);
   return result;
+}
+
+double Trainable::downloadLosses(double* losses, int batch, double d) {
+  kernels_->download(losses, losses_->data(), batch * sizeof(double));
+  double sum = 0;
+  for (int i = 0; i < batch; ++i) sum += losses[i] /= d;
+  return sum / batch;
+}
+
+void Trainable::passes(const TrainingStep& step, const Pass& pass, const Stop& stop) {
+  stop.check();
+  makeReady();
+  double* losses = beginStep(step.batch);
+  for (int first = 0; first < step.batch; first += step.microBatch) {
+    const int n = std::min(step.microBatch, step.batch - first);
+    kernels_->copy(losses + first, pass(first, n), n * sizeof(double));
+  }
+}
+
+TrainResult Trainable::trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  passes(step, pass, stop);
+  return endStep(step.adam, step.batch, d, step.losses);
+}
+
+double Trainable::lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  passes(step, pass, stop);
+  return downloadLosses(step.losses, step.batch, d);
 }
 
 }  // namespace feynkac

@@ -17,6 +17,15 @@ namespace feynkac {
 
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
+// What the training steps of networks of images have in common. Host memory.
+struct TrainingStep {
+  int batch, microBatch;
+  uint64_t seed;
+  uint32_t step;
+  AdamStep adam;
+  double* losses;  // [batch], filled
+};
+
 struct TrainResult {
   double loss, gradNorm;
   double energyLoss = 0;  // the energy's part of a joint loss, without its weight
@@ -52,7 +61,15 @@ class Trainable {
   // A training step: what comes before the passes, and what follows them.
   double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
   // Adam and the average; `losses` are downloaded and become means over the d numbers of a sample.
-  TrainResult endStep(const AdamStep& adam, int batch, size_t d, double* losses);
+  TrainResult endStep(const AdamStep& adam, int batch, double d, double* losses);
+
+  // pass(first, n) adds the gradient of n samples to Slot::kGrad and returns their losses in the device's memory, sums of the d
+  // terms of a sample.
+  using Pass = std::function<const double*(int first, int n)>;
+  // One step, a micro-batch after the other. Takes mutex_ itself.
+  TrainResult trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
+  // The step's loss; leaves its gradient in Slot::kGrad and the weights as they are. Takes mutex_ itself.
+  double lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
 
   Parameters parameters_;                   // filled by the network's constructor, as are packings_
   std::vector<Program::Packing> packings_;  // of all its convolutions
@@ -61,6 +78,9 @@ class Trainable {
   std::mutex mutex_;
 
  private:
+  void passes(const TrainingStep& step, const Pass& pass, const Stop& stop);
+  double downloadLosses(double* losses, int batch, double d);  // as endStep; their mean
+
   MakeKernels makeKernels_;
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;

@@ -186,6 +186,18 @@ class Kernels {
   virtual void dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate,
                        int rows, size_t n) = 0;
 
+  // ---- classification (classification) ------------------------------------------------------------------------------------
+  // y[b, c] = mean over p of x[b, p, c], summed in float64
+  virtual void pool(float* y, const float* x, int batch, int pixels, int channels) = 0;
+  // dx[b, p, c] (+)= dy[b, c] / pixels
+  virtual void poolAdjoint(float* dx, const float* dy, bool accumulate, int batch, int pixels, int channels) = 0;
+  // Softmax cross-entropy of several attributes: those of a row of `width` logits are its blocks offsets[a] .. offsets[a + 1] - 1,
+  // a < attributes, offsets[0] = 0, offsets[attributes] = width (in the backend's memory); targets [batch, width] has a one-hot vector,
+  // or probabilities t, in each block, or zeros where the class is unknown, which leaves the attribute out. In float64:
+  //   losses[b] = -sum_i t_i ln softmax(block of i)_i,  dlogits_i = weight (softmax_i sum(t of the block) - t_i)
+  virtual void crossEntropy(float* dlogits, double* losses, const float* logits, const float* targets,
+                            const int32_t* offsets, float weight, int batch, int attributes, int width) = 0;
+
   // ---- loss and optimizer ---------------------------------------------------------------------------------------------------
   // Projection loss (method.md section 2): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)
   virtual void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,

@@ -4,15 +4,13 @@
 
 #include <cstring>
 
-#include "check.h"
 #include "kernels/random.h"
+#include "trainable_cases.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
 
 namespace {
-
-std::unique_ptr<Kernels> onCpu() { return std::unique_ptr<Kernels>(makeCpuKernels()); }
 
 AutoencoderConfig config(bool doubleZ, bool attention, int height = 8, int width = 4) {
   AutoencoderConfig c = {};
@@ -30,21 +28,13 @@ AutoencoderConfig config(bool doubleZ, bool attention, int height = 8, int width
 
 struct Setup {
   Setup(const AutoencoderConfig& c, int batch, Trainable::MakeKernels make = onCpu)
-      : autoencoder(c, std::move(make)), n(batch) {
-    const Parameters& parameters = autoencoder.parameters();
-    weights = randomVector(parameters.torchSize(), 11, 0.25f);
-    for (const Parameter& p : parameters.list()) {
-      float* w = weights.data() + p.torchOffset;
-      const bool gain = p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos;
-      const float scale = p.shape.size() > 1 ? std::min(1.0f, 4.0f / std::sqrt(float(p.size) / float(p.shape[0]))) : 1;
-      for (size_t i = 0; i < p.size; ++i) w[i] = gain ? 1.0f + w[i] : scale * w[i];
-    }
+      : autoencoder(c, std::move(make)), n(batch), weights(randomWeights(autoencoder, 11)) {
     autoencoder.write(Slot::kParams, weights.data());
     x = randomVector(n * autoencoder.imageSize(), 12);
     losses.resize(n);
   }
   AutoencoderStep step(int microBatch) {
-    return {n, microBatch, x.data(), 0.3, 5, 2, {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.5}, losses.data()};
+    return {{n, microBatch, 5, 2, {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.5}, losses.data()}, x.data(), 0.3};
   }
   double loss(const std::vector<float>& w, int microBatch) {
     autoencoder.write(Slot::kParams, w.data());
@@ -66,17 +56,9 @@ void testGradient(const char* name, const AutoencoderConfig& c) {
   const double whole = s.loss(s.weights, 3);
   const auto gradient = s.gradient();
   for (uint32_t k = 0; k < 4; ++k) {
-    const auto direction = randomVector(s.weights.size(), 100 + k);
-    double slope = 0;
-    for (size_t i = 0; i < direction.size(); ++i) slope += double(gradient[i]) * direction[i];
-    const auto at = [&](double h) {
-      auto w = s.weights;
-      for (size_t i = 0; i < w.size(); ++i) w[i] += static_cast<float>(h) * direction[i];
-      return s.loss(w, 3);
-    };
-    const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-    CHECK(std::fabs(slope - difference) <= 2e-3 * std::max(1.0, std::fabs(difference)),
-          "%s: slope %.8g, difference %.8g", name, slope, difference);
+    const Slope slope =
+        slopeOf(s.autoencoder, s.weights, gradient, 100 + k, [&](const std::vector<float>& w) { return s.loss(w, 3); });
+    CHECK(slope.error < 2e-3, "%s: slope %.8g, difference %.8g", name, slope.exact, slope.difference);
   }
   const double parts = s.loss(s.weights, 2);
   CHECK(std::fabs(whole - parts) <= 1e-6 * whole, "%s: loss %.8g, in micro-batches %.8g", name, whole, parts);
@@ -133,18 +115,14 @@ void testTraining(const AutoencoderConfig& c) {
 }
 
 void testCuda(const AutoencoderConfig& c) {
-#ifndef FEYNKAC_NO_CUDA
   if (cudaDevices().list.empty()) return;
-  Setup cpu(c, 2), gpu(c, 2, [] { return std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32)); });
+  Setup cpu(c, 2), gpu(c, 2, onCuda);
   cpu.autoencoder.gradient(cpu.step(2), Stop());
   gpu.autoencoder.gradient(gpu.step(1), Stop());
   CHECK(relativeError(gpu.losses, cpu.losses) < 1e-5, "cuda: losses, error %.2e",
         relativeError(gpu.losses, cpu.losses));
   CHECK(relativeError(gpu.gradient(), cpu.gradient()) < 1e-4, "cuda: gradient, error %.2e",
         relativeError(gpu.gradient(), cpu.gradient()));
-#else
-  (void)c;
-#endif
 }
 
 void testRefusals() {

@@ -4,15 +4,13 @@
 #include <algorithm>
 #include <utility>
 
-#include "check.h"
 #include "engine/network.h"
+#include "trainable_cases.h"
 
 namespace feynkac::test {
 
 // The backend of the tests that follow.
 inline std::unique_ptr<Kernels> (*newKernels)() = nullptr;
-inline std::unique_ptr<Kernels> onCpu() { return std::unique_ptr<Kernels>(makeCpuKernels()); }
-inline std::unique_ptr<Kernels> onCuda() { return std::unique_ptr<Kernels>(makeCudaKernels(0, Precision::kFp32)); }
 
 inline const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm", "joint"};
 inline double scaleOf(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint ? 0.5 : 1.0; }
@@ -85,14 +83,7 @@ struct Setup {
   Setup(const NetworkConfig& config, int batch, uint32_t seed, const Preconditioning& p = {}, bool joint = false)
       : network(config, p, newKernels, joint), preconditioning(p), n(batch) {
     const size_t d = network.sampleSize();
-    weights = randomVector(network.parameters().torchSize(), seed, 0.25f);
-    for (const Parameter& p : network.parameters().list()) {
-      float* w = weights.data() + p.torchOffset;
-      // wide layers: sums of order 1, so that differences of the loss are those of its slope
-      const float scale = p.shape.size() > 1 ? std::min(1.0f, 4.0f / std::sqrt(float(p.size) / float(p.shape[0]))) : 1;
-      const bool gain = p.name.find("norm") != std::string::npos && p.name.find("weight") != std::string::npos;
-      for (size_t i = 0; i < p.size; ++i) w[i] = gain ? 1.0f + w[i] : scale * w[i];
-    }
+    weights = randomWeights(network, seed);
     network.write(Slot::kParams, weights.data());
     for (int i = 0; i < batch; ++i) sigma.push_back(0.05 * std::pow(6.0, i));
     x = randomVector(batch * d, seed + 1);
@@ -135,36 +126,5 @@ struct Setup {
   std::vector<float> weights, x, v, target, labels, augment;
   std::vector<double> sigma;
 };
-
-// Of the weights; buffers of the state dict stay as they are.
-inline std::vector<float> directionOf(const Network& network, uint32_t seed) {
-  auto direction = randomVector(network.parameters().torchSize(), seed);
-  for (const Parameter& p : network.parameters().list())
-    if (p.buffer) std::fill_n(direction.begin() + static_cast<int64_t>(p.torchOffset), p.size, 0.0f);
-  return direction;
-}
-
-// A loss along a random direction of the weights against its gradient at `weights`.
-struct Slope {
-  double difference, exact;
-  double error;  // over the gradient's norm
-};
-template <class Loss>
-Slope slopeOf(const Network& network, const std::vector<float>& weights, const std::vector<float>& gradient,
-              uint32_t seed, const Loss& loss) {
-  const auto direction = directionOf(network, seed);
-  double exact = 0, norm = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    exact += double(gradient[i]) * direction[i];
-    norm += double(gradient[i]) * gradient[i];
-  }
-  const auto at = [&](double eps) {
-    auto w = weights;
-    for (size_t i = 0; i < w.size(); ++i) w[i] += static_cast<float>(eps * direction[i]);
-    return loss(w);
-  };
-  const double h = 1e-3, difference = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-  return {difference, exact, std::fabs(difference - exact) / std::sqrt(norm)};
-}
 
 }  // namespace feynkac::test

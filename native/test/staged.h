@@ -174,6 +174,24 @@ class Staged final : public Kernels {
     k_->dropout(dy, c(x, rows * n), rate, c(key, 4), layer, accumulate, rows, n);
   }
 
+  void pool(float* y, const float* x, int batch, int pixels, int channels) override {
+    Call c = call();
+    const size_t n = size_t(batch) * channels;
+    k_->pool(c(y, n), c(x, n * pixels), batch, pixels, channels);
+  }
+  void poolAdjoint(float* dx, const float* dy, bool accumulate, int batch, int pixels, int channels) override {
+    Call c = call();
+    const size_t n = size_t(batch) * channels;
+    k_->poolAdjoint(c(dx, n * pixels), c(dy, n), accumulate, batch, pixels, channels);
+  }
+  void crossEntropy(float* dlogits, double* losses, const float* logits, const float* targets, const int32_t* offsets,
+                    float weight, int batch, int attributes, int width) override {
+    Call c = call();
+    const size_t n = size_t(batch) * width;
+    k_->crossEntropy(c(dlogits, n), c(losses, batch), c(logits, n), c(targets, n), c(offsets, attributes + 1), weight,
+                     batch, attributes, width);
+  }
+
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                       size_t n) override {
     Call c = call();

@@ -1,5 +1,6 @@
 import {
   checkArgs,
+  configParts,
   type Fail,
   finite,
   flag,
@@ -103,13 +104,8 @@ const rules: Record<keyof AutoencoderKLArgs, Rule> = {
  * `fail` throws.
  */
 export function checkAutoencoder(json: unknown, shape: unknown, fail: Fail): AutoencoderConfig {
-  const isObject = (v: unknown): v is Record<string, unknown> =>
-    typeof v === 'object' && v !== null && !Array.isArray(v)
-  if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
-  if (json.class !== 'AutoencoderKL') fail(`class ${JSON.stringify(json.class)} is not supported: AutoencoderKL`)
-  const sizes: number[] = Array.isArray(shape) ? shape : fail('expected an array for shape')
-  if (!sizes.every((n) => Number.isSafeInteger(n) && n > 0)) fail('expected positive integers in shape')
-  const args = checkArgs(json.args, autoencoderDefaults, rules, fail)
+  const { args: given, sizes } = configParts(json, shape, 'AutoencoderKL', fail)
+  const args = checkArgs(given, autoencoderDefaults, rules, fail)
   const levels = args.block_out_channels.length
   if (args.out_channels !== args.in_channels) fail('out_channels must be in_channels')
   if (args.down_block_types.length !== levels || args.up_block_types.length !== levels)

@@ -1,3 +1,5 @@
+import { isObject } from '../../json.js'
+
 /** Checks of a network's arguments, shared by the architectures. */
 
 export type Fail = (what: string) => never
@@ -58,6 +60,20 @@ export function checkArgs<T extends object>(
     Object.assign(args, { [key]: value })
   }
   return args
+}
+
+/** Arguments and shape of a configuration of the class named, neither checked further. */
+export function configParts(
+  json: unknown,
+  shape: unknown,
+  className: string,
+  fail: Fail,
+): { args: Record<string, unknown>; sizes: number[] } {
+  if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
+  if (json.class !== className) fail(`class ${JSON.stringify(json.class)} is not supported: ${className}`)
+  const sizes: number[] = Array.isArray(shape) ? shape : fail('expected an array for shape')
+  if (!sizes.every((n) => Number.isSafeInteger(n) && n > 0)) fail('expected positive integers in shape')
+  return { args: json.args, sizes }
 }
 
 /** The shape of image networks. */

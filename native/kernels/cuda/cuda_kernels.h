@@ -93,6 +93,11 @@ class CudaKernels : public Kernels {
   // dropout.cu
   void dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate, int rows,
                size_t n) override;
+  // classification.cu
+  void pool(float* y, const float* x, int batch, int pixels, int channels) override;
+  void poolAdjoint(float* dx, const float* dy, bool accumulate, int batch, int pixels, int channels) override;
+  void crossEntropy(float* dlogits, double* losses, const float* logits, const float* targets, const int32_t* offsets,
+                    float weight, int batch, int attributes, int width) override;
   // optimizer.cu
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                       size_t n) override;

@@ -126,6 +126,18 @@ std::vector<Case> cases(int multiprocessors) {
                                      a(normals(3 * values, 5)), t);
                    return a.get(d, 3 * values);
                  }});
+  out.push_back({"cross-entropy", false, [](Kernels& k) {
+                   Arrays a(k);
+                   const int32_t offsets[] = {0, 3, 40};
+                   auto* o = static_cast<int32_t*>(a.bytes(sizeof(offsets)));
+                   k.upload(o, offsets, sizeof(offsets));
+                   float *pooled = a(Values(120)), *d = a(Values(120)), *x = a(normals(840, 1));
+                   auto* losses = static_cast<double*>(a.bytes(3 * sizeof(double)));
+                   k.pool(pooled, x, 3, 7, 40);
+                   k.crossEntropy(d, losses, pooled, a(Values(120, 0.1f)), o, 0.5f, 3, 2, 40);
+                   k.poolAdjoint(x, d, true, 3, 7, 40);
+                   return a.get(x, 840);
+                 }});
   out.push_back({"noise", false, [](Kernels& k) {
                    Arrays a(k);
                    float* x = a(Values(300));

@@ -1,0 +1,51 @@
+import { float32Array } from '../args.js'
+import { freeMemory } from '../devices.js'
+import { invalid } from '../errors.js'
+
+/** Calls on batches of any size: what is too much for the working memory is done a chunk after the other. */
+
+/** Working memory that one call on the CPU may take, and the share of a GPU's free memory. */
+const WORKING_BYTES = 256 * 2 ** 20
+const WORKING_SHARE = 1 / 4
+const LARGEST = 8192
+
+interface Resident {
+  device(): string
+}
+
+const known = new WeakMap<Resident, Map<string, number>>()
+
+/**
+ * Largest batch of a network's job whose activations stay within the working memory, found at the first use. bytesOfOne: those of one
+ * sample; they grow linearly with the batch.
+ */
+export function chunkSize(network: Resident, job: string, bytesOfOne: () => number): number {
+  const sizes = known.get(network) ?? new Map<string, number>()
+  known.set(network, sizes)
+  let size = sizes.get(job)
+  if (size === undefined) {
+    const free = freeMemory(network.device())
+    const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
+    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / bytesOfOne())))
+    sizes.set(job, size)
+  }
+  return size
+}
+
+/** First and last + 1 of each chunk of a batch. */
+export function* chunksOf(batch: number, chunk: number): Generator<[first: number, last: number]> {
+  for (let first = 0; first < batch; first += chunk) yield [first, Math.min(batch, first + chunk)]
+}
+
+/** Samples in an array of whole ones of `width` numbers, at least one. Throws ArgumentError. */
+export function batchOf(name: string, values: unknown, width: number): number {
+  const array = float32Array(name, values)
+  if (array.length === 0 || array.length % width !== 0)
+    throw invalid(name, `a Float32Array whose length is a multiple of ${width}`, values)
+  return array.length / width
+}
+
+/** Numbers in one sample. */
+export function sampleSize(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1)
+}

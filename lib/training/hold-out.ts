@@ -1,0 +1,35 @@
+import type { Dataset } from '../data/dataset.js'
+import { invalid } from '../errors.js'
+import { permutation } from './order.js'
+
+/** Images that a run is not trained on, so that what it learns can be measured on them. */
+
+/** Not the number of an epoch: the split shares no permutation with the batches. */
+const SPLIT = 0xfffffffe
+
+export interface Split {
+  training: Dataset
+  /** Indices of the others. */
+  held: Int32Array
+}
+
+/** Holds a share of the samples out, chosen by the seed; 0: none. Throws ArgumentError where nothing would be left to train on. */
+export function holdOut(data: Dataset, share: number, seed: number): Split {
+  const count = Math.min(data.size, Math.ceil(share * data.size))
+  if (count === data.size) throw invalid('holdOut', `a share that leaves some of ${data.size} samples`, share)
+  const order = permutation(seed, SPLIT, data.size)
+  const indices = Int32Array.from({ length: data.size }, (_, i) => order(i))
+  return { training: subset(data, indices.slice(count).sort()), held: indices.slice(0, count) }
+}
+
+/** Those of a data set's samples, in this order. */
+function subset(data: Dataset, indices: Int32Array): Dataset {
+  return {
+    name: data.name,
+    size: indices.length,
+    shape: data.shape,
+    labels: data.labels,
+    read: (index, out, offset) => data.read(indices[index], out, offset),
+    label: (index) => data.label(indices[index]),
+  }
+}
