@@ -257,7 +257,7 @@ describe('long work', () => {
       const began = performance.now()
       const large = metric === frechetDistance ? 1536 : 64
       await expect(metric(x, x, { dim: large, signal: controller.signal }), metric.name).rejects.toBe(reason)
-      expect(performance.now() - began).toBeLessThan(1500)
+      expect(performance.now() - began).toBeLessThan(5000)
       clearTimeout(timer)
     }
   })
