@@ -189,6 +189,23 @@ describe('symmetric matrices', () => {
     }
   })
 
+  it('has the eigenvalues of a matrix whose many small ones drown in rounding', async () => {
+    const n = 120
+    const rows = normals(n * n, 9).map((v, i) => v * Math.exp(((i % n) + 1 - n) / 3))
+    const matrix = Float64Array.from({ length: n * n }, (_, at) => {
+      let sum = 0
+      for (let k = 0; k < n; k++) sum += rows[k * n + Math.floor(at / n)] * rows[k * n + (at % n)]
+      return sum
+    })
+    const [trace, squares] = [0, 1].map((power) =>
+      matrix.reduce((sum, v, at) => sum + (power ? v * v : Math.floor(at / n) === at % n ? v : 0), 0),
+    )
+    const found = await symmetricEigenvalues(matrix, n)
+    expect(found.reduce((sum, v) => sum + v, 0) / trace).toBeCloseTo(1, 12)
+    expect(found.reduce((sum, v) => sum + v * v, 0) / squares).toBeCloseTo(1, 12)
+    expect(Math.min(...found) / trace).toBeGreaterThan(-1e-14)
+  })
+
   it('factors a matrix of less than full rank', async () => {
     const [n, rank] = [30, 11]
     const x = Float64Array.from(normals(rank * n, 6))

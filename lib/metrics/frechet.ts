@@ -14,7 +14,7 @@ export interface FrechetOptions {
 /**
  * The Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017; squared, as FID is given):
  * |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2). With S1 = R^T R the last trace is the sum of the square roots of the eigenvalues of
- * R S2 R^T.
+ * R S2 R^T. These are exact to 1e-16 of the largest, so their roots, and with them the distance, to about 1e-7 of the traces.
  *
  * It depends on how many samples there are: fitted covariances bias it upwards, by about 1/n, and differently for different models
  * (Chong & Forsyth 2020). Compare values only at the same n, on both sides.
