@@ -167,6 +167,7 @@ describe('from data to samples', () => {
     const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])
     expect(JSON.parse(plain.out)).toMatchObject({ method: 'ancestral' })
+    expect(await readdir(samples), 'weights of the run before').not.toContain('weights.npy')
     const wrong = await run([...ode, '--gamma', '2'])
     expect(wrong).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/distil it first/) })
     const cuda = await run([...ode, '--device', 'cuda:99'])

@@ -43,14 +43,16 @@ describe('against NumPy in float64', () => {
     expect(await frechetDistance(x, y, { dim: 1 })).toBeCloseTo(vectors.frechet.one, 10)
   })
 
+  /** Rows at the places that their turns come from. */
+  function placed(z: Float32Array, width: number, seed: number, side: number): Float32Array {
+    const order = permutation(seed, side, z.length / width)
+    const out = new Float32Array(z.length)
+    for (let i = 0; i < z.length / width; i++) out.set(z.subarray(i * width, (i + 1) * width), order(i) * width)
+    return out
+  }
+
   it('kernel distance', async () => {
-    // rows at the places that their turns come from
-    const [x, y] = [a, b].map((z, side) => {
-      const order = permutation(5, side, z.length / dim)
-      const out = new Float32Array(z.length)
-      for (let i = 0; i < z.length / dim; i++) out.set(z.subarray(i * dim, (i + 1) * dim), order(i) * dim)
-      return out
-    })
+    const [x, y] = [a, b].map((z, side) => placed(z, dim, 5, side))
     const found = await kernelDistance(x, y, { dim, subsetSize: 14, seed: 5 })
     expectAllClose(found, vectors.kernel, 10)
     expect(found.subsetSize).toBe(14)
@@ -75,6 +77,17 @@ describe('against NumPy in float64', () => {
     expect((await mmd(a, b, { dim, bandwidths, weightsA, weightsB })).squared).toBeCloseTo(vectors.mmd.weighted, 13)
     expect((await mmd(a, b, { dim })).bandwidths[0]).toBeCloseTo(vectors.mmd.median, 12)
   })
+
+  it('all that goes by blocks, of several blocks', async () => {
+    const [many, more] = [inputs.many, inputs.more].map((values: number[]) => Float32Array.from(values))
+    const { blocks } = vectors
+    expectAllClose(await precisionRecall(many, more, { dim: 2 }), blocks.precisionRecall)
+    expectAllClose(await densityCoverage(many, more, { dim: 2 }), blocks.densityCoverage)
+    expect((await mmd(many, more, { dim: 2, bandwidths: inputs.bandwidths })).squared).toBeCloseTo(blocks.mmd, 13)
+    const twice = Float32Array.from([...more, ...more.map((v) => v + 1 / 64)])
+    const [x, y] = [many, twice].map((z, side) => placed(z, 2, 0, side))
+    expectAllClose(await kernelDistance(x, y, { dim: 2, subsetSize: 150 }), blocks.kernel, 10)
+  })
 })
 
 describe('closed forms', () => {
@@ -96,10 +109,19 @@ describe('closed forms', () => {
     const axes = Float32Array.of(1, 0, 0, 0, 1, 0, 0, 0, 1)
     expect(await slicedWasserstein(x, shifted, { dim: 3, directions: axes })).toBeCloseTo(Math.sqrt(25 / 3), 5)
     expect(await slicedWasserstein(x, shifted, { dim: 3, projections: 4000 })).toBeCloseTo(Math.sqrt(25 / 3), 1)
-    const moments = await FeatureMoments.of(x, 3)
-    const doubled = x.map((v, i) => 2 * v - moments.mean[i % 3])
-    const trace = [0, 4, 8].reduce((sum, i) => sum + moments.covariance()[i], 0)
-    expect(await frechetDistance(x, doubled, { dim: 3 })).toBeCloseTo(trace, 4) // tr (2 S^1/2 - S^1/2)^2
+    for (const [d, rank] of [
+      [3, 300],
+      [150, 400],
+      [260, 140],
+    ]) {
+      const y = normals(rank * d, 12)
+      const moments = await FeatureMoments.of(y, d)
+      const doubled = y.map((v, i) => 2 * v - moments.mean[i % d])
+      const covariance = moments.covariance()
+      const trace = moments.mean.reduce((sum, _, i) => sum + covariance[i * d + i], 0)
+      // tr (2 S^1/2 - S^1/2)^2
+      expect((await frechetDistance(y, doubled, { dim: d })) / trace, `${d} features`).toBeCloseTo(1, 5)
+    }
     const far = x.map((v) => v + 1000)
     expect(await precisionRecall(x, far, { dim: 3 })).toEqual({ precision: 0, recall: 0 })
     expect(await densityCoverage(x, far, { dim: 3 })).toEqual({ density: 0, coverage: 0 })
@@ -189,6 +211,23 @@ describe('symmetric matrices', () => {
     }
   })
 
+  it('has the eigenvalues of a matrix whose many small ones drown in rounding', async () => {
+    const n = 200
+    const rows = normals(n * n, 9).map((v, i) => v * Math.exp(-(i % n) / 10))
+    const matrix = Float64Array.from({ length: n * n }, (_, at) => {
+      let sum = 0
+      for (let k = 0; k < n; k++) sum += rows[k * n + Math.floor(at / n)] * rows[k * n + (at % n)]
+      return sum
+    })
+    const [trace, squares] = [0, 1].map((power) =>
+      matrix.reduce((sum, v, at) => sum + (power ? v * v : Math.floor(at / n) === at % n ? v : 0), 0),
+    )
+    const found = await symmetricEigenvalues(matrix, n)
+    expect(found.reduce((sum, v) => sum + v, 0) / trace).toBeCloseTo(1, 12)
+    expect(found.reduce((sum, v) => sum + v * v, 0) / squares).toBeCloseTo(1, 12)
+    expect(Math.min(...found) / trace).toBeGreaterThan(-1e-14)
+  })
+
   it('factors a matrix of less than full rank', async () => {
     const [n, rank] = [30, 11]
     const x = Float64Array.from(normals(rank * n, 6))
@@ -257,7 +296,7 @@ describe('long work', () => {
       const began = performance.now()
       const large = metric === frechetDistance ? 1536 : 64
       await expect(metric(x, x, { dim: large, signal: controller.signal }), metric.name).rejects.toBe(reason)
-      expect(performance.now() - began).toBeLessThan(1500)
+      expect(performance.now() - began).toBeLessThan(5000)
       clearTimeout(timer)
     }
   })

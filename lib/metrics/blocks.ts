@@ -90,14 +90,15 @@ function inner(a: Float64Array, from: number, b: Float64Array, at: number, d: nu
 }
 
 /**
- * Inner products of all rows of a and b ([n, dim] each). b null: of a with itself, only the blocks on and above the diagonal
- * (second >= first), where those on it are complete.
+ * Inner products of all rows of a and b, [n, dim] each; b null: of a with itself. upper, for symmetric products: only the blocks on and
+ * above the diagonal (second >= first), where those on it are complete; so it is of a with itself.
  */
 export async function* innerBlocks(
   a: Float32Array | Float64Array,
   b: Float32Array | Float64Array | null,
   dim: number,
   signal?: AbortSignal,
+  upper = b === null,
 ): AsyncGenerator<Block> {
   const other = b ?? a
   const [m, n] = [a.length / dim, other.length / dim]
@@ -107,7 +108,7 @@ export async function* innerBlocks(
   for (let first = 0; first < m; first += SIDE) {
     const rows = Math.min(SIDE, m - first)
     left.set(a.subarray(first * dim, (first + rows) * dim))
-    for (let second = b === null ? first : 0; second < n; second += SIDE) {
+    for (let second = upper ? first : 0; second < n; second += SIDE) {
       const columns = Math.min(SIDE, n - second)
       right.set(other.subarray(second * dim, (second + columns) * dim))
       innerProducts(left, rows, right, columns, dim, values)

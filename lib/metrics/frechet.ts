@@ -1,5 +1,6 @@
 import { knownOptions } from '../args.js'
 import { ArgumentError, invalid, NumericsError } from '../errors.js'
+import { requireMemory } from '../memory.js'
 import { innerBlocks } from './blocks.js'
 import { FeatureMoments } from './moments.js'
 import { choleskyFactor, symmetricEigenvalues } from './symmetric.js'
@@ -13,12 +14,12 @@ export interface FrechetOptions {
 /**
  * The Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017; squared, as FID is given):
  * |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2). With S1 = R^T R the last trace is the sum of the square roots of the eigenvalues of
- * R S2 R^T.
+ * R S2 R^T. These are exact to 1e-16 of the largest, so their roots, and with them the distance, to about 1e-7 of the traces.
  *
  * It depends on how many samples there are: fitted covariances bias it upwards, by about 1/n, and differently for different models
  * (Chong & Forsyth 2020). Compare values only at the same n, on both sides.
  *
- * a, b: features [n, dim] or their moments, at least 2 samples. Throws ArgumentError, NumericsError, the signal's reason when aborted.
+ * a, b: features [n, dim] or their moments, at least 2 samples. Throws ArgumentError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
  */
 export async function frechetDistance(
   a: Float32Array | FeatureMoments,
@@ -30,6 +31,7 @@ export async function frechetDistance(
   const second = await momentsOf('b', b, options)
   const { dim } = first
   if (second.dim !== dim) throw new ArgumentError(`a has ${dim} features but b has ${second.dim}`)
+  requireMemory(5 * 8 * dim * dim, `covariances of ${dim} features and their products`)
   // the fewer samples, the lower the rank and the smaller the matrix whose eigenvalues are wanted
   const [small, large] = first.count <= second.count ? [first, second] : [second, first]
   const [s1, s2] = [small.covariance(), large.covariance()]
@@ -57,11 +59,9 @@ async function rootTrace(s1: Float64Array, s2: Float64Array, dim: number, signal
     for (let i = 0; i < rows; i++)
       product.set(values.subarray(i * columns, (i + 1) * columns), (first + i) * dim + second)
   const inner = new Float64Array(rank * rank) // R S2 R^T, its lower triangle
-  for await (const { first, rows, second, columns, values } of innerBlocks(factor, product, dim, signal)) {
-    if (second > first) continue
+  for await (const { first, rows, second, columns, values } of innerBlocks(factor, product, dim, signal, true))
     for (let i = 0; i < rows; i++)
-      inner.set(values.subarray(i * columns, (i + 1) * columns), (first + i) * rank + second)
-  }
+      for (let j = 0; j < columns; j++) inner[(second + j) * rank + first + i] = values[i * columns + j]
   const eigenvalues = await symmetricEigenvalues(inner, rank, signal)
   return eigenvalues.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
 }

@@ -43,7 +43,7 @@ export async function mmd(a: Float32Array, b: Float32Array, options: MmdOptions)
   const scales = bandwidths.map((s) => -1 / (2 * finiteNumber('bandwidths', s, { above: 0 }) ** 2))
   const kernel = (squared: number) => {
     let sum = 0
-    for (const scale of scales) sum += Math.exp(scale * squared)
+    for (let s = 0; s < scales.length; s++) sum += Math.exp(scales[s] * squared)
     return sum
   }
   const within = async (name: string, x: Float32Array, weights: Float64Array) => {

@@ -103,7 +103,8 @@ function reflect(a: Float64Array, n: number, v: Float64Array, size: number, q: F
 function tridiagonalEigenvalues(d: Float64Array, e: Float64Array): void {
   const n = d.length
   const norm = d.reduce((most, value, i) => Math.max(most, Math.abs(value) + Math.abs(e[i])), 0)
-  const negligible = (i: number) => Math.abs(e[i]) <= EPS * (Math.abs(d[i]) + Math.abs(d[i + 1]) + EPS * norm)
+  // to the error that the reduction has left anyway: beside tiny eigenvalues it never becomes small to them
+  const negligible = (i: number) => Math.abs(e[i]) <= EPS * norm
   for (let l = 0; l < n; l++)
     for (let round = 0; ; round++) {
       let m = l

@@ -84,6 +84,7 @@ def metrics():
     a, b = points(61, 7), points(45, 7, 0.3, 1.2)
     b[1] = b[0]  # a ball of no radius, for k = 1
     flat, wide = points(9, 16), points(21, 16, 0.2)
+    many, more = points(301, 2), points(150, 2, 0.3)  # more than a block of lib/metrics/blocks.ts
     directions = rng.normal(size=(5, 7))
     directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
     counts_a, counts_b = rng.integers(0, 4, 61), rng.integers(1, 3, 45)
@@ -96,6 +97,7 @@ def metrics():
     return {
         "inputs": {
             **{"dim": 7, "a": a, "b": b, "flat": flat, "wide": wide, "directions": directions},
+            **{"many": many, "more": more},
             **{"countsA": counts_a, "countsB": counts_b, "bandwidths": widths},
         },
         "frechet": {"ab": frechet(a, b), "flatWide": frechet(flat, wide), "one": frechet(a[:, :1], b[:, :1])},
@@ -103,6 +105,12 @@ def metrics():
         "precisionRecall": {k: precision_recall(a, b, k) for k in (1, 3)},
         "densityCoverage": {k: density_coverage(a, b, k) for k in (1, 5)},
         "slicedWasserstein": both(lambda p, q: sliced(a, b, directions.astype(float), p, q)),
+        "blocks": {
+            "precisionRecall": precision_recall(many, more, 3),
+            "densityCoverage": density_coverage(many, more, 5),
+            "mmd": mmd(many, more, share(ones(many)), share(ones(more)), widths),
+            "kernel": kernel(many, np.concatenate([more, more + 1 / 64]), 150),
+        },
         "mmd": {**both(lambda p, q: mmd(a, b, share(p), share(q), widths)), "median": median},
     }
 
