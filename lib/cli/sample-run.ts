@@ -6,6 +6,7 @@ import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
+import { genealogyPng } from '../report/genealogy.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
@@ -25,6 +26,8 @@ export interface Drawn {
   shown: Float32Array
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
+  /** PNG, of SMC. */
+  genealogy?: Buffer
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>
   report: object
@@ -117,9 +120,13 @@ async function drawFrom(
       proposal: flags.proposal,
       resampling: flags.resampling,
       essThreshold: flags.essThreshold,
+      essAfter: flags.essAfter,
       moves: flags.moves && { kernel: flags.moves },
-      onProgress: ({ level, sigma, ess }) =>
-        bar.update(level, `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} of ${particles}`),
+      onProgress({ level, sigma, ess, distinctRoots, warning }) {
+        const state = `ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`
+        bar.update(level, `sigma ${sigma.toPrecision(3)} | ${state}`)
+        if (warning) bar.note(`warning: ${warning}`)
+      },
     })
     const { logWeights, logZ, diagnostics } = result
     const samples =
@@ -127,17 +134,19 @@ async function drawFrom(
     const summary = {
       method,
       logZ,
+      logZError: result.logZError,
       ess: result.ess.at(-1)!,
       smallestEss: Math.min(...result.ess),
       resamplings: diagnostics.resamplings,
       distinctRoots: diagnostics.distinctRoots,
       evaluations: diagnostics.evaluations,
     }
-    const { levels, roots } = diagnostics
+    const { levels, roots, warnings } = diagnostics
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
-      report: { ...summary, sigmas: [...sigmas], levels, roots: [...roots] },
+      genealogy: await genealogyPng(result),
+      report: { ...summary, warnings, sigmas: [...sigmas], levels, roots: [...roots] },
     }
   } finally {
     bar.end()

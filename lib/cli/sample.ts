@@ -36,6 +36,7 @@ export interface SampleFlags extends CommonOptions {
   proposal?: SmcOptions['proposal']
   resampling?: SmcOptions['resampling']
   essThreshold?: number
+  essAfter?: number
   weighAbove?: number
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
 }
@@ -46,7 +47,11 @@ export function register(program: Command): void {
     .command('sample')
     .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
     .argument('<model>', 'model.safetensors of an energy or a denoiser')
-    .option('--output <directory>', 'where samples.png, samples.npy, weights.npy and samples.json go', 'samples')
+    .option(
+      '--output <directory>',
+      'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
+      'samples',
+    )
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
     .option('--particles <number>', 'samples to draw', count(), 64)
     .option('--steps <number>', 'noise levels to go through', count(), 64)
@@ -73,6 +78,11 @@ export function register(program: Command): void {
       ]),
     )
     .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
+    .option(
+      '--ess-after <share>',
+      'resample extreme weights alone, up to this share (1: all)',
+      number({ max: 1, above: 0 }),
+    )
     .option('--weigh-above <sigma>', 'smc: no weights below this noise, where images are settled (0)', positive)
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
   common(
@@ -84,8 +94,7 @@ export function register(program: Command): void {
     await makeOutput(flags.output)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     const files = await write(flags.output, drawn)
-    const { samples, logWeights, latents, ...report } = drawn
-    const summary = { model, files, particles: flags.particles, ...report.summary }
+    const summary = { model, files, particles: flags.particles, ...drawn.summary }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
   })
@@ -133,7 +142,8 @@ async function makeOutput(folder: string): Promise<void> {
   }
 }
 
-async function write(folder: string, { samples, logWeights, shape, shown, latents, report }: Drawn): Promise<string[]> {
+async function write(folder: string, drawn: Drawn): Promise<string[]> {
+  const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
   const { writeGrid, writeNpy } = await import('./outputs.js')
   const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
   const path = (name: string) => join(folder, name)
@@ -147,6 +157,10 @@ async function write(folder: string, { samples, logWeights, shape, shown, latent
   if (logWeights) {
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
+  }
+  if (genealogy) {
+    files.push(path('genealogy.png'))
+    await writeFileAtomic(files.at(-1)!, genealogy)
   }
   if (shape.length === 3) {
     files.push(path('samples.png'))
