@@ -167,6 +167,13 @@ describe('from data to samples', () => {
     expect(report.levels).toHaveLength(7)
     expect(drawn.err.match(/^warning: .*$/gm) ?? []).toEqual(report.warnings.map((text: string) => `warning: ${text}`))
 
+    const placed = '--particles 4 --steps 3 --adapt-levels 0.4 --weigh-above 0.5 --attributes shape=1 --json'.split(' ')
+    const adapted = await run(['sample', model, '--output', samples, ...placed])
+    expect(adapted.err).toMatch(/\d+ steps where \d+ evaluations/)
+    const { sigmas, levels: reports } = JSON.parse(await readFile(join(samples, 'samples.json'), 'utf8'))
+    expect(sigmas.slice(0, reports.length)).toEqual(reports.map(({ sigma }: { sigma: number }) => sigma))
+    expect(sigmas).toEqual(sigmas.toSorted((a: number, b: number) => b - a))
+
     const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])
     expect(JSON.parse(plain.out)).toMatchObject({ method: 'ancestral' })

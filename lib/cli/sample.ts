@@ -38,6 +38,7 @@ export interface SampleFlags extends CommonOptions {
   essThreshold?: number
   essAfter?: number
   weighAbove?: number
+  adaptLevels?: true | number
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
 }
 
@@ -71,7 +72,15 @@ export function register(program: Command): void {
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
     .addOption(choice('--weights <form>', 'of smc (bridge)', ['bridge', 'tilt', 'fkc', 'rne', 'none']))
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
-    .addOption(choice('--proposal <form>', 'of smc (analytic)', ['analytic', 'analytic-diagonal', 'posterior', 'sde']))
+    .addOption(
+      choice('--proposal <form>', 'of smc (analytic)', [
+        'analytic',
+        'analytic-diagonal',
+        'posterior',
+        'sde',
+        'tempered',
+      ]),
+    )
     .addOption(
       choice('--resampling <scheme>', 'of smc (systematic)', [
         ...['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'],
@@ -84,6 +93,11 @@ export function register(program: Command): void {
       number({ max: 1, above: 0 }),
     )
     .option('--weigh-above <sigma>', 'smc: no weights below this noise, where images are settled (0)', positive)
+    .option(
+      '--adapt-levels [cess]',
+      'smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
+      parseShare,
+    )
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
   common(
     command,
@@ -119,6 +133,12 @@ function usage<T>(parse: (text: string) => T) {
 
 function parseClass(value: string): number | string {
   return /^\d+$/.test(value) ? Number(value) : value
+}
+
+function parseShare(value: string): number {
+  const share = number({ above: 0 })(value)
+  if (share >= 1) throw new InvalidArgumentError('Expected a share of the particles below 1.')
+  return share
 }
 
 function parseInterval(value: string): [number, number] {

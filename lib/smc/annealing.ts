@@ -68,7 +68,7 @@ export const weightRules = {
   },
   /**
    * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents w_j: along the reverse SDE with the composed score S,
-   * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2). Biased at coarse steps.
+   * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2), whatever the noise as long as the drift goes with it. Biased at coarse steps.
    */
   fkc: {
     extra: 'squares',
@@ -79,7 +79,7 @@ export const weightRules = {
       constant: 0,
     }),
     kernels: ['plain'],
-    proposals: ['sde'],
+    proposals: ['sde', 'tempered'],
   },
   /**
    * Density ratios by reverse kernels (He et al. 2025): p_j(x')/p_j(x) is taken for N(x'; x + dt s_j, tau) / L, L = N(x; x', dt), so that
@@ -186,7 +186,8 @@ export class AnnealedPopulation implements Population {
     const before = this.#state
     const grad = this.#rule.drift === 'base' ? before.baseGrad! : before.grad
     const precision = await this.#precision(k, grad, weights)
-    const { v, tau } = stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
+    const scaled = kernel === 'scaled' || proposal === 'tempered'
+    const { v, tau } = stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision)
     const move: Move = {
       logForward: this.space.doubles(n),
       logBackward: this.space.doubles(n),

@@ -45,7 +45,7 @@ export interface SmcOptions extends SmcRunOptions {
   weights?: WeightScheme
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that tilt, fkc and rne have). */
   kernel?: Kernel
-  /** Variance of the proposal; default 'analytic' ('sde' for fkc and rne). */
+  /** Variance of the proposal; default 'analytic' ('sde' for fkc and rne). 'tempered' goes with fkc alone. */
   proposal?: Proposal
   /** MCMC moves at every level, after its resampling; default none. With bridge weights, or none. */
   moves?: MoveOptions
