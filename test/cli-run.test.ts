@@ -160,9 +160,19 @@ describe('from data to samples', () => {
     expect(drawn.err).not.toMatch(/feynkac:/)
     const summary = JSON.parse(drawn.out)
     expect(summary).toMatchObject({ method: 'smc', particles: 9, evaluations: 9 * 3 * 7 })
-    expect((await readdir(samples)).sort()).toEqual(['samples.json', 'samples.npy', 'samples.png', 'weights.npy'])
+    const written = ['genealogy.png', 'samples.json', 'samples.npy', 'samples.png', 'weights.npy']
+    expect((await readdir(samples)).sort()).toEqual(written)
+    expect(drawn.err).toMatch(/ESS [\d.]+ \| roots \d+ of 9/)
     const report = JSON.parse(await readFile(join(samples, 'samples.json'), 'utf8'))
     expect(report.levels).toHaveLength(7)
+    expect(drawn.err.match(/^warning: .*$/gm) ?? []).toEqual(report.warnings.map((text: string) => `warning: ${text}`))
+
+    const placed = '--particles 4 --steps 3 --adapt-levels 0.4 --weigh-above 0.5 --attributes shape=1 --json'.split(' ')
+    const adapted = await run(['sample', model, '--output', samples, ...placed])
+    expect(adapted.err).toMatch(/\d+ steps where \d+ evaluations/)
+    const { sigmas, levels: reports } = JSON.parse(await readFile(join(samples, 'samples.json'), 'utf8'))
+    expect(sigmas.slice(0, reports.length)).toEqual(reports.map(({ sigma }: { sigma: number }) => sigma))
+    expect(sigmas).toEqual(sigmas.toSorted((a: number, b: number) => b - a))
 
     const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])

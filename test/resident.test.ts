@@ -69,6 +69,11 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     expect(there.ancestors).toEqual(here.ancestors)
     expect(there.diagnostics.evaluations).toBe(here.diagnostics.evaluations)
     expect(there.diagnostics.resamplings).toBeGreaterThan(0)
+    for (const [k, level] of here.diagnostics.levels.entries())
+      for (const name of ['conditionalEss', 'meanEnergy', 'logZError', 'distinctRoots'] as const) {
+        const value = there.diagnostics.levels[k][name]
+        if (value !== level[name]) expect(value / level[name]).toBeCloseTo(1, 3) // one may be Infinity, in both
+      }
     if (!Number.isNaN(here.logZ))
       expect(Math.abs(there.logZ - here.logZ)).toBeLessThan(1e-4 * (1 + Math.abs(here.logZ)))
   }
@@ -91,6 +96,7 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     { proposal: 'sde', resampling: 'ssp', finalResample: true },
     { moves: { kernel: 'mala', steps: 2 }, resampling: 'residual' },
     { moves: { kernel: 'uhmc' }, resampling: 'stratified' },
+    { essAfter: 0.95, weights: 'fkc', proposal: 'tempered', finalResample: true },
   ] as const)('smc with %j', (options) => bothWays(product([ring, other]), options))
 
   it.each(moveKernels)('%s', async (kernel) => {

@@ -6,10 +6,14 @@ import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
+import { genealogyPng } from '../report/genealogy.js'
+import { type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
+import type { EnergyFunction } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
+import type { Target } from '../smc/targets.js'
 import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -25,6 +29,8 @@ export interface Drawn {
   shown: Float32Array
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
+  /** PNG, of SMC. */
+  genealogy?: Buffer
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>
   report: object
@@ -69,7 +75,7 @@ async function drawFrom(
   })
   const { particles, seed } = flags
   const shape = info.network.shape
-  const bar = progress(sigmas.length - 1)
+  let bar = progress(sigmas.length - 1)
   try {
     if (info.kind === 'denoiser') {
       rejectComposition(flags, method)
@@ -102,46 +108,68 @@ async function drawFrom(
     const target = await composeTarget(composition, load)
     if (method !== 'smc') {
       if (flags.weighAbove !== undefined) throw new ArgumentError('--weigh-above goes with --method smc')
+      if (flags.adaptLevels) throw new ArgumentError('--adapt-levels goes with --method smc')
       return await unweighted(target, method)
     }
-    const weighed = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
-    if (weighed.length < 2)
+    const grid = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
+    if (grid.length < 2)
       throw new ArgumentError(`--weigh-above ${flags.weighAbove} leaves no step from the largest noise, ${sigmas[0]}`)
+    const { weights, kernel, proposal, resampling, essThreshold, essAfter } = flags
+    const moves = flags.moves && { kernel: flags.moves }
+    const steppers = { seed, signal, weights, kernel, proposal, moves }
+    const weighed = flags.adaptLevels ? await adapted(target, grid, flags.adaptLevels, steppers) : grid
     const result = await smc(target, {
-      particles,
-      sigmas: weighed,
-      seed,
-      signal,
-      weights: flags.weights,
-      kernel: flags.kernel,
-      proposal: flags.proposal,
-      resampling: flags.resampling,
-      essThreshold: flags.essThreshold,
-      moves: flags.moves && { kernel: flags.moves },
-      onProgress: ({ level, sigma, ess }) =>
-        bar.update(level, `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} of ${particles}`),
+      ...steppers,
+      ...{ particles, sigmas: weighed, resampling, essThreshold, essAfter },
+      onProgress({ level, sigma, ess, distinctRoots, warning }) {
+        const state = `ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`
+        bar.update(level, `sigma ${sigma.toPrecision(3)} | ${state}`)
+        if (warning) bar.note(`warning: ${warning}`)
+      },
     })
     const { logWeights, logZ, diagnostics } = result
-    const samples =
-      flags.weighAbove === undefined ? result.samples : await settled(target, result.samples, weighed.length)
+    const samples = flags.weighAbove === undefined ? result.samples : await settled(target, result.samples, grid.length)
     const summary = {
       method,
       logZ,
+      logZError: result.logZError,
       ess: result.ess.at(-1)!,
       smallestEss: Math.min(...result.ess),
       resamplings: diagnostics.resamplings,
       distinctRoots: diagnostics.distinctRoots,
       evaluations: diagnostics.evaluations,
     }
-    const { levels, roots } = diagnostics
+    const { levels, roots, warnings } = diagnostics
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
-      report: { ...summary, sigmas: [...sigmas], levels, roots: [...roots] },
+      genealogy: await genealogyPng(result),
+      report: { ...summary, warnings, sigmas: [...weighed, ...sigmas.slice(grid.length)], levels, roots: [...roots] },
     }
   } finally {
     bar.end()
     for (const model of models.values()) model.dispose()
+  }
+
+  /** The levels of a grid put where pilot runs say; `wanted`: true, or the conditional ESS that each step is to keep. */
+  async function adapted(
+    target: Target | EnergyFunction,
+    grid: Float64Array,
+    wanted: true | number,
+    options: Pick<AdaptSigmasOptions, 'seed' | 'signal' | 'weights' | 'kernel' | 'proposal' | 'moves'>,
+  ): Promise<Float64Array> {
+    const levels = await adaptSigmas(target, {
+      ...options,
+      ...(wanted === true ? { steps: grid.length - 1 } : { conditionalEss: wanted, pilotSteps: grid.length - 1 }),
+      ...{ min: grid.at(-1), max: grid[0], rho: flags.rho },
+      onProgress: ({ level, lastLevel, sigma }) =>
+        bar.update(Math.floor((level / lastLevel) * sigmas.length), `pilot run: sigma ${sigma.toPrecision(3)}`),
+    })
+    bar.end()
+    const steps = levels.sigmas.length - 1
+    bar = progress(steps)
+    bar.note(`${steps} steps where ${levels.evaluations} evaluations say that the weights need them`)
+    return levels.sigmas
   }
 
   /** Goes on without weights from the last weighed level, as `ancestral` does, to noise 0. */
@@ -196,7 +224,7 @@ function baseLabels(flags: SampleFlags, spec: LabelSpec | null): NamedLabels | n
 }
 
 function rejectComposition(flags: SampleFlags, method: string): void {
-  const { gamma, box, dividePrior, not, weights, kernel, proposal, moves, weighAbove } = flags
+  const { gamma, box, dividePrior, not, weights, kernel, proposal, moves, weighAbove, adaptLevels } = flags
   if (
     method === 'smc' ||
     gamma !== 1 ||
@@ -208,7 +236,8 @@ function rejectComposition(flags: SampleFlags, method: string): void {
     kernel ||
     proposal ||
     moves ||
-    weighAbove
+    weighAbove ||
+    adaptLevels
   )
     throw new ArgumentError('a denoiser has no energy to compose and weigh: distil it first (feynkac distill)')
 }

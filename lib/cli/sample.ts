@@ -37,7 +37,9 @@ export interface SampleFlags extends CommonOptions {
   proposal?: SmcOptions['proposal']
   resampling?: SmcOptions['resampling']
   essThreshold?: number
+  essAfter?: number
   weighAbove?: number
+  adaptLevels?: true | number
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
 }
 
@@ -47,7 +49,11 @@ export function register(program: Command): void {
     .command('sample')
     .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
     .argument('<model>', 'model.safetensors of an energy or a denoiser')
-    .option('--output <directory>', 'where samples.png, samples.npy, weights.npy and samples.json go', 'samples')
+    .option(
+      '--output <directory>',
+      'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
+      'samples',
+    )
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
     .option('--particles <number>', 'samples to draw', count(), 64)
     .option('--steps <number>', 'noise levels to go through', count(), 64)
@@ -69,7 +75,7 @@ export function register(program: Command): void {
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
     .addOption(
       choice('--proposal <form>', 'of smc (calibrated where every model has a table, else analytic)', [
-        ...['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
+        ...['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde', 'tempered'],
       ]),
     )
     .addOption(
@@ -78,7 +84,17 @@ export function register(program: Command): void {
       ]),
     )
     .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
+    .option(
+      '--ess-after <share>',
+      'resample extreme weights alone, up to this share (1: all)',
+      number({ max: 1, above: 0 }),
+    )
     .option('--weigh-above <sigma>', 'smc: no weights below this noise, where images are settled (0)', positive)
+    .option(
+      '--adapt-levels [cess]',
+      'smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
+      parseShare,
+    )
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
   common(
     command,
@@ -89,8 +105,7 @@ export function register(program: Command): void {
     await makeOutput(flags.output)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     const files = await write(flags.output, drawn)
-    const { samples, logWeights, latents, ...report } = drawn
-    const summary = { model, files, particles: flags.particles, ...report.summary }
+    const summary = { model, files, particles: flags.particles, ...drawn.summary }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
   })
@@ -117,6 +132,12 @@ function parseClass(value: string): number | string {
   return /^\d+$/.test(value) ? Number(value) : value
 }
 
+function parseShare(value: string): number {
+  const share = number({ above: 0 })(value)
+  if (share >= 1) throw new InvalidArgumentError('Expected a share of the particles below 1.')
+  return share
+}
+
 function parseInterval(value: string): [number, number] {
   const [lo, hi, ...rest] = value.split(',').map(number({ min: 0 }))
   if (rest.length > 0 || !(lo! < hi!)) throw new InvalidArgumentError('Expected two noise levels, lo < hi.')
@@ -138,7 +159,8 @@ async function makeOutput(folder: string): Promise<void> {
   }
 }
 
-async function write(folder: string, { samples, logWeights, shape, shown, latents, report }: Drawn): Promise<string[]> {
+async function write(folder: string, drawn: Drawn): Promise<string[]> {
+  const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
   const { writeGrid, writeNpy } = await import('./outputs.js')
   const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
   const path = (name: string) => join(folder, name)
@@ -153,6 +175,10 @@ async function write(folder: string, { samples, logWeights, shape, shown, latent
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
   } else await rm(path('weights.npy'), { force: true }) // of a run before: not the weights of these samples
+  if (genealogy) {
+    files.push(path('genealogy.png'))
+    await writeFileAtomic(files.at(-1)!, genealogy)
+  }
   if (shape.length === 3) {
     files.push(path('samples.png'))
     await writeGrid(files.at(-1)!, shown, shape)

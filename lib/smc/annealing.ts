@@ -68,7 +68,7 @@ export const weightRules = {
   },
   /**
    * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents w_j: along the reverse SDE with the composed score S,
-   * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2). Biased at coarse steps.
+   * d log w = 1/2 (|S|^2 - sum_j w_j |s_j|^2) d(s^2), whatever the noise as long as the drift goes with it. Biased at coarse steps.
    */
   fkc: {
     extra: 'squares',
@@ -79,7 +79,7 @@ export const weightRules = {
       constant: 0,
     }),
     kernels: ['plain'],
-    proposals: ['sde'],
+    proposals: ['sde', 'tempered'],
   },
   /**
    * Density ratios by reverse kernels (He et al. 2025): p_j(x')/p_j(x) is taken for N(x'; x + dt s_j, tau) / L, L = N(x; x', dt), so that
@@ -253,7 +253,8 @@ export class AnnealedPopulation implements Population {
       return calibratedKernel(s, next, this.target.lambda, table)
     }
     const precision = await this.#precision(k, grad, weights)
-    return stepKernel(s, next, kernel === 'scaled' ? this.target.lambda : 1, proposal, precision)
+    const scaled = kernel === 'scaled' || proposal === 'tempered'
+    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision)
   }
 
   /**

@@ -48,7 +48,7 @@ export interface SmcOptions extends SmcRunOptions {
   kernel?: Kernel
   /**
    * Variances of the step; default 'calibrated' where every model of the target has a table of precisions (`calibrate`), the weights are
-   * 'bridge' or 'none' and the kernel is 'scaled'; else 'analytic' ('sde' for fkc and rne).
+   * 'bridge' or 'none' and the kernel is 'scaled'; else 'analytic' ('sde' for fkc and rne). 'tempered' goes with fkc alone.
    */
   proposal?: Proposal
   /** MCMC moves at every level, after its resampling; default none. With bridge weights, or none. */
