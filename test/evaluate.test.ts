@@ -49,6 +49,29 @@ describe('evaluate', () => {
     expect({ ...whole.values, frechet: 0 }).toEqual({ ...result.values, frechet: 0 })
   })
 
+  it('reads what samples show by a classifier', async () => {
+    const labels = { attributes: [{ name: 'sign', size: 2, values: ['minus', 'plus'] }, { name: 'size', size: 3 }] } // biome-ignore format: one line
+    const rows = new Float32Array([-3, -1, 1, 2, 3, 0.5, 0.1, -0.2])
+    const points = dataset(rows, [1])
+    const size = (v: number) => (Math.abs(v) < 1 ? 0 : Math.abs(v) < 2.5 ? 1 : 2)
+    const features = {
+      ...{ name: 'signs', shape: [1], dim: 1, labels },
+      features: async (x: Float32Array) => x,
+      attributes: async (x: Float32Array) => Int32Array.from([...x].flatMap((v) => [v > 0 ? 1 : 0, size(v)])),
+    }
+    const common = { samples: points, data: points, features, metrics: ['mmd'], batch: 3 } as const
+    const shares = async (more: Partial<EvaluateOptions>) => (await evaluate({ ...common, ...more })).attributes
+    expect(await shares({})).toBeUndefined()
+    expect(await shares({ attributes: { sign: 'plus' } })).toEqual({ sign: 5 / 8, all: 5 / 8 })
+    expect(await shares({ attributes: { size: 1, sign: 1 } })).toEqual({ sign: 5 / 8, size: 3 / 8, all: 2 / 8 })
+    const weights = Float64Array.of(0, 0, 0.5, 0, 0.25, 0, 0, 0.25)
+    expect(await shares({ attributes: { sign: 1, size: 1 }, weights })).toEqual({ sign: 0.75, size: 0.5, all: 0.5 })
+    await expect(shares({ attributes: { colour: 1 } })).rejects.toThrow(/unknown attribute 'colour'/)
+    await expect(shares({ attributes: { size: 3 } })).rejects.toThrow(ArgumentError)
+    await expect(shares({ attributes: {} })).rejects.toThrow(ArgumentError)
+    await expect(shares({ attributes: { sign: 1 }, features: 'pixels' })).rejects.toThrow(/tells none/)
+  })
+
   it('resamples by the weights, except where a metric takes them', async () => {
     const { values, notes, weighted } = await evaluate({ samples, data, weights })
     expect(weighted).toBe(true)
@@ -105,7 +128,7 @@ describe('evaluate', () => {
       [{ weights: weights.subarray(1) }, /60 weights were given for 61 samples/],
       [{ weights: [...weights] }, /Float64Array for weights/],
       [{ weights: 'weights.npy' }, /file of weights/],
-      [{ features: 'inception' }, /'pixels' or the name of an .onnx file/],
+      [{ features: 'inception' }, /'pixels', or the name of an .onnx file/],
       [{ features: pixelFeatures([3]) }, /for samples of \[3\]/],
       [{ featureOptions: { size: 4 } }, /options of pixel features/],
       [{ pairs: 1 }, /pairs/],

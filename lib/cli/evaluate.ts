@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import type { EvaluationResult, MetricName, MetricValues } from '../metrics/evaluate.js'
+import { type NamedLabels, parseAttributes } from './composition.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, number } from './options.js'
+import { applyThreads, type CommonOptions, common, count, number, usage } from './options.js'
 import { progress } from './progress.js'
 import { given } from './train-options.js'
 
@@ -13,6 +14,7 @@ interface Flags extends CommonOptions {
   limit?: number
   weights?: string
   features: string
+  attributes?: NamedLabels
   featureSize?: number
   featureRange?: [number, number]
   featureMean?: number[]
@@ -36,7 +38,12 @@ export function register(program: Command): void {
     .option('--channels <number>', 'of the data: 1: to grey, 3: to colour', count(1, 3))
     .option('--limit <number>', 'only the first so many of either side', count())
     .option('--weights <file>', 'weights.npy of the samples (the one in their folder)')
-    .option('--features <name>', 'pixels, or an .onnx network by onnxruntime-node', 'pixels')
+    .option('--features <name>', 'pixels, an .onnx network by onnxruntime-node, or a classifier.safetensors', 'pixels')
+    .option(
+      '--attributes <list>',
+      'what the samples should show, such as hair=3,pose=front, by a classifier',
+      usage(parseAttributes),
+    )
     .option('--feature-size <side>', 'of an .onnx network: side of the images that it takes (its own)', count(1, 4096))
     .option('--feature-range <lo,hi>', 'of an .onnx network: its black and white (0,1)', numbers)
     .option('--feature-mean <list>', 'of an .onnx network: subtracted from the channels (0)', numbers)
@@ -66,7 +73,8 @@ function numbers(text: string): number[] {
 
 async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult> {
   const { evaluate } = await import('../metrics/evaluate.js')
-  const { samples, data, features, metrics, limit, weights, pairs, batch, seed, resize, channels } = flags
+  const { samples, data, features, attributes, device, metrics, limit, weights, pairs, batch, seed, resize, channels } =
+    flags
   const featureOptions = given({
     size: flags.featureSize,
     range: flags.featureRange,
@@ -77,7 +85,20 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
   let bar: ReturnType<typeof progress> | undefined
   try {
     return await evaluate({
-      ...given({ samples, data, features, featureOptions, metrics, limit, weights, pairs, batch, seed }),
+      ...given({
+        samples,
+        data,
+        features,
+        attributes,
+        device,
+        featureOptions,
+        metrics,
+        limit,
+        weights,
+        pairs,
+        batch,
+        seed,
+      }),
       dataOptions: given({ resize, channels }),
       signal,
       onProgress: ({ done, total, stage }) => {
@@ -101,7 +122,8 @@ const rows: [name: string, key: keyof MetricValues][] = [
   ['mmd', 'mmd'],
 ]
 
-function describe(flags: Flags, { samples, data, weighted, features, dim, values, notes }: EvaluationResult): string[] {
+function describe(flags: Flags, result: EvaluationResult): string[] {
+  const { samples, data, weighted, features, dim, values, attributes, notes } = result
   const line = (name: string, value: string) => `${name.padEnd(20)}${value}`
   const shown = (key: keyof MetricValues) => {
     const value = values[key]!.toPrecision(5)
@@ -112,6 +134,7 @@ function describe(flags: Flags, { samples, data, weighted, features, dim, values
     line('data', `${flags.data} (${data})`),
     line('features', `${features} (${dim})`),
     ...rows.filter(([, key]) => values[key] !== undefined).map(([name, key]) => line(name, shown(key))),
+    ...Object.entries<number>(attributes ?? {}).map(([name, share]) => line(`shows ${name}`, share.toFixed(3))),
     ...notes.map((note) => line('note', note)),
   ]
 }

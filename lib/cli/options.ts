@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { DeviceOptions, Precision } from '../devices.js'
+import { ArgumentError } from '../errors.js'
 
 /** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
 
@@ -42,6 +43,18 @@ export function counts(min = 1) {
 /** For options that may be given several times: appends to what was given before. */
 export function repeated<T>(parse: (text: string) => T) {
   return (text: string, before: T[] | undefined): T[] => [...(before ?? []), parse(text)]
+}
+
+/** A parser that throws ArgumentError, as commander wants it. */
+export function usage<T>(parse: (text: string) => T) {
+  return (value: string): T => {
+    try {
+      return parse(value)
+    } catch (error) {
+      if (error instanceof ArgumentError) throw new InvalidArgumentError(error.message)
+      throw error
+    }
+  }
 }
 
 export interface CommonOptions {

@@ -1,12 +1,11 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { ArgumentError } from '../errors.js'
 import { fileError, makeFolder, writeFileAtomic } from '../files.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, choice, common, count, number, repeated } from './options.js'
+import { applyThreads, type CommonOptions, choice, common, count, number, repeated, usage } from './options.js'
 import type { Drawn } from './sample-run.js'
 
 /** The command `sample`: its options and the files it writes. */
@@ -114,18 +113,6 @@ export function register(program: Command): void {
 function text(value: unknown): string {
   if (typeof value === 'number' && !Number.isInteger(value)) return value.toPrecision(6)
   return Array.isArray(value) ? value.join(', ') : String(value)
-}
-
-/** A parser that throws ArgumentError, as commander wants it. */
-function usage<T>(parse: (text: string) => T) {
-  return (value: string): T => {
-    try {
-      return parse(value)
-    } catch (error) {
-      if (error instanceof ArgumentError) throw new InvalidArgumentError(error.message)
-      throw error
-    }
-  }
 }
 
 function parseClass(value: string): number | string {

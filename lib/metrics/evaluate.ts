@@ -3,6 +3,7 @@ import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
+import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
 import { type FeatureExtractor, openFeatures } from './features.js'
 import { frechetDistance } from './frechet.js'
 import { normalisedWeights, rowsAt } from './inputs.js'
@@ -27,10 +28,14 @@ export interface EvaluateOptions {
   data: string | Dataset
   /** Of loading `data`. */
   dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels'>
-  /** `pixels` (default), an .onnx file, or an extractor. */
+  /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor
   /** Of `onnxFeatures`, for an .onnx file. */
   featureOptions?: Omit<OnnxFeatureOptions, 'shape'>
+  /** What the samples were asked to show, for features by a classifier: the shares that do are reported. */
+  attributes?: Asked['attributes']
+  /** Where a classifier runs. */
+  device?: string
   /** Default all. */
   metrics?: readonly MetricName[]
   /** Only the first so many of either side. */
@@ -77,6 +82,8 @@ export interface EvaluationResult {
   features: string
   dim: number
   values: MetricValues
+  /** Shares of the samples that show what they were asked to. */
+  attributes?: AttributeShares
   /** What to know of the values. */
   notes: string[]
 }
@@ -96,6 +103,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
       'dataOptions',
       'features',
       'featureOptions',
+      'attributes',
+      'device',
       'metrics',
       'limit',
       'weights',
@@ -104,7 +113,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
     ],
     ...['seed', 'signal', 'onProgress'],
   ])
-  const { signal, limit, features = 'pixels', featureOptions } = options
+  const { signal, limit, features = 'pixels', featureOptions, device } = options
   if (options.metrics !== undefined && !Array.isArray(options.metrics))
     throw invalid('metrics', 'a list of names', options.metrics)
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
@@ -121,7 +130,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
     throw new ArgumentError(
       `the samples are [${samples.shape}] but the data are [${data.shape}]: give resize or channels`,
     )
-  const opened = typeof features === 'string' ? await openFeatures(features, data.shape, featureOptions) : null
+  const opened =
+    typeof features === 'string' ? await openFeatures(features, data.shape, featureOptions, { device }) : null
   const extractor = opened ?? (features as FeatureExtractor)
   try {
     if (extractor.shape.join() !== data.shape.join())
@@ -174,6 +184,10 @@ async function measure(
   if (weights && weights.length !== samples.size && !spare)
     throw new ArgumentError(`${weights.length} weights were given for ${samples.size} samples`)
   const normalised = weights && normalisedWeights('weights', weights.subarray(0, n), n)
+  const { attributes } = options
+  const shares = attributes
+    ? await attributeShares(extractor, samples, { ...common, attributes, count: n, weights: normalised })
+    : undefined
   const a = await sideFeatures(extractor, samples, n, {
     ...common,
     side: 0,
@@ -217,6 +231,7 @@ async function measure(
   const counts = { samples: n, data: m, pairs: [a.rows.length / dim, b.rows.length / dim] as const, dim }
   return {
     ...{ samples: n, data: m, weighted: weights !== null, features: extractor.name, dim, values },
+    ...(shares && { attributes: shares }),
     notes: notesOn(metrics, counts, normalised),
   }
 }

@@ -1,5 +1,8 @@
 import { knownOptions } from '../args.js'
+import type { LabelSpec } from '../data/dataset.js'
+import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
+import { Classifier } from '../models/classifier.js'
 import { isShape, sizeOf } from '../smc/evaluation.js'
 import { type OnnxFeatureOptions, onnxFeatures } from './onnx.js'
 
@@ -12,7 +15,9 @@ export interface FeatureExtractor {
   readonly dim: number
   /** Features [n, dim] of images [n, ...shape] in [-1, 1]. */
   features(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>
-  /** The predicted class of each attribute, [n, attributes], where the extractor is a classifier. */
+  /** Of a classifier: the attributes it tells. */
+  readonly labels?: LabelSpec
+  /** Of a classifier: the predicted class of each attribute, [n, attributes]. */
   attributes?(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Int32Array>
   /** Frees what the extractor holds beside memory. */
   dispose?(): Promise<void>
@@ -25,17 +30,34 @@ export function pixelFeatures(shape: readonly number[]): FeatureExtractor {
   return { name: 'pixels', shape, dim, features: async (images) => images }
 }
 
+/** What a classifier of feynkac's tells images by. Throws FileError, FormatError. */
+export async function classifierFeatures(path: string, device: DeviceOptions = {}): Promise<FeatureExtractor> {
+  const classifier = await Classifier.load(path, device)
+  return {
+    name: path,
+    shape: classifier.shape,
+    dim: classifier.featureSize,
+    labels: classifier.labels,
+    features: (images, options) => classifier.features(images, options),
+    attributes: async (images, options) => (await classifier.classify(images, options)).classes,
+    dispose: async () => classifier.dispose(),
+  }
+}
+
 /**
- * The extractor that a word stands for: `pixels`, or a file by its ending. shape: of one sample; options: of `onnxFeatures`.
- * Throws ArgumentError, FileError, FormatError.
+ * The extractor that a word stands for: `pixels`, or a file by its ending, of ONNX or of a classifier of feynkac's. shape: of one sample;
+ * options: of `onnxFeatures`; device: of a classifier. Throws ArgumentError, FileError, FormatError.
  */
 export async function openFeatures(
   spec: string,
   shape: readonly number[],
   options: Omit<OnnxFeatureOptions, 'shape'> = {},
+  device: DeviceOptions = {},
 ): Promise<FeatureExtractor> {
   if (typeof spec === 'string' && spec.endsWith('.onnx')) return onnxFeatures(spec, { ...options, shape })
-  if (spec !== 'pixels') throw invalid('features', "'pixels' or the name of an .onnx file", spec)
-  knownOptions('pixel features', options, [])
+  knownOptions('features that are not of an .onnx file', options, [])
+  if (typeof spec === 'string' && spec.endsWith('.safetensors')) return classifierFeatures(spec, device)
+  if (spec !== 'pixels')
+    throw invalid('features', "'pixels', or the name of an .onnx file or a classifier's .safetensors", spec)
   return pixelFeatures(shape)
 }

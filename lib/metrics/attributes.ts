@@ -1,0 +1,66 @@
+import type { Dataset, LabelSpec } from '../data/dataset.js'
+import { ArgumentError } from '../errors.js'
+import { namedClasses } from '../models/labels.js'
+import { sizeOf } from '../smc/evaluation.js'
+import type { FeatureExtractor } from './features.js'
+
+/** Shares of samples that show what was asked for. */
+export interface AttributeShares {
+  /** By attribute. */
+  [name: string]: number
+  /** That show all of it. */
+  all: number
+}
+
+export interface Asked {
+  /** Value of every attribute asked for, by index or name. */
+  attributes: Readonly<Record<string, number | string>>
+  /** The first so many samples, and their normalised weights; null: equal ones. */
+  count: number
+  weights: Float64Array | null
+  batch: number
+  signal?: AbortSignal
+}
+
+/**
+ * Reads the samples by a classifier: the weight of those whose predicted class is the one asked for, for each attribute and for all of them.
+ * Throws ArgumentError where the extractor is no classifier or does not know an attribute.
+ */
+export async function attributeShares(
+  extractor: FeatureExtractor,
+  samples: Dataset,
+  { attributes, count, weights, batch, signal }: Asked,
+): Promise<AttributeShares> {
+  const { labels } = extractor
+  if (!labels || !extractor.attributes)
+    throw new ArgumentError(`attributes: ${extractor.name} tells none: give features by a classifier of feynkac's`)
+  const wanted = namedClasses(labels, attributes)
+  const named = labels.attributes.flatMap(({ name }, a) => (wanted[a] === null ? [] : [{ name, a }]))
+  if (named.length === 0) throw new ArgumentError('attributes: expected at least one name=value')
+  checkRange(labels, wanted)
+  const shares: AttributeShares = { all: 0, ...Object.fromEntries(named.map(({ name }) => [name, 0])) }
+  const width = sizeOf(samples.shape)
+  for (let first = 0; first < count; first += batch) {
+    const rows = Math.min(batch, count - first)
+    const images = new Float32Array(rows * width)
+    for (let r = 0; r < rows; r++) samples.read(first + r, images, r * width)
+    const classes = await extractor.attributes(images, { signal })
+    for (let r = 0; r < rows; r++) {
+      const weight = weights ? weights[first + r] : 1 / count
+      const right = named.map(({ a }) => classes[r * labels.attributes.length + a] === wanted[a])
+      named.forEach(({ name }, i) => {
+        if (right[i]) shares[name] += weight
+      })
+      if (right.every(Boolean)) shares.all += weight
+    }
+  }
+  return shares
+}
+
+function checkRange(labels: LabelSpec, wanted: readonly (number | null)[]): void {
+  labels.attributes.forEach(({ name, size }, a) => {
+    const value = wanted[a]
+    if (value !== null && !(value < size))
+      throw new ArgumentError(`attribute '${name}': expected an index below ${size} but received ${value}`)
+  })
+}
