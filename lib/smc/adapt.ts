@@ -11,7 +11,10 @@ export interface AdaptSigmasOptions
   > {
   /** Transitions of the result; or give `conditionalEss`. */
   steps?: number
-  /** Share of the particles, above 0 and below 1, that the conditional effective sample size of each step is to keep: as many steps as that takes. */
+  /**
+   * Share of the particles, above 0 and below 1, that the conditional effective sample size of each step is to keep: as many steps as it
+   * takes until a pilot run keeps it, or six have not.
+   */
   conditionalEss?: number
   /** Of a pilot run; default 128. */
   particles?: number
@@ -28,7 +31,7 @@ export interface AdaptedSigmas {
   sigmas: Float64Array
   /** The path's length as its steps feel it: sum of sqrt(log(N / CESS)). K even steps have log(N / CESS) = (barrier / K)^2 each. */
   barrier: number
-  /** Evaluations of a model at a particle, of the pilot run. */
+  /** Evaluations of a model at a particle, of the pilot runs. */
   evaluations: number
 }
 
@@ -46,7 +49,7 @@ const PILOTS = { steps: 2, conditionalEss: 6 }
 const MARGIN = 1.2
 
 /**
- * Noise levels at which every step costs the weights alike. A pilot run measures each step's conditional effective sample size on a Karras
+ * Noise levels at which every step costs the weights alike. A pilot run (then another, on what came of it) measures each step's conditional effective sample size on a Karras
  * grid. log(N / CESS), about the variance of the step's log-weights, is quadratic in the step's length, so that its square root adds up along
  * the path: the new levels are even in that sum (Zhou, Johansen & Aston 2016; Syed et al. 2024). The grid is then frozen, so the run that
  * uses it is as exact as on any other.
