@@ -47,6 +47,13 @@ describe('the loss watched', () => {
     for (let i = 0; i < 200; i++) expect(watch.diverged(i % 50 === 49 ? 30 : 1)).toBe(false)
   })
 
+  it('takes losses below the smallest for it, so that some mistakes after many hits are no divergence', () => {
+    const watch = new LossWatch(64, 10, [], [], 0.1)
+    for (let i = 0; i < 30; i++) watch.diverged(1e-4)
+    expect(watch.diverged(0.99)).toBe(false)
+    expect(watch.diverged(1.01)).toBe(true)
+  })
+
   it('goes on from its state', () => {
     const whole = new LossWatch(8, 10)
     const first = new LossWatch(8, 10)

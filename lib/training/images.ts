@@ -1,7 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
-import type { DeviceOptions } from '../devices.js'
-import { deviceOptionNames } from '../devices.js'
+import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { invalid } from '../errors.js'
 import { fingerprintData } from '../fingerprint.js'
 import type { NetworkWeights } from '../models/model-file.js'
