@@ -53,6 +53,15 @@ function anisotropic(d: number, shift: number, phase: number): DiagonalMixture {
   return { weights: [1 / 3, 2 / 3], means: [mean(-0.8), mean(0.8)], covariances: [variance, variance] }
 }
 
+test('the transform of images refuses what it cannot have', async () => {
+  const x = new Float32Array(24)
+  const dct = (shape: number[], out = new Float32Array(24)) => run(() => native.dct({ out, x, shape }))
+  await dct([2, 3, 4])
+  for (const shape of [[24], [2, 3, 5], [1, 0, 24], [0, 3, 4], [1, 1, 5000], [1, 1.5, 16]])
+    await expect(dct(shape), String(shape)).rejects.toThrow(ArgumentError)
+  await expect(dct([2, 3, 4], new Float32Array(23))).rejects.toThrow(ArgumentError)
+})
+
 describe('tables', () => {
   test('of a Gaussian in its own coordinates are exact from few draws', async () => {
     const variances = [1e-4, 0.01, 0.25, 4]

@@ -6,6 +6,7 @@ import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { guidedDenoiser } from '../lib/models/guidance.js'
 import { native, run } from '../lib/native.js'
+import { calibrate } from '../lib/smc/calibrate.js'
 import type { EnergyFunction, ResidentEnergy } from '../lib/smc/energy-function.js'
 import { mcmc, moveKernels } from '../lib/smc/mcmc.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
@@ -87,6 +88,22 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     ['negation', negation(ring, other, { strength: 0.4, floor: 0.5 })],
     ['nested', bounded(product([mixture([ring, other]), full]), { lower: -1, upper: [0.5, Infinity] })],
   ])('%s', (_, target) => bothWays(target))
+
+  it('calibrated, in coordinates and in cosines', async () => {
+    const tables = [ring, other].map((e, j) => ({
+      ...e,
+      calibration: { basis: 'identity', precisionAt: (s: number, noise = s) => Float64Array.of(1 / (0.5 + j + noise * noise), 1 / (0.2 + noise * noise)) }, // biome-ignore format: one line
+    })) as ResidentEnergy[]
+    await bothWays(product(tables), { proposal: 'calibrated' })
+    // images
+    const flat = gaussianMixture({ weights: [1], means: [new Array(15).fill(0.2)], covariances: [0.3] })
+    const image = { ...flat, shape: [1, 3, 5] }
+    const calibration = await calibrate(image, { data: flat.sample(20), count: 20, sigmas: [8, 1, 0.2] })
+    await bothWays(lowTemperature({ ...image, calibration } as ResidentEnergy, { gamma: 2 }), { essThreshold: 1 })
+    const residing = { ...image, residence: 'cuda:0' }
+    const there = await calibrate(residing, { data: flat.sample(20), count: 20, sigmas: [8, 1, 0.2] })
+    expect(distance(there.precisionAt(0.7), calibration.precisionAt(0.7))).toBeLessThan(1e-5)
+  })
 
   it.each([
     { weights: 'tilt', sigmas: sigmaGrid({ steps: 12, min: 0.2, max: 8 }) },

@@ -141,9 +141,13 @@ export class AnnealedPopulation implements Population {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
     this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal, space)
-    // particles before and after a step, and the gradients of both; a device says itself when its memory runs out
+    // particles before and after a step, the gradients of both, and a step in cosines; a device says itself when its memory runs out
+    const arrays = options.proposal === 'calibrated' ? 5 : 4
     if (space === host)
-      requireMemory(16 * options.particles * this.#evaluator.d, `${options.particles} particles of [${target.shape}]`)
+      requireMemory(
+        4 * arrays * options.particles * this.#evaluator.d,
+        `${options.particles} particles of [${target.shape}]`,
+      )
     this.samples = space.floats(options.particles * this.#evaluator.d)
     this.#spare = space.floats(this.samples.length)
     const { moves, particles, seed, signal } = options
