@@ -130,7 +130,7 @@ describe('evaluate', () => {
       [{ weights: 'weights.npy' }, /file of weights/],
       [{ features: 'inception' }, /'pixels', or the name of an .onnx file/],
       [{ features: pixelFeatures([3]) }, /for samples of \[3\]/],
-      [{ featureOptions: { size: 4 } }, /options of pixel features/],
+      [{ featureOptions: { size: 4 } }, /options of an .onnx network/],
       [{ pairs: 1 }, /pairs/],
       [{ colour: 'red' }, /colour/],
     ]

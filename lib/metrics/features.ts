@@ -1,7 +1,6 @@
-import { knownOptions } from '../args.js'
 import type { LabelSpec } from '../data/dataset.js'
 import type { DeviceOptions } from '../devices.js'
-import { invalid } from '../errors.js'
+import { ArgumentError, invalid } from '../errors.js'
 import { Classifier } from '../models/classifier.js'
 import { isShape, sizeOf } from '../smc/evaluation.js'
 import { type OnnxFeatureOptions, onnxFeatures } from './onnx.js'
@@ -55,7 +54,8 @@ export async function openFeatures(
   device: DeviceOptions = {},
 ): Promise<FeatureExtractor> {
   if (typeof spec === 'string' && spec.endsWith('.onnx')) return onnxFeatures(spec, { ...options, shape })
-  knownOptions('features that are not of an .onnx file', options, [])
+  if (Object.keys(options ?? {}).length > 0)
+    throw new ArgumentError(`options of an .onnx network were given for features by ${spec}: leave them out`)
   if (typeof spec === 'string' && spec.endsWith('.safetensors')) return classifierFeatures(spec, device)
   if (spec !== 'pixels')
     throw invalid('features', "'pixels', or the name of an .onnx file or a classifier's .safetensors", spec)
