@@ -34,10 +34,13 @@ const remedies: Method[] = [
   { name: 'scaled', smc: { proposal: 'sde' } },
   { name: 'analytic', smc: { proposal: 'analytic' } },
   { name: 'per coordinate', smc: { proposal: 'analytic-diagonal' } },
+  { name: 'analytic, adapted levels', smc: { proposal: 'analytic' }, adapt: true },
   { name: 'calibrated', smc: { proposal: 'calibrated' } },
   { name: 'calibrated, MALA', smc: { proposal: 'calibrated', moves: { kernel: 'mala' } } },
-  { name: 'calibrated, SSP', smc: { proposal: 'calibrated', resampling: 'ssp' } },
-  { name: 'calibrated, at 0.25', smc: { proposal: 'calibrated', essThreshold: 0.25 } },
+  { name: 'calibrated, adapted levels', smc: { proposal: 'calibrated' }, adapt: true },
+  { name: 'analytic, partial', smc: { proposal: 'analytic', essAfter: 0.75 } },
+  { name: 'analytic, SSP', smc: { proposal: 'analytic', resampling: 'ssp' } },
+  { name: 'analytic, MALA', smc: { proposal: 'analytic', moves: { kernel: 'mala' } } },
 ]
 /** Those whose need of particles and levels is looked for. */
 const guided = remedies.filter(({ name }) => ['analytic', 'per coordinate', 'calibrated'].includes(name))

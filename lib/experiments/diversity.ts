@@ -115,6 +115,7 @@ function caseOf(scheme: ResamplingScheme, threshold: number, remedy: string, smc
 const cases: Case[] = [
   ...resamplingSchemes.flatMap((scheme) => [0.5, 1].map((t) => caseOf(scheme, t, 'none'))),
   ...[0.1, 0.25, 0.75, 0.9].map((t) => caseOf('systematic', t, 'none')),
+  caseOf('systematic', 0.5, 'partial', { essAfter: 0.75 }),
   caseOf('systematic', 0.5, 'MALA', { moves: { kernel: 'mala' } }),
   caseOf('systematic', 0.5, 'variance per coordinate', { proposal: 'analytic-diagonal' }),
   caseOf('systematic', 0.5, 'both', { proposal: 'analytic-diagonal', moves: { kernel: 'mala' } }),

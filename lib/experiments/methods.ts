@@ -1,3 +1,4 @@
+import { type AdaptedSigmas, adaptSigmas } from '../smc/adapt.js'
 import { type MoveOptions, mcmc } from '../smc/mcmc.js'
 import { sample } from '../smc/samplers.js'
 import { type SmcOptions, type SmcResult, smc } from '../smc/smc.js'
@@ -9,12 +10,22 @@ export interface Method {
   name: string
   /** Every so manieth level only: for methods that evaluate more than once at a level. */
   thin?: number
+  /** As many levels, but where pilot runs of as many particles put them, whose evaluations count as well. Of smc. */
+  adapt?: boolean
   /** Annealed MCMC: moves at every level. */
   mcmc?: MoveOptions
   /** Options of `smc`. Neither: the summed scores, without weights, by the ancestral sampler. */
   smc?: Pick<
     SmcOptions,
-    'weights' | 'kernel' | 'proposal' | 'moves' | 'resampling' | 'essThreshold' | 'precisions' | 'finalResample'
+    | 'weights'
+    | 'kernel'
+    | 'proposal'
+    | 'moves'
+    | 'resampling'
+    | 'essThreshold'
+    | 'essAfter'
+    | 'precisions'
+    | 'finalResample'
   >
 }
 
@@ -51,7 +62,8 @@ export async function runMethod(target: Target, method: Method, options: RunOpti
     const weights = new Float64Array(n).fill(1 / n)
     return { samples, weights, logZ: Number.NaN, smallestEss: n, distinctRoots: n, evaluations, seconds: seconds() }
   }
-  const result = await smc(target, { ...options, sigmas, ...method.smc })
+  const pilot = method.adapt ? await adapted(target, method.smc, { ...options, sigmas }) : { sigmas, evaluations: 0 }
+  const result = await smc(target, { ...options, sigmas: pilot.sigmas, ...method.smc })
   const { distinctRoots, evaluations } = result.diagnostics
   return {
     samples: result.samples,
@@ -59,10 +71,20 @@ export async function runMethod(target: Target, method: Method, options: RunOpti
     logZ: result.logZ,
     smallestEss: result.ess.reduce((a, b) => Math.min(a, b)),
     distinctRoots,
-    evaluations,
+    evaluations: evaluations + pilot.evaluations,
     seconds: seconds(),
     result,
   }
+}
+
+async function adapted(
+  target: Target,
+  { weights, kernel, proposal, moves }: NonNullable<Method['smc']>,
+  { sigmas, ...options }: RunOptions,
+): Promise<AdaptedSigmas> {
+  const last = sigmas.length - 1
+  const range = { steps: last, max: sigmas[0], min: sigmas[last] }
+  return adaptSigmas(target, { ...options, ...range, weights, kernel, proposal, moves })
 }
 
 /** Every `by`-th level, counted from the last one, and the first. */
