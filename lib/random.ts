@@ -16,6 +16,7 @@ export const purpose = {
   moment: 9,
   accept: 10,
   user: 11,
+  levels: 15,
 } as const
 
 /** High 32 bits of the product of two unsigned 32-bit numbers, in halves that stay exact in a double. */

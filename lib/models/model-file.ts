@@ -7,6 +7,7 @@ import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
+import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
@@ -24,6 +25,8 @@ export interface ModelInfo {
   sigmaMax: number
   network: NetworkConfig
   labels: LabelSpec | null
+  /** Of an energy whose levels were learnt (docs/levelled.md). */
+  logNormaliser?: LogNormaliser
 }
 
 const FORMAT = 'feynkac-model-1'
@@ -90,6 +93,7 @@ export function checkModelInfo(
     sigmaMax: positive('sigmaMax'),
     network,
     labels,
+    ...(json.logNormaliser !== undefined && { logNormaliser: parseLogNormaliser(json.logNormaliser, fail) }),
   }
 }
 

@@ -7,7 +7,8 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 /** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
 
 /** What the objectives differ in. */
-export interface Run<M> extends Pick<Loop, 'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'range' | 'batches'> {
+export interface Run<M>
+  extends Pick<Loop, 'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'range' | 'batches'> {
   model: M
   /** Steps of training; its weights are those of the model's network. */
   steps: Loop['network']

@@ -3,7 +3,7 @@ import { labelDim } from '../data/dataset.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { createEnergy, givenHead, type HeadOptions, headDefaults } from './heads.js'
+import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 import { openData, openRun, type TrainingOptions, type TrainingResult, train, trainingOptionNames } from './run.js'
 
 export interface DistillOptions extends TrainingOptions, HeadOptions {
@@ -20,7 +20,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions {
  * NumericsError where training diverges, and the signal's reason when aborted.
  */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  knownOptions('distill', options, [...trainingOptionNames, 'teacher', 'head', 'headScale', 'init'])
+  knownOptions('distill', options, [...trainingOptionNames, ...headOptionNames, 'teacher', 'init'])
   if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
   const opened = await openRun(options)
   const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined

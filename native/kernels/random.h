@@ -30,6 +30,7 @@ enum Purpose : uint32_t {
   kMixture = 12,   // draws of Gaussian mixtures
   kDropout = 13,   // dropout's masks; the layer's number is above its 8 bits
   kLatent = 14,    // noise on the latents in the training of autoencoders
+  kLevels = 15,    // noise levels that training classifies, and their noise
 };
 
 struct Philox {
