@@ -1,8 +1,10 @@
 import type { Command } from 'commander'
+import type { DistillOptions } from '../training/distill.js'
 import { choice, common } from './options.js'
 import {
   given,
   headFlags,
+  headOptions,
   modelTrainingOptions,
   runTrainingCommand,
   type TrainFlags,
@@ -30,8 +32,8 @@ export function register(program: Command): void {
       '    --output runs/energy --images 200k',
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
-    const own = given({ teacher: flags.teacher, init: flags.init, head: flags.head, headScale: flags.headScale })
-    const options = { ...(await modelTrainingOptions(flags)), ...own }
+    const own = given({ teacher: flags.teacher, init: flags.init })
+    const options = { ...(await modelTrainingOptions(flags)), ...own, ...headOptions(flags) } as DistillOptions
     await runTrainingCommand('distill', flags, (run) => distill({ ...options, ...run }))
   })
 }

@@ -11,7 +11,10 @@ export interface HeadOptions {
   head?: 'dot' | 'l2' | 'norm'
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
-  /** Weight of a cross-entropy over noise levels, which sees the relative weight of separated modes (docs/levelled.md); 0, the default: none. */
+  /**
+   * Weight of a cross-entropy over noise levels, per dimension as the loss is, which sees the relative weight of separated modes
+   * (docs/levelled.md): 0.5, say; 0, the default: none.
+   */
   levelWeight?: number
   /** With levelWeight: noise levels that a sample is classified among (3), and samples per step that are (a quarter of the batch). */
   levels?: number

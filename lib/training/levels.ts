@@ -61,7 +61,7 @@ export class Levels {
     this.state = state ?? gaussian(this.min, this.max, cells, dims, sigmaData)
     this.request = {
       count: levels,
-      weight: levelWeight,
+      weight: levelWeight / dims,
       sigma: new Float64Array(levels * levelBatch),
       truth: new Int32Array(levelBatch),
       free: new Float64Array(levels * levelBatch),
