@@ -123,9 +123,28 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   eps: number
   clip: number
   emaDecay: number
+  /** Of an energy without labels: classified besides. */
+  levels?: NativeLevels
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
   sigmas: Float64Array
+}
+
+/** The cross-entropy over noise levels of a step (docs/levelled.md); arrays [count, samples] but where it says [samples]. */
+export interface NativeLevels {
+  /** Levels per sample. */
+  count: number
+  /** Of the mean cross-entropy in the loss whose gradient the step follows. */
+  weight: number
+  /** Sample b, row b of x0, gets noise of sigma[truth[b], b]. */
+  sigma: Float64Array
+  /** [samples] */
+  truth: Int32Array
+  /** F in the logits F - E. */
+  free: Float64Array
+  /** Filled: [samples] cross-entropies, and their derivatives by F. */
+  losses: Float64Array
+  residual: Float64Array
 }
 
 export interface NativeNetwork {

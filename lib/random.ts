@@ -16,6 +16,8 @@ export const purpose = {
   moment: 9,
   accept: 10,
   user: 11,
+  calibrate: 15,
+  levels: 16,
 } as const
 
 /** High 32 bits of the product of two unsigned 32-bit numbers, in halves that stay exact in a double. */

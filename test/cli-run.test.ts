@@ -197,4 +197,15 @@ describe('from data to samples', () => {
     const wrong = await run([...training(join(folder, 'none'), 64), '--energy-weight', '1'])
     expect(wrong).toMatchObject({ code: 2, err: expect.stringMatching(/--head joint/) })
   })
+
+  it('passes on how levels are classified', async () => {
+    const output = join(folder, 'levelled')
+    const flags = ['--head', 'dot', '--no-labels', '--level-weight', '0.5', '--levels', '2', '--level-batch', '3']
+    const trained = await run([...training(output, 64), ...flags])
+    expect(trained.err).not.toMatch(/feynkac:/)
+    const model = join(output, 'model.safetensors')
+    expect(JSON.parse((await run(['inspect', model, '--json'])).out)).toMatchObject({ kind: 'dot' })
+    const wrong = await run([...training(join(folder, 'none'), 64), '--level-weight', '1'])
+    expect(wrong).toMatchObject({ code: 2, err: expect.stringMatching(/--head/) })
+  })
 })

@@ -125,6 +125,10 @@ class Counting final : public Kernels {
   void projectionLoss(float*, double*, const float*, const float*, float, int batch, size_t n) override {
     add("elementwise", 0, 12.0 * batch * double(n));
   }
+  void levelLoss(float*, double*, double*, const double*, const double*, const double*, const int32_t*, double,
+                 int levels, int batch) override {
+    add("elementwise", 0, 36.0 * levels * batch);
+  }
   void sumSquares(double*, const float*, size_t n) override { add("optimizer", 0, 4.0 * double(n)); }
   void adam(float*, float*, float*, float*, const float*, const double*, const AdamStep&, size_t n) override {
     add("optimizer", 0, 36.0 * double(n));

@@ -1,8 +1,10 @@
 import type { Command } from 'commander'
+import type { DistillOptions } from '../training/distill.js'
 import { choice, common, count } from './options.js'
 import {
   given,
   headFlags,
+  headOptions,
   modelTrainingOptions,
   runTrainingCommand,
   type TrainFlags,
@@ -37,10 +39,10 @@ export function register(program: Command): void {
       '    --output runs/energy --images 200k',
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
-    const { teacher, init, head, headScale } = flags
+    const { teacher, init } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
-    const own = given({ teacher, init, head, headScale, calibrate })
-    const options = { ...(await modelTrainingOptions(flags)), ...own }
+    const own = { ...given({ teacher, init, calibrate }), ...headOptions(flags) }
+    const options = { ...(await modelTrainingOptions(flags)), ...own } as DistillOptions
     await runTrainingCommand('distill', flags, (run, onCalibration) => distill({ ...options, ...run, onCalibration }))
   })
 }

@@ -43,6 +43,9 @@ export interface TrainFlags extends CommonOptions {
   attention?: number[]
   head?: 'dot' | 'l2' | 'norm' | 'joint'
   headScale?: number
+  levelWeight?: number
+  levels?: number
+  levelBatch?: number
   checkpointEvery?: number
   logEvery?: number
   resume?: boolean
@@ -119,6 +122,18 @@ export function headFlags(command: Command, without: string, more: readonly stri
   return command
     .addOption(choice('--head <form>', `form of the energy (${without})`, ['dot', 'l2', 'norm', ...more]))
     .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
+    .option(
+      '--level-weight <number>',
+      'of the cross-entropy over noise levels, such as 0.5 (0: none)',
+      number({ min: 0 }),
+    )
+    .option('--levels <number>', 'noise levels that a sample is classified among (3)', count(2, 64))
+    .option('--level-batch <number>', 'samples per step that are classified (a quarter of the batch)', count())
+}
+
+/** The options of an energy from the flags. */
+export function headOptions({ head, headScale, levelWeight, levels, levelBatch }: TrainFlags) {
+  return given({ head, headScale, levelWeight, levels, levelBatch })
 }
 
 /** Options of the library from the flags, but for the network; what was not given is left out. */

@@ -4,6 +4,7 @@ import { common, number } from './options.js'
 import {
   given,
   headFlags,
+  headOptions,
   modelTrainingOptions,
   runTrainingCommand,
   type TrainFlags,
@@ -29,14 +30,16 @@ export function register(program: Command): void {
     'feynkac train --data fashion-mnist/train-images-idx3-ubyte.gz --output runs/teacher --images 400k --width 48',
   ).action(async (flags: Flags) => {
     if (flags.headScale !== undefined && !flags.head) throw new ArgumentError('--head-scale needs --head dot')
+    if ((flags.levelWeight ?? flags.levels ?? flags.levelBatch) !== undefined && !flags.head)
+      throw new ArgumentError('--level-weight needs an energy: choose its --head')
     if (flags.energyWeight !== undefined && !flags.head) throw new ArgumentError('--energy-weight needs --head joint')
     const { trainDenoiser, trainEnergy } = await import('../training/dsm.js')
-    const { head, headScale, energyWeight } = flags
+    const { energyWeight } = flags
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
     const options = { ...(await modelTrainingOptions(flags)), ...own }
     await runTrainingCommand<{ dispose(): void }>('train', flags, (run) =>
       flags.head
-        ? trainEnergy({ ...options, ...given({ head, headScale, energyWeight }), ...run })
+        ? trainEnergy({ ...options, ...headOptions(flags), ...given({ energyWeight }), ...run })
         : trainDenoiser({ ...options, ...run }),
     )
   })

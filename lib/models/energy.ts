@@ -11,6 +11,7 @@ import { configLabelDim } from './config.js'
 import { completeInfo, type NewModel, newNetwork } from './denoiser.js'
 import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
+import { logNormaliserAt } from './log-normaliser.js'
 import { type ModelInfo, saveModel } from './model-file.js'
 import {
   type ModelCalibrateOptions,
@@ -163,6 +164,16 @@ export class EnergyModel implements ResidentEnergy {
     const energy = new Float64Array(batch)
     await evaluateInChunks(this.network, this.info, x, sigmas, { energy }, options)
     return energy
+  }
+
+  /**
+   * log Z(sigma) of an energy trained with `levelWeight` (docs/levelled.md): -E(x, sigma) - log Z(sigma) is log p_sigma(x), up to one constant
+   * for all noise levels. Throws ArgumentError for other energies, and for noise levels beyond those that were classified.
+   */
+  logNormaliser(sigma: number): number {
+    const { logNormaliser } = this.info
+    if (!logNormaliser) throw new ArgumentError('the energy has no log-normaliser: it was trained without levelWeight')
+    return logNormaliserAt(logNormaliser, sigma)
   }
 
   /** The energy's own denoiser, D = x - sigma^2 grad_x E; of a joint model that of its denoiser. */

@@ -7,6 +7,7 @@ import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
+import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 import { readTables, type StoredTables, storeTables } from './tables.js'
 
@@ -27,6 +28,8 @@ export interface ModelInfo {
   labels: LabelSpec | null
   /** Of an energy that was calibrated. */
   calibration?: StoredTables
+  /** Of an energy whose levels were learnt (docs/levelled.md). */
+  logNormaliser?: LogNormaliser
 }
 
 const FORMAT = 'feynkac-model-1'
@@ -97,6 +100,7 @@ export function checkModelInfo(
     ...(json.calibration !== undefined && {
       calibration: storeTables(readTables(json.calibration, network.shape, fail)),
     }),
+    ...(json.logNormaliser !== undefined && { logNormaliser: parseLogNormaliser(json.logNormaliser, fail) }),
   }
 }
 

@@ -12,6 +12,7 @@ import {
 } from '../models/model-file.js'
 import { type ParameterSlot, run } from '../native.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
+import type { LevelState } from './levels.js'
 import type { LoopState } from './loop.js'
 import type { DataOptions } from './run.js'
 
@@ -80,6 +81,11 @@ export async function readCheckpoint(
     !numbers(loop!.watch?.means)
   )
     return fail('the state of the training has no valid step and losses')
+  if (
+    loop!.levels !== undefined &&
+    !['increments', 'average', 'm', 'v'].every((name) => numbers(loop!.levels![name as keyof LevelState]))
+  )
+    return fail('the state of the training has no valid free energies')
   if (typeof definition !== 'object' || definition === null || typeof sources !== 'object' || sources === null)
     return fail('the state of the training lacks its options')
   return { path, tensors, info, loop: loop!, definition, sources }

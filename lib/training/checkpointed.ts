@@ -8,7 +8,10 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 
 /** What the objectives differ in. */
 export interface Run<M>
-  extends Pick<Loop, 'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'range' | 'batches' | 'smallestLoss'> {
+  extends Pick<
+    Loop,
+    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'range' | 'batches' | 'smallestLoss'
+  > {
   model: M
   /** Steps of training; its weights are those of the model's network. */
   steps: Loop['network']

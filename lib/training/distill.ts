@@ -5,7 +5,7 @@ import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
-import { createEnergy, givenHead, type HeadOptions, headDefaults } from './heads.js'
+import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 import { openData, openRun, type TrainingOptions, type TrainingResult, train, trainingOptionNames } from './run.js'
 
 export interface DistillOptions extends TrainingOptions, HeadOptions {
@@ -32,7 +32,7 @@ const levels = 24
  * NumericsError where training diverges, and the signal's reason when aborted.
  */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = ['teacher', 'head', 'headScale', 'init', 'calibrate', 'onCalibration']
+  const own = [...headOptionNames, 'teacher', 'init', 'calibrate', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
   const { calibrate: draws, onCalibration } = options
   if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)

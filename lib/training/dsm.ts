@@ -5,7 +5,7 @@ import { configLabelDim } from '../models/config.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { readSamples } from './batches.js'
-import { createEnergy, givenHead, headDefaults, type JointHeadOptions } from './heads.js'
+import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadOptions } from './heads.js'
 import {
   type Definition,
   type FrontEnd,
@@ -49,7 +49,7 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
  * mean (h_D - R)^2 + energyWeight mean (grad Phi - h_D)^2, with h_D of the second term held fixed. Errors as `trainDenoiser`.
  */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = ['sigmaData', 'conditional', 'head', 'headScale', 'energyWeight']
+  const own = ['sigmaData', 'conditional', ...headOptionNames, 'energyWeight']
   knownOptions('trainEnergy', options, [...trainingOptionNames, ...own])
   const given = givenHead(options, ['dot', 'l2', 'norm', 'joint'])
   if (options.energyWeight !== undefined && options.head === undefined && !options.resume)

@@ -1,4 +1,4 @@
-import { finiteNumber, oneOf } from '../args.js'
+import { finiteNumber, integer, oneOf } from '../args.js'
 import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
 import { EnergyModel } from '../models/energy.js'
@@ -11,7 +11,17 @@ export interface HeadOptions {
   head?: 'dot' | 'l2' | 'norm'
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
+  /**
+   * Weight of a cross-entropy over noise levels, per dimension as the loss is, which sees the relative weight of separated modes
+   * (docs/levelled.md): 0.5, say; 0, the default: none.
+   */
+  levelWeight?: number
+  /** With levelWeight: noise levels that a sample is classified among (3), and samples per step that are (a quarter of the batch). */
+  levels?: number
+  levelBatch?: number
 }
+
+export const headOptionNames = ['head', 'headScale', 'levelWeight', 'levels', 'levelBatch']
 
 /** Without a teacher a denoiser and its energy can be trained at once. */
 export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
@@ -24,7 +34,7 @@ export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
 const scaled = (head: string) => head === 'dot' || head === 'joint'
 
 export function givenHead(
-  { head, headScale, energyWeight }: JointHeadOptions,
+  { head, headScale, energyWeight, levelWeight, levels, levelBatch }: JointHeadOptions,
   heads: readonly string[] = ['dot', 'l2', 'norm'],
 ): Partial<Definition> {
   if (head !== undefined) oneOf('head', head, heads)
@@ -34,7 +44,13 @@ export function givenHead(
   if (energyWeight !== undefined) finiteNumber('energyWeight', energyWeight, { above: 0 })
   if (energyWeight !== undefined && head !== undefined && head !== 'joint')
     throw invalid('energyWeight', `nothing for the head '${head}'`, energyWeight)
+  if (levelWeight !== undefined) finiteNumber('levelWeight', levelWeight, { min: 0 })
+  if (levels !== undefined) integer('levels', levels, 2, 64)
+  if (levelBatch !== undefined) integer('levelBatch', levelBatch, 1)
   return {
+    ...(levelWeight !== undefined && { levelWeight }),
+    ...(levels !== undefined && { levels }),
+    ...(levelBatch !== undefined && { levelBatch }),
     ...(head && { kind: head }),
     ...(headScale !== undefined && { headScale }),
     ...(energyWeight !== undefined && { energyWeight }),

@@ -3,6 +3,7 @@ import { NumericsError } from '../errors.js'
 import type { NativeNetwork, NetworkKind } from '../native.js'
 import { run } from '../native.js'
 import type { Batches } from './batches.js'
+import type { LevelState, Levels } from './levels.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { Settings } from './settings.js'
 import { LossWatch, SigmaBins } from './watch.js'
@@ -21,6 +22,8 @@ export interface TrainingProgress {
   loss: number
   /** Of a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
   energyLoss?: number
+  /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
+  levelLoss?: number
   /** Running median of the loss. */
   median: number
   gradNorm: number
@@ -37,6 +40,8 @@ export interface LoopState {
   /** Steps done. */
   step: number
   watch: { losses: number[]; means: number[] }
+  /** Free energies of the levels, where there are any. */
+  levels?: LevelState
 }
 
 export interface Loop {
@@ -48,6 +53,8 @@ export interface Loop {
   /** Noise levels that the network can be told; null where the objective has none. */
   range: { sigmaMin: number; sigmaMax: number } | null
   settings: Settings
+  /** Classified besides (docs/levelled.md). */
+  levels?: Levels
   batches: Batches
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
@@ -74,7 +81,7 @@ const checkpointMs = 120_000
  * diverges (method.md section 5).
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, network, batches, signal } = loop
+  const { settings, network, batches, levels, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watch = new LossWatch(
@@ -89,7 +96,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   const sigmas = new Float64Array(batchSize)
   const firstStep = loop.state.step
   let step = firstStep
-  const state = (): LoopState => ({ step, watch: watch.state() })
+  const state = (): LoopState => ({ step, watch: watch.state(), ...(levels && { levels: levels.stored() }) })
   const began = performance.now()
   let saved = { step, at: began }
   let batch = step < steps ? await batches.prepare(step + 1) : undefined
@@ -101,6 +108,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     }
     const imagesBefore = step * batchSize
     step++
+    const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
     const job = run(() =>
       network.train({
         kind: loop.kind,
@@ -120,7 +128,8 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         beta2: settings.beta2,
         eps: settings.eps,
         clip: settings.clip,
-        emaDecay: emaDecay(settings.emaHalfLife, imagesBefore, batchSize),
+        emaDecay: decay,
+        levels: levels?.prepare(step),
         losses,
         sigmas,
       }),
@@ -130,6 +139,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     if (watch.diverged(loss) || !Number.isFinite(gradNorm))
       throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
     batch = next
+    const levelLoss = levels?.learn(step, decay)
 
     bins?.add(losses, sigmas)
     const images = step * batchSize
@@ -140,6 +150,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       totalImages: steps * batchSize,
       loss,
       ...(energyLoss === undefined ? {} : { energyLoss }),
+      ...(levelLoss === undefined ? {} : { levelLoss }),
       median: watch.median(),
       gradNorm,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),

@@ -23,6 +23,7 @@ import { Batches } from './batches.js'
 import { type Checkpoint, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
+import { type LevelSettings, Levels } from './levels.js'
 import type { TrainingProgress } from './loop.js'
 import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
 
@@ -86,7 +87,7 @@ export interface TrainingResult<M> {
 }
 
 /** Everything that fixes the final weights. */
-export interface Definition extends Settings {
+export interface Definition extends Settings, LevelSettings {
   objective: 'dsm' | 'distill'
   kind: NetworkKind
   headScale: number
@@ -189,9 +190,9 @@ export async function train<M extends Denoiser | EnergyModel>(
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
   const { checkpoint } = opened
-  // checkpoints of before there was dropout had none, nor joint networks
+  // checkpoints of before there was dropout had none, nor joint networks, nor levels
   const stored = checkpoint
-    ? ({ dropout: 0, energyWeight: 1, ...checkpoint.definition } as Definition & { images: number })
+    ? ({ dropout: 0, energyWeight: 1, ...noLevels, ...checkpoint.definition } as Definition & { images: number })
     : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
@@ -210,6 +211,13 @@ export async function train<M extends Denoiser | EnergyModel>(
   if (definition.labelDropout > 0 && !labels)
     throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
 
+  if (definition.levelWeight > 0 && labels)
+    throw invalid(
+      'levelWeight',
+      '0, as the network is given labels, of which the normaliser would be a function',
+      definition.levelWeight,
+    )
+
   const model = await front.create(definition, labels)
   try {
     if (!stored && options.microBatch === undefined)
@@ -221,6 +229,11 @@ export async function train<M extends Denoiser | EnergyModel>(
     if (checkpoint) await restore(model.network, checkpoint)
     else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
 
+    const range = conditionedRange(model.info.preconditioning.noise)
+    const dims = data.shape.reduce((product, extent) => product * extent, 1)
+    const { sigmaData } = model.info
+    const levels =
+      definition.levelWeight > 0 ? new Levels(definition, dims, sigmaData, range, checkpoint?.loop.levels) : undefined
     return await runWithCheckpoints(
       {
         model,
@@ -232,9 +245,13 @@ export async function train<M extends Denoiser | EnergyModel>(
         kind: definition.kind,
         headScale: definition.headScale,
         energyWeight: definition.energyWeight,
-        range: conditionedRange(model.info.preconditioning.noise),
+        range,
+        levels,
         batches: new Batches(data, labels, definition),
-        finish: () => front.finish?.(model, data, { images, seed: definition.seed }) ?? Promise.resolve(),
+        finish: async () => {
+          if (levels) model.info.logNormaliser = levels.normaliser(dims, sigmaData)
+          await front.finish?.(model, data, { images, seed: definition.seed })
+        },
       },
       opened,
       options,
@@ -244,6 +261,8 @@ export async function train<M extends Denoiser | EnergyModel>(
     throw error
   }
 }
+
+const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
 
 function define<M extends Denoiser | EnergyModel>(
   options: TrainingOptions,
@@ -263,6 +282,8 @@ function define<M extends Denoiser | EnergyModel>(
     dropout: objective === 'dsm' ? configDropout(chosen) : 0,
     labelDropout: (found.labels && configLabelDropout(chosen)) ?? general.labelDropout,
     energyWeight: 1,
+    ...noLevels,
+    levelBatch: Math.ceil((options.batchSize ?? general.batchSize) / 4),
     ...front.defaults,
     ...identity,
     network: chosen,
@@ -277,6 +298,10 @@ function define<M extends Denoiser | EnergyModel>(
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
   if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')
     throw invalid('dropout', '0, as a network of vectors has none', settled.dropout)
+  if (!(settled.levelWeight > 0))
+    for (const name of ['levels', 'levelBatch'] as const)
+      if (front.given[name] !== undefined) throw invalid(name, 'nothing without levelWeight', front.given[name])
+  if (settled.levelWeight > 0) integer('levelBatch', settled.levelBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled
 }

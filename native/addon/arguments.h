@@ -37,6 +37,9 @@ inline float* floats(const Napi::Value& v, size_t n, const char* name, bool opti
 inline double* doubles(const Napi::Value& v, size_t n, const char* name, bool optional = false) {
   return typedArray<double>(v, napi_float64_array, n, name, optional);
 }
+inline int32_t* ints(const Napi::Value& v, size_t n, const char* name) {
+  return typedArray<int32_t>(v, napi_int32_array, n, name);
+}
 
 inline double number(const Napi::Object& o, const char* name) {
   const Napi::Value v = o.Get(name);

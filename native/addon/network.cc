@@ -177,14 +177,50 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
       if (labelDim(teacher->config()) != 0 && labelDim(teacher->config()) != labelDim(n->config()))
         throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
     }
+    const auto levels = levelsOf(o.Get("levels"), step);
+    auto kept = valuesOf(o);
+    if (levels)
+      for (const Napi::Value& value : valuesOf(o.Get("levels").As<Napi::Object>())) kept.push_back(value);
     const auto result = std::make_shared<TrainResult>();
     return start(
-        info, valuesOf(o), [=](const Stop& stop) { *result = n->train(step, teacher.get(), stop); },
+        info, kept,
+        [=](const Stop& stop) {
+          TrainStep whole = step;
+          whole.levels = levels.get();
+          *result = n->train(whole, teacher.get(), stop);
+        },
         [result, joint = step.head.kind == Kind::kJoint](Napi::Env env) {
           const Napi::Value out = trainResult(env, *result);
           if (joint) out.As<Napi::Object>()["energyLoss"] = Napi::Number::New(env, result->energyLoss);
           return out;
         });
+  }
+
+  // Null where the step has none.
+  static std::shared_ptr<LevelStep> levelsOf(const Napi::Value& value, const TrainStep& step) {
+    if (value.IsUndefined()) return nullptr;
+    const Napi::Object o = objectOf(value, "levels");
+    if (step.head.kind == Kind::kDenoiser) throw argumentError(o.Env(), "a denoiser has no energy to classify with");
+    const Napi::Value losses = o.Get("losses");
+    const size_t samples = losses.IsTypedArray() ? losses.As<Napi::TypedArray>().ElementLength() : 0;
+    if (samples < 1 || samples > size_t(step.batch))
+      throw argumentError(o.Env(), "expected a Float64Array of 1 to batch length for losses of levels");
+    const int levels = static_cast<int>(integer(o, "count", 2, 64));
+    const size_t all = samples * levels;
+    LevelStep l = {levels,
+                   static_cast<int>(samples),
+                   number(o, "weight"),
+                   doubles(o.Get("sigma"), all, "sigma of levels"),
+                   ints(o.Get("truth"), samples, "truth of levels"),
+                   doubles(o.Get("free"), all, "free of levels"),
+                   doubles(losses, samples, "losses of levels"),
+                   doubles(o.Get("residual"), all, "residual of levels")};
+    for (size_t i = 0; i < all; ++i)
+      if (!(l.sigma[i] > 0) || !std::isfinite(l.sigma[i]) || !std::isfinite(l.free[i]))
+        throw argumentError(o.Env(), "expected finite noise levels above 0 and finite free energies for levels");
+    for (size_t i = 0; i < samples; ++i)
+      if (l.truth[i] < 0 || l.truth[i] >= levels) throw argumentError(o.Env(), "expected a level for truth of levels");
+    return std::make_shared<LevelStep>(l);
   }
 
   Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {

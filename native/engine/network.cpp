@@ -9,11 +9,6 @@ namespace {
 
 constexpr double kTwoPi = 6.283185307179586;
 
-bool isDot(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint; }
-
-// Phi from what the plan sums: dot and joint: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
-double phiFactor(const Head& head) { return isDot(head.kind) ? head.scale : -0.5; }
-
 }  // namespace
 
 Network::Network(NetworkConfig config, Preconditioning preconditioning, MakeKernels makeKernels, bool joint)
@@ -49,11 +44,13 @@ void Network::written(const float* torch) {
   for (size_t i = 0; i < noise_.freqs.size(); ++i) noise_.freqs[i] = kTwoPi * stored[i];
 }
 
-Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout) {
+Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout, int levels) {
   requireKind(kind);
   Run& run = runs_.find(
-      [&](const Run& r) { return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout; },
-      [&] { return layOut(job, kind, batch, dropout); });
+      [&](const Run& r) {
+        return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout && r.levels == levels;
+      },
+      [&] { return layOut(job, kind, batch, dropout, levels); });
   useArena(run.program.plan);
   return run;
 }
@@ -213,7 +210,7 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
 
 size_t Network::workingBytes(Job job, Kind kind, int batch) {
   requireKind(kind);
-  return layOut(job, kind, batch, 0)->program.plan.arenaBytes();
+  return layOut(job, kind, batch, 0, 1)->program.plan.arenaBytes();
 }
 
 }  // namespace feynkac

@@ -50,6 +50,18 @@ struct ResidentOutputs {
   float* scoreGrad = nullptr;
 };
 
+// The cross-entropy over noise levels of a training step (docs/levelled.md): sample b, row b of the step's x0, gets noise of
+// sigma[truth[b], b], and the energies at all sigma[j, b] say which it was. Host memory; [levels, samples] but where it says [samples].
+struct LevelStep {
+  int levels, samples;
+  double weight;  // of the mean cross-entropy in the loss
+  const double* sigma;
+  const int32_t* truth;  // [samples]
+  const double* free;    // F, which the logits F - E have
+  double* losses;        // [samples], filled: the cross-entropies
+  double* residual;      // filled: their derivatives by F
+};
+
 struct TrainStep {
   Head head;
   int batch, microBatch;
@@ -63,9 +75,10 @@ struct TrainStep {
   AdamStep adam;
   double* losses;  // [batch], mean over the dimensions
   double* sigmas;  // [batch]
+  const LevelStep* levels = nullptr;
 };
 
-enum class Job { kForward, kGradient, kTangent, kTrain };
+enum class Job { kForward, kGradient, kTangent, kTrain, kLevels };
 
 class Network : public Trainable {
  public:
@@ -91,13 +104,14 @@ class Network : public Trainable {
   struct Run;
 
   void written(const float* torch) override;
-  Run& prepare(Job job, Kind kind, int batch, float dropout = 0);
-  std::unique_ptr<Run> layOut(Job job, Kind kind, int batch, float dropout);
+  Run& prepare(Job job, Kind kind, int batch, float dropout = 0, int levels = 1);
+  std::unique_ptr<Run> layOut(Job job, Kind kind, int batch, float dropout, int levels);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
   void convert(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
   void setTarget(Run& run, const Levels& levels);
+  void classify(const TrainStep& step, double* losses, double* residual, const Stop& stop);
   static void setLossWeight(Run& run, const Head& head, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
 

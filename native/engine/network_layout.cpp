@@ -3,15 +3,15 @@
 namespace feynkac {
 
 // The plan of a job: what the passes of method.md section 2 read and write, in order.
-std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, float dropout) {
-  auto owner = std::make_unique<Run>(job, kind, batch, dropout, &weights_);
+std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, float dropout, int levels) {
+  auto owner = std::make_unique<Run>(job, kind, batch, dropout, levels, &weights_);
   Run* r = owner.get();
   Program& g = r->program;
   Plan& plan = g.plan;
   g.dropoutRate = dropout;
   if (dropout > 0) g.dropoutKey = plan.pinned(4 * sizeof(uint32_t));
   r->ports = build(config_, r->declared, g, joint_);
-  const bool joint = kind == Kind::kJoint, dotHead = joint || kind == Kind::kDot;
+  const bool joint = kind == Kind::kJoint, dotHead = isDot(kind);
   // `out`: the output that the energy is made of, if there is one; `image`: the denoiser's
   const VarId in = r->ports.input, image = r->ports.output, out = joint ? r->ports.energy : image;
   const auto [channels, height, width] = sampleShape(config_);
@@ -107,6 +107,29 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     g.backward({false, false}, started);
     r->g = g.a(in);
     plan.pin(r->g);
+  }
+
+  if (job == Job::kLevels) {
+    const int samples = batch / levels;
+    r->truth = plan.pinned(samples * sizeof(int32_t));
+    for (Buffer* b : {&r->free, &r->residual}) *b = plan.pinned(batch * sizeof(double));
+    const Buffer energies = plan.bytes(batch * sizeof(double)), c = plan.floats(batch);
+    plan.op({energies, r->energyA, r->xx, r->energyB, r->phi}, [=, &plan](Kernels& k) {
+      k.combineRows(plan.at<double>(energies), plan.at<double>(r->energyA), plan.at<double>(r->xx),
+                    plan.at<double>(r->energyB), plan.at<double>(r->phi), batch);
+    });
+    // the derivative of what phi sums by h: u, -2 (u - h) or 2 h
+    const double factor = dotHead ? 1 : kind == Kind::kL2 ? -2 : 2;
+    plan.op({c, r->losses, r->residual, energies, r->free, r->energyB, r->truth}, [=, &plan](Kernels& k) {
+      k.levelLoss(plan.at(c), plan.at<double>(r->losses), plan.at<double>(r->residual), plan.at<double>(energies),
+                  plan.at<double>(r->free), plan.at<double>(r->energyB), plan.at<int32_t>(r->truth),
+                  factor * r->levelWeight, levels, samples);
+    });
+    const Buffer seed = g.b(out), of = dotHead ? g.x(in) : kind == Kind::kL2 ? g.a(out) : g.x(out);
+    plan.op({seed, c, of}, [=, &plan](Kernels& k) {
+      k.toChannelsLast(plan.at(seed), plan.at(c), plan.at(of), nullptr, nullptr, batch, 1, static_cast<int>(d));
+    });
+    g.backward({true, false}, {out});
   }
 
   if (job == Job::kTrain) {

@@ -6,13 +6,18 @@
 
 namespace feynkac {
 
-// A job laid out for one head, batch size and rate of dropout.
+inline bool isDot(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint; }
+
+// Phi from what the plan sums: dot and joint: <u, h>; l2: ||u - h||^2; norm: ||h||^2.
+inline double phiFactor(const Head& head) { return isDot(head.kind) ? head.scale : -0.5; }
+
+// A job laid out for one head, batch size, rate of dropout and number of levels that the rows of the batch are in turn at.
 struct Network::Run {
-  Run(Job j, Kind k, int n, float rate, const Weights* weights)
-      : job(j), kind(k), batch(n), dropout(rate), program(n, weights) {}
+  Run(Job j, Kind k, int n, float rate, int nLevels, const Weights* weights)
+      : job(j), kind(k), batch(n), levels(nLevels), dropout(rate), program(n, weights) {}
   const Job job;
   const Kind kind;
-  const int batch;
+  const int batch, levels;
   const float dropout;
   Program program;
   Ports ports;
@@ -20,11 +25,14 @@ struct Network::Run {
   // filled before a run
   Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, classTimes = kNone, labels = kNone,
          augment = kNone, direction = kNone, target = kNone;
+  Buffer truth = kNone, free = kNone;
   float headScale = 1.0f, lossWeight = 0.0f, energyLossWeight = 0.0f;
+  double levelWeight = 0;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;
   Buffer energyA = kNone, energyB = kNone;
-  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone, energyLosses = kNone;
+  Buffer xx = kNone, phi = kNone, xv = kNone, phiDot1 = kNone, phiDot2 = kNone, losses = kNone, energyLosses = kNone,
+         residual = kNone;
 };
 
 }  // namespace feynkac

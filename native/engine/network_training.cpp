@@ -81,7 +81,12 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
   const size_t d = sampleSize();
-  double* losses = beginStep(joint ? 2 * step.batch : step.batch);  // [parts, batch]
+  const int parts = joint ? 2 : 1;
+  const LevelStep* levels = step.levels;
+  // [parts, batch], then those of the levels: [samples] and [levels, samples]
+  double* losses = beginStep(parts * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0));
+  double* levelLosses = losses + parts * step.batch;
+  if (levels) classify(step, levelLosses, levelLosses + levels->samples, stop);
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);
@@ -122,6 +127,11 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
 
   TrainResult result = endStep(step.adam, step.batch, d, step.losses);
+  if (levels) {
+    kernels_->download(levels->losses, levelLosses, levels->samples * sizeof(double));
+    kernels_->download(levels->residual, levelLosses + levels->samples,
+                       size_t(levels->levels) * levels->samples * sizeof(double));
+  }
   if (!joint) return result;
   std::vector<double> energy(step.batch);
   kernels_->download(energy.data(), losses + step.batch, step.batch * sizeof(double));

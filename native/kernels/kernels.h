@@ -202,6 +202,11 @@ class Kernels {
   // Projection loss (method.md section 2): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)
   virtual void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                               size_t n) = 0;
+  // Cross-entropy over noise levels (docs/levelled.md): sample b has the logits z[j, b] = free[j, b] - energy[j, b] and was drawn
+  // at level truth[b]. losses[b] = log sum_j exp z[j, b] - z[truth[b], b], residual[j, b] = softmax_j z - (j == truth[b]) = dloss/dz,
+  // c[j, b] = -weight slope[j, b] residual[j, b]: the adjoint of q where energy = slope q + const.
+  virtual void levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
+                         const double* slope, const int32_t* truth, double weight, int levels, int batch) = 0;
   // out[0] = sum_i g_i^2 in float64
   virtual void sumSquares(double* out, const float* g, size_t n) = 0;
   // One pass over the flat parameters. sumsq[0] is sumSquares(grad): clipping multiplies grad by min(1, clip / sqrt(sumsq)).

@@ -31,6 +31,7 @@ enum Purpose : uint32_t {
   kDropout = 13,    // dropout's masks; the layer's number is above its 8 bits
   kLatent = 14,     // noise on the latents in the training of autoencoders
   kCalibrate = 15,  // noise of calibrations
+  kLevels = 16,     // noise levels that training classifies, and their noise
 };
 
 struct Philox {

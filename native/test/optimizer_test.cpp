@@ -1,4 +1,4 @@
-// Projection loss, gradient norm and Adam against float64, independent of the thread count.
+// Losses, gradient norm and Adam against float64, independent of the thread count.
 #include <cstring>
 
 #include "check.h"
@@ -27,6 +27,48 @@ void checkLoss(Kernels& k, const std::string& isa) {
     CHECK(relativeError(losses, wantLosses) < 2e-7, "%s: losses, error %.2e", isa.c_str(),
           relativeError(losses, wantLosses));
   }
+}
+
+// Against softmax by its definition and differences of the losses; far logits must not overflow.
+void checkLevels(Kernels& k, const std::string& isa) {
+  for (const int batch : {1, 5, 300})
+    for (const int levels : {2, 7}) {
+      const int n = batch * levels;
+      const double weight = 0.31;
+      std::mt19937 random(n);
+      std::normal_distribution<double> normal;
+      std::vector<double> energy(n), free(n), slope(n), losses(batch, NAN), residual(n, NAN), wantLosses,
+          wantResidual(n);
+      std::vector<float> c = poisoned(n);
+      std::vector<double> wantC(n);
+      std::vector<int32_t> truth(batch);
+      for (int i = 0; i < n; ++i) {
+        energy[i] = normal(random) + (i % batch == 0 ? 5000 : 0);
+        free[i] = 3 * normal(random);
+        slope[i] = normal(random);
+      }
+      for (int b = 0; b < batch; ++b) {
+        truth[b] = (b + 1) % levels;
+        long double sum = 0;
+        const auto weightOf = [&](int j) {
+          const int at = j * batch + b, right = truth[b] * batch + b;
+          return expl((long double)free[at] - energy[at] - free[right] + energy[right]);
+        };
+        for (int j = 0; j < levels; ++j) sum += weightOf(j);
+        wantLosses.push_back(double(logl(sum)));
+        for (int j = 0; j < levels; ++j) {
+          const int at = j * batch + b;
+          wantResidual[at] = double(weightOf(j) / sum) - (j == truth[b]);
+          wantC[at] = -weight * slope[at] * wantResidual[at];
+        }
+      }
+      k.levelLoss(c.data(), losses.data(), residual.data(), energy.data(), free.data(), slope.data(), truth.data(),
+                  weight, levels, batch);
+      const double errors[] = {relativeError(losses, wantLosses), relativeError(residual, wantResidual),
+                               relativeError(c, wantC)};
+      CHECK(errors[0] < 1e-12 && errors[1] < 1e-12 && errors[2] < 1e-7, "%s: %d levels of %d, errors %.2e %.2e %.2e",
+            isa.c_str(), levels, batch, errors[0], errors[1], errors[2]);
+    }
 }
 
 void checkSumSquares(Kernels& k, const std::string& isa) {
@@ -109,6 +151,7 @@ void checkNotFinite(Kernels& k, const std::string& isa) {
 int main() {
   for (auto& [isa, k] : allKernels()) {
     checkLoss(*k, isa);
+    checkLevels(*k, isa);
     checkSumSquares(*k, isa);
     checkAdam(*k, isa, 0);
     checkAdam(*k, isa, 5.0);

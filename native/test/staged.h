@@ -197,6 +197,13 @@ class Staged final : public Kernels {
     Call c = call();
     k_->projectionLoss(c(v, batch * n), c(losses, batch), c(g, batch * n), c(target, batch * n), weight, batch, n);
   }
+  void levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
+                 const double* slope, const int32_t* truth, double weight, int levels, int batch) override {
+    Call at = call();
+    const size_t n = size_t(levels) * batch;
+    k_->levelLoss(at(c, n), at(losses, batch), at(residual, n), at(energy, n), at(free, n), at(slope, n),
+                  at(truth, batch), weight, levels, batch);
+  }
   void sumSquares(double* out, const float* g, size_t n) override {
     Call c = call();
     k_->sumSquares(c(out, 1), c(g, n), n);

@@ -1,5 +1,7 @@
-// Training steps: micro-batches against whole batches, threads against one, and the gradient of a step with dropout against
-// finite differences of its loss.
+// Training steps: micro-batches against whole batches, threads against one, and the gradients of a step with dropout and of the
+// cross-entropy over noise levels against finite differences of their losses.
+#include <numeric>
+
 #include "kernels/cpu/runtime/threads.h"
 #include "network_cases.h"
 
@@ -99,6 +101,72 @@ void testDropout(const NetworkConfig& config) {
   }
 }
 
+// The cross-entropy over noise levels: its gradient beside the loss's own, in one pass or several, and that by F.
+void testLevels(const NetworkConfig& config, Kind kind) {
+  constexpr int kLevels = 3, kSamples = 5;
+  constexpr double kWeight = 0.7;
+  Setup s(config, 6, 41, {}, kind == Kind::kJoint);
+  std::vector<double> losses(s.n), sigmas(s.n), sigma, cross(kSamples), residual(kLevels * kSamples);
+  for (int j = 0; j < kLevels; ++j)
+    for (int i = 0; i < kSamples; ++i) sigma.push_back(std::exp(0.4 * i - 1.5 + 0.3 * j));
+  const std::vector<int32_t> truth = {2, 0, 1, 1, 0};
+  std::vector<double> free(sigma.size());
+  for (size_t i = 0; i < free.size(); ++i) free[i] = -1.3 * std::log(sigma[i]) * double(s.network.sampleSize());
+  const auto crossEntropy = [&](const std::vector<float>& weights, double weight, int microBatch) {
+    s.network.write(Slot::kParams, weights.data());
+    const LevelStep levels = {kLevels,      kSamples,    weight,       sigma.data(),
+                              truth.data(), free.data(), cross.data(), residual.data()};
+    TrainStep step = {{kind, scaleOf(kind)},
+                      s.n,
+                      microBatch,
+                      s.x.data(),
+                      nullptr,
+                      0,
+                      1,
+                      0.01,
+                      80,
+                      0,
+                      7,
+                      3,
+                      {0, 0.9, 0.999, 1e-8, 1, 0, 0.9},
+                      losses.data(),
+                      sigmas.data()};
+    step.levels = &levels;
+    s.network.train(step, nullptr, Stop());
+    return std::accumulate(cross.begin(), cross.end(), 0.0) / kSamples;
+  };
+  const auto gradientOf = [&](double weight, int microBatch) {
+    crossEntropy(s.weights, weight, microBatch);
+    std::vector<float> gradient(s.weights.size());
+    s.network.read(Slot::kGrad, gradient.data());
+    return gradient;
+  };
+  auto gradient = gradientOf(kWeight, 15);
+  const double pieces = relativeError(gradientOf(kWeight, 6), gradient);
+  CHECK(pieces < 1e-5, "%s: micro-batches of levels differ by %g", kKindNames[static_cast<int>(kind)], pieces);
+  const auto without = gradientOf(0, 15);
+  for (size_t i = 0; i < gradient.size(); ++i)
+    gradient[i] = static_cast<float>((double(gradient[i]) - without[i]) / kWeight);
+  const Slope slope = slopeOf(s.network, s.weights, gradient, 42,
+                              [&](const std::vector<float>& w) { return crossEntropy(w, kWeight, 15); });
+  CHECK(slope.error < 2e-3 && std::fabs(slope.exact) > 0, "%s levels: loss differences: %g against %g",
+        kKindNames[static_cast<int>(kind)], slope.difference, slope.exact);
+
+  crossEntropy(s.weights, kWeight, 15);
+  const auto derivative = residual;
+  for (const size_t at : {size_t(0), size_t(7), free.size() - 1}) {
+    const double h = 1e-4, before = free[at];
+    const auto lossAt = [&](double value) {
+      free[at] = value;
+      return kSamples * crossEntropy(s.weights, kWeight, 15);
+    };
+    const double difference = (lossAt(before + h) - lossAt(before - h)) / (2 * h);
+    free[at] = before;
+    CHECK(std::fabs(difference - derivative[at]) < 1e-6, "%s: derivative by F %zu: %g against %g",
+          kKindNames[static_cast<int>(kind)], at, difference, derivative[at]);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -108,6 +176,10 @@ int main() {
   testTraining(adm({1, 2}, 1), 0.3f);
   testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
   testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
+  for (const Kind kind : {Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint}) {
+    testLevels(unet(1, 4, 4, {1, 2}, 1, {4}, 0, 0), kind);
+    testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, kind);
+  }
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
 #ifdef FEYNKAC_EMULATED
@@ -115,6 +187,7 @@ int main() {
 #endif
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
     testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
+    testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, Kind::kDot);
   }
   return report("training");
 }

@@ -1,4 +1,4 @@
-// The projection loss, the gradient norm, Adam with its moving average, and training noise.
+// The losses, the gradient norm, Adam with its moving average, and training noise.
 #include "../random.h"
 #include "cpu_kernels.h"
 
@@ -32,6 +32,22 @@ void CpuKernels::projectionLoss(float* v, double* losses, const float* g, const 
     }
     losses[b] = s;
   });
+}
+
+void CpuKernels::levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
+                           const double* slope, const int32_t* truth, double weight, int levels, int batch) {
+  for (int b = 0; b < batch; ++b) {
+    const auto logit = [&](int j) { return free[j * batch + b] - energy[j * batch + b]; };
+    double most = logit(0), sum = 0;
+    for (int j = 1; j < levels; ++j) most = logit(j) > most ? logit(j) : most;
+    for (int j = 0; j < levels; ++j) sum += ::exp(logit(j) - most);
+    losses[b] = ::log(sum) - (logit(truth[b]) - most);
+    for (int j = 0; j < levels; ++j) {
+      const int at = j * batch + b;
+      residual[at] = ::exp(logit(j) - most) / sum - (j == truth[b] ? 1 : 0);
+      c[at] = static_cast<float>(-weight * slope[at] * residual[at]);
+    }
+  }
 }
 
 void CpuKernels::sumSquares(double* out, const float* g, size_t n) {

@@ -101,6 +101,8 @@ class CudaKernels : public Kernels {
   // optimizer.cu
   void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                       size_t n) override;
+  void levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
+                 const double* slope, const int32_t* truth, double weight, int levels, int batch) override;
   void sumSquares(double* out, const float* g, size_t n) override;
   void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
             size_t n) override;

@@ -1,4 +1,4 @@
-// The projection loss, the gradient norm, Adam with its moving average, and training noise.
+// The losses, the gradient norm, Adam with its moving average, and training noise.
 #include <cmath>
 
 #include "../random.h"
@@ -23,6 +23,24 @@ __global__ void __launch_bounds__(kBlock)
   }
   s = blockSum<kBlock>(s);
   if (threadIdx.x == 0) losses[blockIdx.x] = s;
+}
+
+// One thread per sample: there are few of them, and fewer levels.
+__global__ void __launch_bounds__(kBlock)
+    levels(float* c, double* losses, double* residual, const double* energy, const double* free, const double* slope,
+           const int32_t* truth, double weight, int nLevels, int batch) {
+  const int b = blockIdx.x * kBlock + threadIdx.x;
+  if (b >= batch) return;
+  double most = free[b] - energy[b], sum = 0;
+  for (int j = 1; j < nLevels; ++j) most = fmax(most, free[j * batch + b] - energy[j * batch + b]);
+  for (int j = 0; j < nLevels; ++j) sum += exp(free[j * batch + b] - energy[j * batch + b] - most);
+  const int right = truth[b];
+  losses[b] = log(sum) - (free[right * batch + b] - energy[right * batch + b] - most);
+  for (int j = 0; j < nLevels; ++j) {
+    const int at = j * batch + b;
+    residual[at] = exp(free[at] - energy[at] - most) / sum - (j == right ? 1.0 : 0.0);
+    c[at] = static_cast<float>(-weight * slope[at] * residual[at]);
+  }
 }
 
 __global__ void __launch_bounds__(kBlock) partialSquares(double* partial, const float* g, size_t n) {
@@ -100,6 +118,13 @@ void CudaKernels::projectionLoss(float* v, double* losses, const float* g, const
                                  size_t n) {
   LAUNCH((loss), batch, kBlock, 0, context_.stream())(v, losses, g, target, weight, n);
   launched("projectionLoss");
+}
+
+void CudaKernels::levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
+                            const double* slope, const int32_t* truth, double weight, int nLevels, int batch) {
+  LAUNCH((levels), static_cast<int>(cover(batch, kBlock)), kBlock, 0, context_.stream())
+  (c, losses, residual, energy, free, slope, truth, weight, nLevels, batch);
+  launched("levelLoss");
 }
 
 void CudaKernels::sumSquares(double* out, const float* g, size_t n) {

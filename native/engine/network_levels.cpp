@@ -1,0 +1,55 @@
+// The cross-entropy over noise levels of a training step (docs/levelled.md).
+#include <algorithm>
+
+#include "engine/network_run.h"
+#include "kernels/random.h"
+
+namespace feynkac {
+
+// Adds the gradient of weight times the mean cross-entropy; `losses` [samples] and `residual` [levels, samples] are device memory.
+void Network::classify(const TrainStep& step, double* losses, double* residual, const Stop& stop) {
+  const LevelStep& l = *step.levels;
+  const size_t d = sampleSize();
+  const int perPass = std::max(1, step.microBatch / l.levels);
+  for (int first = 0; first < l.samples; first += perPass) {
+    const int samples = std::min(perPass, l.samples - first), n = l.levels * samples;
+    Run& run = prepare(Job::kLevels, step.head.kind, n, 0, l.levels);
+    Plan& plan = run.program.plan;
+    const double weight = l.weight / l.samples;
+    if (run.levelWeight != weight) {
+      run.levelWeight = weight;
+      plan.changed();
+    }
+    std::vector<double> sigma(n), free(n), a(n), b(n);
+    std::vector<float> drawn(samples);
+    for (int j = 0; j < l.levels; ++j) {
+      std::copy_n(l.sigma + j * l.samples + first, samples, sigma.begin() + j * samples);
+      std::copy_n(l.free + j * l.samples + first, samples, free.begin() + j * samples);
+    }
+    for (int s = 0; s < samples; ++s)
+      drawn[s] = static_cast<float>(l.sigma[l.truth[first + s] * l.samples + first + s]);
+    const Levels levels(n, sigma.data(), preconditioning_);
+    for (int i = 0; i < n; ++i) {
+      a[i] = levels.energyOfXx(i);
+      b[i] = levels.energyOfPhi(i) * phiFactor(step.head);
+    }
+    upload(run, step.head, sigma.data(), nullptr, nullptr);
+    kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
+    kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));
+    kernels_->upload(plan.at(run.free), free.data(), n * sizeof(double));
+    kernels_->upload(plan.at(run.truth), l.truth + first, samples * sizeof(int32_t));
+    kernels_->upload(plan.at(run.staging), step.x0 + first * d, samples * d * sizeof(float));
+    kernels_->upload(plan.at(run.coefficientA), drawn.data(), samples * sizeof(float));
+    float* x = plan.at(run.x);
+    kernels_->addNoise(x, plan.at(run.staging), plan.at(run.coefficientA), step.seed, kLevels, step.step,
+                       static_cast<uint32_t>(first), samples, d);
+    for (int j = 1; j < l.levels; ++j) kernels_->copy(x + j * samples * d, x, samples * d * sizeof(float));
+    plan.run(*kernels_, stop);
+    kernels_->copy(losses + first, plan.at(run.losses), samples * sizeof(double));
+    for (int j = 0; j < l.levels; ++j)
+      kernels_->copy(residual + j * l.samples + first, plan.at<double>(run.residual) + j * samples,
+                     samples * sizeof(double));
+  }
+}
+
+}  // namespace feynkac
