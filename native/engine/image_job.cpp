@@ -14,7 +14,8 @@ void validate(const ImageLevels& c, const char* network) {
   for (const int n : c.blockOutChannels) require(n >= 1 && n <= 65536, "block_out_channels must be from 1 to 65536");
   require(c.layersPerBlock >= 1 && c.layersPerBlock <= 64, "layers_per_block must be from 1 to 64");
   require(c.groups >= 1, "norm_num_groups must be at least 1");
-  const int scale = 1 << (levels - 1);
+  int scale = 1;
+  for (size_t i = 1; i < levels; ++i) scale *= 2;
   require(c.height % scale == 0 && c.width % scale == 0, "image sides " + std::to_string(c.height) + "x" +
                                                              std::to_string(c.width) +
                                                              " must halve evenly at every level of block_out_channels");
