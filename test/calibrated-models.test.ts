@@ -149,7 +149,7 @@ it('distil, sample, calibrate again and inspect', async () => {
   const { model: bare } = await distill({ ...options, images: 128, calibrate: false })
   expect(bare.calibration).toBeUndefined()
   expect(model.calibration!.count).toBe(256)
-  expect(steps.at(-1)).toBe(256 * 24)
+  expect(steps.at(-1)).toBe(256 * 16)
   // the data's Gaussian
   for (const sigma of [0.5, 2])
     model.calibration!.precisionAt(sigma).forEach((h, i) => {

@@ -15,7 +15,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions {
   init?: 'teacher' | 'random'
   /**
    * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to.
-   * Default: what costs about a twentieth of the training, from 64 (vectors: 256) to 1024.
+   * Default: what costs about a twentieth of the training, from 32 (vectors: 256) to 1024.
    */
   calibrate?: number | false
   /** Progress of that. */
@@ -23,7 +23,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions {
 }
 
 /** Noise levels of the table. */
-const levels = 24
+const levels = 16
 
 /**
  * Distils a denoiser into an energy: the projection of its score on gradient fields (method.md section 2; Thornton et al.
@@ -94,7 +94,7 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
  */
 function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
   const affordable = Math.round((images * 7) / 20 / (4 * levels * (dims > 0 ? 2 : 1)))
-  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 64 : 256))
+  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
 }
 
 /** A table is no reason to lose a model: where its gradient is not finite somewhere, it is saved without. */
