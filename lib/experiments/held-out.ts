@@ -79,4 +79,9 @@ export async function qualityOf(
   return { recognised: share(seen, (s) => s.shape !== null), match: mean(seen.map((s) => s.match)) }
 }
 
+/** Mean over the levels that training visits: within two standard deviations of the mean of ln sigma, -1.2 and 1.2. */
+export function visitedMean(perLevel: readonly number[]): number {
+  return mean(perLevel.filter((_, k) => Math.abs(Math.log(SIGMAS[k]) + 1.2) < 2.4))
+}
+
 export const levelNames = SIGMAS.map((s) => `σ ${s}`)
