@@ -87,6 +87,8 @@ describe('runExperiment', () => {
       const html = await readFile(join(output, 'report.html'), 'utf8')
       expect(html.includes('What the numbers say')).toBe(true)
       expect(/src="(?!data:)/.test(html)).toBe(false)
+      const markdown = await readFile(join(output, 'report.md'), 'utf8')
+      for (const [, file] of markdown.matchAll(/!\[[^\]]*\]\(([^)]+)\)/g)) expect(files).toContain(join(output, file))
       expect(JSON.parse(await readFile(join(output, 'results.json'), 'utf8')).findings).toEqual(result.findings)
       expect(files.filter((file) => file.endsWith('.png')).length).toBeGreaterThan(0)
     }),

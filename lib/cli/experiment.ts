@@ -19,7 +19,7 @@ export function register(program: Command): void {
     .command('experiment')
     .description('Put a claim to the test: numbers beside the exact answer or the strongest comparator, and a report.')
     .addArgument(new Argument('<name>', 'the claim').choices(experimentNames))
-    .option('--output <directory>', 'where report.html, results.json and figures go (experiments/<name>)')
+    .option('--output <directory>', 'where report.html, report.md, results.json and figures go (experiments/<name>)')
     .addOption(
       new Option(
         '--budget <size>',

@@ -1,4 +1,4 @@
-import type { Figure } from '../report/folder.js'
+import { type Figure, pictureOf } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { gridPng } from '../report/images.js'
 import { plotPng } from '../report/plots.js'
@@ -106,8 +106,7 @@ export const shapesTable = (rows: readonly ShapesRow[]) => ({
 })
 
 export function reportBlocks({ plane, pictures, seed, seconds }: DemoResult, drawn: readonly Figure[]): Block[] {
-  const of = (prefix: string) =>
-    drawn.filter(({ name }) => name.startsWith(prefix)).map(({ png, caption }) => ({ picture: png, caption }))
+  const of = (prefix: string) => drawn.filter(({ name }) => name.startsWith(prefix)).map(pictureOf)
   return [
     { text: `Seed ${seed}; ${seconds} seconds in all.` },
     { heading: 'In the plane, against the exact answer' },

@@ -1,6 +1,6 @@
 import { integer, knownOptions, oneOf } from '../args.js'
 import { invalid } from '../errors.js'
-import { makeReportFolder, writeReport } from '../report/folder.js'
+import { makeReportFolder, pictureOf, writeReport } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
 
@@ -43,7 +43,7 @@ export interface ExperimentResult extends Pick<Outcome, 'findings' | 'data'> {
 }
 
 /**
- * Runs an experiment and writes report.html, results.json and its figures into `output`.
+ * Runs an experiment and writes report.html, report.md, results.json and its figures into `output`.
  * @throws ArgumentError, FileError; the signal's reason
  */
 export async function runExperiment(
@@ -90,7 +90,7 @@ function reportBlocks(
       header: ['claim', '', 'figures'],
       rows: findings.map(({ claim, holds, evidence }) => [claim, holds ? 'holds' : 'does not hold', evidence]),
     },
-    ...figures.map(({ png, caption }) => ({ picture: png, caption })),
+    ...figures.map(pictureOf),
     ...tables.flatMap(({ title, note, header, rows }): Block[] => [
       { heading: title },
       ...(note ? [{ text: note }] : []),

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { fileError, makeFolder, writeFileAtomic } from '../files.js'
 import { type Block, htmlReport } from './html.js'
+import { markdownReport } from './markdown.js'
 
 /** A picture of a report. */
 export interface Figure {
@@ -9,6 +10,9 @@ export interface Figure {
   caption: string
   png: Buffer
 }
+
+/** A figure as a part of the report. */
+export const pictureOf = ({ name, caption, png }: Figure): Block => ({ picture: png, caption, file: `${name}.png` })
 
 export interface Report {
   title: string
@@ -27,10 +31,11 @@ export async function makeReportFolder(folder: string): Promise<void> {
   }
 }
 
-/** Writes report.html, which needs nothing else, results.json and the figures; the names of the files. Throws FileError. */
+/** Writes report.html, which needs nothing else, report.md, results.json and the figures; the names of the files. Throws FileError. */
 export async function writeReport(folder: string, { title, blocks, figures, result }: Report): Promise<string[]> {
   const contents: [string, string | Buffer][] = [
     ['report.html', htmlReport(title, blocks)],
+    ['report.md', markdownReport(title, blocks)],
     ['results.json', `${JSON.stringify(result, null, 1)}\n`],
     ...figures.map(({ name, png }): [string, Buffer] => [`${name}.png`, png]),
   ]

@@ -1,9 +1,10 @@
 /** A report as one HTML file that needs nothing else: pictures are inside. */
 
+/** Part of a report; `file`: the picture's own file beside it. */
 export type Block =
   | { heading: string }
   | { text: string }
-  | { picture: Buffer; caption: string }
+  | { picture: Buffer; caption: string; file: string }
   | { header: readonly string[]; rows: readonly (readonly string[])[] }
 
 const escaped = (text: string) =>
