@@ -1,11 +1,10 @@
 import { type ShapeScore, shapeLabels } from '../data/shapes.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { Figure } from '../report/folder.js'
-import { gridPng } from '../report/images.js'
 import { mixture, product, type Target } from '../smc/targets.js'
 import { byBudget, cell, type Experiment, type Finding, groupBy, mean, type Outcome, type Table } from './experiment.js'
 import { applies, type Method } from './methods.js'
-import { drawPictures, type Pictures, seenIn, share } from './pictures.js'
+import { drawPictures, type Pictures, rowsPng, seenIn, share } from './pictures.js'
 import { SIDE, shapesEnergy } from './trained.js'
 
 /** AND, OR and NOT of the attributes of procedural pictures, read by a rule, beside the other ways at as many evaluations. */
@@ -111,7 +110,11 @@ export const composition: Experiment = {
           if (s === 0) shown.push(images.subarray(0, SHOWN * SIDE * SIDE))
         }
       }
-      figures.push(await figure(problem, fitting, shown))
+      figures.push({
+        name: `${problem.operation}-${problem.wanted}`.toLowerCase().replaceAll(/\W+/g, '-'),
+        caption: `${problem.operation}: ${problem.wanted}. Rows: ${fitting.map((m) => m.name).join('; ')}.`,
+        png: await rowsPng(shown, SIDE),
+      })
     }
     context.stage('compositions', asked.length, asked.length)
     const averages = average(rows)
@@ -189,19 +192,3 @@ const table = (rows: readonly CompositionRow[], particles: number, seeds: number
 })
 
 const SHOWN = 24
-
-/** One row of pictures for each method. */
-async function figure({ operation, wanted }: Problem, shown: Method[], images: Float32Array[]): Promise<Figure> {
-  const all = new Float32Array(images.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of images) {
-    all.set(part, at)
-    at += part.length
-  }
-  const columns = images[0].length / (SIDE * SIDE)
-  return {
-    name: `${operation.toLowerCase()}-${wanted.replaceAll(/\W+/g, '-')}`,
-    caption: `${operation}: ${wanted}. Rows: ${shown.map((m) => m.name).join('; ')}.`,
-    png: await gridPng(all, [1, SIDE, SIDE], { columns, size: 900 }),
-  }
-}

@@ -1,4 +1,5 @@
 import { type ShapeScore, scoreShapes } from '../data/shapes.js'
+import { gridPng } from '../report/images.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
 import { sample } from '../smc/samplers.js'
@@ -74,4 +75,11 @@ export function seenIn(images: Float32Array, side: number): ShapeScore[] {
 /** Share of the pictures for which something is so. */
 export function share(seen: readonly ShapeScore[], is: (score: ShapeScore) => boolean): number {
   return seen.filter(is).length / seen.length
+}
+
+/** One row of pictures for each method, as PNG. parts: as many pictures each. */
+export function rowsPng(parts: readonly Float32Array[], side: number): Promise<Buffer> {
+  const all = new Float32Array(parts.length * parts[0].length)
+  for (const [i, part] of parts.entries()) all.set(part, i * parts[0].length)
+  return gridPng(all, [1, side, side], { columns: parts[0].length / (side * side), size: 900 })
 }
