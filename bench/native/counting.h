@@ -114,6 +114,16 @@ class Counting final : public Kernels {
   void dropout(float*, const float*, float, const uint32_t*, uint32_t, bool accumulate, int rows, size_t n) override {
     add("elementwise", 0, (accumulate ? 12.0 : 8.0) * rows * double(n));
   }
+  void pool(float*, const float*, int batch, int pixels, int channels) override {
+    add("elementwise", 0, 4.0 * batch * channels * (pixels + 1.0));
+  }
+  void poolAdjoint(float*, const float*, bool accumulate, int batch, int pixels, int channels) override {
+    add("elementwise", 0, 4.0 * batch * channels * ((accumulate ? 2.0 : 1.0) * pixels + 1));
+  }
+  void crossEntropy(float*, double*, const float*, const float*, const int32_t*, float, int batch, int,
+                    int width) override {
+    add("elementwise", 0, 12.0 * batch * width);
+  }
   void toChannelsLast(float*, const float*, const float*, const float*, const float* x2, int batch, int channels,
                       int points) override {
     add("elementwise", 0, (x2 ? 12.0 : 8.0) * batch * channels * points);
