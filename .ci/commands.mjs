@@ -58,7 +58,12 @@ try {
   ]) {
     const smc = ['--particles', '512', '--steps', '48', '--seed', '1', '--gamma', gamma]
     const { evaluations, files } = result('sample', energy.model, ...smc, '--output', at(name))
-    assert.deepEqual(files.map((file) => path.basename(file)).sort(), ['samples.json', 'samples.npy', 'weights.npy'])
+    assert.deepEqual(files.map((file) => path.basename(file)).sort(), [
+      'genealogy.png',
+      'samples.json',
+      'samples.npy',
+      'weights.npy',
+    ])
     assert.equal(evaluations, 512 * 49) // one for each particle and level
     const weights = readNpy(at(name, 'weights.npy'))
     assert.ok(Math.abs(weights.reduce((sum, w) => sum + w, 0) - 1) < 1e-9, 'weights are normalised')
