@@ -179,7 +179,9 @@ async function drawFrom(
     weighed: number,
   ): Promise<Float32Array> {
     const rest = [...sigmas.slice(weighed - 1), 0]
-    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed, signal } as const
+    // a seed far from the user's: of the same one, step k would draw again the noise that smc's step k has put into the particles
+    const own = ((seed ?? 0) + 2 ** 52) % 2 ** 53
+    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed: own, signal } as const
     return (await sample(target, options)).samples
   }
 
