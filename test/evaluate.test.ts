@@ -72,6 +72,12 @@ describe('evaluate', () => {
     await expect(shares({ attributes: { sign: 1 }, features: 'pixels' })).rejects.toThrow(/tells none/)
   })
 
+  it('takes weights for the Fréchet distance alone', async () => {
+    const { values, weighted } = await evaluate({ samples, data, weights, metrics: ['frechet'] })
+    expect(weighted).toBe(true)
+    expect(values.frechet).toBeGreaterThan(0)
+  })
+
   it('resamples by the weights, except where a metric takes them', async () => {
     const { values, notes, weighted } = await evaluate({ samples, data, weights })
     expect(weighted).toBe(true)

@@ -64,7 +64,9 @@ export async function sideFeatures(
     signal?.throwIfAborted()
   }
   if (wanted < n) onRead(n)
-  return { moments, rows, weights: ordered && normalisedWeights('weights', ordered.subarray(0, kept), kept) }
+  // for moments alone no rows are kept
+  const keptWeights = ordered && kept > 0 ? normalisedWeights('weights', ordered.subarray(0, kept), kept) : null
+  return { moments, rows, weights: keptWeights }
 }
 
 function countAll(indices: Int32Array, n: number): Int32Array {
