@@ -215,7 +215,11 @@ const cases = {
 }
 const record = {
   date: new Date().toISOString(),
-  command: `node bench/levelled.mjs ${process.argv.slice(2).join(' ')}`.trim(),
+  // without the names of files, which are the machine's own
+  command: `node bench/levelled.mjs ${Object.entries(options)
+    .filter(([name]) => name !== 'out' && name !== 'fashion')
+    .map(([name, value]) => `--${name} ${value}`)
+    .join(' ')}`,
   machine: {
     cpu: devices().find(({ name }) => name === 'cpu').description,
     cores: os.availableParallelism(),

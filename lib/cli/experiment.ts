@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .addOption(
       new Option(
         '--budget <size>',
-        'how much work: quick shows that it runs, small ends within ten minutes on two cores',
+        'how much work: quick shows that it runs, small takes some ten minutes on two cores',
       )
         .choices(['quick', 'small', 'medium', 'large'])
         .default('small'),

@@ -9,6 +9,7 @@ import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
+import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
@@ -179,9 +180,8 @@ async function drawFrom(
     weighed: number,
   ): Promise<Float32Array> {
     const rest = [...sigmas.slice(weighed - 1), 0]
-    // a seed far from the user's: of the same one, step k would draw again the noise that smc's step k has put into the particles
-    const own = ((seed ?? 0) + 2 ** 52) % 2 ** 53
-    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed: own, signal } as const
+    const tail = seedAfter(seed ?? 0)
+    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed: tail, signal } as const
     return (await sample(target, options)).samples
   }
 

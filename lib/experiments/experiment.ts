@@ -2,7 +2,7 @@ import type { Figure } from '../report/folder.js'
 
 /** What an experiment is: a claim, the numbers that bear on it, and what they say. */
 
-/** How much work to do; small ends within ten minutes on two cores, quick shows that it runs, not how well. */
+/** How much work to do; small takes some ten minutes on two cores, quick shows that it runs, not how well. */
 export const budgets = ['quick', 'small', 'medium', 'large'] as const
 export type Budget = (typeof budgets)[number]
 
@@ -61,6 +61,15 @@ export const rms = (values: readonly number[]): number => Math.sqrt(mean(values.
 export function standardError(values: readonly number[]): number {
   const centre = mean(values)
   return Math.sqrt(values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / (values.length - 1) / values.length)
+}
+
+/**
+ * Whether a share of n independent trials is above another of m by two standard errors (Agresti & Caffo 2000: two trials more on either side,
+ * one of which succeeded). Samples that descend from few particles are as many as those.
+ */
+export function clearlyAbove(share: number, n: number, other: number, m: number): boolean {
+  const [p, q] = [(share * n + 1) / (n + 2), (other * m + 1) / (m + 2)]
+  return p - q > 2 * Math.sqrt((p * (1 - p)) / (n + 2) + (q * (1 - q)) / (m + 2))
 }
 
 /** A number in a table: `digits` behind the point, '–' where there is none. */

@@ -1,6 +1,7 @@
 import { type ShapeScore, scoreShapes } from '../data/shapes.js'
 import { gridPng } from '../report/images.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
+import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
@@ -42,7 +43,7 @@ export async function drawPictures(target: Target, method: Method, options: Pict
   const initial = new Float32Array(run.samples.length)
   for (const [i, from] of chosen.entries()) initial.set(run.samples.subarray(from * d, (from + 1) * d), i * d)
   return {
-    images: await settle(target, initial, { particles, seed: seed + 1, signal }),
+    images: await settle(target, initial, { particles, seed: seedAfter(seed), signal }),
     smallestEss: run.smallestEss,
     distinctRoots: run.distinctRoots,
     logZ: run.logZ,

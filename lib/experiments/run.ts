@@ -22,13 +22,13 @@ export const experimentNames = Object.keys(experiments) as ExperimentName[]
 export interface ExperimentOptions {
   /** Folder of the report; made if it is not there. */
   output: string
-  /** How much work to do; default 'small', which ends within ten minutes on two cores. */
+  /** How much work to do; default 'small', which takes some ten minutes on two cores. */
   budget?: Budget
   /** Default 0. */
   seed?: number
   /** Where networks run; default 'auto'. */
   device?: string
-  /** Folder of the models that experiments train and share; default `models` beside `output`. */
+  /** Folder of the models that experiments train and share; default `OUTPUT-models`. */
   models?: string
   signal?: AbortSignal
   onStage?: ExperimentContext['stage']

@@ -4,6 +4,12 @@ import { native } from '../native.js'
 export const PURPOSE = { start: 6, propose: 7, moment: 9, user: 11, calibrate: 15 } as const
 
 /**
+ * The seed of what goes on from the samples of an smc run of a seed: far from any that is likely to be in use. With the run's own, step k
+ * would draw again the noise that its step k has put into the particles.
+ */
+export const seedAfter = (seed: number): number => (seed + 2 ** 52) % 2 ** 53
+
+/**
  * Random numbers for a FeynmanKacModel of one's own: counter-based, so the same (seed, level, call, particle) gives the same
  * numbers whatever else is drawn. Every call within a level gives new numbers.
  */
