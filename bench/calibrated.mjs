@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
+import { modeWeights, productOf, sampleVariance, totalVariation } from '../dist/experiments/mixtures.js'
 import { calibrate, gaussianMixture, lowTemperature, product, setThreads, sigmaGrid, smc } from '../dist/index.js'
 
 const { values: options } = parseArgs({
@@ -26,25 +27,6 @@ const SIGMAS = { min: 0.02, max: 20 }
 function components(d, weights, means, phase) {
   const variance = Array.from({ length: d }, (_, i) => (i < 2 ? 0.05 : 0.25 / (1 + ((i + phase) % GROUPS)) ** 2))
   return { weights, means: means.map((m) => [...m, ...new Array(d - 2).fill(0)]), covariances: [variance, variance] }
-}
-
-/** The product of powers of two mixtures as components: log-weights, means and variances, cross terms of powers left out. */
-function productOf(p, q, sigma) {
-  const s2 = sigma * sigma
-  return p.weights.flatMap((w, i) =>
-    q.weights.map((u, j) => {
-      let logWeight = Math.log(w * u)
-      const [mean, variance] = [[], []]
-      for (let k = 0; k < p.means[i].length; k++) {
-        const [a, b] = [p.covariances[i][k] + s2, q.covariances[j][k] + s2]
-        const gap = p.means[i][k] - q.means[j][k]
-        logWeight -= 0.5 * ((gap * gap) / (a + b) + Math.log(2 * Math.PI * (a + b)))
-        variance.push((a * b) / (a + b))
-        mean.push((p.means[i][k] * b + q.means[j][k] * a) / (a + b))
-      }
-      return { logWeight, mean, variance }
-    }),
-  )
 }
 
 function problems(d) {
@@ -138,27 +120,13 @@ async function tableOf(m, method, sigmas, seed) {
   return calibrate(energy, { data, count: method.draws, seed, ...(method.pooled && { pool }) })
 }
 
-function measure({ samples, logWeights, logZ, ess, diagnostics }, exact, d) {
+function measure({ samples, logWeights, logZ, ess, diagnostics }, exact) {
   const weights = logWeights.map(Math.exp)
-  const most = Math.max(...exact.map((c) => c.logWeight))
-  const shares = exact.map((c) => Math.exp(c.logWeight - most))
-  const total = shares.reduce((a, b) => a + b, 0)
-  const found = shares.map(() => 0)
-  const [mean, square] = [new Float64Array(d), new Float64Array(d)]
-  for (let i = 0; i < weights.length; i++) {
-    const distances = exact.map((c) => (samples[i * d] - c.mean[0]) ** 2 + (samples[i * d + 1] - c.mean[1]) ** 2)
-    found[distances.indexOf(Math.min(...distances))] += weights[i]
-    for (let k = 0; k < d; k++) {
-      mean[k] += weights[i] * samples[i * d + k]
-      square[k] += weights[i] * samples[i * d + k] ** 2
-    }
-  }
-  let ratio = 0
-  for (let k = 2; k < d; k++) ratio += (square[k] - mean[k] ** 2) / exact[0].variance[k] / (d - 2)
+  const variances = sampleVariance(samples, weights).slice(2)
   return {
-    modes: shares.reduce((sum, s, j) => sum + Math.abs(s / total - found[j]) / 2, 0),
-    variance: ratio,
-    logZ: logZ - (most + Math.log(total)),
+    modes: totalVariation(modeWeights(samples, weights, exact.means), exact.weights),
+    variance: mean(Array.from(variances, (v, i) => v / exact.covariances[0][i + 2])),
+    logZ: logZ - exact.logZ,
     ess: Math.min(...ess),
     roots: diagnostics.distinctRoots,
   }
@@ -193,7 +161,7 @@ for (const [d, particles, steps] of options.small ? [[512, 256, 128]] : [[512, 2
           seed,
           proposal: method.proposal ?? 'calibrated',
         })
-        runs.push(measure(result, exact, d))
+        runs.push(measure(result, exact))
       }
       const row = {
         target: name,

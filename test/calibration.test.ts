@@ -132,7 +132,10 @@ describe('tables', () => {
       await expect(result).rejects.toThrow(ArgumentError)
       await expect(result).rejects.toThrow(message)
     }
-    await wrong({ data: new Float32Array(3) }, /data set of samples of \[2\]/)
+    // one sample has no variance to hold the table by
+    await wrong({ data: new Float32Array(2) }, /two samples/)
+    await wrong({ count: 1 }, /count/)
+    await wrong({ data: new Float32Array(3) }, /data set of two samples of \[2\]/)
     await wrong({ data: undefined }, /data/)
     await wrong({ sigmas: [1, 2] }, /decreasing/)
     await wrong({ count: 0 }, /count/)

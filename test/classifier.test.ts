@@ -216,6 +216,9 @@ describe('training a classifier', () => {
       { data: unlabelled },
       { dataOptions: { autoencoder: 'x' } },
     ]
+    const images = labelledImages(8)
+    const unknown = Object.create(images, { label: { value: () => [null, 0] } }) as typeof images
+    await expect(trainClassifier({ ...options, images: 32, data: unknown })).rejects.toThrow(/known of no image/)
     for (const extra of wrong)
       await expect(trainClassifier({ ...options, images: 32, ...extra } as never)).rejects.toThrow(ArgumentError)
     await expect(trainClassifier(undefined as never)).rejects.toThrow(ArgumentError)

@@ -174,6 +174,9 @@ describe('from data to samples', () => {
     expect(sigmas.slice(0, reports.length)).toEqual(reports.map(({ sigma }: { sigma: number }) => sigma))
     expect(sigmas).toEqual(sigmas.toSorted((a: number, b: number) => b - a))
 
+    const ignored = await run(['sample', model, '--output', samples, '--method', 'ancestral', '--ess-after', '0.8'])
+    expect(ignored).toMatchObject({ code: 2, err: expect.stringMatching(/--ess-after goes with --method smc/) })
+
     const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])
     expect(JSON.parse(plain.out)).toMatchObject({ method: 'ancestral' })

@@ -72,6 +72,26 @@ describe('evaluate', () => {
     await expect(shares({ attributes: { sign: 1 }, features: 'pixels' })).rejects.toThrow(/tells none/)
   })
 
+  it('chooses by the weights where there are more samples than pairs', async () => {
+    const heavy = new Float64Array(61).map((_, i) => (i === 7 || i === 50 ? 0.5 : 0))
+    const both = [...a.subarray(7 * dim, 8 * dim), ...a.subarray(50 * dim, 51 * dim)]
+    const same = dataset(Float32Array.from({ length: 10 * dim }, (_, k) => both[k % (2 * dim)]))
+    for (const seed of [0, 1, 2]) {
+      const metrics = ['sliced-wasserstein'] as const
+      const { values, notes } = await evaluate({ samples, data: same, weights: heavy, pairs: 10, metrics, seed })
+      expect(values.slicedWasserstein).toBeCloseTo(0, 6)
+      expect(notes.join()).toMatch(/resampled systematically for sliced-wasserstein/)
+    }
+  })
+
+  it('keeps the other metrics where one cannot be', async () => {
+    const one = new Float64Array(61).map((_, i) => (i === 7 ? 1 : 1e-30))
+    const { values, notes } = await evaluate({ samples, data, weights: one })
+    expect(values.mmd).toBeUndefined()
+    expect(values.slicedWasserstein).toBeGreaterThan(0)
+    expect(notes.join('\n')).toMatch(/mmd: all weight of a is on one sample/)
+  })
+
   it('takes weights for the Fréchet distance alone', async () => {
     const { values, weighted } = await evaluate({ samples, data, weights, metrics: ['frechet'] })
     expect(weighted).toBe(true)
@@ -137,6 +157,8 @@ describe('evaluate', () => {
       [{ features: 'inception' }, /'pixels', or the name of an .onnx file/],
       [{ features: pixelFeatures([3]) }, /for samples of \[3\]/],
       [{ featureOptions: { size: 4 } }, /options of an .onnx network/],
+      [{ features: pixelFeatures([dim]), featureOptions: { size: 4 } }, /featureOptions/],
+      [{ features: null }, /features/],
       [{ pairs: 1 }, /pairs/],
       [{ colour: 'red' }, /colour/],
     ]

@@ -110,6 +110,7 @@ describe('levelled energies', () => {
     await rejects({ levelWeight: 0, levelBatch: 3 }, /levelBatch/)
     await rejects({ levelWeight: 1, levels: 1 }, /levels/)
     await rejects({ levelWeight: 1, levelBatch: 129 }, /levelBatch/)
+    await rejects({ levelWeight: 1, pStd: 40 }, /pMean and pStd/)
     const network = { width: 8, channelMult: [1], blocks: 1, attention: [] }
     await rejects({ data: labelledImages(8), network, levelWeight: 1 }, /labels.*levelWeight/)
     using plain = (await trainEnergy(few)).model
@@ -121,6 +122,14 @@ describe('classifications', () => {
   const settings = { levelWeight: 1, levels: 3, levelBatch: 200, batchSize: 200, seed: 1, pMean: -1.2, pStd: 1.2 }
   const adam = { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
   const make = (dims: number) => new Levels({ ...settings, ...adam }, dims, 0.5, { sigmaMin: 0.02, sigmaMax: 80 })
+
+  it('are of no range without room, and of no other run', () => {
+    const levels = (own: object, state?: object) =>
+      new Levels({ ...settings, ...adam, ...own }, 2, 0.5, { sigmaMin: 0.02, sigmaMax: 80 }, state as never)
+    expect(() => levels({ pMean: 20, pStd: 0.1 })).toThrow(ArgumentError)
+    const short = { increments: [0], average: [0], m: [0], v: [0] }
+    expect(() => levels({}, short)).toThrow(/checkpoint's levels/)
+  })
 
   it('are of levels near each other, within the range, and the same for the same step', () => {
     const { sigma, truth } = structuredClone(make(50).prepare(4))

@@ -59,7 +59,7 @@ test('a path without costs, reproducibility, bad options', async () => {
   expect(flat.sigmas).toHaveLength(6)
   const once = () => adaptSigmas(two, { ...range, steps: 6, particles: 32, seed: 4, proposal: 'posterior' })
   expect(await once()).toEqual(await once())
-  for (const bad of [{}, { steps: 5, conditionalEss: 0.9 }, { steps: 0 }, { conditionalEss: 1 }, { conditionalEss: 0 }, { steps: 4, particles: 1 }, { steps: 4, rounds: 2 }]) // biome-ignore format: one line
+  for (const bad of [{}, { steps: 5, conditionalEss: 0.9 }, { steps: 0 }, { conditionalEss: 1 }, { conditionalEss: 0 }, { steps: 4, particles: 1 }, { steps: 4, rounds: 2 }, { steps: 4, weights: 'none' }]) // biome-ignore format: one line
     await expect(adaptSigmas(two, bad as { steps: number }), JSON.stringify(bad)).rejects.toThrow(ArgumentError)
   await expect(adaptSigmas(two, { conditionalEss: 1 - 1e-15, particles: 8 })).rejects.toThrow(/takes \d+ steps/)
   const signal = AbortSignal.abort(new Error('enough'))

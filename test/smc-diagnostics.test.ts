@@ -153,7 +153,7 @@ describe('resampling of the extremes alone', () => {
 })
 
 describe('advice by symptom', () => {
-  const setting: Setting = { particles: 100, essThreshold: 0.5, where: (k) => `level ${k}`, weights: 'bridge', kernel: 'scaled', proposal: 'analytic' } // biome-ignore format: one line
+  const setting: Setting = { particles: 100, essThreshold: 0.5, essAfter: 1, where: (k) => `level ${k}`, weights: 'bridge', kernel: 'scaled', proposal: 'analytic' } // biome-ignore format: one line
   /** The warnings of a run whose levels differ from a good one by `change`. */
   function warnings(change: (level: number) => Partial<LevelReport>, other: Partial<Setting> = {}) {
     const advisor = new Advisor({ ...setting, ...other })
@@ -189,6 +189,16 @@ describe('advice by symptom', () => {
     expect(warnings(decline, { weights: 'fkc', kernel: 'plain', proposal: 'sde' })[0]).toMatch(/kernel: 'scaled'/)
     const own = warnings(decline, { weights: undefined, kernel: undefined, proposal: undefined })
     expect(own[0]).toMatch(/proposals nearer to the model$/)
+  })
+
+  test('none that cannot be followed, and no fair steps once they were not', () => {
+    const few = (k: number) => ({ distinctRoots: k > 12 ? 4 : 60 })
+    expect(warnings(few)[0]).toMatch(/--ess-after.*--moves mala/)
+    expect(warnings(few, { weights: 'tilt' })[0]).not.toMatch(/moves/)
+    expect(warnings(few, { essThreshold: 0.9 })[0]).not.toMatch(/essAfter/)
+    expect(warnings(few, { essAfter: 0.8 })[0]).not.toMatch(/essAfter/)
+    const collapsed = warnings((k) => ({ conditionalEss: k < 9 ? 30 : 90, distinctRoots: k > 2 ? 1 : 60 }))
+    expect(collapsed.some((warning) => /each step is fair/.test(warning))).toBe(false)
   })
 
   test('few roots although every step is fair, then one', () => {

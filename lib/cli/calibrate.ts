@@ -1,4 +1,7 @@
+import { access, constants } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { Command } from 'commander'
+import { fileError } from '../files.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -32,7 +35,7 @@ export function register(program: Command): void {
     .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
     .option('--limit <number>', 'only the first so many samples', count())
     .option('--autoencoder <file>', 'the energy is of its latents of the data')
-    .option('--count <number>', 'draws of data at every noise level', count(), 4096)
+    .option('--count <number>', 'draws of data at every noise level', count(2), 4096)
     .option('--levels <number>', "noise levels, over the model's range", count(2, 1000), 32)
     .option('--output <file>', 'where the calibrated model goes (in place)')
   common(
@@ -53,6 +56,11 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   const { EnergyModel } = await import('../models/energy.js')
   const { openData } = await import('../training/run.js')
   using model = await EnergyModel.load(file, deviceOf(flags))
+  const path = flags.output ?? file
+  // before the work, so that it is not lost
+  await access(dirname(path), constants.W_OK).catch((error) => {
+    throw fileError(error, dirname(path), 'write to the directory')
+  })
   const { labelFile: labels, resize, channels, limit, autoencoder } = flags
   const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
   const { data } = await openData(
@@ -72,7 +80,6 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   } finally {
     shown?.end()
   }
-  const path = flags.output ?? file
   await model.save(path)
   const { groups, count: draws, sigmas } = model.calibration!.data
   const seconds = (performance.now() - began) / 1000

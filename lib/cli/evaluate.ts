@@ -37,7 +37,7 @@ export function register(program: Command): void {
     .option('--resize <side>', 'resize images of the data to this side', count(1, 4096))
     .option('--channels <number>', 'of the data: 1: to grey, 3: to colour', count(1, 3))
     .option('--limit <number>', 'only the first so many of either side', count())
-    .option('--weights <file>', 'weights.npy of the samples (the one in their folder)')
+    .option('--weights <file>', 'weights.npy of the samples (the one in it, where --samples is a folder)')
     .option('--features <name>', 'pixels, an .onnx network by onnxruntime-node, or a classifier.safetensors', 'pixels')
     .option(
       '--attributes <list>',
@@ -73,8 +73,22 @@ function numbers(text: string): number[] {
 
 async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult> {
   const { evaluate } = await import('../metrics/evaluate.js')
-  const { samples, data, features, attributes, device, metrics, limit, weights, pairs, batch, seed, resize, channels } =
-    flags
+  const {
+    samples,
+    data,
+    features,
+    attributes,
+    device,
+    precision,
+    metrics,
+    limit,
+    weights,
+    pairs,
+    batch,
+    seed,
+    resize,
+    channels,
+  } = flags
   const featureOptions = given({
     size: flags.featureSize,
     range: flags.featureRange,
@@ -91,7 +105,8 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
         features,
         attributes,
         device,
-        featureOptions,
+        precision,
+        featureOptions: Object.keys(featureOptions).length > 0 ? featureOptions : undefined,
         metrics,
         limit,
         weights,

@@ -7,11 +7,11 @@ import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
-import { type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
+import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
-import { type SampleMethod, sample } from '../smc/samplers.js'
+import { type SampleMethod, type SampleResult, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import type { Target } from '../smc/targets.js'
@@ -108,8 +108,7 @@ async function drawFrom(
     }
     const target = await composeTarget(composition, load)
     if (method !== 'smc') {
-      if (flags.weighAbove !== undefined) throw new ArgumentError('--weigh-above goes with --method smc')
-      if (flags.adaptLevels) throw new ArgumentError('--adapt-levels goes with --method smc')
+      rejectSmcOptions(flags, `--method ${method}`)
       return await unweighted(target, method)
     }
     const grid = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
@@ -118,7 +117,8 @@ async function drawFrom(
     const { weights, kernel, proposal, resampling, essThreshold, essAfter } = flags
     const moves = flags.moves && { kernel: flags.moves }
     const steppers = { seed, signal, weights, kernel, proposal, moves }
-    const weighed = flags.adaptLevels ? await adapted(target, grid, flags.adaptLevels, steppers) : grid
+    const pilot = flags.adaptLevels ? await adapted(target, grid, flags.adaptLevels, steppers) : null
+    const weighed = pilot?.sigmas ?? grid
     const result = await smc(target, {
       ...steppers,
       ...{ particles, sigmas: weighed, resampling, essThreshold, essAfter },
@@ -129,7 +129,8 @@ async function drawFrom(
       },
     })
     const { logWeights, logZ, diagnostics } = result
-    const samples = flags.weighAbove === undefined ? result.samples : await settled(target, result.samples, grid.length)
+    const tail = flags.weighAbove === undefined ? null : await settled(target, result.samples, grid.length)
+    const samples = tail?.samples ?? result.samples
     const summary = {
       method,
       logZ,
@@ -138,7 +139,7 @@ async function drawFrom(
       smallestEss: Math.min(...result.ess),
       resamplings: diagnostics.resamplings,
       distinctRoots: diagnostics.distinctRoots,
-      evaluations: diagnostics.evaluations,
+      evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0) + (tail?.evaluations ?? 0),
     }
     const { levels, roots, warnings } = diagnostics
     return {
@@ -158,7 +159,7 @@ async function drawFrom(
     grid: Float64Array,
     wanted: true | number,
     options: Pick<AdaptSigmasOptions, 'seed' | 'signal' | 'weights' | 'kernel' | 'proposal' | 'moves'>,
-  ): Promise<Float64Array> {
+  ): Promise<AdaptedSigmas> {
     const levels = await adaptSigmas(target, {
       ...options,
       ...(wanted === true ? { steps: grid.length - 1 } : { conditionalEss: wanted, pilotSteps: grid.length - 1 }),
@@ -170,7 +171,7 @@ async function drawFrom(
     const steps = levels.sigmas.length - 1
     bar = progress(steps)
     bar.note(`${steps} steps where ${levels.evaluations} evaluations say that the weights need them`)
-    return levels.sigmas
+    return levels
   }
 
   /** Goes on without weights from the last weighed level, as `ancestral` does, to noise 0. */
@@ -178,11 +179,10 @@ async function drawFrom(
     target: Parameters<typeof sample>[0],
     initial: Float32Array,
     weighed: number,
-  ): Promise<Float32Array> {
+  ): Promise<SampleResult> {
     const rest = [...sigmas.slice(weighed - 1), 0]
-    const tail = seedAfter(seed ?? 0)
-    const options = { particles, sigmas: rest, initial, method: 'ancestral', seed: tail, signal } as const
-    return (await sample(target, options)).samples
+    const own = seedAfter(seed ?? 0)
+    return sample(target, { particles, sigmas: rest, initial, method: 'ancestral', seed: own, signal })
   }
 
   async function unweighted(
@@ -226,22 +226,21 @@ function baseLabels(flags: SampleFlags, spec: LabelSpec | null): NamedLabels | n
 }
 
 function rejectComposition(flags: SampleFlags, method: string): void {
-  const { gamma, box, dividePrior, not, weights, kernel, proposal, moves, weighAbove, adaptLevels } = flags
-  if (
-    method === 'smc' ||
-    gamma !== 1 ||
-    box ||
-    dividePrior ||
-    flags.with ||
-    not ||
-    weights ||
-    kernel ||
-    proposal ||
-    moves ||
-    weighAbove ||
-    adaptLevels
-  )
+  const { gamma, box, dividePrior, not } = flags
+  if (method === 'smc' || gamma !== 1 || box || dividePrior || flags.with || not)
     throw new ArgumentError('a denoiser has no energy to compose and weigh: distil it first (feynkac distill)')
+  rejectSmcOptions(flags, 'a denoiser')
+}
+
+/** Options that say how smc works are an error where it does not run. */
+function rejectSmcOptions(flags: SampleFlags, where: string): void {
+  const { weights, kernel, proposal, moves, resampling, essThreshold, essAfter, weighAbove, adaptLevels } = flags
+  const given = { weights, kernel, proposal, moves, resampling, essThreshold, essAfter, weighAbove, adaptLevels }
+  for (const [name, value] of Object.entries(given))
+    if (value !== undefined)
+      throw new ArgumentError(
+        `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} goes with --method smc on an energy, not with ${where}`,
+      )
 }
 
 /** As many samples, drawn by their weights. */

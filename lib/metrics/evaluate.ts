@@ -1,6 +1,7 @@
 import { float64Array, integer, knownOptions, oneOf } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
+import type { Precision } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
@@ -34,13 +35,14 @@ export interface EvaluateOptions {
   featureOptions?: Omit<OnnxFeatureOptions, 'shape'>
   /** What the samples were asked to show, for features by a classifier: the shares that do are reported. */
   attributes?: Asked['attributes']
-  /** Where a classifier runs. */
+  /** Where a classifier runs, and by what products. */
   device?: string
+  precision?: Precision
   /** Default all. */
   metrics?: readonly MetricName[]
   /** Only the first so many of either side. */
   limit?: number
-  /** Weights of the samples, or their .npy file; default weights.npy of the samples' folder. */
+  /** Weights of the samples, or their .npy file; default weights.npy in `samples`, where that is a folder. */
   weights?: string | Float64Array
   /** Most samples of either side, drawn at random, for the metrics of pairs (all but frechet); default 5000. */
   pairs?: number
@@ -91,7 +93,7 @@ export interface EvaluationResult {
 /**
  * Compares samples with data. Both sides are read in batches, in random order: the Fréchet distance takes the moments of all, the other
  * metrics the features of `pairs`. Weighted samples are resampled (systematically) first for metrics without a weighted form, which
- * are all but sliced-wasserstein and mmd.
+ * are all but sliced-wasserstein and mmd, and for those as well where there are more than `pairs`.
  *
  * Throws ArgumentError, FileError, FormatError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
  */
@@ -105,6 +107,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
       'featureOptions',
       'attributes',
       'device',
+      'precision',
       'metrics',
       'limit',
       'weights',
@@ -113,7 +116,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
     ],
     ...['seed', 'signal', 'onProgress'],
   ])
-  const { signal, limit, features = 'pixels', featureOptions, device } = options
+  const { signal, limit, features = 'pixels', featureOptions, device, precision } = options
   if (options.metrics !== undefined && !Array.isArray(options.metrics))
     throw invalid('metrics', 'a list of names', options.metrics)
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
@@ -123,6 +126,11 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   for (const [name, side] of Object.entries({ samples: options.samples, data: given }))
     if (typeof side !== 'string' && typeof side?.read !== 'function')
       throw invalid(name, 'a path or specification of data, or a Dataset', side)
+  if (typeof features !== 'string') {
+    if (typeof features?.features !== 'function')
+      throw invalid('features', "'pixels', a file or an extractor", features)
+    if (featureOptions !== undefined) throw invalid('featureOptions', 'nothing beside an extractor', featureOptions)
+  }
   const { samples, weights } = await samplesOf(options)
   if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels'])
   const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
@@ -131,7 +139,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
       `the samples are [${samples.shape}] but the data are [${data.shape}]: give resize or channels`,
     )
   const opened =
-    typeof features === 'string' ? await openFeatures(features, data.shape, featureOptions, { device }) : null
+    typeof features === 'string'
+      ? await openFeatures(features, data.shape, featureOptions, { device, precision })
+      : null
   const extractor = opened ?? (features as FeatureExtractor)
   try {
     if (extractor.shape.join() !== data.shape.join())
@@ -196,6 +206,7 @@ async function measure(
   })
   const b = await sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) })
   const values: MetricValues = {}
+  const notes: string[] = []
   const { dim } = extractor
   const call = { dim, signal }
   const begin = (stage: MetricName) => onProgress?.({ done: total, total, stage })
@@ -225,14 +236,20 @@ async function measure(
   }
   if (wants('mmd')) {
     begin('mmd')
-    const { squared, bandwidths } = await mmd(a.rows, b.rows, weighted)
-    Object.assign(values, { mmd: squared, mmdBandwidth: bandwidths[0] })
+    try {
+      const { squared, bandwidths } = await mmd(a.rows, b.rows, weighted)
+      Object.assign(values, { mmd: squared, mmdBandwidth: bandwidths[0] })
+    } catch (error) {
+      // samples that collapsed are no reason to lose the other metrics
+      if (!(error instanceof ArgumentError)) throw error
+      notes.push(`mmd: ${error.message}`)
+    }
   }
   const counts = { samples: n, data: m, pairs: [a.rows.length / dim, b.rows.length / dim] as const, dim }
   return {
     ...{ samples: n, data: m, weighted: weights !== null, features: extractor.name, dim, values },
     ...(shares && { attributes: shares }),
-    notes: notesOn(metrics, counts, normalised),
+    notes: [...notesOn(metrics, counts, normalised), ...notes],
   }
 }
 
@@ -258,7 +275,8 @@ function notesOn(
   if (ofPairs && (pairs[0] < samples || pairs[1] < data))
     notes.push(`${ofPairs}: of ${pairs[0]} samples and ${pairs[1]} data drawn at random`)
   if (weights) {
-    const resampled = metrics.filter((name) => name !== 'sliced-wasserstein' && name !== 'mmd').join(', ')
+    const direct = pairs[0] < samples ? [] : ['sliced-wasserstein', 'mmd']
+    const resampled = metrics.filter((name) => !direct.includes(name)).join(', ')
     const ess = effectiveSampleSize(weights.map(Math.log)).toFixed(1)
     notes.push(
       `weights of effective sample size ${ess}${resampled ? `; resampled systematically for ${resampled}` : ''}`,

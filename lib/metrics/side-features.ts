@@ -13,9 +13,9 @@ import { FeatureMoments } from './moments.js'
 export interface SideFeatures {
   /** Of all samples; of weighted ones, resampled. */
   moments: FeatureMoments | null
-  /** Features of a random choice of samples, [at most pairs, dim]. */
+  /** Features of a random choice of samples, [at most pairs, dim]; of more weighted samples than that, by their weights. */
   rows: Float32Array
-  /** Of the rows, with sum 1. */
+  /** Of the rows, with sum 1; null where they are equal. */
   weights: Float64Array | null
 }
 
@@ -48,15 +48,22 @@ export async function sideFeatures(
   const order = permutation(seed, side, n)
   const ordered = weights && Float64Array.from(weights, (_, i) => weights[order(i)])
   const offspring = ordered && wantsMoments ? countAll(resample(ordered, { seed }), n) : null
+  // a uniform choice may hold next to nothing of the weight
+  const chosen = ordered && kept > 0 && kept < n ? countAll(resample(ordered, { n: kept, seed }), n) : null
   const width = sizeOf(data.shape)
-  const wanted = wantsMoments ? n : kept
+  const wanted = wantsMoments || chosen ? n : kept
+  let filled = 0
   for (let first = 0; first < wanted; first += batch) {
     const count = Math.min(batch, wanted - first)
     const images = new Float32Array(count * width)
     for (let i = 0; i < count; i++) data.read(order(first + i), images, i * width)
     const features = await extractor.features(images, { signal })
     float32Array(`features of ${extractor.name}`, features, count * dim)
-    if (first < kept) rows.set(features.subarray(0, Math.min(count, kept - first) * dim), first * dim)
+    const taken = chosen
+      ? repeat(features, dim, chosen.subarray(first, first + count))
+      : features.subarray(0, Math.min(count, kept - filled / dim) * dim)
+    rows.set(taken, filled)
+    filled += taken.length
     const repeated = offspring ? repeat(features, dim, offspring.subarray(first, first + count)) : features
     if (repeated.length > 0) await moments?.add(repeated, { signal })
     onRead(first + count)
@@ -65,7 +72,7 @@ export async function sideFeatures(
   }
   if (wanted < n) onRead(n)
   // for moments alone no rows are kept
-  const keptWeights = ordered && kept > 0 ? normalisedWeights('weights', ordered.subarray(0, kept), kept) : null
+  const keptWeights = ordered && !chosen && kept > 0 ? normalisedWeights('weights', ordered, kept) : null
   return { moments, rows, weights: keptWeights }
 }
 

@@ -58,6 +58,7 @@ const MARGIN = 1.2
 export async function adaptSigmas(target: EnergyFunction, options: AdaptSigmasOptions): Promise<AdaptedSigmas> {
   knownOptions('adaptSigmas', options, known)
   const { steps, conditionalEss, particles = 128, pilotSteps, min, max, rho, seed = 0, ...rest } = options
+  if (rest.weights === 'none') throw invalid('weights of adaptSigmas', 'a scheme that weighs', rest.weights)
   if ((steps === undefined) === (conditionalEss === undefined))
     throw new ArgumentError('adaptSigmas: give steps or conditionalEss, one of the two')
   if (steps !== undefined) integer('steps', steps, 1, MOST_STEPS)

@@ -7,6 +7,8 @@ import type { MoveOptions } from './mcmc.js'
 export interface Setting {
   particles: number
   essThreshold: number
+  /** Below 1: partial resampling. */
+  essAfter: number
   /** Where a level is, for messages. */
   where(level: number): string
   /** Of a target; a model of one's own has none. */
@@ -58,7 +60,8 @@ export class Advisor {
     }
     if (this.#shares.length >= TREND && median(this.#shares.slice(-TREND)) < FAIR && this.#once('dimension'))
       return `the weights decline steadily: the conditional ESS of the last ${TREND} steps is ${of(median(this.#shares.slice(-TREND)) * n)} ${where}, too low for the dimension. ${this.#nearer()}`
-    if (report.distinctRoots < FEW_ROOTS * n && usual >= FAIR && this.#once('roots'))
+    const spoken = this.#said.has('collapse') || this.#said.has('dimension')
+    if (report.distinctRoots < FEW_ROOTS * n && usual >= FAIR && !spoken && this.#once('roots'))
       return `only ${report.distinctRoots} of ${n} initial particles have descendants ${where}, although each step is fair (conditional ESS ${of(usual * n)}): many small losses. ${this.#fewerResamplings()}`
     if (report.acceptance < FEW_ACCEPTED && this.#once('moves'))
       return `${(100 * report.acceptance).toFixed(1)} % of the moves are accepted ${where}: their step is too long. Set moves.stepSize lower, or moves.tune`
@@ -87,11 +90,12 @@ export class Advisor {
 
   /** For losses by resampling itself. */
   #fewerResamplings(): string {
-    const { essThreshold, moves, weights } = this.setting
+    const { essThreshold, essAfter, moves, weights } = this.setting
     const better = ['more particles']
     if (essThreshold > 0.3) better.push('a lower essThreshold (--ess-threshold 0.3)')
-    better.push('partial resampling (essAfter, --ess-after 0.8)')
-    if (weights && !moves) better.push("moves: { kernel: 'mala' } (--moves mala), which part the copies")
+    if (essAfter === 1 && essThreshold <= 0.8) better.push('partial resampling (essAfter, --ess-after 0.8)')
+    if ((weights === 'bridge' || weights === 'none') && !moves)
+      better.push("moves: { kernel: 'mala' } (--moves mala), which part the copies")
     return `Use ${better.join(', or ')}`
   }
 }

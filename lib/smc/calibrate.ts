@@ -64,7 +64,7 @@ export async function measure(
   const { shape } = model
   const data = checkedData(options.data, shape)
   const sigmas = checkedSigmas(options.sigmas ?? evenLevels(0.002, 80, 32), 1)
-  const count = integer('count', options.count ?? 4096, 1, 0x7fffffff)
+  const count = integer('count', options.count ?? 4096, 2, 0x7fffffff)
   const seed = integer('seed', options.seed ?? 0, 0)
   const { pool, signal, onProgress } = options
   const basis = basisOf(shape)
@@ -99,11 +99,15 @@ const drawOf = (i: number, count: number, size: number) => (count < size ? Math.
 
 function checkedData(data: unknown, shape: readonly number[]): Dataset {
   const d = sizeOf(shape)
-  if (data instanceof Float32Array && data.length > 0 && data.length % d === 0)
+  if (data instanceof Float32Array && data.length >= 2 * d && data.length % d === 0)
     return new MemoryDataset({ name: 'the samples', shape: [...shape], data, labels: null })
   const set = data as Dataset | undefined
-  if (typeof set?.read === 'function' && set.size >= 1 && set.shape?.join() === shape.join()) return set
-  throw invalid('data', `a data set of samples of [${shape}], or a Float32Array of whole rows of ${d}`, data)
+  if (typeof set?.read === 'function' && set.size >= 2 && set.shape?.join() === shape.join()) return set
+  throw invalid(
+    'data',
+    `a data set of two samples of [${shape}] or more, or a Float32Array of as many whole rows of ${d}`,
+    data,
+  )
 }
 
 /** A batch of draws x0 and n, the energy's slopes along n, all in the basis. */

@@ -1,6 +1,6 @@
 import { finiteNumber, knownOptions } from '../args.js'
 import { type Dataset, labelDim } from '../data/dataset.js'
-import { invalid } from '../errors.js'
+import { ArgumentError, invalid } from '../errors.js'
 import { chunksOf } from '../models/chunks.js'
 import { type Accuracy, Classifier, parseClassifierInfo } from '../models/classifier.js'
 import type { ClassifierConfig } from '../models/networks/classifier.js'
@@ -56,6 +56,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
     create: ({ network }, data, at) => Classifier.create({ network, labels: labelsOf(data) }, at),
     run: (model, definition, data) => {
       const { training, held } = holdOut(data, definition.holdOut, definition.seed)
+      requireKnown(training)
       return {
         steps: {
           train: (request) => model.network.train({ ...imageStep(request, definition.noise), labels: request.labels! }),
@@ -68,6 +69,15 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
       }
     },
   })
+}
+
+/** An attribute whose class is never known would be learnt from nothing, with a loss of 0. */
+function requireKnown(data: Dataset): void {
+  const unseen = new Set(labelsOf(data).attributes.keys())
+  for (let i = 0; i < data.size && unseen.size > 0; i++)
+    for (const a of unseen) if ((data.label(i)[a] ?? null) !== null) unseen.delete(a)
+  for (const a of unseen)
+    throw new ArgumentError(`the class of '${labelsOf(data).attributes[a].name}' is known of no image to train on`)
 }
 
 function labelsOf({ labels, name }: Dataset) {

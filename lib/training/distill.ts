@@ -1,6 +1,6 @@
 import { integer, knownOptions, oneOf } from '../args.js'
 import { labelDim } from '../data/dataset.js'
-import { ArgumentError, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
@@ -14,7 +14,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions {
   /** Begin with the teacher's weights ('teacher', the default where the networks agree) or new ones ('random'). */
   init?: 'teacher' | 'random'
   /**
-   * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to.
+   * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
    * Default: what costs about a twentieth of the training, from 32 (vectors: 256) to 1024.
    */
   calibrate?: number | false
@@ -97,12 +97,12 @@ function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): num
   return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
 }
 
-/** A table is no reason to lose a model: where its gradient is not finite somewhere, it is saved without. */
+/** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */
 async function calibrated(model: EnergyModel, options: ModelCalibrateOptions): Promise<void> {
   try {
     await model.calibrate(options)
   } catch (error) {
-    if (!(error instanceof NumericsError)) throw error
+    if (!(error instanceof NumericsError || error instanceof OutOfMemoryError)) throw error
     process.emitWarning(`the energy is not calibrated: ${error.message}`, 'FeynkacWarning')
   }
 }

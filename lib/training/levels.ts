@@ -1,3 +1,4 @@
+import { ArgumentError, invalid } from '../errors.js'
 import { cellAt, interpolate, type LogNormaliser } from '../models/log-normaliser.js'
 import type { NativeLevels } from '../native.js'
 import { purpose, uniformAt } from '../random.js'
@@ -55,9 +56,19 @@ export class Levels {
     const { levels, levelBatch, levelWeight, pMean, pStd } = settings
     this.min = Math.max(pMean - REACH * pStd, Math.log(range.sigmaMin))
     this.max = Math.min(pMean + REACH * pStd, Math.log(range.sigmaMax))
+    const told = (lnSigma: number) =>
+      Number.isFinite(Math.fround(Math.exp(lnSigma))) && Math.fround(Math.exp(lnSigma)) > 0
+    if (!(this.max > this.min && told(this.min) && told(this.max)))
+      throw invalid(
+        'pMean and pStd',
+        `noise within ${REACH} standard deviations that the network can be told and levels can lie in`,
+        [pMean, pStd],
+      )
     this.spacing = Math.min(SPACING / Math.sqrt(2 * dims), (this.max - this.min) / (levels - 1))
     const cells = Math.ceil((this.max - this.min) / Math.min(this.spacing / 2, 0.25))
     this.edges = new Float64Array(cells + 1)
+    if (state && Object.values(state).some((values) => values.length !== cells))
+      throw new ArgumentError(`the checkpoint's levels are not the ${cells} of this run`)
     this.state = state ?? gaussian(this.min, this.max, cells, dims, sigmaData)
     this.request = {
       count: levels,
