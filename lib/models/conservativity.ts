@@ -1,6 +1,7 @@
 import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 import { native, run } from '../native.js'
+import { purpose } from '../random.js'
 import type { DenoiserFunction } from '../smc/samplers.js'
 
 /** Whether a denoiser is the gradient of anything. */
@@ -39,7 +40,7 @@ export async function conservativity(denoiser: DenoiserFunction, options: Conser
 
   const direction = (step: number) => {
     const out = new Float32Array(x.length)
-    native.normals(out, rows, seed, PROBE, step)
+    native.normals(out, rows, seed, purpose.user, step)
     return out
   }
   /** x + h v */
@@ -68,6 +69,3 @@ export async function conservativity(denoiser: DenoiserFunction, options: Conser
   }
   return Math.sqrt(asymmetry / whole)
 }
-
-/** The purpose of the directions: random.h's kUser, whose streams no model shares within a call. */
-const PROBE = 11

@@ -1,11 +1,11 @@
 import { NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
+import { purpose } from '../random.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover } from './mcmc.js'
-import { PURPOSE } from './random.js'
 import { type Doubles, type Floats, host, type Ints, type Space, type Values } from './space.js'
 import type { Target } from './targets.js'
 
@@ -170,7 +170,7 @@ export class AnnealedPopulation implements Population {
   async start(): Promise<Increment> {
     const { particles: rows, sigmas, seed, signal, weights } = this.options
     const variance = sigmas[0] ** 2 / this.target.lambda
-    const noise = { std: Math.sqrt(variance), seed, purpose: PURPOSE.start, step: 0 }
+    const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0 }
     const x = this.samples
     await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
     await this.#evaluate(0)

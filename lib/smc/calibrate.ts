@@ -3,11 +3,11 @@ import type { Dataset } from '../data/dataset.js'
 import { MemoryDataset } from '../data/dataset.js'
 import { invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
+import { purpose } from '../random.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
 import type { EnergyFunction } from './energy-function.js'
 import { evaluateModels, isShape, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
-import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
 import { type Floats, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 
@@ -133,7 +133,7 @@ class Draws {
     for (const [row, index] of indices.entries()) data.read(index, x0, row * d)
     this.#x0 = await toSpace(space, x0, signal)
     this.#n = space.floats(x0.length)
-    const noise = { std: 1, seed, purpose: PURPOSE.calibrate, step }
+    const noise = { std: 1, seed, purpose: purpose.calibrate, step }
     const request = { out: this.#n, terms: [], coefficients: new Float64Array(0), rows: indices.length, noise }
     await run(() => native.combine(request), signal)
     this.noise = await this.#inBasis(this.#n)

@@ -2,10 +2,10 @@ import { boolean, finiteNumber, float32Array, integer, knownOptions, oneOf } fro
 import { NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
+import { purpose } from '../random.js'
 import type { EnergyFunction } from './energy-function.js'
 import { Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
 import type { Rows } from './native-particles.js'
-import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
 import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { asTarget, type Target } from './targets.js'
@@ -153,7 +153,7 @@ export class Mover {
 
   async #combine(terms: Floats[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
     const out = this.space.floats(length)
-    const noise = { std, seed: this.seed, purpose: PURPOSE.moment, step }
+    const noise = { std, seed: this.seed, purpose: purpose.moment, step }
     const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.chains, noise }
     await run(() => native.combine(request), this.signal)
     return out
@@ -242,7 +242,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   let x: Floats
   if (initial === undefined) {
     x = space.floats(chains * d)
-    const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: PURPOSE.start, step: 0 }
+    const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: purpose.start, step: 0 }
     const request = { out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }
     await run(() => native.combine(request), signal)
   } else {

@@ -1,7 +1,5 @@
 import { native } from '../native.js'
-
-/** Values of native/kernels/random.h's enum Purpose: two purposes never share random numbers. */
-export const PURPOSE = { start: 6, propose: 7, moment: 9, user: 11, calibrate: 15 } as const
+import { purpose } from '../random.js'
 
 /**
  * The seed of what goes on from the samples of an smc run of a seed: far from any that is likely to be in use. With the run's own, step k
@@ -24,14 +22,14 @@ export class ParticleRng {
   /** Standard normals, `each` for every particle: [particles, each]. */
   normals(each = 1): Float32Array {
     const out = new Float32Array(this.particles * each)
-    native.normals(out, this.particles, this.seed, PURPOSE.user, this.#step())
+    native.normals(out, this.particles, this.seed, purpose.user, this.#step())
     return out
   }
 
   /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
   uniforms(each = 1): Float64Array {
     const out = new Float64Array(this.particles * each)
-    native.uniforms(out, this.particles, this.seed, PURPOSE.user, this.#step())
+    native.uniforms(out, this.particles, this.seed, purpose.user, this.#step())
     return out
   }
 

@@ -2,10 +2,10 @@ import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../arg
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
+import { purpose } from '../random.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, isShape, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
-import { PURPOSE } from './random.js'
 import { checkedSigmas } from './schedule.js'
 import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { asTarget } from './targets.js'
@@ -107,7 +107,7 @@ async function runSampler(
     coefficients: number[],
     std = 0,
     step = 0,
-    purpose: number = PURPOSE.propose,
+    stream: number = purpose.propose,
   ) => {
     const out = space.floats(n * d)
     const request = {
@@ -115,7 +115,7 @@ async function runSampler(
       terms,
       coefficients: Float64Array.from(coefficients),
       rows: n,
-      noise: { std, seed, purpose, step },
+      noise: { std, seed, purpose: stream, step },
     }
     await run(() => native.combine(request), signal)
     return out
@@ -124,7 +124,7 @@ async function runSampler(
   let x =
     options.initial !== undefined
       ? await toSpace(space, float32Array('initial', options.initial, n * d), signal)
-      : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, PURPOSE.start)
+      : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
     const [s, next] = [sigmas[k - 1], sigmas[k]]
