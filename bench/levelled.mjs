@@ -1,7 +1,7 @@
 // What the cross-entropy over noise levels does for the relative weight of separated modes, with and without it at the same steps and seeds.
 // docs/levelled.md has the results.
 //
-//   node bench/levelled.mjs [--threads N] [--only near,far,tall,data,boots] [--steps N] [--seeds N] [--weight W] [--fashion DIR] [--out FILE]
+//   node bench/levelled.mjs [--threads N] [--only near,far,tall,data,boots] [--steps N] [--seeds N] [--weight W] [--level-batch N] [--fashion DIR] [--out FILE]
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { dirname, join } from 'node:path'
@@ -28,11 +28,13 @@ const { values: options } = parseArgs({
     steps: { type: 'string', default: '2000' },
     seeds: { type: 'string', default: '3' },
     weight: { type: 'string', default: '0.5' }, // levelWeight
+    'level-batch': { type: 'string' }, // levelBatch; default: the library's
     fashion: { type: 'string' }, // folder of Fashion-MNIST; without it there are no boots
     out: { type: 'string' },
   },
 })
 const [threads, steps, seeds, weight] = ['threads', 'steps', 'seeds', 'weight'].map((n) => Number(options[n]))
+const levelBatch = options['level-batch'] === undefined ? {} : { levelBatch: Number(options['level-batch']) }
 setThreads(threads)
 const loadBefore = os.loadavg()[0]
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1]
@@ -66,7 +68,7 @@ async function compare(name, train, measure) {
       const cpu = process.cpuUsage()
       const { model, loss } = await train({
         seed,
-        ...(levelWeight > 0 && { levelWeight }),
+        ...(levelWeight > 0 && { levelWeight, ...levelBatch }),
         onProgress: (progress) => {
           last = progress
         },

@@ -1,13 +1,15 @@
 import { encodeLabel, labelDim } from '../data/dataset.js'
 import { loadDataset } from '../data/load.js'
 import { shapeLabels } from '../data/shapes.js'
+import { kernelDistance } from '../metrics/kernel.js'
+import { densityCoverage } from '../metrics/manifolds.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { native } from '../native.js'
 import { purpose } from '../random.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import { mean } from './experiment.js'
+import { cell, mean } from './experiment.js'
 import { seenIn, share } from './pictures.js'
 import { SIDE, shapesData } from './trained.js'
 
@@ -62,11 +64,17 @@ export interface Quality {
   /** Share of samples that show a shape, and their mean correlation with the nearest template. */
   recognised: number
   match: number
+  /** Kernel distance of the pixels from held-out pictures, and its standard error. */
+  distance: number
+  distanceError: number
+  /** Share of the held-out pictures that have a sample as near as their fifth neighbour. */
+  coverage: number
 }
 
-/** Unconditional samples by Heun's method. */
+/** Of unconditional samples by Heun's method. */
 export async function qualityOf(
   model: Model,
+  { clean }: HeldOut,
   { particles, seed, signal }: { particles: number; seed: number; signal?: AbortSignal },
 ): Promise<Quality> {
   const sigmas = [...sigmaGrid({ steps: 16, min: 0.05, max: 40 }), 0]
@@ -76,8 +84,28 @@ export async function qualityOf(
   }
   const { samples } = await sample(denoiser, { particles, sigmas, seed, signal })
   const seen = seenIn(samples, SIDE)
-  return { recognised: share(seen, (s) => s.shape !== null), match: mean(seen.map((s) => s.match)) }
+  const dim = SIDE * SIDE
+  const distance = await kernelDistance(samples, clean, { dim, seed, signal })
+  return {
+    recognised: share(seen, (s) => s.shape !== null),
+    match: mean(seen.map((s) => s.match)),
+    distance: distance.mean,
+    distanceError: distance.standardError,
+    coverage: (await densityCoverage(samples, clean, { dim, signal })).coverage,
+  }
 }
+
+export const qualityHeader = ['recognised', 'match', 'kernel distance', 'coverage']
+export const qualityNote =
+  'Of unconditional samples. Recognised: share that show a shape. Match: mean correlation with the nearest template. Kernel distance of the pixels from held-out pictures, 0 is ideal, ± its standard error. Coverage: share of the held-out pictures with a sample as near as their fifth neighbour.'
+
+/** Cells of a table under qualityHeader. */
+export const qualityCells = (q: Quality): string[] => [
+  cell(q.recognised),
+  cell(q.match, 3),
+  `${cell(q.distance, 3)} ± ${cell(q.distanceError, 3)}`,
+  cell(q.coverage),
+]
 
 /** Mean over the levels that training visits: within two standard deviations of the mean of ln sigma, -1.2 and 1.2. */
 export function visitedMean(perLevel: readonly number[]): number {
