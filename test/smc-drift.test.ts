@@ -6,6 +6,7 @@ import { ControlDrift } from '../lib/smc/control-drift.js'
 import { DriftFit } from '../lib/smc/drift-fit.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { Evaluator } from '../lib/smc/evaluation.js'
+import { stepKernel } from '../lib/smc/kernels.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, type SmcResult, smc } from '../lib/smc/smc.js'
 import { host } from '../lib/smc/space.js'
@@ -94,6 +95,16 @@ test('slopes are the derivatives of log G with the noise held fixed', async () =
       expect(Math.abs(slope - difference)).toBeLessThan(0.01 * (1 + Math.abs(slope)))
     })
   }
+})
+
+test('the variance that goes with the drift is the reverse one of a Gaussian', () => {
+  // x = a x' + sqrt(v) z takes variance S' to S; h is such that the reverse mean, x (1 - v/S) / a, has 1/a = 1 + v h / (1 - v/S)
+  const [v, before, after] = [0.36, 0.9, 0.65]
+  const a = Math.sqrt((before - v) / after)
+  const h = ((1 / a - 1) * (1 - v / before)) / v
+  expect(stepKernel(1, 0.8, 1, 'analytic', Float64Array.of(1 / before), h).tau[0]).toBeCloseTo((v * after) / before, 12)
+  expect(stepKernel(1, 0.8, 1, 'analytic', Float64Array.of(1 / before), 1e9).tau[0]).toBe(v)
+  expect(stepKernel(1, 0.8, 1, 'analytic', Float64Array.of(5), h).tau[0]).toBeCloseTo(v * 0.64, 12)
 })
 
 describe('the fit', () => {

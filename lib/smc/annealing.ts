@@ -273,7 +273,9 @@ export class AnnealedPopulation implements Population {
     }
     const precision = await this.#precision(k, grad, weights)
     const scaled = kernel === 'scaled' || proposal === 'tempered'
-    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision)
+    const needed = precisionForm(proposal) !== 'none'
+    const curvature = needed ? await this.#control?.curvature(this.#state, weights) : 0
+    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision, curvature)
   }
 
   /**

@@ -1,4 +1,5 @@
 import { native, run } from '../native.js'
+import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
 import type { Increment } from './feynman-kac.js'
@@ -52,6 +53,18 @@ export class ControlDrift {
   /** Arrays like the particles that a step needs beside those without a drift. */
   static arrays(models: number, cosines: boolean): number {
     return 2 * models + 4 + (cosines ? 2 * models + 3 : 0)
+  }
+
+  /**
+   * h, the mean curvature of b over the weighted particles [N], per coordinate: the trace of its Jacobian is <grad U, b> on average under
+   * exp(-U), by parts.
+   */
+  async curvature({ grad, modelGrads }: TargetEvaluation, weights: Doubles): Promise<number> {
+    if (this.theta.every((t) => t === 0)) return 0
+    const drift = await this.#combine(modelGrads!, this.theta)
+    const products = await this.#onHost(this.#products(drift, drift, Float64Array.of(0), grad))
+    const h = weightedMean(products, await toHost(weights, this.signal)) / (grad.length / this.rows)
+    return Number.isFinite(h) ? h : 0
   }
 
   /** grad U - b, which the step that comes next takes in place of grad U. */
