@@ -58,7 +58,8 @@ export interface SmcOptions extends SmcRunOptions {
    * backward kernel N(x; x' - v b'(x'), v). theta is fitted after each step to lower the variance of the next one's weights, on past particles
    * alone, at no further evaluation, and the weights stay exact (in the manner of DriftLite, Ren et al. 2026, arXiv 2509.21655; see
    * docs/degeneracy.md). Default false. With weights 'bridge' only. Helps where the scaled kernel's Lambda is off, as with experts of very
-   * different width, negations and boxes, and with the plain kernel; the gradient of every model is kept beside the target's.
+   * different width, negations and boxes, and with the plain kernel; hurts with fewer than some 16 particles. The gradient
+   * of every model is kept beside the target's.
    */
   controlDrift?: boolean
   /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
