@@ -176,6 +176,8 @@ describe('from data to samples', () => {
 
     const ignored = await run(['sample', model, '--output', samples, '--method', 'ancestral', '--ess-after', '0.8'])
     expect(ignored).toMatchObject({ code: 2, err: expect.stringMatching(/--ess-after goes with --method smc/) })
+    const driftless = await run(['sample', model, '--output', samples, '--method', 'sde', '--control-drift'])
+    expect(driftless).toMatchObject({ code: 2, err: expect.stringMatching(/--control-drift goes with --method smc/) })
 
     const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])

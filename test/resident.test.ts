@@ -100,6 +100,7 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     const image = { ...flat, shape: [1, 3, 5] }
     const calibration = await calibrate(image, { data: flat.sample(20), count: 20, sigmas: [8, 1, 0.2] })
     await bothWays(lowTemperature({ ...image, calibration } as ResidentEnergy, { gamma: 2 }), { essThreshold: 1 })
+    await bothWays(lowTemperature({ ...image, calibration } as ResidentEnergy, { gamma: 2 }), { essThreshold: 1, controlDrift: true }) // biome-ignore format: one line
     const residing = { ...image, residence: 'cuda:0' }
     const there = await calibrate(residing, { data: flat.sample(20), count: 20, sigmas: [8, 1, 0.2] })
     expect(distance(there.precisionAt(0.7), calibration.precisionAt(0.7))).toBeLessThan(1e-5)
@@ -113,6 +114,7 @@ describe.runIf(native.cuda().devices.length > 0)('particles in the memory of a d
     { proposal: 'sde', resampling: 'ssp', finalResample: true },
     { moves: { kernel: 'mala', steps: 2 }, resampling: 'residual' },
     { moves: { kernel: 'uhmc' }, resampling: 'stratified' },
+    { controlDrift: true, kernel: 'plain', moves: { kernel: 'mala' } },
     { essAfter: 0.95, weights: 'fkc', proposal: 'tempered', finalResample: true },
   ] as const)('smc with %j', (options) => bothWays(product([ring, other]), options))
 

@@ -114,9 +114,9 @@ async function drawFrom(
     const grid = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
     if (grid.length < 2)
       throw new ArgumentError(`--weigh-above ${flags.weighAbove} leaves no step from the largest noise, ${sigmas[0]}`)
-    const { weights, kernel, proposal, resampling, essThreshold, essAfter } = flags
+    const { weights, kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
     const moves = flags.moves && { kernel: flags.moves }
-    const steppers = { seed, signal, weights, kernel, proposal, moves }
+    const steppers = { seed, signal, weights, kernel, proposal, controlDrift, moves }
     const pilot = flags.adaptLevels ? await adapted(target, grid, flags.adaptLevels, steppers) : null
     const weighed = pilot?.sigmas ?? grid
     const result = await smc(target, {
@@ -141,12 +141,19 @@ async function drawFrom(
       distinctRoots: diagnostics.distinctRoots,
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0) + (tail?.evaluations ?? 0),
     }
-    const { levels, roots, warnings } = diagnostics
+    const { levels, roots, warnings, drift } = diagnostics
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
       genealogy: await genealogyPng(result),
-      report: { ...summary, warnings, sigmas: [...weighed, ...sigmas.slice(grid.length)], levels, roots: [...roots] },
+      report: {
+        ...summary,
+        warnings,
+        sigmas: [...weighed, ...sigmas.slice(grid.length)],
+        levels,
+        roots: [...roots],
+        drift: drift.map((theta) => [...theta]),
+      },
     }
   } finally {
     bar.end()
@@ -158,7 +165,7 @@ async function drawFrom(
     target: Target | EnergyFunction,
     grid: Float64Array,
     wanted: true | number,
-    options: Pick<AdaptSigmasOptions, 'seed' | 'signal' | 'weights' | 'kernel' | 'proposal' | 'moves'>,
+    options: Pick<AdaptSigmasOptions, 'seed' | 'signal' | 'weights' | 'kernel' | 'proposal' | 'controlDrift' | 'moves'>,
   ): Promise<AdaptedSigmas> {
     const levels = await adaptSigmas(target, {
       ...options,
@@ -234,8 +241,30 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 
 /** Options that say how smc works are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
-  const { weights, kernel, proposal, moves, resampling, essThreshold, essAfter, weighAbove, adaptLevels } = flags
-  const given = { weights, kernel, proposal, moves, resampling, essThreshold, essAfter, weighAbove, adaptLevels }
+  const {
+    weights,
+    kernel,
+    proposal,
+    controlDrift,
+    moves,
+    resampling,
+    essThreshold,
+    essAfter,
+    weighAbove,
+    adaptLevels,
+  } = flags
+  const given = {
+    weights,
+    kernel,
+    proposal,
+    controlDrift,
+    moves,
+    resampling,
+    essThreshold,
+    essAfter,
+    weighAbove,
+    adaptLevels,
+  }
   for (const [name, value] of Object.entries(given))
     if (value !== undefined)
       throw new ArgumentError(

@@ -39,6 +39,7 @@ export interface SampleFlags extends CommonOptions {
   essAfter?: number
   weighAbove?: number
   adaptLevels?: true | number
+  controlDrift?: boolean
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
 }
 
@@ -94,6 +95,7 @@ export function register(program: Command): void {
       'smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
       parseShare,
     )
+    .option('--control-drift', "smc: a drift of the models' gradients, fitted step by step to even the weights")
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
   common(
     command,

@@ -40,6 +40,9 @@ const remedies: Method[] = [
   { name: 'calibrated, adapted levels', smc: { proposal: 'calibrated' }, adapt: true },
   { name: 'analytic, partial', smc: { proposal: 'analytic', essAfter: 0.75 } },
   { name: 'analytic, SSP', smc: { proposal: 'analytic', resampling: 'ssp' } },
+  { name: 'plain bridge, control drift', smc: { kernel: 'plain', proposal: 'sde', controlDrift: true } },
+  { name: 'analytic, control drift', smc: { proposal: 'analytic', controlDrift: true } },
+  { name: 'calibrated, control drift', smc: { proposal: 'calibrated', controlDrift: true } },
   { name: 'analytic, MALA', smc: { proposal: 'analytic', moves: { kernel: 'mala' } } },
 ]
 /** Those whose need of particles and levels is looked for. */

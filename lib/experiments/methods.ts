@@ -25,6 +25,7 @@ export interface Method {
     | 'essThreshold'
     | 'essAfter'
     | 'precisions'
+    | 'controlDrift'
     | 'finalResample'
   >
 }
@@ -79,12 +80,12 @@ export async function runMethod(target: Target, method: Method, options: RunOpti
 
 async function adapted(
   target: Target,
-  { weights, kernel, proposal, moves }: NonNullable<Method['smc']>,
+  { weights, kernel, proposal, moves, controlDrift }: NonNullable<Method['smc']>,
   { sigmas, ...options }: RunOptions,
 ): Promise<AdaptedSigmas> {
   const last = sigmas.length - 1
   const range = { steps: last, max: sigmas[0], min: sigmas[last] }
-  return adaptSigmas(target, { ...options, ...range, weights, kernel, proposal, moves })
+  return adaptSigmas(target, { ...options, ...range, weights, kernel, proposal, moves, controlDrift })
 }
 
 /** Every `by`-th level, counted from the last one, and the first. */

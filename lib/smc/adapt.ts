@@ -7,7 +7,7 @@ import { type SmcOptions, smc } from './smc.js'
 export interface AdaptSigmasOptions
   extends Pick<
     SmcOptions,
-    'weights' | 'kernel' | 'proposal' | 'moves' | 'seed' | 'batch' | 'device' | 'signal' | 'onProgress'
+    'weights' | 'kernel' | 'proposal' | 'moves' | 'controlDrift' | 'seed' | 'batch' | 'device' | 'signal' | 'onProgress'
   > {
   /** Transitions of the result; or give `conditionalEss`. */
   steps?: number
@@ -37,7 +37,7 @@ export interface AdaptedSigmas {
 
 const known = [
   ...['steps', 'conditionalEss', 'particles', 'pilotSteps', 'min', 'max', 'rho'],
-  ...['weights', 'kernel', 'proposal', 'moves', 'seed', 'batch', 'device', 'signal', 'onProgress'],
+  ...['weights', 'kernel', 'proposal', 'moves', 'controlDrift', 'seed', 'batch', 'device', 'signal', 'onProgress'],
 ]
 
 /** More steps than this are refused. */

@@ -2,6 +2,7 @@ import { NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
+import { ControlDrift } from './control-drift.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
@@ -116,6 +117,7 @@ export interface AnnealingOptions {
   proposal: Proposal
   moves?: MoveOptions
   precisions?: readonly Float64Array[]
+  controlDrift: boolean
   seed: number
   batch: number
   signal?: AbortSignal
@@ -130,6 +132,9 @@ export class AnnealedPopulation implements Population {
   readonly #rule: WeightRule
   readonly #evaluator: Evaluator
   readonly #mover?: Mover
+  readonly #control?: ControlDrift
+  /** Shape of a particle where a step's variances are of its cosines. */
+  readonly #cosines?: readonly number[]
   #state!: TargetEvaluation
   #spare: Floats // the other half of a pair of buffers for the particles
 
@@ -140,22 +145,27 @@ export class AnnealedPopulation implements Population {
   ) {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
-    this.#evaluator = new Evaluator(target, options.batch, this.#rule.extra, options.signal, space)
+    const { moves, particles, seed, signal, batch, controlDrift } = options
+    this.#evaluator = new Evaluator(target, batch, this.#rule.extra, signal, space, controlDrift)
+    if (options.proposal === 'calibrated' && target.calibration!.basis === 'dct') this.#cosines = target.shape
+    const models = target.models.length
     // particles before and after a step, the gradients of both, and a step in cosines; a device says itself when its memory runs out
-    const arrays = options.proposal === 'calibrated' ? 5 : 4
+    const arrays = (this.#cosines ? 5 : 4) + (controlDrift ? ControlDrift.arrays(models, !!this.#cosines) : 0)
     if (space === host)
-      requireMemory(
-        4 * arrays * options.particles * this.#evaluator.d,
-        `${options.particles} particles of [${target.shape}]`,
-      )
-    this.samples = space.floats(options.particles * this.#evaluator.d)
+      requireMemory(4 * arrays * particles * this.#evaluator.d, `${particles} particles of [${target.shape}]`)
+    this.samples = space.floats(particles * this.#evaluator.d)
     this.#spare = space.floats(this.samples.length)
-    const { moves, particles, seed, signal } = options
+    if (controlDrift) this.#control = new ControlDrift(models, particles, space, this.#cosines, signal)
     if (moves !== undefined) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal, space)
   }
 
   get evaluations(): number {
     return this.#evaluator.count
+  }
+
+  /** theta of every step taken; none without a control drift. */
+  get drift(): Float64Array[] {
+    return this.#control?.thetas ?? []
   }
 
   get energy(): Doubles {
@@ -197,7 +207,8 @@ export class AnnealedPopulation implements Population {
       gradSquares: this.space.doubles(n),
     }
     const [x, out] = [this.samples, this.#spare]
-    await this.#propose(move, out, x, grad, kernel, k)
+    const drive = this.#control ? await this.#control.drive(before) : grad
+    await this.#propose(move, out, x, drive, kernel, k)
     this.samples = out
     this.#spare = x
     await this.#evaluate(k)
@@ -211,19 +222,23 @@ export class AnnealedPopulation implements Population {
       d: this.#evaluator.d,
       exponent,
     }
-    return this.#rule.increment(step)
+    const increment = this.#rule.increment(step)
+    const { v } = kernel
+    return this.#control?.weigh(increment, { from: x, to: out, before, after: this.#state, v, weights }) ?? increment
   }
 
   async gather(ancestors: Ints): Promise<void> {
     const { signal } = this.options
-    const { energy, grad, extra, baseGrad } = this.#state
+    const { energy, grad, extra, baseGrad, modelGrads } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
     const rows = { x: this.samples, u: energy, g: drift }
     const { x, u, g } = await gatherRows(this.space, rows, ancestors, signal)
     const { e } = extra ? await gatherRows(this.space, { e: extra }, ancestors, signal) : {}
+    const models =
+      modelGrads && (await gatherRows(this.space, Object.fromEntries(modelGrads.entries()), ancestors, signal))
     this.samples = x
-    this.#state = { energy: u, grad: g, extra: e, baseGrad: baseGrad && g }
+    this.#state = { energy: u, grad: g, extra: e, baseGrad: baseGrad && g, modelGrads: models && Object.values(models) }
   }
 
   async move(k: number, weights: Doubles): Promise<number> {
@@ -240,8 +255,8 @@ export class AnnealedPopulation implements Population {
   }
 
   live(): (Values | undefined)[] {
-    const { energy, grad, extra, baseGrad } = this.#state
-    return [this.samples, this.#spare, energy, grad, extra, baseGrad]
+    const { energy, grad, extra, baseGrad, modelGrads = [] } = this.#state
+    return [this.samples, this.#spare, energy, grad, extra, baseGrad, ...modelGrads]
   }
 
   async #evaluate(k: number): Promise<void> {
@@ -258,22 +273,23 @@ export class AnnealedPopulation implements Population {
     }
     const precision = await this.#precision(k, grad, weights)
     const scaled = kernel === 'scaled' || proposal === 'tempered'
-    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision)
+    const needed = precisionForm(proposal) !== 'none'
+    const curvature = needed ? await this.#control?.curvature(this.#state, weights) : 0
+    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision, curvature)
   }
 
   /**
-   * out = x - v grad + sqrt(tau) z, v and tau being of the cosines where the tables are: then the step alone is made there, from 0, and
+   * out = x - v drive + sqrt(tau) z, v and tau being of the cosines where the tables are: then the step alone is made there, from 0, and
    * transformed back, as the densities depend on nothing else.
    */
-  async #propose(move: Move, out: Floats, x: Floats, grad: Floats, { v, tau }: StepKernel, k: number): Promise<void> {
-    const { proposal, particles: rows, seed, signal } = this.options
+  async #propose(move: Move, out: Floats, x: Floats, drive: Floats, { v, tau }: StepKernel, k: number): Promise<void> {
+    const { particles: rows, seed, signal } = this.options
     const given = { ...move, v, tau, seed, step: k }
-    if (proposal !== 'calibrated' || this.target.calibration!.basis === 'identity')
-      return run(() => native.propose({ ...given, out, x, grad }), signal)
-    const { shape } = this.target
+    const shape = this.#cosines
+    if (!shape) return run(() => native.propose({ ...given, out, x, grad: drive }), signal)
     const step = this.space.floats(x.length)
     await run(() => native.combine({ out: step, terms: [], coefficients: new Float64Array(0), rows }), signal)
-    await run(() => native.dct({ out, x: grad, shape }), signal)
+    await run(() => native.dct({ out, x: drive, shape }), signal)
     await run(() => native.propose({ ...given, out: step, x: step, grad: out }), signal)
     await run(() => native.dct({ out, x: step, shape, inverse: true }), signal)
     await run(() => native.combine({ out, terms: [x, out], coefficients: Float64Array.of(1, 1), rows }), signal)

@@ -24,6 +24,8 @@ export interface TargetEvaluation extends Evaluation {
   extra?: Doubles
   /** base: the gradient of the first model */
   baseGrad?: Floats
+  /** Where an evaluator keeps them: the gradient of every model of the target. */
+  modelGrads?: readonly Floats[]
   /** Finds the first model that gave NaN, to be named if it comes to matter: until the next evaluation. */
   suspect?: Suspect
 }
@@ -98,6 +100,8 @@ export class Evaluator {
     readonly signal?: AbortSignal,
     /** Where the particles are. */
     readonly space: Space = host,
+    /** Whether evaluations have the gradient of every model. */
+    readonly keepsModels = false,
   ) {
     this.d = sizeOf(target.shape)
   }
@@ -114,6 +118,7 @@ export class Evaluator {
       grad: new Float32Array(x.length),
       extra: this.extra === 'none' ? undefined : new Float64Array(n),
       baseGrad: this.extra === 'base' ? new Float32Array(x.length) : undefined,
+      modelGrads: this.keepsModels ? this.target.models.map(() => new Float32Array(x.length)) : undefined,
     }
     const suspects: (Suspect | undefined)[] = []
     for (let first = 0; first < n; first += this.batch) {
@@ -122,6 +127,9 @@ export class Evaluator {
       whole.grad.set(part.grad as Float32Array, first * this.d)
       whole.extra?.set(part.extra as Float64Array, first)
       whole.baseGrad?.set(part.baseGrad as Float32Array, first * this.d)
+      whole.modelGrads?.forEach((grad, j) => {
+        grad.set(part.modelGrads![j] as Float32Array, first * this.d)
+      })
       suspects.push(part.suspect)
     }
     const suspect = async () => {
@@ -144,8 +152,9 @@ export class Evaluator {
     }
     const squares = this.extra === 'squares' ? space.doubles(x.length / this.d) : undefined
     const whole = await target.combine(parts, x, sigma, { signal, squares, space })
-    if (this.extra === 'base') return { ...whole, extra: parts[0].energy, baseGrad: parts[0].grad, suspect }
-    return { ...whole, extra: squares, suspect }
+    const modelGrads = this.keepsModels ? parts.map(({ grad }) => grad) : undefined
+    if (this.extra === 'base') return { ...whole, extra: parts[0].energy, baseGrad: parts[0].grad, modelGrads, suspect }
+    return { ...whole, extra: squares, modelGrads, suspect }
   }
 }
 

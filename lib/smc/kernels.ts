@@ -26,6 +26,8 @@ export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal
 /**
  * @param lambda Lambda for the scaled kernel and tempered noise, 1 for the plain one: a mode at noise s has variance s^2 / Lambda
  * @param precision m, the weighted mean of |grad log pi_s|^2 / d (or of each coordinate's square) over the particles
+ * @param curvature h of a control drift in both kernels (control-drift.ts): the backward kernel then has the mean a x', and the best reverse
+ * variance, v (1 - v m) without, becomes v (1 - v m) / a^2 with 1/a = 1 + v h / (1 - v m)
  */
 export function stepKernel(
   s: number,
@@ -33,6 +35,7 @@ export function stepKernel(
   lambda: number,
   proposal: Exclude<Proposal, 'calibrated'>,
   precision: Float64Array,
+  curvature = 0,
 ): StepKernel {
   const dt = s * s - next * next
   const v = dt / lambda
@@ -41,7 +44,8 @@ export function stepKernel(
   if (proposal === 'tempered') return { v: Float64Array.of((dt + v) / 2), tau: Float64Array.of(v) }
   if (proposal === 'posterior') return { v: Float64Array.of(v), tau: Float64Array.of(v * floor) }
   // the optimal reverse variance of Analytic-DPM (Bao et al. 2022)
-  return { v: Float64Array.of(v), tau: precision.map((m) => v * Math.max(1 - v * m, floor)) }
+  const share = (left: number) => (left > 0 ? left * Math.max(0, 1 + (v * curvature) / left) ** 2 : 0)
+  return { v: Float64Array.of(v), tau: precision.map((m) => v * Math.min(1, Math.max(share(1 - v * m), floor))) }
 }
 
 /**

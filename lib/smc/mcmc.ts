@@ -173,8 +173,8 @@ export class Mover {
   }
 }
 
-function rowsOf({ x, energy, grad, extra }: ChainState): Rows[] {
-  return extra ? [x, energy, grad, extra] : [x, energy, grad]
+function rowsOf({ x, energy, grad, extra, modelGrads = [] }: ChainState): Rows[] {
+  return [x, energy, grad, ...(extra ? [extra] : []), ...modelGrads]
 }
 
 export interface McmcOptions extends MoveOptions {

@@ -82,6 +82,8 @@ export interface NativeParticles {
   }): NativeJob<void>
   /** out[r] = |sum_j coefficients[j] terms[j][r]|^2 */
   rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): NativeJob<void>
+  /** out[r] = <a[r] + v b[r], c[r]>; v holds 1 or d values. */
+  rowProducts(request: { out: Doubles; a: Floats; b: Floats; v: Float64Array; c: Floats }): NativeJob<void>
   /** Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. */
   meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles }): NativeJob<void>
   /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */

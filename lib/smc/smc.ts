@@ -53,6 +53,15 @@ export interface SmcOptions extends SmcRunOptions {
   proposal?: Proposal
   /** MCMC moves at every level, after its resampling; default none. With bridge weights, or none. */
   moves?: MoveOptions
+  /**
+   * Adds a control drift b = sum_j theta_j grad E_j of the target's models to both kernels of a step: proposal N(x'; x - v (grad U - b), tau),
+   * backward kernel N(x; x' - v b'(x'), v). theta is fitted after each step to lower the variance of the next one's weights, on past particles
+   * alone, at no further evaluation, and the weights stay exact (in the manner of DriftLite, Ren et al. 2026, arXiv 2509.21655; see
+   * docs/degeneracy.md). Default false. With weights 'bridge' only. Helps where the scaled kernel's Lambda is off, as with experts of very
+   * different width, negations and boxes, and with the plain kernel; hurts with fewer than some 16 particles. The gradient
+   * of every model is kept beside the target's.
+   */
+  controlDrift?: boolean
   /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
@@ -117,7 +126,17 @@ const runOptions = [
   'signal',
   'onProgress',
 ]
-const targetOptions = ['sigmas', 'weights', 'kernel', 'proposal', 'moves', 'precisions', 'batch', 'device']
+const targetOptions = [
+  'sigmas',
+  'weights',
+  'kernel',
+  'proposal',
+  'moves',
+  'precisions',
+  'controlDrift',
+  'batch',
+  'device',
+]
 
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {
   const m = model as FeynmanKacModel
@@ -160,6 +179,11 @@ function checkedTarget(target: Target, options: SmcOptions) {
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
   if (options.moves !== undefined && extra !== 'none')
     throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
+  const controlDrift = boolean('controlDrift', options.controlDrift ?? false)
+  if (controlDrift && weights !== 'bridge')
+    throw new ArgumentError(
+      `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
+    )
   const { precisions } = options
   const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
   const fits = (m: unknown) => m instanceof Float64Array && m.length === length && m.every(Number.isFinite)
@@ -170,7 +194,7 @@ function checkedTarget(target: Target, options: SmcOptions) {
       precisions,
     )
   const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
-  return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, batch }
+  return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
 }
 
 function checkCalibrated(target: Target, kernel: Kernel, precisions: unknown): void {
@@ -266,6 +290,7 @@ async function runSmc(
       distinctRoots: roots.distinct,
       warnings: levels.flatMap(({ warning }) => warning ?? []),
       precisions: population instanceof AnnealedPopulation ? population.precisions : [],
+      drift: population instanceof AnnealedPopulation ? population.drift : [],
     },
   }
 }

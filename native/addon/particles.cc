@@ -132,6 +132,19 @@ Value rowSquares(const CallbackInfo& info) {
   });
 }
 
+Value rowProducts(const CallbackInfo& info) {
+  Request q(info);
+  const auto out = q.array<double>("out");
+  const auto a = q.array<float>("a");
+  const size_t rows = out.size, d = rowLength(a.size, rows, "a");
+  const auto b = q.array<float>("b", a.size), c = q.array<float>("c", a.size);
+  const auto v = hostArray<double>(q["v"], "v");
+  if (v.size != 1 && v.size != d) throw wrong("v", "1 or " + std::to_string(d) + " factors");
+  return q.start([=](ParticleKernels& kernels, const Stop&) {
+    kernels.rowProducts(out.data, a.data, b.data, v.data, v.size == 1 ? 0 : 1, c.data, rows, d);
+  });
+}
+
 // The kernels' columnSquares, with `out` on the host.
 void columnSquares(ParticleKernels& kernels, const Span<double>& out, const float* grad, const double* weights,
                    size_t rows) {
@@ -343,6 +356,7 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   add("dct", guarded<dct>);
   add("compose", guarded<compose>);
   add("rowSquares", guarded<rowSquares>);
+  add("rowProducts", guarded<rowProducts>);
   add("meanSquares", guarded<meanSquares>);
   add("gather", guarded<gather>);
   add("sumTerms", guarded<sumTerms>);

@@ -118,6 +118,9 @@ class ParticleKernels {
   virtual void compose(double* energy, float* grad, double* squares, const Composition& c, size_t rows, size_t d) = 0;
   // out[r] = |linear[r]|^2
   virtual void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) = 0;
+  // out[r] = <a[r] + v b[r], c[r]>, coordinate i with v[i * vStride], the stride 0 or 1. v: host.
+  virtual void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* c,
+                           size_t rows, size_t d) = 0;
   // out[i] = sum_r weights[r] g[r, i]^2, over the rows with a positive weight
   virtual void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) = 0;
   // sum_r weights[r] |g[r]|^2 / d, over the rows with a positive weight

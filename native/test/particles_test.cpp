@@ -139,6 +139,26 @@ void testLinear(ParticleKernels& k, const char* isa) {
   CHECK(out == 1, "a term with coefficient 0 counts: %g", out);
 }
 
+// Products of rows, with one factor and with one per coordinate; the table of factors ends inside a vector.
+void testProducts(ParticleKernels& k, const char* isa) {
+  for (const size_t d : {1, 3, 8, 31, 128, 129, 516, 3073})
+    for (const size_t rows : {1, 11})
+      for (const bool perCoordinate : {false, true}) {
+        const auto a = randomVector(rows * d, 11), b = randomVector(rows * d, 12, 2), c = randomVector(rows * d, 13, 3);
+        std::vector<double> v(perCoordinate ? d : 1), out(rows, NAN), want(rows, 0), size(rows, 0);
+        for (size_t i = 0; i < v.size(); ++i) v[i] = 0.4 - 0.1 * double(i % 7);
+        k.rowProducts(out.data(), a.data(), b.data(), v.data(), perCoordinate ? 1 : 0, c.data(), rows, d);
+        for (size_t i = 0; i < rows * d; ++i) {
+          const double y = (a[i] + v[perCoordinate ? i % d : 0] * b[i]) * double(c[i]);
+          want[i / d] += y;
+          size[i / d] += std::fabs(y);
+        }
+        for (size_t r = 0; r < rows; ++r)
+          CHECK(std::fabs(out[r] - want[r]) < 1e-6 * size[r], "%s products of %zu in row %zu of %zu: %g %g", isa, d, r,
+                rows, out[r], want[r]);
+      }
+}
+
 // Every result is the same with one thread and with several.
 void testThreads(ParticleKernels& k) {
   const size_t rows = 301, d = 700;
@@ -151,10 +171,11 @@ void testThreads(ParticleKernels& k) {
   for (const int threads : {1, 2, 5}) {
     setThreadCount(threads);
     auto out = poisoned(rows * d);
-    std::vector<double> f(4 * rows);
+    std::vector<double> f(5 * rows);
     const double v = 0.5, tau = 0.4;
     k.propose(out.data(), &f[0], &f[rows], &f[2 * rows], &f[3 * rows], x.data(), g.data(), {&v, &tau, 0, 0}, kKey, rows,
               d);
+    k.rowProducts(&f[4 * rows], x.data(), g.data(), &v, 0, out.data(), rows, d);
     f.push_back(k.logWeightStats(w.data(), w.size()).logSum);
     outs.push_back(out);
     sums.push_back(f);
@@ -468,6 +489,7 @@ int main() {
     testNormals(k, b.name.c_str());
     testPropose(k, b.name.c_str());
     testLinear(k, b.name.c_str());
+    testProducts(k, b.name.c_str());
     testRows(k);
     testColumns(k);
     testSoftBox(k);

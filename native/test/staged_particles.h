@@ -64,6 +64,11 @@ class StagedParticles final : public ParticleKernels {
     const Terms terms(c, linear, rows, d);
     k_->rowSquares(c(out, rows), terms.linear, rows, d);
   }
+  void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* f,
+                   size_t rows, size_t d) override {
+    Call c = call();
+    k_->rowProducts(c(out, rows), c(a, rows * d), c(b, rows * d), v, vStride, c(f, rows * d), rows, d);
+  }
   void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override {
     Call c = call();
     k_->columnSquares(c(out, d), c(g, rows * d), c(weights, rows), rows, d);

@@ -155,6 +155,30 @@ class CpuParticleKernels final : public HostParticleKernels {
     });
   }
 
+  void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* c,
+                   size_t rows, size_t d) override {
+    const size_t padded = (d + kLanes - 1) / kLanes * kLanes;
+    float* factor = static_cast<float*>(calloc(padded, sizeof(float)));
+    if (factor == nullptr) throw std::bad_alloc();
+    for (size_t i = 0; i < d; ++i) factor[i] = static_cast<float>(v[i * vStride]);
+    forRows(rows, d, [&](size_t first, size_t last) {
+      for (size_t r = first; r < last; ++r) {
+        double total = 0;
+        for (size_t from = 0; from < d; from += kPiece) {
+          const size_t n = d - from < kPiece ? d - from : kPiece;
+          vf s = {};
+          for (size_t i = 0; i < n; i += kLanes) {
+            const size_t left = n - i, at = r * d + from + i;
+            s += (loadUpTo(a + at, left) + load(factor + from + i) * loadUpTo(b + at, left)) * loadUpTo(c + at, left);
+          }
+          total += sum(s);
+        }
+        out[r] = total;
+      }
+    });
+    free(factor);
+  }
+
   void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override {
     constexpr size_t kColumns = 512;
     parallelFor(static_cast<int>((d + kColumns - 1) / kColumns), [&](int piece) {

@@ -76,6 +76,23 @@ __global__ void __launch_bounds__(kBlock)
   if (r < rows && groupLane<kWide>(width) == 0) out[r] = total;
 }
 
+// out[r] = <a[r] + v b[r], c[r]>; v is one factor, or a table that is zero behind the end.
+template <bool kWide>
+__global__ void __launch_bounds__(kBlock)
+    multiplyRows(double* out, const float* a, const float* b, const float4* table, float v, const float* c, size_t rows,
+                 size_t d, bool aligned, unsigned width) {
+  const size_t r = groupRow<kWide, kBlock>(width), quads = r < rows ? (d + 3) / 4 : 0;
+  double total = 0;
+  for (size_t q = groupLane<kWide>(width); q < quads; q += width) {
+    const float4 x = loadQuad(a + r * d, q, d, aligned), y = loadQuad(b + r * d, q, d, aligned);
+    const float4 z = loadQuad(c + r * d, q, d, aligned);
+    const float4 f = table != nullptr ? table[q] : make_float4(v, v, v, v);
+    total += (x.x + f.x * y.x) * z.x + (x.y + f.y * y.y) * z.y + (x.z + f.z * y.z) * z.z + (x.w + f.w * y.w) * z.w;
+  }
+  total = groupSum<kWide, kBlock>(total, width);
+  if (r < rows && groupLane<kWide>(width) == 0) out[r] = total;
+}
+
 // partial[column, chunk] = the chunk of rows' weighted squares of a column. A block takes blockDim.x columns; its rows in
 // threadIdx.y are added up in shared memory.
 __global__ void __launch_bounds__(kBlock)
@@ -160,6 +177,24 @@ void CudaParticleKernels::rowSquares(double* out, const LinearTerms& linear, siz
   squares(context_.stream(), out, terms.terms, terms.coefficients, linear.count, linear.perRow, rows, d,
           d % 4 == 0 && terms.aligned);
   launched("rowSquares");
+}
+
+void CudaParticleKernels::rowProducts(double* out, const float* a, const float* b, const double* v, int vStride,
+                                      const float* c, size_t rows, size_t d) {
+  if (rows == 0 || d == 0) return;
+  float* table = nullptr;
+  if (vStride != 0) {
+    std::vector<float> factors((d + 3) / 4 * 4);
+    for (size_t i = 0; i < d; ++i) factors[i] = static_cast<float>(v[i]);
+    table = context_.scratch<float>(factors.size());
+    context_.upload(table, factors.data(), factors.size() * sizeof(float));
+  }
+  const RowGroup group(rows, (d + 3) / 4, kBlock);
+  const bool aligned = d % 4 == 0 && aligned16(a) && aligned16(b) && aligned16(c);
+  const auto kernel = group.wide ? multiplyRows<true> : multiplyRows<false>;
+  LAUNCH((kernel), group.blocks, kBlock, 0, context_.stream())
+  (out, a, b, reinterpret_cast<const float4*>(table), static_cast<float>(v[0]), c, rows, d, aligned, group.width);
+  launched("rowProducts");
 }
 
 void CudaParticleKernels::columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) {

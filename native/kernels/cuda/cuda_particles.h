@@ -73,6 +73,8 @@ class CudaParticleKernels final : public ParticleKernels {
   // compositions.cu
   void compose(double* energy, float* grad, double* squares, const Composition& c, size_t rows, size_t d) override;
   void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) override;
+  void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* c,
+                   size_t rows, size_t d) override;
   void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override;
   double meanSquares(const float* g, const double* weights, size_t rows, size_t d) override;
   // soft_box.cu

@@ -1,0 +1,106 @@
+/** What a step of N particles tells of the coefficients theta of its control drift (control-drift.ts). */
+export interface DriftSample {
+  /** Normalised, before the step [N]. */
+  weights: Float64Array
+  /** log G [N] */
+  logG: Float64Array
+  /** D_j = d log G / d theta_j, one [N] for each coefficient. */
+  slopes: readonly Float64Array[]
+  /** Functions of the states before the step, one [N] for each coefficient. */
+  instruments: readonly Float64Array[]
+}
+
+/** Weight of the steps before beside a new one: theta varies slowly along the levels, and one step's log G are few and noisy. */
+const RECALL = 0.7
+/** Ridge of the instruments' covariances, as a share of their mean variance: models with the same gradient are collinear. */
+const RIDGE = 1e-3
+
+/**
+ * theta by two-stage least squares with instruments, over the steps so far with weights that decay (RECALL). With P the projection onto the
+ * instruments z, of centred and weighted particles, it minimises
+ *
+ *   |P (log G + sum_j delta_j D_j)|^2 + s^2 |theta|^2,   delta = theta - the step's own theta,   s^2 = Var log G,
+ *
+ * the posterior mean for the prior theta_j ~ N(0, 1): where log G is little but noise, or the particles are few, theta stays near 0. Without P
+ * the fit would trade the noise of a step, which the next step mostly takes back, for differences between states, which add up.
+ */
+export class DriftFit {
+  #zz: number[][] = []
+  #zd: number[][] = []
+  #zy: number[] = []
+  #noise = 0
+  #count = 0
+
+  constructor(readonly size: number) {}
+
+  /** The new theta, or the old one where too few particles are finite and have weight. */
+  update(theta: Float64Array, { weights, logG, slopes, instruments }: DriftSample): Float64Array {
+    const columns = [logG, ...slopes, ...instruments]
+    const usable = Array.from(weights.keys()).filter(
+      (i) => weights[i] > 0 && columns.every((column) => Number.isFinite(column[i])),
+    )
+    const total = usable.reduce((sum, i) => sum + weights[i], 0)
+    const share = usable.map((i) => weights[i] / total)
+    const effective = 1 / share.reduce((sum, w) => sum + w * w, 0)
+    if (!(effective > this.size + 2)) return theta
+    const centred = (column: Float64Array) => {
+      const mean = usable.reduce((sum, i, n) => sum + share[n] * column[i], 0)
+      return usable.map((i) => column[i] - mean)
+    }
+    const covariance = (a: readonly number[], b: readonly number[]) =>
+      share.reduce((sum, w, n) => sum + w * a[n] * b[n], 0)
+    const scaleOf = (list: readonly number[][]) =>
+      Math.sqrt(list.reduce((sum, column) => sum + covariance(column, column), 0) / list.length)
+
+    const [d, z, y] = [slopes.map(centred), instruments.map(centred), centred(logG)]
+    const [dScale, zScale] = [scaleOf(d), scaleOf(z)]
+    if (!(dScale > 0 && zScale > 0 && Number.isFinite(dScale * zScale))) return theta
+    // log G as it would be at theta = 0, by its slopes
+    const atZero = y.map((value, n) => value - d.reduce((sum, column, j) => sum + theta[j] * column[n], 0))
+    const pooled = (before: number, now: number) => RECALL * before + effective * now
+    this.#zz = z.map((a, i) => z.map((b, j) => pooled(this.#zz[i]?.[j] ?? 0, covariance(a, b) / zScale ** 2)))
+    this.#zd = z.map((a, i) => d.map((b, j) => pooled(this.#zd[i]?.[j] ?? 0, covariance(a, b) / (zScale * dScale))))
+    this.#zy = z.map((a, i) => pooled(this.#zy[i] ?? 0, covariance(a, atZero) / (zScale * dScale)))
+    this.#noise = pooled(this.#noise, covariance(y, y) / dScale ** 2)
+    this.#count = pooled(this.#count, 1)
+    const solved = this.#solve()
+    return solved.every(Number.isFinite) ? solved : theta
+  }
+
+  #solve(): Float64Array {
+    const { size } = this
+    const zz = this.#zz.map((row, i) => row.map((value, j) => (i === j ? value + RIDGE * this.#count : value)))
+    // the first stage: D_j as the instruments tell it
+    const stage = Array.from({ length: size }, (_, j) =>
+      solveSymmetric(
+        zz,
+        this.#zd.map((row) => row[j]),
+      ),
+    )
+    const against = (p: readonly number[], column: (k: number) => number) =>
+      p.reduce((sum, value, k) => sum + value * column(k), 0)
+    const normal = stage.map((p, i) =>
+      stage.map((_, j) => against(p, (k) => this.#zd[k][j]) + (i === j ? this.#noise / this.#count : 0)),
+    )
+    const right = stage.map((p) => -against(p, (k) => this.#zy[k]))
+    return Float64Array.from(solveSymmetric(normal, right))
+  }
+}
+
+/** x of a x = b for a symmetric positive definite a, by elimination. */
+function solveSymmetric(a: readonly (readonly number[])[], b: readonly number[]): number[] {
+  const n = b.length
+  const rows = a.map((row, i) => [...row, b[i]])
+  for (let i = 0; i < n; i++)
+    for (let k = i + 1; k < n; k++) {
+      const factor = rows[k][i] / rows[i][i]
+      for (let j = i; j <= n; j++) rows[k][j] -= factor * rows[i][j]
+    }
+  const x = new Array<number>(n).fill(0)
+  for (let i = n - 1; i >= 0; i--) {
+    let rest = rows[i][n]
+    for (let j = i + 1; j < n; j++) rest -= rows[i][j] * x[j]
+    x[i] = rest / rows[i][i]
+  }
+  return x
+}
