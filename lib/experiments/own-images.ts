@@ -65,8 +65,8 @@ function frequentValues(data: Dataset, { size }: Attribute, attribute: number): 
 
 /** As many images as two cores train on in some ten minutes together, at `small` and a side of 16. */
 const imagesSeen = (context: ExperimentContext) => ({
-  teacher: byBudget(context, 128, 60_000, 300_000, 1_500_000),
-  energy: byBudget(context, 64, 24_000, 120_000, 600_000),
+  teacher: byBudget(context, 128, 80_000, 400_000, 2_000_000),
+  energy: byBudget(context, 64, 16_000, 120_000, 600_000),
   classifier: byBudget(context, 640, 60_000, 200_000, 600_000),
 })
 
@@ -76,15 +76,15 @@ export async function ownEnergy(
   context: ExperimentContext,
 ): Promise<EnergyModel> {
   const seen = imagesSeen(context)
+  const common = { data, batchSize: 32, seed: context.seed }
   const network = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [shape[1] / 4] }
-  // one attribute is known on the average: compositions are of energies under one, or none
-  const labelDropout = 1 - 1 / labels.attributes.length
-  const common = { data, batchSize: 64, labelDropout, seed: context.seed }
   using teacher = await trained(context, `images-${key}-teacher-${seen.teacher}`, (where) =>
-    trainDenoiser({ ...common, images: seen.teacher, lr: 2e-3, network, ...where }),
+    trainDenoiser({ ...common, labelDropout: 0.5, images: seen.teacher, lr: 2e-3, network, ...where }),
   )
+  // compositions are of energies under one attribute, or none: one is known on the average
+  const labelDropout = 1 - 1 / labels.attributes.length
   return await trained(context, `images-${key}-energy-${seen.teacher}-${seen.energy}`, (where) =>
-    distill({ ...common, images: seen.energy, lr: 1e-3, teacher, ...where }),
+    distill({ ...common, labelDropout, images: seen.energy, lr: 1e-3, teacher, ...where }),
   )
 }
 
