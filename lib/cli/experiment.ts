@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { Argument, type Command, Option } from 'commander'
 import { type ExperimentName, experimentNames } from '../experiments/run.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common } from './options.js'
+import { applyThreads, type CommonOptions, common, count } from './options.js'
 import { stageBars } from './stages.js'
 import { printTable } from './tables.js'
 
@@ -12,6 +12,8 @@ interface Flags extends CommonOptions {
   output?: string
   budget: 'quick' | 'small' | 'medium' | 'large'
   models: string
+  data?: string
+  size?: number
 }
 
 export function register(program: Command): void {
@@ -19,7 +21,10 @@ export function register(program: Command): void {
     .command('experiment')
     .description('Put a claim to the test: numbers beside the exact answer or the strongest comparator, and a report.')
     .addArgument(new Argument('<name>', 'the claim').choices(experimentNames))
-    .option('--output <directory>', 'where report.html, report.md, results.json and figures go (experiments/<name>)')
+    .option(
+      '--output <directory>',
+      'where report.html, report.md, results.json and figures go (experiments/<name>, with --data <name>-images)',
+    )
     .addOption(
       new Option(
         '--budget <size>',
@@ -29,13 +34,19 @@ export function register(program: Command): void {
         .default('small'),
     )
     .option('--models <directory>', 'models that experiments train and share', 'experiments/models')
+    .option(
+      '--data <path>',
+      'composition: images with attribute vectors of your own (dataset.json), read by a classifier',
+    )
+    .option('--size <pixels>', 'the side that they are scaled to (16)', count(8, 64))
   common(command, 'feynkac experiment exact --budget medium --seed 1').action(
     async (name: ExperimentName, flags: Flags) => {
       await applyThreads(flags)
       const { runExperiment } = await import('../experiments/run.js')
-      const { output = join('experiments', name), budget, models, seed, device, json } = flags
+      const { budget, models, data, size, seed, device, json } = flags
+      const { output = join('experiments', data === undefined ? name : `${name}-images`) } = flags
       const bars = stageBars()
-      const options = { output, budget, models, seed, device, onStage: bars.onStage }
+      const options = { output, budget, models, data, size, seed, device, onStage: bars.onStage }
       const run = (signal: AbortSignal) => runExperiment(name, { ...options, signal })
       const { result, tables, files } = await interruptible(run).finally(bars.end)
       if (json) return console.log(JSON.stringify({ ...result, files }))

@@ -130,7 +130,7 @@ export const bounds: Experiment = {
       figures.push({
         name: `bounds-${i}`,
         caption: `${name}. Rows: ${methods.map((m) => m.name).join('; ')}.`,
-        png: await rowsPng(shown, SIDE),
+        png: await rowsPng(shown, [1, SIDE, SIDE]),
       })
     }
     context.stage('done', constraints.length, constraints.length)

@@ -1,7 +1,9 @@
-import { type ShapeScore, shapeLabels } from '../data/shapes.js'
-import type { EnergyModel } from '../models/energy.js'
 import type { Figure } from '../report/folder.js'
-import { mixture, product, type Target } from '../smc/targets.js'
+import { sizeOf } from '../smc/evaluation.js'
+import { imagesSubject } from './composition-images.js'
+import { type Classes, type Problem, problemOf } from './composition-problems.js'
+import { shapesSubject } from './composition-shapes.js'
+import type { Subject } from './composition-subject.js'
 import {
   byBudget,
   cell,
@@ -14,59 +16,12 @@ import {
   type Table,
 } from './experiment.js'
 import { applies, type Method } from './methods.js'
-import { drawPictures, type Pictures, rowsPng, seenIn, share } from './pictures.js'
-import { SIDE, shapesEnergy } from './trained.js'
+import { drawPictures, type Pictures, rowsPng } from './pictures.js'
 
-/** AND, OR and NOT of the attributes of procedural pictures, read by a rule, beside the other ways at as many evaluations. */
-
-interface Problem {
-  operation: 'AND' | 'OR' | 'NOT'
-  wanted: string
-  target: Target
-  /** Whether a picture shows what was asked for. */
-  right(seen: ShapeScore): boolean
-  /** Groups that should be equally frequent among the right ones. */
-  group(seen: ShapeScore): number | null
-  groups: number
-}
-
-const named = (attribute: 0 | 1, value: number) => shapeLabels.attributes[attribute].values![value]
-
-function problems(energy: EnergyModel): Problem[] {
-  const prior = energy.conditioned([null, null])
-  const shape = (value: number) => energy.conditioned([value, null])
-  const place = (value: number) => energy.conditioned([null, value])
-  const and = (s: number, p: number): Problem => ({
-    operation: 'AND',
-    wanted: `${named(0, s)}, ${named(1, p)}`,
-    target: product([shape(s), place(p), prior], { weights: [1, 1, -1] }),
-    right: (seen) => seen.shape === s && seen.place === p,
-    group: () => null,
-    groups: 0,
-  })
-  return [
-    and(2, 1),
-    and(0, 2),
-    and(1, 3),
-    {
-      operation: 'OR',
-      wanted: `${named(0, 0)} or ${named(0, 2)}`,
-      target: mixture([shape(0), shape(2)]),
-      right: (seen) => seen.shape === 0 || seen.shape === 2,
-      group: (seen) => (seen.shape === 0 ? 0 : 1),
-      groups: 2,
-    },
-    {
-      operation: 'NOT',
-      wanted: `${named(1, 0)}, not ${named(0, 2)}`,
-      // p(x|place) p(x) / p(x|shape): what the shape makes likelier than it is anyway is divided out, and nothing else
-      target: product([place(0), prior, shape(2)], { weights: [1, 1, -1] }),
-      right: (seen) => seen.place === 0 && seen.shape !== null && seen.shape !== 2,
-      group: (seen) => seen.shape,
-      groups: 2,
-    },
-  ]
-}
+/**
+ * AND, OR and NOT of the attributes of pictures beside the other ways at as many evaluations: of procedural ones, read by a rule, or of the
+ * user's own, read by a classifier.
+ */
 
 /**
  * Each evaluates its models about as often: where there are moves, there are fewer levels. The step sizes of plain MCMC, in units of the noise,
@@ -89,65 +44,84 @@ export interface CompositionRow extends Omit<Pictures, 'images'> {
   operation: Problem['operation']
   wanted: string
   method: string
-  /** Share of the pictures that show what was asked for, and that show any of the shapes. */
+  /** Share of the pictures that show what was asked for and are recognised, that show it whatever they are, and that are recognised. */
   right: number
+  verdict: number
   recognised: number
   /** Difference between the shares of the groups that should be equal, among the right ones; NaN where there are none. */
   imbalance: number
+  /** To real pictures of what was asked for; NaN where there are none. */
+  distance: number
 }
 
 export const composition: Experiment = {
   title: 'Composition: AND, OR, NOT',
   question:
     'Does weighing by energies give pictures that show what a composition asks for, more often than the other ways at as many evaluations?',
+  takesData: true,
   async run(context) {
-    const particles = byBudget(context, 16, 48, 128, 256)
-    const steps = byBudget(context, 10, 40, 80, 160)
+    const particles = byBudget(context, 8, 48, 128, 256)
+    const steps = byBudget(context, 6, 40, 80, 160)
     const seeds = byBudget(context, 1, 1, 3, 6)
-    using energy = await shapesEnergy(context)
-    const asked = problems(energy)
+    using subject = await (context.images ? imagesSubject(context.images, context) : shapesSubject(context))
+    const { energy, labels, wishes, weighted, tables } = subject
+    const { shape } = energy
     const rows: CompositionRow[] = []
     const figures: Figure[] = []
-    for (const [i, problem] of asked.entries()) {
+    for (const [i, wish] of wishes.entries()) {
+      const problem = problemOf(wish, labels, energy)
       const shown: Float32Array[] = []
       const fitting = methods.filter((m) => applies(m, problem.target))
       for (const method of fitting) {
-        context.stage('compositions', i, asked.length)
+        context.stage('compositions', i, wishes.length)
         for (let s = 0; s < seeds; s++) {
-          const options = { particles, steps, seed: context.seed + s, signal: context.signal }
+          const options = { particles, steps, weighted, seed: context.seed + s, signal: context.signal }
           const { images, ...run } = await drawPictures(problem.target, method, options)
-          rows.push({ ...names(problem, method), ...scores(images, problem), ...run })
-          if (s === 0) shown.push(images.subarray(0, SHOWN * SIDE * SIDE))
+          rows.push({ ...names(problem, method), ...(await scores(images, problem, subject)), ...run })
+          if (s === 0) shown.push(images.subarray(0, SHOWN * sizeOf(shape)))
         }
       }
       figures.push({
         name: `${problem.operation}-${problem.wanted}`.toLowerCase().replaceAll(/\W+/g, '-'),
         caption: `${problem.operation}: ${problem.wanted}. Rows: ${fitting.map((m) => m.name).join('; ')}.`,
-        png: await rowsPng(shown, SIDE),
+        png: await rowsPng(shown, shape),
       })
     }
-    context.stage('compositions', asked.length, asked.length)
+    context.stage('compositions', wishes.length, wishes.length)
     const averages = average(rows)
+    const note = `${particles} pictures of ${shape[1]} x ${shape[2]}, ${seeds} seeds. ${subject.reader} Imbalance: between what should be equally frequent among the right ones. Evaluations of a model per picture.`
     return {
       findings: findings(averages, seeds),
-      tables: [table(averages, particles, seeds)],
+      tables: [{ title: 'Shares of the pictures', note, ...table(averages, subject) }, ...tables],
       figures,
-      data: { particles, steps, seeds, rows },
+      data: { particles, steps, seeds, weighted, rows, tables },
     } satisfies Outcome
   },
 }
 
 const names = ({ operation, wanted }: Problem, { name }: Method) => ({ operation, wanted, method: name })
 
-function scores(images: Float32Array, { right, group, groups }: Problem) {
-  const seen = seenIn(images, SIDE)
-  const good = seen.filter(right)
-  const counts = Array.from({ length: groups }, (_, g) => good.filter((s) => group(s) === g).length / good.length)
+async function scores(images: Float32Array, problem: Problem, subject: Subject) {
+  const readings = await subject.read(images)
+  const share = (count: number) => count / readings.length
+  const shown = readings.filter(({ classes }) => problem.right(classes))
+  const right = shown.filter(({ recognised }) => recognised)
   return {
-    right: good.length / seen.length,
-    recognised: share(seen, (s) => s.shape !== null),
-    imbalance: groups > 0 ? Math.max(...counts) - Math.min(...counts) : Number.NaN,
+    right: share(right.length),
+    verdict: share(shown.length),
+    recognised: share(readings.filter(({ recognised }) => recognised).length),
+    imbalance: imbalance(
+      right.map(({ classes }) => classes),
+      problem,
+    ),
+    distance: (await subject.distance?.(images, problem)) ?? Number.NaN,
   }
+}
+
+function imbalance(right: readonly Classes[], { even }: Problem): number {
+  if (!even) return Number.NaN
+  const shares = even.values.map((v) => right.filter((seen) => seen[even.attribute] === v).length / right.length)
+  return Math.max(...shares) - Math.min(...shares)
 }
 
 /** Means over the seeds. */
@@ -178,27 +152,24 @@ function findings(rows: readonly CompositionRow[], seeds: number): Finding[] {
   })
 }
 
-const table = (rows: readonly CompositionRow[], particles: number, seeds: number): Table => ({
-  title: 'Shares of the pictures',
-  note: `${particles} pictures of ${SIDE} x ${SIDE}, ${seeds} seeds. Right: shows what was asked for, by template; recognised: shows any shape. Imbalance: between what should be equally frequent among the right ones. Evaluations of a model per picture.`,
-  header: [
-    'asked for',
-    'method',
-    'right',
-    'recognised',
-    'imbalance',
-    'smallest ESS',
-    'roots',
-    'evaluations',
-    'seconds',
-  ],
-  rows: rows.map((r) => [
-    `${r.operation}: ${r.wanted}`,
-    r.method,
-    ...[r.right, r.recognised, r.imbalance].map((v) => cell(v)),
-    ...[r.smallestEss, r.distinctRoots, r.evaluations].map((v) => cell(v, 0)),
-    cell(r.seconds, 1),
-  ]),
-})
+/** With the verdict by itself and the distance where there are real pictures to compare with. */
+function table(rows: readonly CompositionRow[], { distance }: Subject): Pick<Table, 'header' | 'rows'> {
+  const own = distance !== undefined
+  return {
+    header: [
+      ...['asked for', 'method', 'right', ...(own ? ['verdict'] : []), 'recognised', ...(own ? ['distance'] : [])],
+      ...['imbalance', 'smallest ESS', 'roots', 'evaluations', 'seconds'],
+    ],
+    rows: rows.map((r) => [
+      `${r.operation}: ${r.wanted}`,
+      r.method,
+      ...[r.right, ...(own ? [r.verdict] : []), r.recognised].map((v) => cell(v)),
+      ...(own ? [cell(r.distance, 3)] : []),
+      cell(r.imbalance),
+      ...[r.smallestEss, r.distinctRoots, r.evaluations].map((v) => cell(v, 0)),
+      cell(r.seconds, 1),
+    ]),
+  }
+}
 
 const SHOWN = 24

@@ -12,6 +12,8 @@ export interface ExperimentContext {
   device: string
   /** Folder of models that experiments train and share. */
   models: string
+  /** Images of the user's own, for `loadDataset`, and the side that they are scaled to. */
+  images?: { data: string; size: number }
   signal?: AbortSignal
   stage(name: string, done: number, total: number): void
 }
@@ -44,6 +46,8 @@ export interface Experiment {
   title: string
   /** What it asks. */
   question: string
+  /** Whether it can be run on images of the user's own. */
+  takesData?: boolean
   run(context: ExperimentContext): Promise<Outcome>
 }
 

@@ -1,6 +1,7 @@
 import { type ShapeScore, scoreShapes } from '../data/shapes.js'
 import { gridPng } from '../report/images.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
+import { sizeOf } from '../smc/evaluation.js'
 import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
 import { sample } from '../smc/samplers.js'
@@ -17,7 +18,7 @@ export const PICTURE_SIGMA = { max: 40, weighted: 0.5, min: 0.1 }
 const REST = 6
 
 export interface Pictures {
-  /** [particles, side * side], denoised, of equal weight. */
+  /** [particles, ...shape], denoised, of equal weight. */
   images: Float32Array
   smallestEss: number
   distinctRoots: number
@@ -31,19 +32,21 @@ export interface PictureOptions {
   particles: number
   steps: number
   seed: number
+  /** The noise that weights act down to; PICTURE_SIGMA's by default. */
+  weighted?: number
   signal?: AbortSignal
 }
 
 export async function drawPictures(target: Target, method: Method, options: PictureOptions): Promise<Pictures> {
-  const { particles, steps, seed, signal } = options
-  const sigmas = sigmaGrid({ steps, min: PICTURE_SIGMA.weighted, max: PICTURE_SIGMA.max })
+  const { particles, steps, seed, weighted = PICTURE_SIGMA.weighted, signal } = options
+  const sigmas = sigmaGrid({ steps, min: weighted, max: PICTURE_SIGMA.max })
   const run = await runMethod(target, method, { particles, sigmas, seed, signal })
   const chosen = resample(run.weights, { seed })
   const d = run.samples.length / particles
   const initial = new Float32Array(run.samples.length)
   for (const [i, from] of chosen.entries()) initial.set(run.samples.subarray(from * d, (from + 1) * d), i * d)
   return {
-    images: await settle(target, initial, { particles, seed: seedAfter(seed), signal }),
+    images: await settle(target, initial, { particles, seed: seedAfter(seed), weighted, signal }),
     smallestEss: run.smallestEss,
     distinctRoots: run.distinctRoots,
     logZ: run.logZ,
@@ -56,9 +59,9 @@ export async function drawPictures(target: Target, method: Method, options: Pict
 export async function settle(
   target: EnergyFunction,
   initial: Float32Array,
-  options: Pick<PictureOptions, 'particles' | 'seed' | 'signal'>,
+  { weighted: max = PICTURE_SIGMA.weighted, ...options }: Omit<PictureOptions, 'steps'>,
 ): Promise<Float32Array> {
-  const { weighted: max, min } = PICTURE_SIGMA
+  const { min } = PICTURE_SIGMA
   const sigmas = sigmaGrid({ steps: REST, min, max })
   const { samples } = await sample(target, { ...options, sigmas, initial, method: 'ancestral' })
   const { grad } = await target.energyGrad(samples, min, { signal: options.signal })
@@ -78,9 +81,9 @@ export function share(seen: readonly ShapeScore[], is: (score: ShapeScore) => bo
   return seen.filter(is).length / seen.length
 }
 
-/** One row of pictures for each method, as PNG. parts: as many pictures each. */
-export function rowsPng(parts: readonly Float32Array[], side: number): Promise<Buffer> {
+/** One row of pictures for each method, as PNG. parts: as many pictures [n, ...shape] each. */
+export function rowsPng(parts: readonly Float32Array[], shape: readonly number[]): Promise<Buffer> {
   const all = new Float32Array(parts.length * parts[0].length)
   for (const [i, part] of parts.entries()) all.set(part, i * parts[0].length)
-  return gridPng(all, [1, side, side], { columns: parts[0].length / (side * side), size: 900 })
+  return gridPng(all, shape, { columns: parts[0].length / sizeOf(shape), size: 900 })
 }

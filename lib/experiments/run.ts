@@ -1,5 +1,6 @@
+import { basename } from 'node:path'
 import { integer, knownOptions, oneOf } from '../args.js'
-import { invalid } from '../errors.js'
+import { ArgumentError, invalid } from '../errors.js'
 import { makeReportFolder, pictureOf, writeReport } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
@@ -30,6 +31,10 @@ export interface ExperimentOptions {
   device?: string
   /** Folder of the models that experiments train and share; default `OUTPUT-models`. */
   models?: string
+  /** Images with attribute vectors of the user's own, as of `loadDataset`, in place of procedural ones; of `composition`. */
+  data?: string
+  /** The side that they are scaled to, a multiple of 4 from 8 to 64; default 16. */
+  size?: number
   signal?: AbortSignal
   onStage?: ExperimentContext['stage']
 }
@@ -38,6 +43,8 @@ export interface ExperimentResult extends Pick<Outcome, 'findings' | 'data'> {
   name: ExperimentName
   budget: Budget
   seed: number
+  /** Name of the file of images, without its folder, and their side. */
+  images?: { data: string; size: number }
   /** Wall clock. */
   seconds: number
 }
@@ -51,7 +58,8 @@ export async function runExperiment(
   options: ExperimentOptions,
 ): Promise<{ result: ExperimentResult; tables: Outcome['tables']; files: string[] }> {
   oneOf('experiment', name, experimentNames)
-  knownOptions('runExperiment', options, ['output', 'budget', 'seed', 'device', 'models', 'signal', 'onStage'])
+  const names = ['output', 'budget', 'seed', 'device', 'models', 'data', 'size', 'signal', 'onStage']
+  knownOptions('runExperiment', options, names)
   const { output, signal, device = 'auto' } = options
   for (const [key, value] of Object.entries({ output, models: options.models ?? output }))
     if (typeof value !== 'string' || value === '') throw invalid(key, 'the name of a directory', value)
@@ -64,27 +72,47 @@ export async function runExperiment(
     signal,
     stage: options.onStage ?? (() => {}),
   }
-  await makeReportFolder(output)
   const experiment = await experiments[name]()
-  const outcome = await experiment.run(context)
+  const images = imagesOf(name, experiment, options)
+  await makeReportFolder(output)
+  const outcome = await experiment.run({ ...context, ...(images && { images }) })
   signal?.throwIfAborted()
   const { budget, seed } = context
   const seconds = Math.round((performance.now() - began) / 1000)
-  const result = { name, budget, seed, seconds, findings: outcome.findings, data: outcome.data }
+  const shown = images && { images: { ...images, data: basename(images.data) } }
+  const result = { name, budget, seed, ...shown, seconds, findings: outcome.findings, data: outcome.data }
   const { title } = experiment
   const blocks = reportBlocks(experiment, outcome, result)
   const files = await writeReport(output, { title, blocks, figures: outcome.figures, result })
   return { result, tables: outcome.tables, files }
 }
 
+const SIZE = 16
+
+/** The images that an experiment is to run on. Throws ArgumentError where it takes none. */
+function imagesOf(
+  name: ExperimentName,
+  { takesData }: Experiment,
+  { data, size }: ExperimentOptions,
+): ExperimentContext['images'] {
+  if (data === undefined && size !== undefined) throw invalid('size', 'nothing without data', size)
+  if (data === undefined) return undefined
+  if (!takesData) throw new ArgumentError(`data: the experiment ${name} takes none`)
+  if (typeof data !== 'string' || data === '') throw invalid('data', 'a file or a folder of images', data)
+  const side = integer('size', size ?? SIZE, 8, 64)
+  if (side % 4 !== 0) throw invalid('size', 'a multiple of 4', side)
+  return { data, size: side }
+}
+
 function reportBlocks(
   { question }: Experiment,
   { findings, tables, figures }: Outcome,
-  { budget, seed, seconds, name }: ExperimentResult,
+  { budget, seed, seconds, name, images }: ExperimentResult,
 ): Block[] {
+  const given = images ? ` --data ${images.data} --size ${images.size}` : ''
   return [
     { text: question },
-    { text: `feynkac experiment ${name} --budget ${budget} --seed ${seed}: ${seconds} seconds.` },
+    { text: `feynkac experiment ${name}${given} --budget ${budget} --seed ${seed}: ${seconds} seconds.` },
     { heading: 'What the numbers say' },
     {
       header: ['claim', '', 'figures'],

@@ -95,6 +95,25 @@ function column(table: Float64Array, width: number, k: number): Float64Array {
   return Float64Array.from({ length: table.length / width }, (_, i) => table[i * width + k - 1])
 }
 
+/**
+ * Tells which samples lie among the data: in the ball of one of them that reaches to its k-th nearest other. data: features [m, dim], more
+ * than k. Errors as `precisionRecall`.
+ */
+export async function membership(
+  data: Float32Array,
+  { dim, k = 3, signal }: ManifoldOptions,
+): Promise<(samples: Float32Array) => Promise<boolean[]>> {
+  countRows('data', data, dim, integer('k', k, 1, 1000) + 1)
+  const balls = column(await nearestSquares(data, dim, k, signal), k, k)
+  return async (samples) => {
+    const inside = new Array<boolean>(countRows('samples', samples, dim)).fill(false)
+    for await (const { first, rows, second, columns, values } of distanceBlocks(samples, data, dim, signal))
+      for (let i = 0; i < rows; i++)
+        for (let j = 0; j < columns; j++) if (values[i * columns + j] <= balls[second + j]) inside[first + i] = true
+    return inside
+  }
+}
+
 /** Squared distances to the k nearest others of the same set, nearest first: [n, k]. */
 async function nearestSquares(x: Float32Array, dim: number, k: number, signal?: AbortSignal): Promise<Float64Array> {
   const nearest = new Float64Array((x.length / dim) * k).fill(Infinity)

@@ -17,9 +17,28 @@ export interface Split {
 export function holdOut(data: Dataset, share: number, seed: number): Split {
   const count = Math.min(data.size, Math.ceil(share * data.size))
   if (count === data.size) throw invalid('holdOut', `a share that leaves some of ${data.size} samples`, share)
-  const order = permutation(seed, SPLIT, data.size)
-  const indices = Int32Array.from({ length: data.size }, (_, i) => order(i))
+  const indices = shuffled(data, seed)
   return { training: subset(data, indices.slice(count).sort()), held: indices.slice(0, count) }
+}
+
+/**
+ * Parts of a data set that have no sample in common, chosen by the seed. shares: of each part, above 0; they sum to 1. Throws ArgumentError
+ * where a part would be empty.
+ */
+export function splitData(data: Dataset, shares: readonly number[], seed: number): Dataset[] {
+  const indices = shuffled(data, seed)
+  const upTo = (count: number) => shares.slice(0, count).reduce((sum, share) => sum + share, 0)
+  const ends = shares.map((_, i) => Math.round(upTo(i + 1) * data.size))
+  return ends.map((end, i) => {
+    const part = indices.slice(ends[i - 1] ?? 0, end).sort()
+    if (part.length === 0) throw invalid('data', `enough samples for ${shares.length} parts`, data.size)
+    return subset(data, part)
+  })
+}
+
+function shuffled(data: Dataset, seed: number): Int32Array {
+  const order = permutation(seed, SPLIT, data.size)
+  return Int32Array.from({ length: data.size }, (_, i) => order(i))
 }
 
 /** Those of a data set's samples, in this order. */

@@ -1,0 +1,156 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { strToU8, type Zippable, zipSync } from 'fflate'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ArgumentError } from '../lib/errors.js'
+import { chooseWishes } from '../lib/experiments/composition-wishes.js'
+import { ownImages } from '../lib/experiments/own-images.js'
+import { type ExperimentOptions, runExperiment } from '../lib/experiments/run.js'
+import { splitData } from '../lib/training/hold-out.js'
+import { labelledImages } from './training-data.js'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'feynkac-composition-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const colours = [[220, 40, 40], [40, 220, 40], [40, 40, 220]] // biome-ignore format: a palette
+
+/** A zip of 12 x 12 images: one colour of three on one side of two, and each a shade of its own. */
+async function saveImages(name: string, label: (colour: number, side: number) => number[], count = 96) {
+  const files: Zippable = {}
+  const labels: [string, number[]][] = []
+  for (let i = 0; i < count; i++) {
+    const [colour, side] = [i % 3, Math.floor(i / 3) % 2]
+    const bytes = new Uint8Array(12 * 12 * 3)
+    for (let p = 0; p < 144; p++)
+      if (p % 12 < 6 === (side === 0)) bytes.set(colours[colour].map((v) => v + (i % 30)), 3 * p) // biome-ignore format: one line
+    const image = sharp(bytes, { raw: { width: 12, height: 12, channels: 3 } })
+    files[`${i}.png`] = await image.png().toBuffer()
+    labels.push([`${i}.png`, label(colour, side)])
+  }
+  files['dataset.json'] = strToU8(JSON.stringify({ labels }))
+  const names = { colour: ['red', 'green', 'blue'], side: 2 }
+  if (label(0, 0).length === 2) files['attributes.json'] = strToU8(JSON.stringify(names))
+  const path = join(folder, name)
+  await writeFile(path, zipSync(files))
+  return path
+}
+
+const both = (colour: number, side: number) => [colour, side]
+
+describe('composition of own images', () => {
+  it('trains its models, reads by the classifier and writes its report', { timeout: 120_000 }, async () => {
+    const output = join(folder, 'report')
+    const data = await saveImages('both.zip', both)
+    const options: ExperimentOptions = { output, data, size: 8, budget: 'quick', models: join(folder, 'models') }
+    const { result, tables, files } = await runExperiment('composition', options)
+    expect(result.images).toEqual({ data: 'both.zip', size: 8 })
+    for (const { header, rows } of tables) for (const row of rows) expect(row).toHaveLength(header.length)
+    const [methods, classifier, real] = tables
+    expect(methods.header).toEqual(expect.arrayContaining(['right', 'verdict', 'recognised', 'distance']))
+    expect(classifier.rows.map(([name]) => name)).toEqual(['colour', 'side'])
+    const asked = ['AND: red, side 0', 'AND: green, side 1', 'OR: blue or red', 'NOT: red, not side 0']
+    expect(real.rows.map(([name]) => name)).toEqual(asked)
+    expect(new Set(methods.rows.map(([name]) => name))).toEqual(new Set(asked))
+    expect(result.findings.map(({ claim }) => claim.split(':')[0])).toEqual(['AND', 'OR', 'NOT'])
+    const { rows } = result.data as { rows: { right: number; verdict: number; recognised: number; distance: number }[] }
+    for (const { right, verdict, recognised, distance } of rows) {
+      expect(right).toBeLessThanOrEqual(Math.min(verdict, recognised))
+      expect(Number.isFinite(distance)).toBe(true)
+    }
+    expect(files.filter((file) => file.endsWith('.png'))).toHaveLength(4)
+    for (const file of ['results.json', 'report.md'])
+      expect(await readFile(join(output, file), 'utf8')).not.toContain(folder)
+    expect(await readFile(join(output, 'report.md'), 'utf8')).toContain('--data both.zip --size 8')
+  })
+
+  it('refuses data that it cannot ask anything of', async () => {
+    const output = join(folder, 'refused')
+    const refused = async (message: RegExp, name: 'composition' | 'exact', options: Partial<ExperimentOptions>) => {
+      const failure = runExperiment(name, { output, budget: 'quick', ...options })
+      await expect(failure).rejects.toThrow(ArgumentError)
+      await expect(failure).rejects.toThrow(message)
+    }
+    const data = await saveImages('one.zip', (colour) => [colour], 12)
+    await refused(/two attributes or more/, 'composition', { data })
+    const still = await saveImages('still.zip', (colour) => [colour, 0], 12)
+    await refused(/two frequent values/, 'composition', { data: still })
+    await refused(/exact takes none/, 'exact', { data })
+    await refused(/size/, 'composition', { size: 16 })
+    await refused(/multiple of 4/, 'composition', { data, size: 18 })
+    await refused(/64/, 'composition', { data, size: 128 })
+    await refused(/data/, 'composition', { data: '' })
+  })
+
+  it('shows no model the images of another part', async () => {
+    const data = await saveImages('parts.zip', both, 30)
+    const options = { seed: 3, stage: () => {} }
+    const { all, forEnergy, forClassifier, test, values } = await ownImages({ data, size: 12 }, options)
+    expect(values).toEqual([[0, 1, 2], [0, 1]]) // biome-ignore format: one line
+    expect([forEnergy, forClassifier, test].map(({ size }) => size)).toEqual([15, 11, 4])
+    const key = (set: typeof all, i: number) => {
+      const x = new Float32Array(3 * 144)
+      set.read(i, x, 0)
+      return x.join()
+    }
+    const keys = [all, forEnergy, forClassifier, test].map((set) =>
+      Array.from({ length: set.size }, (_, i) => key(set, i)),
+    )
+    expect(new Set(keys.slice(1).flat())).toEqual(new Set(keys[0]))
+    const other = await ownImages({ data, size: 16 }, options)
+    expect(other.key).not.toBe((await ownImages({ data, size: 12 }, options)).key)
+    expect(() => splitData(labelledImages(2), [0.5, 0.25, 0.25], 0)).toThrow(ArgumentError)
+  })
+})
+
+describe('what is asked of attributes', () => {
+  /** Every combination of values, `copies` of each. */
+  const grid = (sizes: readonly number[], copies: number) => {
+    const total = sizes.reduce((a, b) => a * b, copies)
+    const label = (index: number) => {
+      let rest = index
+      return sizes.map((size) => {
+        const value = rest % size
+        rest = Math.floor(rest / size)
+        return value
+      })
+    }
+    return { size: total, label }
+  }
+  const sizes = [3, 4, 2, 3]
+  const values = sizes.map((n) => [...Array(n).keys()])
+  const say = (wishes: ReturnType<typeof chooseWishes>) =>
+    wishes.map(({ operation, traits }) => `${operation} ${traits.map((t) => `${t.attribute}=${t.value}`).join(' ')}`)
+
+  it('takes attributes and values in turn', () => {
+    expect(say(chooseWishes(grid(sizes, 8), values, [1, 0.95, 0.9, 1]))).toEqual([
+      'AND 0=0 1=0',
+      'AND 2=0 3=0',
+      'AND 0=1 1=1 2=1',
+      'OR 1=2 1=3',
+      'NOT 3=1 2=0',
+    ])
+  })
+
+  it('leaves out what is not read well, unless nothing is', () => {
+    expect(say(chooseWishes(grid(sizes, 8), values, [1, 0.5, 0.89, 1]))).toEqual([
+      'AND 0=0 3=0',
+      'AND 0=1 3=1',
+      'OR 3=2 3=0',
+      'NOT 3=0 0=2',
+    ])
+    expect(say(chooseWishes(grid(sizes, 8), values, [0.1, 0.3, null, 0.2]))[0]).toBe('AND 1=0 3=0')
+  })
+
+  it('asks for nothing that too few images show', () => {
+    const { size, label } = grid([2, 2], 40)
+    // the values 0 never occur together
+    const apart = { size, label: (i: number) => (i % 4 === 0 ? [0, 1] : label(i)) }
+    const two = [[0, 1], [0, 1]] // biome-ignore format: one line
+    expect(say(chooseWishes(apart, two, [1, 1]))).toEqual(['AND 0=0 1=1', 'AND 0=1 1=1', 'OR 1=0 1=1', 'NOT 1=1 0=0'])
+  })
+})
