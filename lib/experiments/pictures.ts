@@ -17,7 +17,7 @@ export const PICTURE_SIGMA = { max: 40, weighted: 0.5, min: 0.1 }
 const REST = 6
 
 export interface Pictures {
-  /** [particles, side * side], denoised, of equal weight. */
+  /** [particles, ...shape of the target], denoised, of equal weight. */
   images: Float32Array
   smallestEss: number
   distinctRoots: number
