@@ -1,6 +1,6 @@
-import type { DimensionRow } from './dimension-exact.js'
-import { DEFAULT_THRESHOLD } from './dimension-exact.js'
-import { cell, type Finding, groupBy, mean, rms, type Table } from './experiment.js'
+import { DEFAULT_THRESHOLD, type DimensionRow, measure, type Size } from './dimension-exact.js'
+import type { ExactProblem } from './exact-problems.js'
+import { cell, type ExperimentContext, type Finding, groupBy, mean, rms, type Table } from './experiment.js'
 import type { Method } from './methods.js'
 
 /** What a dimension needs: particles, levels, when to resample and which remedy, read off the runs. */
@@ -8,9 +8,30 @@ import type { Method } from './methods.js'
 /** Shares of the particles below which to resample; the default first, as the first of equals is chosen. */
 const thresholds = [DEFAULT_THRESHOLD, 0.2, 1]
 
-/** Every method at every threshold. */
-export const atThresholds = (methods: readonly Method[]): Method[] =>
-  methods.flatMap((m) => thresholds.map((essThreshold) => ({ ...m, smc: { ...m.smc, essThreshold } })))
+/** Runs of every method at every threshold. */
+export async function sweepOf(
+  problems: readonly ExactProblem[],
+  methods: readonly Method[],
+  size: Size,
+  seeds: number,
+  context: ExperimentContext,
+): Promise<DimensionRow[]> {
+  const rows: DimensionRow[] = []
+  for (const problem of problems)
+    for (const method of methods) {
+      const [usual] = await measure([problem], [method], size, seeds, context)
+      for (const essThreshold of thresholds)
+        if (essThreshold === DEFAULT_THRESHOLD) rows.push(usual)
+        // a run that never resampled is the same at lower thresholds
+        else if (essThreshold < DEFAULT_THRESHOLD && usual.resamplings === 0)
+          rows.push({ ...usual, threshold: essThreshold })
+        else {
+          const other = { ...method, smc: { ...method.smc, essThreshold } }
+          rows.push(...(await measure([problem], [other], size, seeds, context)))
+        }
+    }
+  return rows
+}
 
 /** Good enough to use: log Z to half a nat, the modes' shares to a tenth, and more than a few independent particles. */
 const good = (r: DimensionRow) => r.logZ < 0.5 && r.modes < 0.1 && r.distinctRoots >= 16

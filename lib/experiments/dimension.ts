@@ -1,6 +1,6 @@
 import { plotPng } from '../report/plots.js'
 import { calibratedProblems, type DimensionRow, measure, sizes, targets } from './dimension-exact.js'
-import { atThresholds, guide, resamplingFinding, resamplingTable } from './dimension-guide.js'
+import { guide, resamplingFinding, resamplingTable, sweepOf } from './dimension-guide.js'
 import { learnt, learntFindings, learntTable } from './dimension-learnt.js'
 import { byBudget, cell, type Experiment, type Finding, type Outcome, type Table } from './experiment.js'
 import type { Method } from './methods.js'
@@ -49,7 +49,7 @@ export const dimension: Experiment = {
       const problems = await calibratedProblems(d, byBudget(context, 256, 2000, 4000, 8000), context)
       rows.push(...(await measure(problems, remedies, base, seeds, context)))
       for (const size of grid.filter(({ particles, steps }) => d * particles * steps <= most))
-        sweep.push(...(await measure(problems, atThresholds(guided), size, seeds, context)))
+        sweep.push(...(await sweepOf(problems, guided, size, seeds, context)))
     }
     const adapted = byBudget(context, [], [], named('calibrated, adapted levels'), named('calibrated, adapted levels'))
     const pictures = await learnt([...onPictures, ...adapted], context)

@@ -26,11 +26,12 @@ export interface PictureSpace extends Disposable {
 }
 
 export async function pixelSpace(context: ExperimentContext): Promise<PictureSpace> {
+  const data = await loadDataset(shapesData())
   const energy = await shapesEnergy(context)
   return {
     name: 'pixels',
     energy,
-    data: await loadDataset(shapesData()),
+    data,
     seen: async (samples) => seenIn(samples, SIDE),
     [Symbol.dispose]: () => energy.dispose(),
   }
