@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ArgumentError, FileError } from '../lib/errors.js'
+import type { DimensionRow } from '../lib/experiments/dimension-exact.js'
+import { guide } from '../lib/experiments/dimension-guide.js'
+import type { LearntRow } from '../lib/experiments/dimension-learnt.js'
 import { errorsOf, exactProblems } from '../lib/experiments/exact-problems.js'
 import { type Method, runMethod } from '../lib/experiments/methods.js'
 import { modeWeights, varianceOf } from '../lib/experiments/mixtures.js'
@@ -93,6 +96,44 @@ describe('runExperiment', () => {
       expect(files.filter((file) => file.endsWith('.png')).length).toBeGreaterThan(0)
     }),
   )
+
+  it(
+    'dimension runs on learnt energies of pixels and latents, and says what a dimension needs',
+    {
+      timeout: 240_000,
+    },
+    () =>
+      inFolder(async (output) => {
+        const { result, tables } = await runExperiment('dimension', { output, budget: 'quick' })
+        const { pictures, sweep } = result.data as { pictures: LearntRow[]; sweep: DimensionRow[] }
+        const cases = (space: string) =>
+          pictures.filter((r) => r.space === space).map((r) => [r.target, r.method, r.particles])
+        expect(cases('latents').length).toBeGreaterThan(5)
+        expect(cases('latents')).toEqual(cases('pixels'))
+        for (const { right, logZ, distinctRoots } of pictures) {
+          expect(right >= 0 && right <= 1 && Number.isFinite(logZ)).toBe(true)
+          expect(distinctRoots).toBeGreaterThan(0)
+        }
+        expect(new Set(sweep.map((r) => r.threshold))).toEqual(new Set([0.2, 0.5, 1]))
+        expect(tables[0].title).toBe('What a dimension needs')
+        for (const { header, rows } of tables) for (const row of rows) expect(row).toHaveLength(header.length)
+        for (const { claim, evidence } of result.findings) expect(`${claim} ${evidence}`).not.toMatch(/NaN|undefined/)
+      }),
+  )
+
+  it('recommends the least work that is good enough, and of equals what keeps the most roots', () => {
+    const row = (method: string, particles: number, threshold: number, distinctRoots: number): DimensionRow => ({
+      ...{ target: 'AND', d: 8, method, particles, steps: 32, threshold, distinctRoots, evaluations: 33 * particles },
+      ...{ modes: 0.05, variance: 1, logZ: 0.1, smallestEss: 10, resamplings: 2, seconds: 1 },
+    })
+    const guided = ['analytic', 'calibrated'].map((name) => ({ name }))
+    const sweep = [row('analytic', 64, 0.5, 12), row('analytic', 256, 0.5, 30), row('calibrated', 64, 0.5, 40), row('calibrated', 64, 0.2, 50)] // biome-ignore format: one line
+    const recommended = (more: DimensionRow[]) => guide(sweep, guided, more).rows[0].slice(2)
+    const calibrated = ['64 particles, 32 levels', 'analytic, 256 particles, 32 levels', 'calibrated', '64', '32', 'below 0.2'] // biome-ignore format: one line
+    expect(recommended([])).toEqual(['256 particles, 32 levels', ...calibrated])
+    expect(recommended([row('tilt', 32, 0.5, 20)]).slice(3)).toEqual(['tilt', '32', '32', 'below 0.5'])
+    expect(recommended([{ ...row('tilt', 32, 0.5, 20), logZ: 0.6 }]).slice(3)).toEqual(calibrated.slice(2))
+  })
 
   it('gives the same numbers for the same seed', { timeout: 120_000 }, () =>
     inFolder(async (output) => {

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs'
 import { cp, rename } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Dataset } from '../data/dataset.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import type { Architecture } from '../training/architecture.js'
 import { distill } from '../training/distill.js'
 import { trainDenoiser } from '../training/dsm.js'
 import { RunFolder } from '../training/folder.js'
@@ -43,30 +45,43 @@ export async function trained<M>(
 
 export const SIDE = 12
 const IMAGES = 8000
-export const shapesData = (seed = 0) => `synthetic:shapes:count=${IMAGES},size=${SIDE},seed=${seed}`
+export const shapesData = (seed = 0, side = SIDE) => `synthetic:shapes:count=${IMAGES},size=${side},seed=${seed}`
 
 /** Of the networks of all experiments on these pictures. */
 export const shapesNetwork = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] }
+
+/** The pictures as models are trained on them. */
+export interface Pictured {
+  /** Of their models. */
+  name: string
+  data: Dataset | string
+  network: Architecture
+}
+const pixels: Pictured = { name: 'shapes', data: shapesData(), network: shapesNetwork }
 const common = { batchSize: 64, labelDropout: 0.5 }
 
 export const teacherImages = (context: ExperimentContext) => byBudget(context, 640, 32_000, 200_000, 1_000_000)
 export const energyImages = (context: ExperimentContext) => byBudget(context, 320, 16_000, 100_000, 500_000)
 
-export function shapesTeacher(context: ExperimentContext, images = teacherImages(context)): Promise<Denoiser> {
+export function shapesTeacher(
+  context: ExperimentContext,
+  images = teacherImages(context),
+  { name, data, network } = pixels,
+): Promise<Denoiser> {
   const { seed } = context
-  const options = { ...common, data: shapesData(), images, lr: 2e-3, network: shapesNetwork, seed }
-  return trained(context, `shapes-teacher-${images}-${seed}`, (where) => trainDenoiser({ ...options, ...where }))
+  const options = { ...common, data, images, lr: 2e-3, network, seed }
+  return trained(context, `${name}-teacher-${images}-${seed}`, (where) => trainDenoiser({ ...options, ...where }))
 }
 
 /** The energy of the teacher of as many images as the budget says, or of another one. */
 export async function shapesEnergy(
   context: ExperimentContext,
-  { images = energyImages(context), teacherSeen = teacherImages(context) } = {},
+  { images = energyImages(context), teacherSeen = teacherImages(context), of = pixels } = {},
 ): Promise<EnergyModel> {
-  using teacher = await shapesTeacher(context, teacherSeen)
+  using teacher = await shapesTeacher(context, teacherSeen, of)
   const { seed } = context
-  const options = { ...common, data: shapesData(), images, lr: 1e-3, teacher, seed }
-  return await trained(context, `shapes-energy-${teacherSeen}-${images}-${seed}`, (where) =>
+  const options = { ...common, data: of.data, images, lr: 1e-3, teacher, seed }
+  return await trained(context, `${of.name}-energy-${teacherSeen}-${images}-${seed}`, (where) =>
     distill({ ...options, ...where }),
   )
 }
