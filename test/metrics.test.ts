@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { ArgumentError } from '../lib/errors.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
 import { kernelDistance } from '../lib/metrics/kernel.js'
-import { densityCoverage, precisionRecall } from '../lib/metrics/manifolds.js'
+import { densityCoverage, membership, precisionRecall } from '../lib/metrics/manifolds.js'
 import { mmd } from '../lib/metrics/mmd.js'
 import { FeatureMoments } from '../lib/metrics/moments.js'
 import { slicedWasserstein } from '../lib/metrics/sliced-wasserstein.js'
@@ -63,6 +63,16 @@ describe('against NumPy in float64', () => {
     for (const k of [1, 5]) expectAllClose(await densityCoverage(a, b, { dim, k }), vectors.densityCoverage[k])
     expectAllClose(await precisionRecall(a, b, { dim }), vectors.precisionRecall[3])
     expectAllClose(await densityCoverage(a, b, { dim }), vectors.densityCoverage[5])
+  })
+
+  it('membership of each sample, whose share is the precision', async () => {
+    for (const k of [1, 3]) {
+      const inside = await (await membership(b, { dim, k }))(a)
+      expect(inside.filter(Boolean).length / inside.length).toBeCloseTo(vectors.precisionRecall[k].precision, 12)
+    }
+    const line = await membership(Float32Array.of(0, 1, 10, 12), { dim: 1, k: 1 })
+    expect(await line(Float32Array.of(-1, 1.9, 2.1, 7, 8, 14))).toEqual([true, true, false, false, true, true])
+    await expect(membership(Float32Array.of(0, 1, 2), { dim: 1 })).rejects.toThrow(ArgumentError)
   })
 
   it('sliced Wasserstein distance, of unequal numbers, with weights and without', async () => {

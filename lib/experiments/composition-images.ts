@@ -13,8 +13,6 @@ import { type OwnImages, ownClassifier, ownEnergy, ownImages } from './own-image
 
 /** Compositions of images of the user's own, read by a classifier that learnt from other images than the energy. */
 
-/** Weights act down to this noise. */
-const WEIGHTED = 0.5
 /** Of held-out images: the radius of the balls of which a recognised picture lies in one. */
 const NEIGHBOUR = 3
 /** Most images of a kind that pictures are compared with. */
@@ -25,14 +23,35 @@ export async function imagesSubject(
   given: NonNullable<ExperimentContext['images']>,
   context: ExperimentContext,
 ): Promise<Subject> {
-  const { signal } = context
   const images = await ownImages(given, context)
   const classifier = await ownClassifier(images, context)
-  const energy = await ownEnergy(images, context)
+  try {
+    const reader = await readerOf(images, classifier, context.signal)
+    const energy = await ownEnergy(images, context)
+    return {
+      energy,
+      labels: images.labels,
+      ...reader,
+      [Symbol.dispose]: () => {
+        energy.dispose()
+        classifier.dispose()
+      },
+    }
+  } catch (error) {
+    classifier.dispose()
+    throw error
+  }
+}
+
+async function readerOf(
+  images: OwnImages,
+  classifier: Classifier,
+  signal?: AbortSignal,
+): Promise<Pick<Subject, 'wishes' | 'read' | 'reader' | 'distance' | 'tables'>> {
   const { all, test, labels, values, shape } = images
-  const accuracy = await accuracyOn(classifier, test, every(test), signal)
-  const dim = sizeOf(shape)
-  const isReal = await membership(await pixels(test, every(test)), { dim, k: NEIGHBOUR, signal })
+  const held = every(test)
+  const accuracy = await accuracyOn(classifier, test, held, signal)
+  const isReal = await membership(await pixels(test, held), { dim: sizeOf(shape), k: NEIGHBOUR, signal })
   const read = async (pictures: Float32Array): Promise<Reading[]> => {
     const { classes } = await classifier.classify(pictures, { signal })
     const recognised = await isReal(pictures)
@@ -42,22 +61,12 @@ export async function imagesSubject(
       recognised: real,
     }))
   }
-  const measures = {
-    wishes: chooseWishes(all, values, accuracy),
-    read,
-    ...(await distances(images, classifier, signal)),
-  }
+  const wishes = chooseWishes(all, values, accuracy)
+  const measures = { wishes, read, ...(await distances(images, classifier, signal)) }
   return {
-    energy,
-    labels,
     ...measures,
-    weighted: WEIGHTED,
     reader: `Verdict: shows what was asked for, by the classifier; recognised: lies among held-out images, nearer in pixels to one than its neighbour ${NEIGHBOUR} does; right: both. Distance: squared MMD of the classifier's features to real images of what was asked for.`,
-    tables: [accuracies(images, accuracy), await baselines(images, measures)],
-    [Symbol.dispose]: () => {
-      energy.dispose()
-      classifier.dispose()
-    },
+    tables: [accuracies(images, accuracy, held.length), await baselines(images, measures)],
   }
 }
 
@@ -96,10 +105,10 @@ async function distances(
 const wishedFor = (data: Dataset, wish: Wish) => every(data, (i) => shows(wish, data.label(i)))
 
 /** How well the classifier reads images that it never saw, and what may be asked for. */
-function accuracies({ labels, values, forClassifier, test }: OwnImages, accuracy: Accuracy): Table {
+function accuracies({ labels, values, forClassifier }: OwnImages, accuracy: Accuracy, held: number): Table {
   return {
     title: 'The classifier',
-    note: `Trained on ${forClassifier.size} images, its accuracy is of ${test.size} others; the energy learnt from none of them. Asked for is what it tells at ${READABLE} or better and has two frequent values.`,
+    note: `Trained on ${forClassifier.size} images, its accuracy is of ${held} others; the energy learnt from none of them. Asked for is what it tells at ${READABLE} or better and has two frequent values.`,
     header: ['attribute', 'values', 'frequent', 'accuracy'],
     rows: labels.attributes.map(({ name, size }, a) => [
       name,

@@ -2,7 +2,7 @@ import { shapeLabels } from '../data/shapes.js'
 import type { Wish } from './composition-problems.js'
 import type { Subject } from './composition-subject.js'
 import type { ExperimentContext } from './experiment.js'
-import { PICTURE_SIGMA, seenIn } from './pictures.js'
+import { seenIn } from './pictures.js'
 import { SIDE, shapesEnergy } from './trained.js'
 
 /** Compositions of the procedural pictures, read by the exact rule. */
@@ -24,7 +24,6 @@ export async function shapesSubject(context: ExperimentContext): Promise<Subject
     energy,
     labels: shapeLabels,
     wishes,
-    weighted: PICTURE_SIGMA.weighted,
     reader: 'Right: shows what was asked for, by template; recognised: shows any shape.',
     read: async (images) =>
       seenIn(images, SIDE).map((s) => ({ classes: [s.shape, s.place], recognised: s.shape !== null })),

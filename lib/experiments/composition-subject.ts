@@ -8,8 +8,6 @@ export interface Subject extends Disposable {
   energy: EnergyModel
   labels: LabelSpec
   wishes: readonly Wish[]
-  /** The noise that weights act down to. */
-  weighted: number
   /** How `read` tells, for the note of the table. */
   reader: string
   /** One for each of the pictures [n, ...shape]. */

@@ -64,7 +64,7 @@ export const composition: Experiment = {
     const steps = byBudget(context, 6, 40, 80, 160)
     const seeds = byBudget(context, 1, 1, 3, 6)
     using subject = await (context.images ? imagesSubject(context.images, context) : shapesSubject(context))
-    const { energy, labels, wishes, weighted, tables } = subject
+    const { energy, labels, wishes, tables } = subject
     const { shape } = energy
     const rows: CompositionRow[] = []
     const figures: Figure[] = []
@@ -75,7 +75,7 @@ export const composition: Experiment = {
       for (const method of fitting) {
         context.stage('compositions', i, wishes.length)
         for (let s = 0; s < seeds; s++) {
-          const options = { particles, steps, weighted, seed: context.seed + s, signal: context.signal }
+          const options = { particles, steps, seed: context.seed + s, signal: context.signal }
           const { images, ...run } = await drawPictures(problem.target, method, options)
           rows.push({ ...names(problem, method), ...(await scores(images, problem, subject)), ...run })
           if (s === 0) shown.push(images.subarray(0, SHOWN * sizeOf(shape)))
@@ -94,7 +94,7 @@ export const composition: Experiment = {
       findings: findings(averages, seeds),
       tables: [{ title: 'Shares of the pictures', note, ...table(averages, subject) }, ...tables],
       figures,
-      data: { particles, steps, seeds, weighted, rows, tables },
+      data: { particles, steps, seeds, rows, tables },
     } satisfies Outcome
   },
 }

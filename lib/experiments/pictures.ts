@@ -32,21 +32,19 @@ export interface PictureOptions {
   particles: number
   steps: number
   seed: number
-  /** The noise that weights act down to; PICTURE_SIGMA's by default. */
-  weighted?: number
   signal?: AbortSignal
 }
 
 export async function drawPictures(target: Target, method: Method, options: PictureOptions): Promise<Pictures> {
-  const { particles, steps, seed, weighted = PICTURE_SIGMA.weighted, signal } = options
-  const sigmas = sigmaGrid({ steps, min: weighted, max: PICTURE_SIGMA.max })
+  const { particles, steps, seed, signal } = options
+  const sigmas = sigmaGrid({ steps, min: PICTURE_SIGMA.weighted, max: PICTURE_SIGMA.max })
   const run = await runMethod(target, method, { particles, sigmas, seed, signal })
   const chosen = resample(run.weights, { seed })
   const d = run.samples.length / particles
   const initial = new Float32Array(run.samples.length)
   for (const [i, from] of chosen.entries()) initial.set(run.samples.subarray(from * d, (from + 1) * d), i * d)
   return {
-    images: await settle(target, initial, { particles, seed: seedAfter(seed), weighted, signal }),
+    images: await settle(target, initial, { particles, seed: seedAfter(seed), signal }),
     smallestEss: run.smallestEss,
     distinctRoots: run.distinctRoots,
     logZ: run.logZ,
@@ -59,9 +57,9 @@ export async function drawPictures(target: Target, method: Method, options: Pict
 export async function settle(
   target: EnergyFunction,
   initial: Float32Array,
-  { weighted: max = PICTURE_SIGMA.weighted, ...options }: Omit<PictureOptions, 'steps'>,
+  options: Pick<PictureOptions, 'particles' | 'seed' | 'signal'>,
 ): Promise<Float32Array> {
-  const { min } = PICTURE_SIGMA
+  const { weighted: max, min } = PICTURE_SIGMA
   const sigmas = sigmaGrid({ steps: REST, min, max })
   const { samples } = await sample(target, { ...options, sigmas, initial, method: 'ancestral' })
   const { grad } = await target.energyGrad(samples, min, { signal: options.signal })
