@@ -41,7 +41,7 @@ export const dimension: Experiment = {
     const seeds = byBudget(context, 1, 2, 4, 8)
     const grid = byBudget(context, [base], sizes([64, 256], [32, 128]), sizes([64, 256, 1024], [32, 128, 512]), sizes([64, 256, 1024], [32, 128, 512])) // biome-ignore format: one line
     // of the sweep: larger sizes in many dimensions cost minutes where smaller ones suffice or none do
-    const most = byBudget(context, Infinity, 3072 * 64 * 128, Infinity, Infinity)
+    const most = byBudget(context, Infinity, 512 * 256 * 128, Infinity, Infinity)
     const rows: DimensionRow[] = []
     const sweep: DimensionRow[] = []
     for (const [i, d] of dimensions.entries()) {
