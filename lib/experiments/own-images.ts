@@ -63,10 +63,10 @@ function frequentValues(data: Dataset, { size }: Attribute, attribute: number): 
   return frequent.sort((a, b) => counts[b] - counts[a] || a - b)
 }
 
-/** As many images as two cores train on in some ten minutes together, at `small` and a side of 16. */
+/** As many images as two cores train on in some twenty minutes together, at `small` and a side of 16. */
 const imagesSeen = (context: ExperimentContext) => ({
   teacher: byBudget(context, 128, 80_000, 400_000, 2_000_000),
-  energy: byBudget(context, 64, 16_000, 120_000, 600_000),
+  energy: byBudget(context, 64, 64_000, 300_000, 1_500_000),
   classifier: byBudget(context, 640, 60_000, 200_000, 600_000),
 })
 
