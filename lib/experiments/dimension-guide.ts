@@ -8,27 +8,31 @@ import type { Method } from './methods.js'
 /** Shares of the particles below which to resample; the default first, as the first of equals is chosen. */
 const thresholds = [DEFAULT_THRESHOLD, 0.2, 1]
 
-/** Runs of every method at every threshold. */
+/** Runs of every method at every size; at the fewest particles, at every threshold. */
 export async function sweepOf(
   problems: readonly ExactProblem[],
   methods: readonly Method[],
-  size: Size,
+  sizes: readonly Size[],
   seeds: number,
   context: ExperimentContext,
 ): Promise<DimensionRow[]> {
   const rows: DimensionRow[] = []
-  for (const problem of problems)
+  const fewest = Math.min(...sizes.map(({ particles }) => particles))
+  for (const size of sizes)
     for (const method of methods) {
-      const [usual] = await measure([problem], [method], size, seeds, context)
-      for (const essThreshold of thresholds)
-        if (essThreshold === DEFAULT_THRESHOLD) rows.push(usual)
+      const usual = await measure(problems, [method], size, seeds, context)
+      rows.push(...usual)
+      if (size.particles > fewest) continue
+      for (const essThreshold of thresholds.filter((t) => t !== DEFAULT_THRESHOLD)) {
         // a run that never resampled is the same at lower thresholds
-        else if (essThreshold < DEFAULT_THRESHOLD && usual.resamplings === 0)
-          rows.push({ ...usual, threshold: essThreshold })
-        else {
-          const other = { ...method, smc: { ...method.smc, essThreshold } }
-          rows.push(...(await measure([problem], [other], size, seeds, context)))
-        }
+        const same = essThreshold < DEFAULT_THRESHOLD && usual.every((r) => r.resamplings === 0)
+        const other = { ...method, smc: { ...method.smc, essThreshold } }
+        rows.push(
+          ...(same
+            ? usual.map((r) => ({ ...r, threshold: essThreshold }))
+            : await measure(problems, [other], size, seeds, context)),
+        )
+      }
     }
   return rows
 }
@@ -87,12 +91,19 @@ const at = (rows: readonly DimensionRow[], threshold: number) => rows.filter((r)
 const keptRoots = (rows: readonly DimensionRow[]) => mean(rows.map((r) => r.distinctRoots / r.particles))
 const ordered = thresholds.toSorted((a, b) => a - b)
 
-/** Roots and errors by threshold, over all sizes and both targets of the sweep. */
+/** The runs at the fewest particles, where all thresholds were tried. */
+function compared(sweep: readonly DimensionRow[]): DimensionRow[] {
+  const fewest = Math.min(...sweep.map((r) => r.particles))
+  return sweep.filter((r) => r.particles === fewest)
+}
+
+/** Roots and errors by threshold, over both targets and all numbers of levels. */
 export function resamplingTable(sweep: readonly DimensionRow[]): Table {
-  const groups = [...groupBy(sweep, (r) => `${r.d}/${r.method}`).values()]
+  const rowsCompared = compared(sweep)
+  const groups = [...groupBy(rowsCompared, (r) => `${r.d}/${r.method}`).values()]
   return {
     title: 'When to resample',
-    note: 'Where the ESS is below a share of the particles; 1: at every level. Means over targets and sizes.',
+    note: `Where the ESS is below a share of the particles; 1: at every level. ${rowsCompared[0].particles} particles, means over targets and levels.`,
     header: [
       'dimension',
       'method',
@@ -111,11 +122,12 @@ export function resamplingTable(sweep: readonly DimensionRow[]): Table {
 }
 
 export function resamplingFinding(sweep: readonly DimensionRow[]): Finding {
-  const byDimension = [...groupBy(sweep, (r) => r.d)]
-  const goods = (t: number) => at(sweep, t).filter(good).length
+  const rowsCompared = compared(sweep)
+  const byDimension = [...groupBy(rowsCompared, (r) => r.d)]
+  const goods = (t: number) => at(rowsCompared, t).filter(good).length
   return {
     claim: 'Resampling below half the particles keeps more roots than resampling at every level, in every dimension.',
     holds: byDimension.every(([, rows]) => keptRoots(at(rows, DEFAULT_THRESHOLD)) > keptRoots(at(rows, 1))),
-    evidence: `share of roots kept ${byDimension.map(([d, rows]) => `d = ${d}: ${ordered.map((t) => `${cell(keptRoots(at(rows, t)))} below ${t}`).join(', ')}`).join('; ')}; good runs ${ordered.map((t) => `${goods(t)} below ${t}`).join(', ')}, of ${at(sweep, 1).length}`,
+    evidence: `share of roots kept ${byDimension.map(([d, rows]) => `d = ${d}: ${ordered.map((t) => `${cell(keptRoots(at(rows, t)))} below ${t}`).join(', ')}`).join('; ')}; good runs ${ordered.map((t) => `${goods(t)} below ${t}`).join(', ')}, of ${at(rowsCompared, 1).length}`,
   }
 }

@@ -126,7 +126,8 @@ export function learntFindings(rows: readonly LearntRow[]): Finding[] {
     cell(mean(of.map((r) => r[key])), key === 'right' ? 2 : 1)
   return [
     {
-      claim: 'On a learnt energy of pictures it keeps a quarter more roots than the analytic variance.',
+      claim:
+        'On a learnt energy of pixels the calibrated bridge keeps a quarter more roots than the analytic variance.',
       holds: roots('pixels', 'calibrated').every((v, i) => v > 1.25 * roots('pixels', 'analytic')[i]),
       evidence: `${largest} particles: ${methods.map((m) => `${m} ${roots('pixels', m).join(', ')}`).join('; ')}`,
     },

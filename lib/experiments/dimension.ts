@@ -30,7 +30,7 @@ const named = (...names: string[]) => remedies.filter(({ name }) => names.includ
 const guided = named('analytic', 'per coordinate', 'calibrated')
 /** Those on learnt energies: moves at half the levels, for as many evaluations. */
 const onPictures: Method[] = [
-  ...named('scaled', 'analytic', 'per coordinate', 'calibrated'),
+  ...named('analytic', 'per coordinate', 'calibrated'),
   ...named('calibrated, MALA').map((m) => ({ ...m, name: 'calibrated, MALA, half the levels', thin: 2 })),
 ]
 
@@ -39,20 +39,20 @@ export const dimension: Experiment = {
   question: 'How many particles, how many levels and which remedy does a dimension need?',
   async run(context) {
     const usual = [2, 8, 32, 128, 512, 3072]
-    const dimensions = byBudget(context, [2, 16], usual, usual, [...usual, 12_288]) // biome-ignore format: one line
+    const dimensions = byBudget(context, [2, 16], usual, usual, [...usual, 12_288])
     const base = { particles: byBudget(context, 32, 128, 256, 512), steps: byBudget(context, 16, 64, 128, 256) }
     const seeds = byBudget(context, 1, 2, 4, 8)
     const grid = byBudget(context, [base], sizes([64, 256], [32, 128]), sizes([64, 256, 1024], [32, 128, 512]), sizes([64, 256, 1024], [32, 128, 512])) // biome-ignore format: one line
     // of the sweep: larger sizes in many dimensions cost minutes where smaller ones suffice or none do
-    const most = byBudget(context, Infinity, 3072 * 64 * 128, Infinity, Infinity)
+    const most = byBudget(context, Infinity, 512 * 256 * 128, Infinity, Infinity)
     const rows: DimensionRow[] = []
     const sweep: DimensionRow[] = []
     for (const [i, d] of dimensions.entries()) {
       context.stage(`${d} dimensions`, i, dimensions.length)
       const problems = await calibratedProblems(d, byBudget(context, 256, 2000, 4000, 8000), context)
       rows.push(...(await measure(problems, remedies, base, seeds, context)))
-      for (const size of grid.filter(({ particles, steps }) => d * particles * steps <= most))
-        sweep.push(...(await sweepOf(problems, guided, size, seeds, context)))
+      const affordable = grid.filter(({ particles, steps }) => d * particles * steps <= most)
+      sweep.push(...(await sweepOf(problems, guided, affordable, seeds, context)))
     }
     const adapted = byBudget(context, [], [], named('calibrated, adapted levels'), named('calibrated, adapted levels'))
     const pictures = await learnt([...onPictures, ...adapted], context)
@@ -138,7 +138,7 @@ function plot(rows: readonly DimensionRow[]): Promise<Buffer> {
         type: 'nominal',
         title: null,
         sort: remedies.map((m) => m.name),
-        scale: { scheme: 'tableau10' },
+        scale: { scheme: 'tableau20' },
       },
       row: { field: 'measure', title: null },
       column: { field: 'target', title: null },
