@@ -43,7 +43,7 @@ async function saveImages(name: string, label: (colour: number, side: number) =>
 const both = (colour: number, side: number) => [colour, side]
 
 describe('composition of own images', () => {
-  it('trains its models, reads by the classifier and writes its report', { timeout: 120_000 }, async () => {
+  it('trains its models, reads by the classifier and writes its report', async () => {
     const output = join(folder, 'report')
     const data = await saveImages('both.zip', both)
     const options: ExperimentOptions = { output, data, size: 8, budget: 'quick', models: join(folder, 'models') }
