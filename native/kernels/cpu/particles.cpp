@@ -38,6 +38,24 @@ FEYNKAC_INLINE void storeUpTo(float* p, vf v, size_t left) {
     storeTail(p, v, static_cast<int>(left));
 }
 
+// out[r] = the sum over the columns of terms(row, column, left), which gives the lanes from `column` on, of which `left`
+// (of kPiece at most) count: in float32 over a piece, in float64 over the pieces.
+template <class F>
+void sumRows(double* out, size_t rows, size_t d, const F& terms) {
+  forRows(rows, d, [&](size_t first, size_t last) {
+    for (size_t r = first; r < last; ++r) {
+      double total = 0;
+      for (size_t from = 0; from < d; from += kPiece) {
+        const size_t n = d - from < kPiece ? d - from : kPiece;
+        vf s = {};
+        for (size_t i = 0; i < n; i += kLanes) s += terms(r, from + i, n - i);
+        total += sum(s);
+      }
+      out[r] = total;
+    }
+  });
+}
+
 void fillNormals(float* z, const NormalKey& key, size_t row, size_t from,
                  size_t n) {  // z has kPiece values; from % 4 == 0
   for (size_t i = 0; i < n; i += 4 * kLanes)
@@ -138,20 +156,9 @@ class CpuParticleKernels final : public HostParticleKernels {
   }
 
   void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) override {
-    forRows(rows, d, [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        double squares = 0;
-        for (size_t from = 0; from < d; from += kPiece) {
-          const size_t n = d - from < kPiece ? d - from : kPiece;
-          vf s = {};
-          for (size_t i = 0; i < n; i += kLanes) {
-            const vf y = linearAt(linear, r, rows, r * d + from + i, n - i);
-            s += y * y;
-          }
-          squares += sum(s);
-        }
-        out[r] = squares;
-      }
+    sumRows(out, rows, d, [&](size_t r, size_t column, size_t left) {
+      const vf y = linearAt(linear, r, rows, r * d + column, left);
+      return y * y;
     });
   }
 
@@ -161,20 +168,9 @@ class CpuParticleKernels final : public HostParticleKernels {
     float* factor = static_cast<float*>(calloc(padded, sizeof(float)));
     if (factor == nullptr) throw std::bad_alloc();
     for (size_t i = 0; i < d; ++i) factor[i] = static_cast<float>(v[i * vStride]);
-    forRows(rows, d, [&](size_t first, size_t last) {
-      for (size_t r = first; r < last; ++r) {
-        double total = 0;
-        for (size_t from = 0; from < d; from += kPiece) {
-          const size_t n = d - from < kPiece ? d - from : kPiece;
-          vf s = {};
-          for (size_t i = 0; i < n; i += kLanes) {
-            const size_t left = n - i, at = r * d + from + i;
-            s += (loadUpTo(a + at, left) + load(factor + from + i) * loadUpTo(b + at, left)) * loadUpTo(c + at, left);
-          }
-          total += sum(s);
-        }
-        out[r] = total;
-      }
+    sumRows(out, rows, d, [&](size_t r, size_t column, size_t left) {
+      const size_t at = r * d + column;
+      return (loadUpTo(a + at, left) + load(factor + column) * loadUpTo(b + at, left)) * loadUpTo(c + at, left);
     });
     free(factor);
   }
