@@ -239,37 +239,26 @@ function rejectComposition(flags: SampleFlags, method: string): void {
   rejectSmcOptions(flags, 'a denoiser')
 }
 
-/** Options that say how smc works are an error where it does not run. */
+/** Options that say how smc works. */
+const smcOptions = [
+  'weights',
+  'kernel',
+  'proposal',
+  'controlDrift',
+  'moves',
+  'resampling',
+  'essThreshold',
+  'essAfter',
+  'weighAbove',
+  'adaptLevels',
+] as const satisfies (keyof SampleFlags)[]
+
+/** They are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
-  const {
-    weights,
-    kernel,
-    proposal,
-    controlDrift,
-    moves,
-    resampling,
-    essThreshold,
-    essAfter,
-    weighAbove,
-    adaptLevels,
-  } = flags
-  const given = {
-    weights,
-    kernel,
-    proposal,
-    controlDrift,
-    moves,
-    resampling,
-    essThreshold,
-    essAfter,
-    weighAbove,
-    adaptLevels,
-  }
-  for (const [name, value] of Object.entries(given))
-    if (value !== undefined)
-      throw new ArgumentError(
-        `--${name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)} goes with --method smc on an energy, not with ${where}`,
-      )
+  const given = smcOptions.find((name) => flags[name] !== undefined)
+  if (given === undefined) return
+  const option = given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+  throw new ArgumentError(`--${option} goes with --method smc on an energy, not with ${where}`)
 }
 
 /** As many samples, drawn by their weights. */
