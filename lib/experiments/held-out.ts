@@ -9,7 +9,7 @@ import { native } from '../native.js'
 import { purpose } from '../random.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import { cell, mean } from './experiment.js'
+import { cell, mean, type Table } from './experiment.js'
 import { seenIn, share } from './pictures.js'
 import { SIDE, shapesData } from './trained.js'
 
@@ -95,17 +95,28 @@ export async function qualityOf(
   }
 }
 
-export const qualityHeader = ['recognised', 'match', 'kernel distance', 'coverage']
-export const qualityNote =
-  'Of unconditional samples. Recognised: share that show a shape. Match: mean correlation with the nearest template. Kernel distance of the pixels from held-out pictures, 0 is ideal, ± its standard error. Coverage: share of the held-out pictures with a sample as near as their fifth neighbour.'
+/** Samples of several models: `names` of each, under `header`. */
+export function qualityTable(
+  title: string,
+  header: string[],
+  rows: readonly { names: string[]; quality: Quality }[],
+): Table {
+  return {
+    title,
+    note: 'Of unconditional samples. Recognised: share that show a shape. Match: mean correlation with the nearest template. Kernel distance of the pixels from held-out pictures, 0 is ideal, ± its standard error. Coverage: share of the held-out pictures with a sample as near as their fifth neighbour.',
+    header: [...header, 'recognised', 'match', 'kernel distance', 'coverage'],
+    rows: rows.map(({ names, quality: q }) => [
+      ...names,
+      cell(q.recognised),
+      cell(q.match, 3),
+      distanceOf(q),
+      cell(q.coverage),
+    ]),
+  }
+}
 
-/** Cells of a table under qualityHeader. */
-export const qualityCells = (q: Quality): string[] => [
-  cell(q.recognised),
-  cell(q.match, 3),
-  `${cell(q.distance, 3)} ± ${cell(q.distanceError, 3)}`,
-  cell(q.coverage),
-]
+/** The kernel distance with its standard error. */
+export const distanceOf = (q: Quality) => `${cell(q.distance, 3)} ± ${cell(q.distanceError, 3)}`
 
 /** Mean over the levels that training visits: within two standard deviations of the mean of ln sigma, -1.2 and 1.2. */
 export function visitedMean(perLevel: readonly number[]): number {

@@ -11,10 +11,8 @@ import {
   heldOut,
   levelNames,
   type Quality,
-  qualityCells,
-  qualityHeader,
-  qualityNote,
   qualityOf,
+  qualityTable,
   visitedMean,
 } from './held-out.js'
 import { shapesData, shapesNetwork, shapesTeacher, teacherImages, trained } from './trained.js'
@@ -75,7 +73,7 @@ export const initialisation: Experiment = {
     const noise = await noises(student, teacher, data, batches, context)
     return {
       findings: findings(rows, noise, stages[0]),
-      tables: [errorTable(rows, teacherErrors), qualityTable(rows, quality), noiseTable(noise)],
+      tables: [errorTable(rows, teacherErrors), samplesTable(rows, quality), noiseTable(noise)],
       figures: [
         {
           name: 'convergence',
@@ -199,15 +197,15 @@ function errorTable(rows: readonly InitialisationRow[], teacher: readonly number
   }
 }
 
-const qualityTable = (rows: readonly InitialisationRow[], teacher: Quality) => ({
-  title: 'Samples against images seen',
-  note: qualityNote,
-  header: ['energy', 'images', ...qualityHeader],
-  rows: [
-    ['teacher', '–', ...qualityCells(teacher)],
-    ...rows.map((r) => [r.way, String(r.images), ...qualityCells(r.quality)]),
-  ],
-})
+const samplesTable = (rows: readonly InitialisationRow[], teacher: Quality) =>
+  qualityTable(
+    'Samples against images seen',
+    ['energy', 'images'],
+    [
+      { names: ['teacher', '–'], quality: teacher },
+      ...rows.map(({ way, images, quality }) => ({ names: [way, String(images)], quality })),
+    ],
+  )
 
 const noiseTable = (noise: readonly NoiseRow[]) => ({
   title: 'Gradient of a batch, at the weights that distillation ended with',

@@ -4,14 +4,13 @@ import { plotPng } from '../report/plots.js'
 import { byBudget, cell, type Experiment, type Finding, type Outcome } from './experiment.js'
 import {
   denoisingErrors,
+  distanceOf,
   type HeldOut,
   heldOut,
   levelNames,
   type Quality,
-  qualityCells,
-  qualityHeader,
-  qualityNote,
   qualityOf,
+  qualityTable,
   visitedMean,
 } from './held-out.js'
 import { energyImages, shapesEnergy, shapesTeacher, teacherImages } from './trained.js'
@@ -57,7 +56,7 @@ export const teacherQuality: Experiment = {
     }
     return {
       findings: findings(rows),
-      tables: [errorTable(rows), qualityTable(rows), levelTable(rows)],
+      tables: [errorTable(rows), samplesTable(rows), levelTable(rows)],
       figures: [
         {
           name: 'teacher-quality',
@@ -110,13 +109,14 @@ function findings(rows: readonly TeacherRow[]): Finding[] {
         ({ teacher: t, student: s }) => s.distance - t.distance < 2 * Math.hypot(s.distanceError, t.distanceError),
       ),
       evidence: rows
-        .map(({ images, teacher: t, student: s }) => `${images} images: teacher ${near(t)}, student ${near(s)}`)
+        .map(
+          ({ images, teacher: t, student: s }) =>
+            `${images} images: teacher ${distanceOf(t)}, student ${distanceOf(s)}`,
+        )
         .join('; '),
     },
   ]
 }
-
-const near = (q: Quality) => `${cell(q.distance, 3)} ± ${cell(q.distanceError, 3)}`
 
 const errorTable = (rows: readonly TeacherRow[]) => ({
   title: 'Teachers and students',
@@ -131,15 +131,14 @@ const errorTable = (rows: readonly TeacherRow[]) => ({
   ]),
 })
 
-const qualityTable = (rows: readonly TeacherRow[]) => ({
-  title: 'Samples of teachers and students',
-  note: qualityNote,
-  header: ['images', '', ...qualityHeader],
-  rows: rows.flatMap((r) => [
-    [String(r.images), 'teacher', ...qualityCells(r.teacher)],
-    [String(r.images), 'student', ...qualityCells(r.student)],
-  ]),
-})
+const samplesTable = (rows: readonly TeacherRow[]) =>
+  qualityTable(
+    'Samples of teachers and students',
+    ['images', ''],
+    rows.flatMap((r) =>
+      (['teacher', 'student'] as const).map((who) => ({ names: [String(r.images), who], quality: r[who] })),
+    ),
+  )
 
 const levelTable = (rows: readonly TeacherRow[]) => ({
   title: 'Per noise level',
