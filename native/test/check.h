@@ -13,6 +13,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/paths.h"
 #include "kernels/kernels.h"
+#include "schedules.h"
 #include "staged.h"
 
 namespace feynkac::test {
@@ -54,8 +55,8 @@ inline std::vector<CudaProducts> moreCudaKernels() {
 }
 
 // Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
-// the CPU, in several orders of their threads and times of their copies.
-inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels() {
+// the CPU, in several orders of their threads and times of their copies, if the case is among the smallest.
+inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels([[maybe_unused]] bool smallest = true) {
   std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> out;
   for (const char* isa : {"baseline", "avx2", "avx512"}) {
     try {
@@ -64,18 +65,11 @@ inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels(
     }
   }
 #ifdef FEYNKAC_EMULATED
-  const auto emulated = [&](const char* name, emulator::Order order, emulator::CopyTime copies, int resident) {
-    emulator::Config config;
-    config.order = order;
-    config.copies = copies;
-    config.resident = resident;
-    config.lazyStreams = order == emulator::kRandom;
-    std::unique_ptr<Kernels> kernels(tensor::makeKernels(0, Precision::kFp32));
-    out.emplace_back(name, std::make_unique<Staged>(std::move(kernels), config));
-  };
-  emulated("cuda forward, late copies", emulator::kForward, emulator::kLate, 1);
-  emulated("cuda reverse, early copies", emulator::kReverse, emulator::kEarly, 1);
-  emulated("cuda random", emulator::kRandom, emulator::kAnyTime, 3);
+  if (smallest || full())
+    for (const auto& [name, schedule] : schedules()) {
+      std::unique_ptr<Kernels> kernels(tensor::makeKernels(0, Precision::kFp32));
+      out.emplace_back(std::string("cuda ") + name, std::make_unique<Staged>(std::move(kernels), schedule));
+    }
 #elif !defined(FEYNKAC_NO_CUDA)
   if (!cudaDevices().list.empty())
     out.emplace_back("cuda",

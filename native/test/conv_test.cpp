@@ -177,21 +177,14 @@ void testUnaligned(const std::string& kernels, Kernels& k, double bound) {
 // The kernels for Hopper: each of their tiles, with tails of rows and columns, one slice of K and more than there are stages;
 // sums in one part and in several.
 void testHopper() {
-  struct Run {
+#ifdef FEYNKAC_EMULATED
+  auto runs = schedules();
+  for (auto& run : runs) run.schedule.sharedBytes = 232448;  // what a block may have on sm_90
+#else
+  const struct {
     const char* name;
     Schedule schedule;
-  };
-  std::vector<Run> runs = {{"hopper", {}}};
-#ifdef FEYNKAC_EMULATED
-  runs = {{"hopper forward, late", {}}, {"hopper reverse, early", {}}, {"hopper random", {}}};
-  for (Run& run : runs) run.schedule.sharedBytes = 232448;  // what a block may have on sm_90
-  runs[1].schedule.order = emulator::kReverse;
-  runs[1].schedule.copies = emulator::kEarly;
-  runs[2].schedule.order = emulator::kRandom;
-  runs[2].schedule.copies = runs[2].schedule.products = emulator::kAnyTime;
-  runs[2].schedule.resident = 3;
-  runs[2].schedule.lazyStreams = true;
-#else
+  } runs[] = {{"on a GPU", {}}};
   if (cudaDevices().list.empty() || !hopper::offered(0)) return;
 #endif
   struct Mode {
@@ -203,7 +196,7 @@ void testHopper() {
     for (const Mode& mode : {Mode{" fp32", Precision::kFp32, kFloatBound},
                              {" tf32", Precision::kTf32, 1e-3},
                              {" bf16", Precision::kBf16, 6e-3}}) {
-      const std::string kernels = std::string(name) + mode.name;
+      const std::string kernels = std::string("hopper ") + name + mode.name;
       Staged staged(std::unique_ptr<Kernels>(hopper::makeKernels(0, mode.precision)), schedule);
       for (const ConvShape& s : {ConvShape{1, 5, 7, 1, 3, 3},
                                  {2, 3, 1, 5, 17, 3},
@@ -225,13 +218,18 @@ void testHopper() {
 }  // namespace
 
 int main() {
-  const ConvShape shapes[] = {{1, 1, 1, 1, 1, 1},   {1, 1, 1, 1, 1, 3},   {1, 5, 7, 1, 3, 3},    {2, 3, 1, 5, 17, 3},
-                              {3, 1, 4, 20, 36, 3}, {2, 9, 9, 36, 20, 3}, {1, 16, 16, 3, 32, 3}, {2, 8, 8, 33, 1, 3},
-                              {7, 1, 1, 13, 40, 1}, {1, 1, 1, 128, 9, 1}, {2, 6, 5, 64, 48, 1},  {2, 20, 20, 65, 70, 3},
-                              {1, 2, 300, 7, 5, 3}};
-  for (auto& [isa, kernels] : allKernels()) {
-    uint32_t seed = 1;
-    for (const ConvShape& s : shapes) testCase(isa, *kernels, Case(s, seed += 10));
+  const ConvShape smallest[] = {
+      {1, 1, 1, 1, 1, 1}, {1, 5, 7, 1, 3, 3}, {2, 3, 1, 5, 17, 3}, {3, 1, 4, 20, 36, 3}, {7, 1, 1, 13, 40, 1}};
+  const ConvShape others[] = {{1, 1, 1, 1, 1, 3},   {2, 9, 9, 36, 20, 3}, {1, 16, 16, 3, 32, 3},  {2, 8, 8, 33, 1, 3},
+                              {1, 1, 1, 128, 9, 1}, {2, 6, 5, 64, 48, 1}, {2, 20, 20, 65, 70, 3}, {1, 2, 300, 7, 5, 3}};
+  uint32_t seed = 1;
+  for (const ConvShape& s : smallest) {
+    const Case c(s, seed += 10);
+    for (auto& [isa, kernels] : allKernels()) testCase(isa, *kernels, c);
+  }
+  for (const ConvShape& s : others) {
+    const Case c(s, seed += 10);
+    for (auto& [isa, kernels] : allKernels(false)) testCase(isa, *kernels, c);
   }
   for (const auto& [name, kernels, bound] : moreCudaKernels())
     for (const ConvShape& s :

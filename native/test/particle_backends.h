@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda.h"
+#include "schedules.h"
 #include "staged_particles.h"
 
 namespace feynkac::test {
@@ -32,13 +33,7 @@ inline std::vector<ParticleBackend> particleBackends() {
     out.push_back({"cuda", std::make_unique<StagedParticles>(std::move(kernels), schedule), true, emulated});
   };
 #ifdef FEYNKAC_EMULATED
-  for (const emulator::Order order : {emulator::kForward, emulator::kReverse, emulator::kRandom}) {
-    Schedule schedule;
-    schedule.order = order;
-    schedule.resident = order == emulator::kRandom ? 3 : 1;
-    schedule.lazyStreams = order == emulator::kRandom;
-    add(schedule, true);
-  }
+  for (const auto& [name, schedule] : schedules()) add(schedule, true);
 #else
   if (!cudaDevices().list.empty()) add({}, false);
 #endif

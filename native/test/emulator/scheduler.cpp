@@ -128,9 +128,8 @@ void dispatch(Fiber* self) {
 void toHost(Fiber* self) { jump(self, &host); }
 
 void tryComplete(Fiber* self, Warp& w, size_t k) {
+  if (w.open[k].here != (w.open[k].mask & w.live)) return;
   Collective c = w.open[k];
-  unsigned want = c.mask & w.live;
-  if (c.here != want) return;
   w.open.erase(w.open.begin() + long(k));
   if (c.fn) c.fn(c.here, c.args);
   Block& b = *self->block;  // no progress: a spin loop may hold collectives
@@ -352,7 +351,7 @@ int blockBarrier(const char* what, const char* file, int line, int pred) {
     b.what = what;
     b.file = file;
     b.line = line;
-  } else if (b.line != line || std::strcmp(b.file, file) != 0)
+  } else if (b.line != line || (b.file != file && std::strcmp(b.file, file) != 0))
     fail("divergent " + std::string(what) + ": " + file + ":" + std::to_string(line) + " against line " +
          std::to_string(b.line));
   for (auto& c : b.w[size_t(self->warp)].open)
@@ -384,7 +383,7 @@ void collective(const char* what, int line, unsigned mask, void* arg, void (*fn)
   size_t k = 0;
   for (; k < w.open.size(); k++) {
     Collective& c = w.open[k];
-    if (c.mask == mask && c.line == line && !std::strcmp(c.what, what)) break;
+    if (c.mask == mask && c.line == line && (c.what == what || !std::strcmp(c.what, what))) break;
     if (c.mask & mask)
       fail("lanes of one warp disagree: " + std::string(what) + " line " + std::to_string(line) + " against " + c.what +
            " line " + std::to_string(c.line));
