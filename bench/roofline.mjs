@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { inParallel } from '../scripts/gpu/process.mjs'
+import { note, remembered, versionOf, withIncludes } from '../scripts/remember.mjs'
 
 /**
  * What the CUDA kernels cost before any of them runs: the compiler's report of every kernel for every architecture, and the bytes
@@ -71,11 +72,12 @@ const MULTIPROCESSOR = {
 }
 const H200 = { bytes: 4.8e12, fp32: 495e12 / 3, tf32: 495e12, bf16: 990e12 }
 
+const compiler =
+  process.env.CUDACXX ?? (fs.existsSync('/usr/local/cuda/bin/nvcc') ? '/usr/local/cuda/bin/nvcc' : 'nvcc')
+
 function nvcc(options, file) {
   return new Promise((resolve, reject) => {
-    const program =
-      process.env.CUDACXX ?? (fs.existsSync('/usr/local/cuda/bin/nvcc') ? '/usr/local/cuda/bin/nvcc' : 'nvcc')
-    const child = spawn(program, ['-std=c++17', '-I', path.join(root, 'native'), ...options, path.join(folder, file)])
+    const child = spawn(compiler, ['-std=c++17', '-I', path.join(root, 'native'), ...options, path.join(folder, file)])
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
     child.on('error', reject)
@@ -109,12 +111,13 @@ function shortName(mangled) {
     .replaceAll(/\(Output\)(\d)/g, (_, p) => ['queries', 'keys', 'values'][p])
 }
 
-/** The compiler's report of a file for one architecture, and its PTX. */
+/** The kernels of a file for one architecture by the compiler's report, and what is wrong by that and by the PTX. */
 async function compile(file, architecture) {
   const kept = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ptx-'))
   const code = `-gencode=arch=${architecture.replace('sm', 'compute')},code=${architecture}`
+  const output = ['-cubin', '-o', path.join(kept, 'kernels.cubin'), '--keep', '--keep-dir', kept] // no host code
   try {
-    const report = await nvcc([code, '-Xptxas', '-v', '-c', '-o', os.devNull, '--keep', '--keep-dir', kept], file)
+    const report = await nvcc([code, '-Xptxas', '-v', ...output], file)
     const ptx = fs.readdirSync(kept).find((name) => name.endsWith('.ptx'))
     return parse(report, file, architecture, fs.readFileSync(path.join(kept, ptx), 'utf8'))
   } finally {
@@ -138,6 +141,7 @@ function occupancy({ architecture, threads, registers, shared, bare, short }) {
 }
 
 function parse(report, file, compiledFor, ptx) {
+  const problems = []
   if (compiledFor === (TARGET[file] ?? architectures[0]))
     for (const pattern of MEANT[file] ?? [])
       if (!pattern.test(ptx)) problems.push(`${file}: no ${pattern.source} in its PTX`)
@@ -160,16 +164,25 @@ function parse(report, file, compiledFor, ptx) {
       threads: threads.get(name),
     })
   }
-  return kernels
+  return { kernels, problems }
 }
 
 const files = fs
   .readdirSync(folder)
   .filter((name) => name.endsWith('.cu'))
   .sort()
-const jobs = files.flatMap((file) => architectures.map((a) => () => compile(file, a)))
-const problems = []
-const compiled = (await inParallel(jobs, os.availableParallelism(), (job) => job())).flat()
+const jobs = files.flatMap((file) => architectures.map((architecture) => ({ file, architecture })))
+const scripts = ['bench/roofline.mjs', 'scripts/remember.mjs'].map((name) => path.join(root, name))
+const versions = [versionOf(compiler), versionOf('c++')]
+const results = await inParallel(jobs, os.availableParallelism(), ({ file, architecture }) =>
+  remembered([...withIncludes(path.join(folder, file)), ...scripts], [...versions, architecture], () =>
+    compile(file, architecture),
+  ),
+)
+const known = results.filter((r) => r.known).length
+if (known) note(`${known} of ${jobs.length} compilations known from before`)
+const compiled = results.flatMap(({ result }) => result.kernels)
+const problems = results.flatMap(({ result }) => result.problems)
 demangle([...new Set(compiled.map((k) => k.name))])
 const kernels = compiled.filter((k) => {
   k.short = shortName(k.name)

@@ -5,8 +5,13 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inParallel } from './gpu/process.mjs'
+import { forgetOld, note, remembered, versionOf, withIncludes } from './remember.mjs'
 
-/** Runs clang-tidy by .clang-tidy over every source of native/ (or the given ones), a few at a time; fails on any finding. */
+/**
+ * Runs clang-tidy by .clang-tidy over every source of native/ (or the given ones), a few at a time; fails on any finding. What
+ * was without findings is not looked at again where .ci/run keeps that (scripts/remember.mjs).
+ */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const build = path.join(root, 'build-tidy')
@@ -40,7 +45,7 @@ function compileCommands() {
   const file = path.join(build, 'compile_commands.json')
   const commands = new Map(JSON.parse(fs.readFileSync(file, 'utf8')).map((entry) => [entry.file, entry]))
   fs.writeFileSync(file, JSON.stringify([...commands.values()], null, 2))
-  return [...commands.keys()]
+  return [...commands.values()]
 }
 
 function tidy(tool, source) {
@@ -67,12 +72,18 @@ if (!tool) {
   process.exit(1)
 }
 const wanted = process.argv.slice(2).map((name) => path.resolve(name))
-const sources = compileCommands().filter((file) => !wanted.length || wanted.includes(file))
-let failed = 0
-const queue = [...sources]
-async function work() {
-  for (let source = queue.shift(); source; source = queue.shift()) if (!(await tidy(tool, source))) failed++
-}
-await Promise.all(Array.from({ length: os.availableParallelism() }, work))
+const sources = compileCommands().filter(({ file }) => !wanted.length || wanted.includes(file))
+const scripts = ['.clang-tidy', 'package-lock.json', 'scripts/clang-tidy.mjs', 'scripts/remember.mjs']
+const inputs = scripts.map((name) => path.join(root, name))
+const versions = [versionOf(tool), versionOf('c++')]
+forgetOld()
+const results = await inParallel(sources, os.availableParallelism(), ({ file, command }) =>
+  remembered([...withIncludes(file), ...inputs], [...versions, command.replaceAll(root, '')], async () =>
+    (await tidy(tool, file)) ? true : undefined,
+  ),
+)
+const failed = results.filter(({ result }) => !result).length
+const known = results.filter((r) => r.known).length
 console.log(`clang-tidy: ${sources.length - failed} of ${sources.length} sources without findings`)
+if (known) note(`${known} of ${sources.length} sources passed before`)
 process.exitCode = failed ? 1 : 0
