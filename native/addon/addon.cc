@@ -12,10 +12,14 @@ namespace {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports["cpu"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
-    auto out = Napi::Object::New(info.Env());
-    out["isa"] = Napi::String::New(info.Env(), cpuIsa());
-    out["threads"] = Napi::Number::New(info.Env(), threadCount());
-    return out;
+    try {
+      auto out = Napi::Object::New(info.Env());
+      out["isa"] = Napi::String::New(info.Env(), cpuIsa());
+      out["threads"] = Napi::Number::New(info.Env(), threadCount());
+      return out;
+    } catch (const std::exception&) {
+      throw currentError(info.Env());
+    }
   });
   exports["cuda"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
     const CudaDevices found = cudaDevices();
@@ -70,6 +74,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initClassifier(env, exports);
   initDeviceArrays(env, exports);
   initParticles(env, exports);
+  initFileLock(env, exports);
   return exports;
 }
 

@@ -10,5 +10,6 @@ void initAutoencoder(Napi::Env env, Napi::Object exports);
 void initClassifier(Napi::Env env, Napi::Object exports);
 void initDeviceArrays(Napi::Env env, Napi::Object exports);
 void initParticles(Napi::Env env, Napi::Object exports);
+void initFileLock(Napi::Env env, Napi::Object exports);
 
 }  // namespace feynkac::addon

@@ -55,9 +55,10 @@ struct Job {
 };
 
 void onEnvironmentClose(void* p) {
-  auto* job = static_cast<Job*>(p);
+  const std::unique_ptr<Job> job(static_cast<Job*>(p));
   *job->stop = true;
   job->thread.join();  // the memory that the thread reads belongs to this environment
+  for (Napi::ObjectReference& value : job->keep) value.SuppressDestruct();  // the environment frees them itself
 }
 
 void finish(Job* job, Napi::Env env) {
@@ -86,7 +87,7 @@ void runOnThread(Job* job) {  // no Napi value may be touched here
     job->error = std::current_exception();
   }
   job->toJs.BlockingCall([job](Napi::Env env, Napi::Function) {
-    if (env != nullptr) finish(job, env);  // null: the environment is closing and nobody is left to tell
+    if (env != nullptr) finish(job, env);  // null: the environment has closed, and the job is gone with it
   });
 }
 

@@ -6,7 +6,7 @@ namespace feynkac {
 namespace FEYNKAC_ISA {
 
 void* CpuKernels::allocate(size_t bytes) { return allocateHost(bytes); }
-void CpuKernels::release(void* memory) { free(memory); }
+void CpuKernels::release(void* memory) { freeHost(memory); }
 void CpuKernels::upload(void* to, const void* hostFrom, size_t bytes) { memcpy(to, hostFrom, bytes); }
 void CpuKernels::download(void* hostTo, const void* from, size_t bytes) { memcpy(hostTo, from, bytes); }
 void CpuKernels::copy(void* to, const void* from, size_t bytes) { memcpy(to, from, bytes); }

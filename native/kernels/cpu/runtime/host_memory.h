@@ -1,17 +1,12 @@
 // Host memory as the CPU backend hands it out.
 #pragma once
 
-#include <stdlib.h>
-
-#include <new>
+#include <cstddef>
 
 namespace feynkac {
 
-// Aligned to cache lines; throws std::bad_alloc. Freed by free().
-inline void* allocateHost(size_t bytes) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 64, bytes == 0 ? 64 : bytes) != 0) throw std::bad_alloc();
-  return memory;
-}
+// Aligned to cache lines; throws std::bad_alloc. Freed by freeHost().
+void* allocateHost(size_t bytes);
+void freeHost(void* memory);
 
 }  // namespace feynkac

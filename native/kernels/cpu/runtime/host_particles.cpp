@@ -15,7 +15,7 @@
 namespace feynkac {
 
 void* HostParticleKernels::allocate(size_t bytes) { return allocateHost(bytes); }
-void HostParticleKernels::release(void* memory) { free(memory); }
+void HostParticleKernels::release(void* memory) { freeHost(memory); }
 void HostParticleKernels::upload(void* to, const void* hostFrom, size_t bytes) { std::memcpy(to, hostFrom, bytes); }
 void HostParticleKernels::download(void* hostTo, const void* from, size_t bytes) { std::memcpy(hostTo, from, bytes); }
 

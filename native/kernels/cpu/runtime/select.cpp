@@ -1,4 +1,5 @@
 // Chooses the instruction set at run time.
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -36,9 +37,11 @@ bool machineHas(const char* isa) {
 }  // namespace
 
 const char* cpuIsa() {
-  for (const char* isa : {"avx512", "avx2"})
-    if (machineHas(isa)) return isa;
-  return "baseline";
+  const char* chosen = std::getenv("FEYNKAC_ISA");
+  const bool choice = chosen != nullptr && *chosen != '\0';
+  for (const char* isa : {"avx512", "avx2", "baseline"})
+    if (choice ? std::strcmp(chosen, isa) == 0 : machineHas(isa)) return isa;
+  throw std::invalid_argument(std::string("FEYNKAC_ISA is avx512, avx2 or baseline, not ") + chosen);
 }
 
 Kernels* makeCpuKernels(const char* isa) {

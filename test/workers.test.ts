@@ -1,0 +1,28 @@
+import { spawn } from 'node:child_process'
+import { expect, it } from 'vitest'
+
+/** Worker threads that use the addon and end, idle or in the middle of a job. */
+
+const use = `import(process.env.ENTRY).then(({ gaussianMixture, setThreads }) => {
+  setThreads(4)
+  const mixture = gaussianMixture({ weights: [1, 1], means: [[0, 0], [1, 1]], covariances: [1, 0.5] })
+  return mixture.energyGrad(new Float32Array(4e5), 0.5)
+})`
+const endsBusy = `${use}.catch(() => {}); setTimeout(() => process.exit(), 60)`
+const main = `
+import { Worker } from 'node:worker_threads'
+if (process.argv[1] === 'main') await ${use}
+for (const code of process.argv.slice(2))
+  await new Promise((done) => new Worker(code, { eval: true }).once('exit', done))
+console.log('all have ended')`
+
+it.each(['main', 'workers'])('the addon in use by %s', async (who) => {
+  const code = ['--input-type=module', '-e', main, who, endsBusy, use, endsBusy, use]
+  const env = { ...process.env, ENTRY: new URL('../dist/index.js', import.meta.url).href }
+  const child = spawn(process.execPath, code, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.on('data', (data) => (output += data))
+  const ended = await new Promise((done) => child.on('close', (...how) => done(how)))
+  expect(ended).toEqual([0, null])
+  expect(output).toBe('all have ended\n')
+})
