@@ -1,4 +1,6 @@
-import { invalid } from './errors.js'
+import { setImmediate as breathe } from 'node:timers/promises'
+import { types } from 'node:util'
+import { ArgumentError, invalid } from './errors.js'
 
 /** Checks of arguments: each returns its value, narrowed, or throws ArgumentError. */
 
@@ -31,13 +33,69 @@ export function oneOf<T extends string>(name: string, value: unknown, choices: r
 }
 
 export function float32Array(name: string, value: unknown, length?: number): Float32Array {
-  if (value instanceof Float32Array && (length === undefined || value.length === length)) return value
+  if (types.isFloat32Array(value) && isHonest(value) && (length === undefined || value.length === length)) return value
   throw invalid(name, length === undefined ? 'a Float32Array' : `a Float32Array of length ${length}`, value)
 }
 
 export function float64Array(name: string, value: unknown, length?: number): Float64Array {
-  if (value instanceof Float64Array && (length === undefined || value.length === length)) return value
+  if (types.isFloat64Array(value) && isHonest(value) && (length === undefined || value.length === length)) return value
   throw invalid(name, length === undefined ? 'a Float64Array' : `a Float64Array of length ${length}`, value)
+}
+
+/** Whether `length` is the array's own and not a property that somebody has put over it. */
+function isHonest(array: Float32Array | Float64Array): boolean {
+  return !Object.hasOwn(array, 'length') && array.length * array.BYTES_PER_ELEMENT === array.byteLength
+}
+
+/** Numbers of an array that may be of any kind, as many as `length` says or 1 to `max`, each in the range: a copy. */
+export function numberList(
+  name: string,
+  value: unknown,
+  { length, max = 1 << 24, ...range }: { length?: number; max?: number; min?: number; above?: number } = {},
+): number[] {
+  const list =
+    types.isFloat32Array(value) || types.isFloat64Array(value) || types.isInt32Array(value) || Array.isArray(value)
+  const count = list ? (value as ArrayLike<unknown>).length : -1
+  if (count < 0 || count > max || (length !== undefined && count !== length))
+    throw invalid(
+      name,
+      length === undefined ? `an array of at most ${max} numbers` : `an array of ${length} numbers`,
+      value,
+    )
+  return Array.from({ length: count }, (_, i) => finiteNumber(`${name}[${i}]`, (value as ArrayLike<unknown>)[i], range))
+}
+
+/** Numbers that are copied between two turns of the event loop: about a millisecond. */
+const PIECE = 2 ** 20
+
+/**
+ * A copy of a caller's array. What is resized, transferred or written to while a call runs must harm neither the process nor the answer, so
+ * that every call that outlives its start works on its own. Throws ArgumentError where that happens during the copy itself.
+ */
+export async function held<T extends Float32Array | Float64Array>(
+  name: string,
+  array: T,
+  signal?: AbortSignal,
+): Promise<T> {
+  const { length } = array
+  const copy = (types.isFloat32Array(array) ? new Float32Array(length) : new Float64Array(length)) as T
+  for (let at = 0; at < length; at += PIECE) {
+    if (at > 0) {
+      await breathe()
+      signal?.throwIfAborted()
+    }
+    unchanged(name, array, length)
+    copy.set(array.subarray(at, at + PIECE), at)
+  }
+  return copy
+}
+
+/** Throws where an array has not the length that it had when the call began. */
+export function unchanged(name: string, array: { length: number }, length: number): void {
+  if (array.length !== length)
+    throw new ArgumentError(
+      `${name} was resized or transferred during the call: it had ${length} numbers, and has ${array.length}`,
+    )
 }
 
 export function boolean(name: string, value: unknown): boolean {
@@ -45,17 +103,26 @@ export function boolean(name: string, value: unknown): boolean {
   throw invalid(name, 'true or false', value)
 }
 
+export function checkSignal(signal: unknown): asserts signal is AbortSignal | undefined {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal)
+}
+
+/** An object of options or fields: not an array, nor one of numbers. */
+export function plainObject(name: string, value: unknown): Record<string, unknown> {
+  if (value === null || typeof value !== 'object' || Array.isArray(value) || ArrayBuffer.isView(value))
+    throw invalid(name, 'an object', value)
+  return value as Record<string, unknown>
+}
+
 /**
  * Rejects unknown option names, so that a misspelt option is never silently ignored; and, as every function takes them alike, a
  * `signal` that is no AbortSignal and an `onProgress` that is no function.
  */
-export function knownOptions(where: string, options: object, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object' || Array.isArray(options) || ArrayBuffer.isView(options))
-    throw invalid(`options of ${where}`, 'an object', options)
-  for (const key of Object.keys(options))
+export function knownOptions(where: string, options: unknown, known: readonly string[]): void {
+  const given = plainObject(`options of ${where}`, options)
+  for (const key of Object.keys(given))
     if (!known.includes(key)) throw invalid(`options of ${where}`, `only ${known.join(', ')}`, key)
-  const { signal, onProgress } = options as { signal?: unknown; onProgress?: unknown }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('signal', 'an AbortSignal', signal)
-  if (onProgress !== undefined && typeof onProgress !== 'function')
-    throw invalid('onProgress', 'a function', onProgress)
+  checkSignal(given.signal)
+  if (given.onProgress !== undefined && typeof given.onProgress !== 'function')
+    throw invalid('onProgress', 'a function', given.onProgress)
 }

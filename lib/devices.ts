@@ -1,7 +1,7 @@
 import os from 'node:os'
 import { integer, oneOf } from './args.js'
 import { invalid } from './errors.js'
-import { native, run, translate } from './native.js'
+import { native, now, run } from './native.js'
 
 /** A device that models can be loaded on. */
 export interface DeviceInfo {
@@ -33,7 +33,7 @@ export const deviceOptionNames = ['device', 'precision']
 
 /** The devices of this machine, the best one for `device: 'auto'` first. */
 export function devices(): DeviceInfo[] {
-  const { isa, threads } = native.cpu()
+  const { isa, threads } = now(() => native.cpu())
   const model = os.cpus()[0]?.model.trim() ?? 'CPU'
   const cuda = native.cuda()
   const cpu = { name: 'cpu', description: `${model} (${isa})`, memory: os.totalmem(), threads }
@@ -58,11 +58,7 @@ export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions
 /** Bytes of a GPU's memory that are free now; undefined for the CPU. */
 export function freeMemory(device: string): number | undefined {
   const index = /^cuda:(\d+)$/.exec(device)?.[1]
-  try {
-    return index === undefined ? undefined : native.cudaFreeMemory(Number(index))
-  } catch (error) {
-    throw translate(error)
-  }
+  return index === undefined ? undefined : now(() => native.cudaFreeMemory(Number(index)))
 }
 
 const warned = new Set<string>()

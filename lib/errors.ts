@@ -57,16 +57,35 @@ export function formatFailure(path: string): (what: string, cause?: unknown) => 
   }
 }
 
+const MAX_VALUE = 200
+
 /** What a value looks like in a message: short, with its type. */
 export function describe(value: unknown): string {
+  try {
+    return look(value)
+  } catch {
+    return 'an object' // a proxy, or one whose properties throw
+  }
+}
+
+function look(value: unknown): string {
   if (value === null || value === undefined) return String(value)
   if (ArrayBuffer.isView(value) && 'length' in value) return `${value.constructor.name} of length ${value.length}`
   if (Array.isArray(value))
-    return value.length <= 8 && value.every(isSimple) ? JSON.stringify(value) : `array of length ${value.length}`
+    return value.length <= 8 && value.every(isSimple)
+      ? shortened(JSON.stringify(value))
+      : `array of length ${value.length}`
   if (typeof value === 'function') return 'a function'
-  if (typeof value === 'object') return `an object (${value.constructor?.name ?? 'no prototype'})`
-  return typeof value === 'string' ? JSON.stringify(value) : `${String(value)} (${typeof value})`
+  if (typeof value === 'object') {
+    const name = value.constructor?.name
+    return `an object (${typeof name === 'string' ? shortened(name) : 'of no class'})`
+  }
+  return typeof value === 'string'
+    ? shortened(JSON.stringify(value.slice(0, MAX_VALUE + 1)))
+    : `${String(value)} (${typeof value})`
 }
+
+const shortened = (text: string) => (text.length > MAX_VALUE ? `${text.slice(0, MAX_VALUE)} ...` : text)
 
 /** Not what may be nested without end, nor what JSON lacks. */
 function isSimple(value: unknown): boolean {

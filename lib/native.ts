@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { checkSignal } from './args.js'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
 import type { AutoencoderConfig } from './models/networks/autoencoder.js'
@@ -237,6 +238,8 @@ export interface NativeModule extends NativeParticles {
   ): NativeNetwork
   createAutoencoder(config: AutoencoderConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeAutoencoder
   createClassifier(config: ClassifierConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeClassifier
+  /** Locks an open file until its descriptor is closed, or the process has ended; 'busy': another descriptor has it. */
+  lockFile(descriptor: number): 'locked' | 'busy' | 'unsupported'
 }
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build
@@ -277,8 +280,18 @@ export function translate(error: unknown): unknown {
   }
 }
 
+/** A call of native code that gives its answer at once. */
+export function now<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
 /** Starts native work and waits for it; aborting the signal cancels it and rejects with the signal's reason. */
 export async function run<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+  checkSignal(signal)
   signal?.throwIfAborted()
   let job: NativeJob<T> | undefined
   const cancel = () => job?.cancel()

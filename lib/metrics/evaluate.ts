@@ -1,4 +1,4 @@
-import { float64Array, integer, knownOptions, oneOf } from '../args.js'
+import { integer, knownOptions, oneOf } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import type { Precision } from '../devices.js'
@@ -7,7 +7,7 @@ import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
 import { type FeatureExtractor, openFeatures } from './features.js'
 import { frechetDistance } from './frechet.js'
-import { normalisedWeights, rowsAt } from './inputs.js'
+import { normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 import { kernelDistance } from './kernel.js'
 import { compareManifolds } from './manifolds.js'
 import { mmd } from './mmd.js'
@@ -154,15 +154,16 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
 
 async function samplesOf({ samples, weights, limit, signal }: EvaluateOptions) {
   const path = typeof weights === 'string' ? weights : undefined
+  const given = typeof weights === 'string' ? undefined : ownWeights('weights', weights)
   if (typeof samples === 'string') {
     const loaded = await loadSamples(samples, { weights: path, limit, signal })
     return {
       samples: loaded.data,
-      weights: weights === undefined || path !== undefined ? loaded.weights : float64Array('weights', weights),
+      weights: given ?? loaded.weights,
     }
   }
   if (path !== undefined) throw new ArgumentError('a file of weights goes with samples of a file: give an array')
-  return { samples, weights: weights === undefined ? null : float64Array('weights', weights) }
+  return { samples, weights: given ?? null }
 }
 
 async function measure(

@@ -34,7 +34,8 @@ export async function frechetDistance(
   requireMemory(5 * 8 * dim * dim, `covariances of ${dim} features and their products`)
   // the fewer samples, the lower the rank and the smaller the matrix whose eigenvalues are wanted
   const [small, large] = first.count <= second.count ? [first, second] : [second, first]
-  const [s1, s2] = [small.covariance(), large.covariance()]
+  const s1 = await small.covarianceInTurns(options.signal)
+  const s2 = await large.covarianceInTurns(options.signal)
   let distance = 0
   for (let k = 0; k < dim; k++) distance += (first.mean[k] - second.mean[k]) ** 2 + s1[k * dim + k] + s2[k * dim + k]
   if (!Number.isFinite(distance)) throw new NumericsError('the features are too large for a covariance')

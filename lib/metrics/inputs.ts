@@ -1,26 +1,41 @@
-import { integer } from '../args.js'
+import { float32Array, float64Array, held, integer } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
+import { turns } from './turns.js'
 
 /** Checks of what metrics take: features [n, dim] in one array, row after row, and weights of the rows. */
 
-/** Number of rows, all finite. least: how many there must be. Throws ArgumentError. */
-export function countRows(name: string, features: Float32Array, dim: number, least = 1): number {
+/** A copy of features (args.ts), all finite, in whole rows. least: how many rows there must be. Throws ArgumentError. */
+export async function heldRows(
+  name: string,
+  features: Float32Array,
+  dim: number,
+  least = 1,
+  signal?: AbortSignal,
+): Promise<Float32Array> {
   integer('dim', dim, 1)
-  if (!(features instanceof Float32Array) || features.length % dim !== 0)
+  if (float32Array(name, features).length % dim !== 0)
     throw invalid(name, `a Float32Array whose length is a multiple of dim = ${dim}`, features)
   const rows = features.length / dim
   if (rows < least) throw new ArgumentError(`expected at least ${least} samples for ${name} but received ${rows}`)
-  for (let i = 0; i < features.length; i++)
-    if (!Number.isFinite(features[i]))
-      throw new ArgumentError(`expected finite features for ${name} but number ${i} is ${features[i]}`)
-  return rows
+  const breath = turns(signal)
+  const own = await held(name, features, signal)
+  for (let i = 0; i < own.length; i++) {
+    if (!Number.isFinite(own[i]))
+      throw new ArgumentError(`expected finite features for ${name} but number ${i} is ${own[i]}`)
+    if (i % 2 ** 18 === 0) await breath()
+  }
+  return own
+}
+
+/** A copy of the weights that a caller gives, if any: they may go while his features are read. Throws ArgumentError. */
+export function ownWeights(name: string, weights: Float64Array | undefined): Float64Array | undefined {
+  return weights && new Float64Array(float64Array(name, weights))
 }
 
 /** Weights of n rows with sum 1; equal ones where none are given. Throws ArgumentError. */
 export function normalisedWeights(name: string, weights: Float64Array | undefined, n: number): Float64Array {
   if (weights === undefined) return new Float64Array(n).fill(1 / n)
-  if (!(weights instanceof Float64Array) || weights.length !== n)
-    throw invalid(name, `a Float64Array of length ${n}`, weights)
+  float64Array(name, weights, n)
   const wrong = weights.find((w) => !(w >= 0 && w < Infinity))
   if (wrong !== undefined) throw invalid(name, 'finite weights of at least 0', wrong)
   const sum = weights.reduce((a, b) => a + b)

@@ -1,8 +1,8 @@
 import { integer, knownOptions } from '../args.js'
-import { ArgumentError } from '../errors.js'
+import { ArgumentError, NumericsError } from '../errors.js'
 import { permutation } from '../training/order.js'
 import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
-import { countRows, rowsAt } from './inputs.js'
+import { heldRows, rowsAt } from './inputs.js'
 import { turns } from './turns.js'
 
 export interface KernelDistanceOptions {
@@ -30,16 +30,17 @@ export interface KernelDistance {
  * The kernel distance of features (KID; Bińkowski et al. 2018): unbiased MMD^2 with the kernel (x·y / dim + 1)^3, the mean over
  * disjoint random subsets. Its expectation depends neither on the number of samples nor on the size of the subsets.
  *
- * a, b: features [n, dim] and [m, dim], at least 4 of each. Throws ArgumentError, the signal's reason when aborted.
+ * Features a [n, dim] and b [m, dim], at least 4 of each. Throws ArgumentError, NumericsError where they are too large, the signal's reason when aborted.
  */
 export async function kernelDistance(
-  a: Float32Array,
-  b: Float32Array,
+  givenA: Float32Array,
+  givenB: Float32Array,
   options: KernelDistanceOptions,
 ): Promise<KernelDistance> {
   knownOptions('kernelDistance', options, ['dim', 'subsetSize', 'subsets', 'seed', 'signal'])
   const { dim, signal } = options
-  const [n, m] = [countRows('a', a, dim, 4), countRows('b', b, dim, 4)]
+  const [a, b] = [await heldRows('a', givenA, dim, 4, signal), await heldRows('b', givenB, dim, 4, signal)]
+  const [n, m] = [a.length / dim, b.length / dim]
   const least = Math.min(n, m)
   const subsetSize = integer('subsetSize', options.subsetSize ?? Math.max(2, Math.min(1000, Math.floor(least / 10))), 2)
   const subsets = Math.min(integer('subsets', options.subsets ?? least, 2), Math.floor(least / subsetSize))
@@ -57,6 +58,7 @@ export async function kernelDistance(
   }
   const mean = values.reduce((sum, v) => sum + v, 0) / subsets
   const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / (subsets - 1)
+  if (!Number.isFinite(variance)) throw new NumericsError('the features are too large for the kernel distance')
   return { mean, standardError: Math.sqrt(variance / subsets), subsets, subsetSize }
 }
 

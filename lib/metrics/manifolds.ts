@@ -1,6 +1,6 @@
 import { integer, knownOptions } from '../args.js'
 import { distanceBlocks } from './blocks.js'
-import { countRows } from './inputs.js'
+import { heldRows } from './inputs.js'
 
 export interface ManifoldOptions {
   /** Number of features of a sample. */
@@ -52,15 +52,16 @@ export async function densityCoverage(
 
 /** Both, or one, from the same distances: each measure with its k. */
 export async function compareManifolds(
-  samples: Float32Array,
-  data: Float32Array,
+  givenSamples: Float32Array,
+  givenData: Float32Array,
   options: { dim: number; precisionRecall?: number; densityCoverage?: number; signal?: AbortSignal },
 ): Promise<{ precisionRecall?: PrecisionRecall; densityCoverage?: DensityCoverage }> {
   const { dim, signal } = options
   const [kPR, kDC] = [options.precisionRecall, options.densityCoverage]
   const ks = [kPR, kDC].filter((k) => k !== undefined).map((k) => integer('k', k, 1, 1000))
-  const n = countRows('samples', samples, dim, kPR === undefined ? 1 : kPR + 1)
-  const m = countRows('data', data, dim, Math.max(...ks) + 1)
+  const samples = await heldRows('samples', givenSamples, dim, kPR === undefined ? 1 : kPR + 1, signal)
+  const data = await heldRows('data', givenData, dim, Math.max(...ks) + 1, signal)
+  const [n, m] = [samples.length / dim, data.length / dim]
   const nearest = await nearestSquares(data, dim, Math.max(...ks), signal)
   const [ballPR, ballDC] = [kPR, kDC].map((k) => (k === undefined ? null : column(nearest, Math.max(...ks), k)))
   const ballSamples = kPR === undefined ? null : await nearestSquares(samples, dim, kPR, signal)
@@ -100,13 +101,14 @@ function column(table: Float64Array, width: number, k: number): Float64Array {
  * than k. Errors as `precisionRecall`.
  */
 export async function membership(
-  data: Float32Array,
+  givenData: Float32Array,
   { dim, k = 3, signal }: ManifoldOptions,
 ): Promise<(samples: Float32Array) => Promise<boolean[]>> {
-  countRows('data', data, dim, integer('k', k, 1, 1000) + 1)
+  const data = await heldRows('data', givenData, dim, integer('k', k, 1, 1000) + 1, signal)
   const balls = column(await nearestSquares(data, dim, k, signal), k, k)
-  return async (samples) => {
-    const inside = new Array<boolean>(countRows('samples', samples, dim)).fill(false)
+  return async (given) => {
+    const samples = await heldRows('samples', given, dim, 1, signal)
+    const inside = new Array<boolean>(samples.length / dim).fill(false)
     for await (const { first, rows, second, columns, values } of distanceBlocks(samples, data, dim, signal))
       for (let i = 0; i < rows; i++)
         for (let j = 0; j < columns; j++) if (values[i * columns + j] <= balls[second + j]) inside[first + i] = true

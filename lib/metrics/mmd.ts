@@ -1,8 +1,8 @@
-import { finiteNumber, integer, knownOptions } from '../args.js'
+import { integer, knownOptions, numberList } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { permutation } from '../training/order.js'
 import { distanceBlocks, sumBetween, sumWithin } from './blocks.js'
-import { countRows, normalisedWeights, rowsAt } from './inputs.js'
+import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 
 export interface MmdOptions {
   /** Number of features of a sample. */
@@ -30,17 +30,21 @@ const MEDIAN_OF = 500
  * Maximum mean discrepancy (Gretton et al. 2012) with the kernel sum_s exp(-|x - y|^2 / (2 s^2)) over the bandwidths s. Within a set the
  * mean is over pairs i != j, sum w_i w_j k(x_i, x_j) / (1 - sum w_i^2), which for equal weights is the U-statistic.
  *
- * a, b: features [n, dim] and [m, dim], at least two samples with weight in each. Throws ArgumentError, the signal's reason when aborted.
+ * Features a [n, dim] and b [m, dim], at least two samples with weight in each. Throws ArgumentError, the signal's reason when aborted.
  */
-export async function mmd(a: Float32Array, b: Float32Array, options: MmdOptions): Promise<Mmd> {
+export async function mmd(givenA: Float32Array, givenB: Float32Array, options: MmdOptions): Promise<Mmd> {
   knownOptions('mmd', options, ['dim', 'bandwidths', 'weightsA', 'weightsB', 'seed', 'signal'])
   const { dim, signal } = options
-  const w = normalisedWeights('weightsA', options.weightsA, countRows('a', a, dim, 2))
-  const v = normalisedWeights('weightsB', options.weightsB, countRows('b', b, dim, 2))
   const seed = integer('seed', options.seed ?? 0, 0)
-  const bandwidths = [...(options.bandwidths ?? [await medianDistance(a, b, dim, seed, signal)])]
-  if (bandwidths.length === 0) throw invalid('bandwidths', 'at least one number', bandwidths)
-  const scales = bandwidths.map((s) => -1 / (2 * finiteNumber('bandwidths', s, { above: 0 }) ** 2))
+  const given =
+    options.bandwidths === undefined ? [] : numberList('bandwidths', options.bandwidths, { above: 0, max: 1000 })
+  if (options.bandwidths !== undefined && given.length === 0) throw invalid('bandwidths', 'at least one number', given)
+  const [weightsA, weightsB] = [ownWeights('weightsA', options.weightsA), ownWeights('weightsB', options.weightsB)]
+  const [a, b] = [await heldRows('a', givenA, dim, 2, signal), await heldRows('b', givenB, dim, 2, signal)]
+  const w = normalisedWeights('weightsA', weightsA, a.length / dim)
+  const v = normalisedWeights('weightsB', weightsB, b.length / dim)
+  const bandwidths = given.length > 0 ? given : [await medianDistance(a, b, dim, seed, signal)]
+  const scales = bandwidths.map((s) => -1 / (2 * s ** 2))
   const kernel = (squared: number) => {
     let sum = 0
     for (let s = 0; s < scales.length; s++) sum += Math.exp(scales[s] * squared)
@@ -64,12 +68,30 @@ async function medianDistance(a: Float32Array, b: Float32Array, dim: number, see
   const pooled = new Float32Array(parts[0].length + parts[1].length)
   pooled.set(parts[0])
   pooled.set(parts[1], parts[0].length)
-  const squares: number[] = []
+  const points = pooled.length / dim
+  const squares = new Float64Array((points * (points - 1)) / 2)
+  let filled = 0
   for await (const { first, rows, second, columns, values } of distanceBlocks(pooled, null, dim, signal))
     for (let i = 0; i < rows; i++)
-      for (let j = first === second ? i + 1 : 0; j < columns; j++) squares.push(values[i * columns + j])
-  const sorted = Float64Array.from(squares).sort()
-  const middle = Math.sqrt((sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2)
+      for (let j = first === second ? i + 1 : 0; j < columns; j++) squares[filled++] = values[i * columns + j]
+  const middle = Math.sqrt(medianOf(squares))
   if (middle === 0) throw new ArgumentError('most samples are the same, so their median distance is 0: give bandwidths')
   return middle
+}
+
+/**
+ * The median of numbers from 0: counted by their upper 20 bits, in which such numbers have their order, so that only the few with the
+ * median's own bits are sorted.
+ */
+function medianOf(values: Float64Array): number {
+  const upper = new Uint32Array(values.buffer).filter((_, word) => word % 2 === 1) // the machines here are little-endian
+  const counts = new Uint32Array(2 ** 20)
+  for (const word of upper) counts[word >>> 12]++
+  const places = [(values.length - 1) >> 1, values.length >> 1]
+  let [below, bits] = [0, 0]
+  while (below + counts[bits] <= places[0]) below += counts[bits++]
+  let last = bits
+  for (let seen = below + counts[bits]; seen <= places[1]; seen += counts[last]) last++
+  const middle = values.filter((_, i) => upper[i] >>> 12 >= bits && upper[i] >>> 12 <= last).sort()
+  return (middle[places[0] - below] + middle[places[1] - below]) / 2
 }

@@ -2,12 +2,12 @@ import { integer, knownOptions } from '../args.js'
 import { ArgumentError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { innerProducts } from './blocks.js'
-import { countRows } from './inputs.js'
+import { heldRows } from './inputs.js'
 import { turns } from './turns.js'
 
 /** Samples that are taken in at a time, and the side of the covariance's blocks. */
 const SAMPLES = 256
-const SIDE = 128
+const SIDE = 64
 
 /**
  * Mean and covariance of features in float64, of any number of samples: none is kept. Blocks are joined by the update of Chan,
@@ -40,10 +40,9 @@ export class FeatureMoments {
   async add(features: Float32Array, options: { signal?: AbortSignal } = {}): Promise<void> {
     knownOptions('add', options, ['signal'])
     const { dim } = this
-    const rows = countRows('features', features, dim)
+    const own = await heldRows('features', features, dim, 1, options.signal)
     const breath = turns(options.signal)
-    for (let first = 0; first < rows; first += SAMPLES)
-      await this.#add(features.subarray(first * dim, Math.min(rows, first + SAMPLES) * dim), breath)
+    for (let at = 0; at < own.length; at += SAMPLES * dim) await this.#add(own.subarray(at, at + SAMPLES * dim), breath)
   }
 
   async #add(block: Float32Array, breath: () => Promise<void>): Promise<void> {
@@ -72,14 +71,34 @@ export class FeatureMoments {
 
   /** The unbiased covariance [dim, dim] (divided by n - 1). Throws ArgumentError for fewer than two samples. */
   covariance(): Float64Array {
+    const out = this.#emptyCovariance()
+    for (let i = 0; i < this.dim; i++) this.#fillRow(out, i)
+    return out
+  }
+
+  /** The same in pieces, for many features. */
+  async covarianceInTurns(signal?: AbortSignal): Promise<Float64Array> {
+    const out = this.#emptyCovariance()
+    const breath = turns(signal)
+    for (let i = 0; i < this.dim; i++) {
+      this.#fillRow(out, i)
+      await breath()
+    }
+    return out
+  }
+
+  #emptyCovariance(): Float64Array {
     const { count, dim } = this
     if (count < 2) throw new ArgumentError(`a covariance needs at least 2 samples but there are ${count}`)
-    const out = new Float64Array(dim * dim)
-    for (let i = 0; i < dim; i++)
-      for (let j = i; j < dim; j++) {
-        out[i * dim + j] = this.#scatter[i * dim + j] / (count - 1)
-        out[j * dim + i] = out[i * dim + j]
-      }
-    return out
+    return new Float64Array(dim * dim)
+  }
+
+  /** Row and column i from the diagonal on. */
+  #fillRow(out: Float64Array, i: number): void {
+    const { count, dim } = this
+    for (let j = i; j < dim; j++) {
+      out[i * dim + j] = this.#scatter[i * dim + j] / (count - 1)
+      out[j * dim + i] = out[i * dim + j]
+    }
   }
 }

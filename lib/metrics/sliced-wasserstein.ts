@@ -1,7 +1,7 @@
 import { integer, knownOptions } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { ParticleRng } from '../smc/random.js'
-import { countRows, normalisedWeights } from './inputs.js'
+import { heldRows, normalisedWeights, ownWeights } from './inputs.js'
 import { turns } from './turns.js'
 
 export interface SlicedWassersteinOptions {
@@ -23,21 +23,22 @@ export interface SlicedWassersteinOptions {
  * Sliced 2-Wasserstein distance (Rabin et al. 2011; Bonneel et al. 2015), in the units of the features: the root of the mean, over
  * directions, of the squared 2-Wasserstein distance of the projections, which in one dimension is exact.
  *
- * a, b: features [n, dim] and [m, dim], weighted or not. Throws ArgumentError, the signal's reason when aborted.
+ * Features a [n, dim] and b [m, dim], weighted or not. Throws ArgumentError, the signal's reason when aborted.
  */
 export async function slicedWasserstein(
-  a: Float32Array,
-  b: Float32Array,
+  givenA: Float32Array,
+  givenB: Float32Array,
   options: SlicedWassersteinOptions,
 ): Promise<number> {
   knownOptions('slicedWasserstein', options, [
     ...['dim', 'projections', 'directions', 'weightsA', 'weightsB', 'seed', 'signal'],
   ])
-  const { dim, weightsA, weightsB, signal } = options
-  const [n, m] = [countRows('a', a, dim), countRows('b', b, dim)]
-  const w = weightsA && normalisedWeights('weightsA', weightsA, n)
-  const v = weightsB && normalisedWeights('weightsB', weightsB, m)
-  const directions = directionsOf(options)
+  const { dim, signal } = options
+  const [weightsA, weightsB] = [ownWeights('weightsA', options.weightsA), ownWeights('weightsB', options.weightsB)]
+  const directions = await directionsOf(options)
+  const [a, b] = [await heldRows('a', givenA, dim, 1, signal), await heldRows('b', givenB, dim, 1, signal)]
+  const w = weightsA && normalisedWeights('weightsA', weightsA, a.length / dim)
+  const v = weightsB && normalisedWeights('weightsB', weightsB, b.length / dim)
   const count = directions.length / dim
   const breath = turns(signal)
   let sum = 0
@@ -49,8 +50,10 @@ export async function slicedWasserstein(
   return Math.sqrt(sum / count)
 }
 
-function directionsOf({ dim, directions, projections, seed }: SlicedWassersteinOptions): Float32Array {
-  if (directions === undefined) {
+async function directionsOf(options: SlicedWassersteinOptions): Promise<Float32Array> {
+  const { dim, projections, seed, signal } = options
+  if (options.directions === undefined) {
+    integer('dim', dim, 1)
     const count = integer('projections', projections ?? 128, 1, 2 ** 20)
     const normals = new ParticleRng(integer('seed', seed ?? 0, 0), 0, count).normals(dim)
     for (let p = 0; p < count; p++) {
@@ -61,7 +64,7 @@ function directionsOf({ dim, directions, projections, seed }: SlicedWassersteinO
     return normals
   }
   if (projections !== undefined) throw new ArgumentError('give projections or directions, not both')
-  countRows('directions', directions, dim, 1)
+  const directions = await heldRows('directions', options.directions, dim, 1, signal)
   for (let p = 0; p < directions.length / dim; p++) {
     const length = lengthOf(directions.subarray(p * dim, (p + 1) * dim))
     if (Math.abs(length - 1) > 1e-3) throw invalid('directions', 'directions of length 1', length)

@@ -27,7 +27,10 @@ export async function choleskyFactor(
     if (!(left[pivot] > tolerance)) break
     const row = factor.subarray(rank * d, (rank + 1) * d)
     row.set(a.subarray(pivot * d, (pivot + 1) * d))
-    for (let k = 0; k < rank; k++) subtract(row, factor, k * d, factor[k * d + pivot])
+    for (let k = 0; k < rank; k++) {
+      subtract(row, factor, k * d, factor[k * d + pivot])
+      if (k % 256 === 255) await breath()
+    }
     const scale = 1 / Math.sqrt(left[pivot])
     for (let j = 0; j < d; j++) {
       row[j] = left[j] === -Infinity ? 0 : row[j] * scale // nothing is left of those that were pivots
@@ -46,7 +49,7 @@ function subtract(row: Float64Array, from: Float64Array, at: number, factor: num
 /** The eigenvalues of a symmetric matrix a [n, n], in no order; only its lower triangle is read, and overwritten. */
 export async function symmetricEigenvalues(a: Float64Array, n: number, signal?: AbortSignal): Promise<Float64Array> {
   const { diagonal, beside } = await tridiagonal(a, n, signal)
-  tridiagonalEigenvalues(diagonal, beside)
+  await tridiagonalEigenvalues(diagonal, beside, signal)
   return diagonal
 }
 
@@ -66,6 +69,7 @@ async function tridiagonal(a: Float64Array, n: number, signal?: AbortSignal) {
     const h = norm * norm - last * beside[i - 1] // |v|^2 / 2 of the reflection I - v v^T / h
     v[i - 1] = last - beside[i - 1]
     multiply(a, n, v, i, q)
+    await breath()
     let along = 0
     for (let k = 0; k < i; k++) along += v[k] * q[k]
     for (let k = 0; k < i; k++) q[k] = (q[k] - (along / (2 * h)) * v[k]) / h
@@ -100,12 +104,14 @@ function reflect(a: Float64Array, n: number, v: Float64Array, size: number, q: F
 }
 
 /** QL with implicit shifts (Dubrulle, Martin & Wilkinson 1968): leaves the eigenvalues in `d`. */
-function tridiagonalEigenvalues(d: Float64Array, e: Float64Array): void {
+async function tridiagonalEigenvalues(d: Float64Array, e: Float64Array, signal?: AbortSignal): Promise<void> {
   const n = d.length
+  const breath = turns(signal)
   const norm = d.reduce((most, value, i) => Math.max(most, Math.abs(value) + Math.abs(e[i])), 0)
   // to the error that the reduction has left anyway: beside tiny eigenvalues it never becomes small to them
   const negligible = (i: number) => Math.abs(e[i]) <= EPS * norm
-  for (let l = 0; l < n; l++)
+  for (let l = 0; l < n; l++) {
+    await breath()
     for (let round = 0; ; round++) {
       let m = l
       while (m < n - 1 && !negligible(m)) m++
@@ -136,4 +142,5 @@ function tridiagonalEigenvalues(d: Float64Array, e: Float64Array): void {
       }
       e[m] = 0
     }
+  }
 }

@@ -1,4 +1,4 @@
-import { integer, knownOptions } from '../args.js'
+import { integer, knownOptions, unchanged } from '../args.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
 import { type NativeAutoencoder, native, run } from '../native.js'
@@ -241,7 +241,8 @@ export class Autoencoder {
     const out = new Float32Array(batch * outWidth)
     const chunk = chunkSize(this.network, job, () => this.network.workingBytes(job, 1))
     for (const [first, last] of chunksOf(batch, chunk)) {
-      const rows = values.subarray(first * width, last * width)
+      unchanged(job === 'encode' ? 'x' : 'latents', values, batch * width)
+      const rows = values.slice(first * width, last * width) // the caller's array may go in the meantime
       await work(rows, out.subarray(first * outWidth, last * outWidth), options.signal)
     }
     return out

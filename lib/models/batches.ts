@@ -1,4 +1,4 @@
-import { knownOptions } from '../args.js'
+import { float64Array, knownOptions, unchanged } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native.js'
 import type { Doubles, Floats, Space } from '../smc/space.js'
@@ -25,16 +25,19 @@ function chunkOf(network: NativeNetwork, { kind }: ModelInfo): number {
   return chunkSize(network, kind, () => network.workingBytes(kind === 'denoiser' ? 'denoise' : 'energyGrad', kind, 1))
 }
 
-/** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample. */
+/** Checks x and sigma of a call on samples of `size` numbers; returns the batch and one noise level per sample, in an array of its own. */
 export function checkBatch(
   x: Float32Array,
   sigma: number | Float64Array,
   size: number,
 ): { batch: number; sigmas: Float64Array } {
   const batch = batchOf('x', x, size)
-  const sigmas = typeof sigma === 'number' ? new Float64Array(batch).fill(sigma) : sigma
-  if (!(sigmas instanceof Float64Array) || sigmas.length !== batch)
+  if (typeof sigma !== 'number' && !ArrayBuffer.isView(sigma))
     throw invalid('sigma', `a number or a Float64Array of length ${batch}`, sigma)
+  const sigmas =
+    typeof sigma === 'number'
+      ? new Float64Array(batch).fill(sigma)
+      : new Float64Array(float64Array('sigma', sigma, batch))
   for (const s of sigmas) if (!(s > 0) || !Number.isFinite(s)) throw invalid('sigma', 'finite noise levels above 0', s)
   return { batch, sigmas }
 }
@@ -59,7 +62,8 @@ export async function denoiseIn(
 
 /**
  * Fills the wanted outputs for a whole batch, chunk by chunk; results do not depend on the chunks.
- * Outputs are sized for the whole batch.
+ * Outputs are sized for the whole batch. An x on the host is the caller's, who may do with it what he likes in the meantime: each chunk
+ * works on a copy of its own.
  */
 export async function evaluateInChunks(
   network: NativeNetwork,
@@ -80,6 +84,7 @@ export async function evaluateInChunks(
     throw new ArgumentError('augmentation labels were given but this network takes none')
   const augment = options.augment && vectorsOf('augment', options.augment, augmentDim, batch, options.part)
   for (const [first, last] of chunksOf(batch, chunk)) {
+    unchanged('x', x, batch * size)
     const views: DeviceArray[] = [] // each keeps the memory of its array, until somebody collects it
     const rows = <T extends Floats | Doubles>(array: T | undefined, width: number): T | undefined => {
       const view = array?.subarray(first * width, last * width)
@@ -89,7 +94,7 @@ export async function evaluateInChunks(
     const request: EvaluateRequest = {
       kind: info.kind,
       headScale: info.headScale,
-      x: rows(x, size)!,
+      x: x instanceof Float32Array ? x.slice(first * size, last * size) : rows(x, size)!,
       sigma: rows(sigmas, 1)!,
       labels: rows(labels, dim),
       augment: rows(augment, augmentDim),

@@ -1,6 +1,7 @@
 import { float32Array } from '../args.js'
 import { freeMemory } from '../devices.js'
 import { invalid } from '../errors.js'
+import { now } from '../native.js'
 
 /** Calls on batches of any size: what is too much for the working memory is done a chunk after the other. */
 
@@ -24,9 +25,9 @@ export function chunkSize(network: Resident, job: string, bytesOfOne: () => numb
   known.set(network, sizes)
   let size = sizes.get(job)
   if (size === undefined) {
-    const free = freeMemory(network.device())
+    const free = freeMemory(now(() => network.device()))
     const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
-    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / bytesOfOne())))
+    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / now(bytesOfOne))))
     sizes.set(job, size)
   }
   return size

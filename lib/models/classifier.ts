@@ -1,4 +1,4 @@
-import { integer, knownOptions } from '../args.js'
+import { integer, knownOptions, unchanged } from '../args.js'
 import { type LabelSpec, labelDim } from '../data/dataset.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError } from '../errors.js'
@@ -185,8 +185,9 @@ export class Classifier {
     const out = new Float32Array(batch * outWidth)
     const chunk = chunkSize(network, 'classify', () => network.workingBytes('classify', 1))
     for (const [first, last] of chunksOf(batch, chunk)) {
+      unchanged('images', images, batch * width)
       const request = {
-        x: images.subarray(first * width, last * width),
+        x: images.slice(first * width, last * width), // the caller's array may go in the meantime
         [name]: out.subarray(first * outWidth, last * outWidth),
       }
       await run(() => network.classify(request), options.signal)

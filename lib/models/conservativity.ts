@@ -1,8 +1,9 @@
-import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
+import { finiteNumber, float32Array, held, integer, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
-import { native, run } from '../native.js'
+import { native, now, run } from '../native.js'
 import { purpose } from '../random.js'
-import type { DenoiserFunction } from '../smc/samplers.js'
+import { isShape, sizeOf } from '../smc/evaluation.js'
+import { type DenoiserFunction, denoiseOnHost } from '../smc/samplers.js'
 
 /** Whether a denoiser is the gradient of anything. */
 
@@ -28,26 +29,29 @@ const STEP = 0.02
  */
 export async function conservativity(denoiser: DenoiserFunction, options: ConservativityOptions): Promise<number> {
   knownOptions('conservativity', options, ['x', 'sigma', 'probes', 'seed', 'signal'])
-  const d = denoiser.shape.reduce((a, b) => a * b, 1)
+  if (typeof denoiser?.denoise !== 'function' || !isShape(denoiser.shape))
+    throw invalid('denoiser', 'a denoiser { shape, denoise(x, sigma) }', denoiser)
+  const d = sizeOf(denoiser.shape)
   const { signal } = options
-  const x = float32Array('x', options.x)
-  if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
+  const given = float32Array('x', options.x)
+  if (given.length === 0 || given.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, given)
   const sigma = finiteNumber('sigma', options.sigma, { above: 0 })
   const probes = integer('probes', options.probes ?? 4, 1, 1 << 20)
   const seed = integer('seed', options.seed ?? 0, 0)
+  const x = await held('x', given, signal)
   const rows = x.length / d
   const h = STEP * sigma
 
   const direction = (step: number) => {
     const out = new Float32Array(x.length)
-    native.normals(out, rows, seed, purpose.user, step)
+    now(() => native.normals(out, rows, seed, purpose.user, step))
     return out
   }
   /** x + h v */
   const moved = async (v: Float32Array, by: number) => {
     const out = new Float32Array(x.length)
     await run(() => native.combine({ out, terms: [x, v], coefficients: Float64Array.of(1, by), rows }), signal)
-    return denoiser.denoise(out, sigma, { signal })
+    return denoiseOnHost(denoiser, out, sigma, { signal })
   }
   const product = async (v: Float32Array) => {
     const [up, down] = [await moved(v, h), await moved(v, -h)]

@@ -65,13 +65,13 @@ export function resolveLabels(
   return repeat(row, batch)
 }
 
-/** One vector of `width` numbers per sample of a batch, of an array that has one for each sample or one for all. Throws ArgumentError. */
+/** One vector of `width` numbers per sample of a batch, copied of an array that has one for each sample or one for all. Throws ArgumentError. */
 export function vectorsOf(name: string, value: unknown, width: number, batch: number, part?: Part): Float32Array {
   const all = float32Array(name, value)
   for (const v of all) if (!Number.isFinite(v)) throw invalid(name, 'finite numbers', v)
   const of = integer('part.of', part?.of ?? batch, batch)
   const first = integer('part.first', part?.first ?? 0, 0, of - batch)
-  if (all.length === of * width) return all.subarray(first * width, (first + batch) * width)
+  if (all.length === of * width) return all.slice(first * width, (first + batch) * width)
   if (all.length === width) return repeat(all, batch)
   throw invalid(name, `a Float32Array of length ${width} or ${of * width}`, all)
 }

@@ -4,7 +4,7 @@ import { labelDim } from '../data/dataset.js'
 import { type DeviceOptions, type Precision, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { parseBounded } from '../json.js'
-import { type NativeNetwork, type NetworkKind, native, run, translate } from '../native.js'
+import { type NativeNetwork, type NetworkKind, native, now, run } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
 import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
@@ -123,11 +123,7 @@ export function modelMetadata(info: object): Record<string, string> {
 /** What `make` makes on the device and with the precision of the options; its errors become this package's. */
 export function placed<T>(options: DeviceOptions, make: (device: string, precision: Precision) => T): T {
   const { device, precision } = placement(options)
-  try {
-    return make(device, precision)
-  } catch (error) {
-    throw translate(error)
-  }
+  return now(() => make(device, precision))
 }
 
 /** A native network of a model, on a device; weights are zero until written or initialised. */

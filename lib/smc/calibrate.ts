@@ -1,4 +1,5 @@
-import { integer, knownOptions } from '../args.js'
+import { types } from 'node:util'
+import { float32Array, held, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { MemoryDataset } from '../data/dataset.js'
 import { invalid, NumericsError } from '../errors.js'
@@ -62,7 +63,7 @@ export async function measure(
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { shape } = model
-  const data = checkedData(options.data, shape)
+  const data = await checkedData(options.data, shape, options.signal)
   const sigmas = checkedSigmas(options.sigmas ?? evenLevels(0.002, 80, 32), 1)
   const count = integer('count', options.count ?? 4096, 2, 0x7fffffff)
   const seed = integer('seed', options.seed ?? 0, 0)
@@ -97,10 +98,18 @@ export async function measure(
 /** Draw i of `count` from a set: evenly spread over it, or round and round where it is smaller. */
 const drawOf = (i: number, count: number, size: number) => (count < size ? Math.floor((i * size) / count) : i % size)
 
-function checkedData(data: unknown, shape: readonly number[]): Dataset {
+async function checkedData(data: unknown, shape: readonly number[], signal?: AbortSignal): Promise<Dataset> {
   const d = sizeOf(shape)
-  if (data instanceof Float32Array && data.length >= 2 * d && data.length % d === 0)
-    return new MemoryDataset({ name: 'the samples', shape: [...shape], data, labels: null })
+  if (types.isFloat32Array(data)) {
+    const samples = float32Array('data', data)
+    if (samples.length >= 2 * d && samples.length % d === 0)
+      return new MemoryDataset({
+        name: 'the samples',
+        shape: [...shape],
+        data: await held('data', samples, signal),
+        labels: null,
+      })
+  }
   const set = data as Dataset | undefined
   if (typeof set?.read === 'function' && set.size >= 2 && set.shape?.join() === shape.join()) return set
   throw invalid(

@@ -1,4 +1,6 @@
-import { ArgumentError, describe, FeynkacError, NumericsError } from '../errors.js'
+import { types } from 'node:util'
+import { finiteNumber, float32Array, held, knownOptions } from '../args.js'
+import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
 import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
 import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
 import type { Target } from './targets.js'
@@ -36,10 +38,26 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1)
 }
 
+const MOST_DIMENSIONS = 16
+
 /** Whether a value is the shape of one sample: positive whole numbers, of an array that can exist. */
 export function isShape(shape: unknown): shape is readonly number[] {
-  const whole = (n: unknown) => Number.isSafeInteger(n) && (n as number) > 0
-  return Array.isArray(shape) && shape.length > 0 && shape.every(whole) && sizeOf(shape) <= 2 ** 31
+  if (!Array.isArray(shape) || shape.length < 1 || shape.length > MOST_DIMENSIONS) return false
+  return Array.from(shape).every((n) => Number.isSafeInteger(n) && n > 0) && sizeOf(shape) <= 2 ** 31
+}
+
+/** What the `energyGrad` of an energy function of d numbers is given: throws ArgumentError, or returns a copy of x (args.ts). */
+export async function checkedPoints(
+  x: unknown,
+  sigma: unknown,
+  d: number,
+  options: { signal?: AbortSignal } = {},
+): Promise<Float32Array> {
+  knownOptions('energyGrad', options, ['signal'])
+  const points = float32Array('x', x)
+  if (points.length === 0 || points.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
+  finiteNumber('sigma', sigma, { min: 0 })
+  return held('x', points, options.signal)
 }
 
 /** What to call a model in a message: its own `name`, or its class. */
@@ -65,7 +83,7 @@ export async function callback<T>(
   }
 }
 
-/** One energyGrad call, with its answer checked. */
+/** One energyGrad call, with its answer checked. What the function gets and gives are copies: it may keep them, and give them away. */
 export async function energyGrad(
   model: EnergyFunction,
   x: Float32Array,
@@ -73,17 +91,17 @@ export async function energyGrad(
   signal?: AbortSignal,
 ): Promise<HostEvaluation> {
   const where = `energyGrad of ${nameOf(model)} at sigma = ${sigma}`
-  const result = await callback(where, signal, () => model.energyGrad(x, sigma, { signal }))
+  const result = await callback(where, signal, () => model.energyGrad(x.slice(), sigma, { signal }))
   const n = x.length / sizeOf(model.shape)
-  if (!(result?.energy instanceof Float64Array) || result.energy.length !== n)
+  if (!types.isFloat64Array(result?.energy) || result.energy.length !== n)
     throw new ArgumentError(
       `${where}: expected energy to be a Float64Array of length ${n} but received ${describe(result?.energy)}`,
     )
-  if (!(result.grad instanceof Float32Array) || result.grad.length !== x.length)
+  if (!types.isFloat32Array(result.grad) || result.grad.length !== x.length)
     throw new ArgumentError(
       `${where}: expected grad to be a Float32Array of length ${x.length} but received ${describe(result.grad)}`,
     )
-  return { energy: result.energy, grad: result.grad }
+  return { energy: new Float64Array(result.energy), grad: new Float32Array(result.grad) }
 }
 
 /** Evaluates a target at any number of particles: in batches, each model once per particle. */

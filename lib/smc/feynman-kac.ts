@@ -63,7 +63,7 @@ export async function gatherRows<T extends Record<string, Floats | Doubles>>(
   return to
 }
 
-/** The population of a model of the user's own. */
+/** The population of a model of the user's own; what the model gets and gives are copies: it may keep them, and give them away. */
 export class ModelPopulation implements Population {
   readonly levels: number
   readonly space = host
@@ -90,14 +90,14 @@ export class ModelPopulation implements Population {
     const x = await callback('initial', this.signal, () => this.model.initial(this.particles, rng))
     if (float32Array('the result of initial', x).length === 0 || x.length % this.particles !== 0)
       throw invalid('the result of initial', `${this.particles} rows of one length`, x)
-    this.samples = x
+    this.samples = new Float32Array(x)
     return this.#potential(0, null)
   }
 
   async advance(k: number): Promise<Increment> {
     const [x, rng] = [this.samples, new ParticleRng(this.seed, k, this.particles)]
-    const next = await callback(`propagate at level ${k}`, this.signal, () => this.model.propagate(k, x, rng))
-    this.samples = float32Array(`the result of propagate at level ${k}`, next, x.length)
+    const next = await callback(`propagate at level ${k}`, this.signal, () => this.model.propagate(k, x.slice(), rng))
+    this.samples = new Float32Array(float32Array(`the result of propagate at level ${k}`, next, x.length))
     return this.#potential(k, x)
   }
 
@@ -120,8 +120,11 @@ export class ModelPopulation implements Population {
 
   async #potential(k: number, previous: Float32Array | null): Promise<Increment> {
     const where = `logPotential at level ${k}`
-    const logG = await callback(where, this.signal, () => this.model.logPotential(k, previous, this.samples))
+    const logG = await callback(where, this.signal, () =>
+      this.model.logPotential(k, previous?.slice() ?? null, this.samples.slice()),
+    )
     this.evaluations += this.particles
-    return { terms: [float64Array(`the result of ${where}`, logG, this.particles)], coefficients: [1], constant: 0 }
+    const own = new Float64Array(float64Array(`the result of ${where}`, logG, this.particles))
+    return { terms: [own], coefficients: [1], constant: 0 }
   }
 }

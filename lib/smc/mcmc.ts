@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
+import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../args.js'
 import { NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
@@ -246,7 +246,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     const request = { out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }
     await run(() => native.combine(request), signal)
   } else {
-    x = await toSpace(space, Float32Array.from(float32Array('initial', initial, chains * d)), signal)
+    x = await toSpace(space, await held('initial', float32Array('initial', initial, chains * d), signal), signal)
   }
   const weights = space.doubles(chains)
   await fill(weights, 1 / chains, signal)

@@ -1,9 +1,9 @@
-import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
+import { finiteNumber, integer, knownOptions, numberList } from '../args.js'
 import { invalid } from '../errors.js'
 import { requireMemory } from '../memory.js'
-import { native, run, translate } from '../native.js'
+import { native, now, run } from '../native.js'
 import type { ResidentEnergy } from './energy-function.js'
-import type { HostEvaluation } from './evaluation.js'
+import { checkedPoints, type HostEvaluation } from './evaluation.js'
 import type { MixtureArrays } from './native-particles.js'
 import { host } from './space.js'
 
@@ -39,51 +39,47 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
     residence: 'any',
     energyGradIn,
     async energyGrad(x, sigma, options = {}) {
-      knownOptions('energyGrad', options, ['signal'])
-      float32Array('x', x)
-      if (x.length === 0 || x.length % d !== 0) throw invalid('x', `a Float32Array of whole rows of ${d}`, x)
-      finiteNumber('sigma', sigma, { min: 0 })
-      return (await energyGradIn(host, x, sigma, options)) as HostEvaluation
+      const own = await checkedPoints(x, sigma, d, options)
+      return (await energyGradIn(host, own, sigma, options)) as HostEvaluation
     },
     sample(n, sampleOptions = {}) {
       knownOptions('sample', sampleOptions, ['seed'])
       const length = integer('n', n, 0, 0x7fffffff) * d
       requireMemory(4 * length, `${n} samples of [${d}]`)
       const out = new Float32Array(length)
-      try {
-        native.mixtureSample(out, mixture, integer('seed', sampleOptions.seed ?? 0, 0))
-      } catch (error) {
-        throw translate(error)
-      }
+      const seed = integer('seed', sampleOptions.seed ?? 0, 0)
+      now(() => native.mixtureSample(out, mixture, seed))
       return out
     },
   }
 }
 
+/** Components, and dimensions. */
+const MOST = 2 ** 20
+
 function mixtureArrays({ weights, means, covariances }: GaussianMixtureOptions): MixtureArrays {
-  const count = weights?.length
-  if (!(count >= 1)) throw invalid('weights', 'at least one number', weights)
-  const w = Array.from(weights, (value, i) => finiteNumber(`weights[${i}]`, value, { min: 0 }))
+  const w = numberList('weights', weights, { min: 0, max: MOST })
+  const count = w.length
+  if (count === 0) throw invalid('weights', 'at least one number', weights)
   const total = w.reduce((a, b) => a + b, 0)
   if (!(total > 0)) throw invalid('weights', 'a positive sum', weights)
   if (!Array.isArray(means) || means.length !== count) throw invalid('means', `${count} means`, means)
   if (!Array.isArray(covariances) || covariances.length !== count)
     throw invalid('covariances', `${count} covariances`, covariances)
-  const d = means[0]?.length
-  if (!(d >= 1)) throw invalid('means[0]', 'at least one number', means[0])
+  const d = numberList('means[0]', means[0], { max: MOST }).length
+  if (d === 0) throw invalid('means[0]', 'at least one number', means[0])
   const logWeights = Float64Array.from(w, (value) => Math.log(value / total))
-  const flatMeans = Float64Array.from(means.flatMap((mean, i) => row(`means[${i}]`, mean, d)))
-  const forms = covariances.map((c) =>
+  const flatMeans = Float64Array.from(Array.from(means, (mean, i) => row(`means[${i}]`, mean, d)).flat())
+  const forms = Array.from(covariances, (c) =>
     typeof c === 'number' ? 'scalar' : typeof c?.[0] === 'number' ? 'diagonal' : 'full',
   )
   const form = forms.includes('full') ? 'full' : forms.includes('diagonal') ? 'diagonal' : 'scalar'
-  const flat = covariances.flatMap((c, i) => covariance(`covariances[${i}]`, c, d, form))
+  const flat = Array.from(covariances, (c, i) => covariance(`covariances[${i}]`, c, d, form)).flat()
   return { logWeights, means: flatMeans, covariances: Float64Array.from(flat), form }
 }
 
 function row(name: string, value: ArrayLike<number>, d: number, range: { min?: number } = {}): number[] {
-  if (value?.length !== d) throw invalid(name, `${d} numbers`, value)
-  return Array.from(value, (v, i) => finiteNumber(`${name}[${i}]`, v, range))
+  return numberList(name, value, { length: d, ...range })
 }
 
 /** One covariance in the mixture's common form. */

@@ -1,4 +1,5 @@
-import { native } from '../native.js'
+import { integer } from '../args.js'
+import { native, now } from '../native.js'
 import { purpose } from '../random.js'
 
 /**
@@ -21,16 +22,20 @@ export class ParticleRng {
 
   /** Standard normals, `each` for every particle: [particles, each]. */
   normals(each = 1): Float32Array {
-    const out = new Float32Array(this.particles * each)
-    native.normals(out, this.particles, this.seed, purpose.user, this.#step())
+    const out = new Float32Array(this.#length(each))
+    now(() => native.normals(out, this.particles, this.seed, purpose.user, this.#step()))
     return out
   }
 
   /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
   uniforms(each = 1): Float64Array {
-    const out = new Float64Array(this.particles * each)
-    native.uniforms(out, this.particles, this.seed, purpose.user, this.#step())
+    const out = new Float64Array(this.#length(each))
+    now(() => native.uniforms(out, this.particles, this.seed, purpose.user, this.#step()))
     return out
+  }
+
+  #length(each: number): number {
+    return this.particles * integer('each', each, 1, Math.floor(2 ** 31 / this.particles))
   }
 
   #step(): number {

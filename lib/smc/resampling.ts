@@ -1,6 +1,6 @@
 import { float64Array, integer, knownOptions, oneOf } from '../args.js'
 import { invalid, NumericsError } from '../errors.js'
-import { native, translate } from '../native.js'
+import { native, now } from '../native.js'
 import type { LogWeightStats } from './native-particles.js'
 
 /**
@@ -35,11 +35,7 @@ export function resample(weights: Float64Array, options: ResampleOptions = {}): 
   const seed = integer('seed', options.seed ?? 0, 0)
   const uniforms = options.uniforms === undefined ? null : float64Array('uniforms', options.uniforms)
   if (uniforms?.some((u) => !(u >= 0 && u < 1))) throw invalid('uniforms', 'numbers in [0, 1)', uniforms)
-  try {
-    return native.resample(weights, scheme, n, uniforms, seed)
-  } catch (error) {
-    throw translate(error)
-  }
+  return now(() => native.resample(weights, scheme, n, uniforms, seed))
 }
 
 function stats(logWeights: Float64Array): LogWeightStats {

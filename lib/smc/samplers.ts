@@ -1,4 +1,5 @@
-import { finiteNumber, float32Array, integer, knownOptions, oneOf } from '../args.js'
+import { types } from 'node:util'
+import { finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
@@ -123,7 +124,7 @@ async function runSampler(
 
   let x =
     options.initial !== undefined
-      ? await toSpace(space, float32Array('initial', options.initial, n * d), signal)
+      ? await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
       : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
@@ -227,7 +228,7 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
   return { evaluate, lambda: 1, d, count: () => count }
 }
 
-/** One call of a denoiser, with its answer checked. */
+/** One call of a denoiser, with its answer checked; what it gets and gives are copies, as in energyGrad of evaluation.ts. */
 export async function denoiseOnHost<Options extends DenoiseOptions>(
   denoiser: { denoise(x: Float32Array, sigma: number, options?: Options): Promise<Float32Array> },
   x: Float32Array,
@@ -235,8 +236,8 @@ export async function denoiseOnHost<Options extends DenoiseOptions>(
   options: Options,
 ): Promise<Float32Array> {
   const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${sigma}`
-  const result = await callback(where, options.signal, () => denoiser.denoise(x, sigma, options))
-  if (result instanceof Float32Array && result.length === x.length) return result
+  const result = await callback(where, options.signal, () => denoiser.denoise(x.slice(), sigma, options))
+  if (types.isFloat32Array(result) && result.length === x.length) return new Float32Array(result)
   throw new ArgumentError(`${where}: expected a Float32Array of length ${x.length} but received ${describe(result)}`)
 }
 

@@ -1,4 +1,4 @@
-import { finiteNumber, integer, knownOptions } from '../args.js'
+import { finiteNumber, integer, knownOptions, numberList } from '../args.js'
 import { invalid } from '../errors.js'
 
 export interface SigmaGridOptions {
@@ -26,12 +26,12 @@ export function sigmaGrid(options: SigmaGridOptions): Float64Array {
   return grid
 }
 
+const MOST = 1_000_001
+
 /** Noise levels of the caller's own: strictly decreasing and positive, except that the last may be 0 where `zero` allows it. */
 export function checkedSigmas(value: unknown, least: number, zero = false): Float64Array {
   const expected = `at least ${least} strictly decreasing ${zero ? 'noise levels, positive but for a last 0' : 'positive noise levels'}`
-  if (!Array.isArray(value) && !(value instanceof Float64Array) && !(value instanceof Float32Array))
-    throw invalid('sigmas', expected, value)
-  const sigmas = Float64Array.from(value as ArrayLike<number>)
+  const sigmas = Float64Array.from(numberList('sigmas', value, { max: MOST }))
   const right = sigmas.every((s, k) => {
     const last = k === sigmas.length - 1
     return Number.isFinite(s) && (s > 0 || (zero && last && k > 0 && s === 0)) && (k === 0 || s < sigmas[k - 1])

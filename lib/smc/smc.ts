@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, integer, knownOptions, oneOf } from '../args.js'
+import { boolean, finiteNumber, float64Array, integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
@@ -184,17 +184,27 @@ function checkedTarget(target: Target, options: SmcOptions) {
     throw new ArgumentError(
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
-  const { precisions } = options
-  const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
-  const fits = (m: unknown) => m instanceof Float64Array && m.length === length && m.every(Number.isFinite)
-  if (precisions !== undefined && (precisions?.length !== sigmas.length - 1 || !precisions.every(fits)))
-    throw invalid(
-      'precisions',
-      `${sigmas.length - 1} Float64Arrays of length ${length}, from a run on the same sigmas`,
-      precisions,
-    )
+  const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
   const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
   return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
+}
+
+/** A copy. */
+function checkedPrecisions(
+  precisions: SmcOptions['precisions'],
+  target: Target,
+  proposal: Proposal,
+  steps: number,
+): Float64Array[] | undefined {
+  if (precisions === undefined) return undefined
+  const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
+  if (!Array.isArray(precisions) || precisions.length !== steps)
+    throw invalid('precisions', `${steps} Float64Arrays of length ${length}, from a run on the same sigmas`, precisions)
+  return Array.from(precisions, (m, k) => {
+    const own = new Float64Array(float64Array(`precisions[${k}]`, m, length))
+    if (!own.every(Number.isFinite)) throw invalid(`precisions[${k}]`, 'finite numbers', m)
+    return own
+  })
 }
 
 function checkCalibrated(target: Target, kernel: Kernel, precisions: unknown): void {

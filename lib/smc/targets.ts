@@ -1,9 +1,11 @@
-import { finiteNumber, knownOptions } from '../args.js'
+import { types } from 'node:util'
+import { finiteNumber, knownOptions, numberList } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
 import {
   callback,
+  checkedPoints,
   type Evaluation,
   evaluateModels,
   type HostEvaluation,
@@ -51,27 +53,24 @@ function checkedModel(name: string, value: unknown): EnergyFunction {
   return model
 }
 
+const MOST_MODELS = 4096
+
 function checkedModels(value: unknown): EnergyFunction[] {
-  if (!Array.isArray(value) || value.length === 0)
-    throw invalid('energies', 'an array of at least one energy function', value)
-  const models = value.map((model, i) => checkedModel(`energies[${i}]`, model))
+  if (!Array.isArray(value) || value.length === 0 || value.length > MOST_MODELS)
+    throw invalid('energies', `an array of 1 to ${MOST_MODELS} energy functions`, value)
+  const models = Array.from(value, (model, i) => checkedModel(`energies[${i}]`, model))
   for (const model of models)
     if (String(model.shape) !== String(models[0].shape))
       throw invalid('energies', `energy functions of one shape, [${models[0].shape}]`, model.shape)
   return models
 }
 
-function checkedNumbers(name: string, value: unknown, length: number, min = -Infinity): number[] {
-  if (!(Array.isArray(value) || value instanceof Float64Array) || value.length !== length)
-    throw invalid(name, `an array of ${length} numbers`, value)
-  return Array.from(value, (w, i) => finiteNumber(`${name}[${i}]`, w, { min }))
-}
-
 const lambdaOf = (model: EnergyFunction): number => (model as Target).lambda ?? 1
 
 /** The energy function itself as a target: what `smc` makes of a plain one. */
 export function asTarget(model: EnergyFunction): Target {
-  if (typeof (model as Target)?.combine === 'function') return model as Target
+  const { combine, models, shape } = (model ?? {}) as Partial<Target>
+  if (typeof combine === 'function' && Array.isArray(models) && isShape(shape)) return model as Target
   return linear('energy', [checkedModel('target', model)], [1], {}, lambdaOf(model))
 }
 
@@ -87,8 +86,14 @@ function makeTarget(fields: Fields, options: LambdaOption, residence = residence
     shape: fields.models[0].shape,
     residence,
     energyGradIn,
-    energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
+    energyGrad: onHost(energyGradIn, fields.models[0].shape),
   }
+}
+
+/** energyGrad of what a caller gives, by the same in a space. */
+function onHost(within: ResidentEnergy['energyGradIn'], shape: readonly number[]): ResidentEnergy['energyGrad'] {
+  return async (x, sigma, given) =>
+    (await within(host, await checkedPoints(x, sigma, sizeOf(shape), given), sigma, given)) as HostEvaluation
 }
 
 /** The composition of several evaluations by native code; the outputs are new. */
@@ -147,7 +152,7 @@ export function product(
   return linear(
     'product',
     models,
-    checkedNumbers('weights', options.weights ?? models.map(() => 1), models.length),
+    numberList('weights', options.weights ?? models.map(() => 1), { length: models.length }),
     options,
   )
 }
@@ -163,9 +168,10 @@ export function mixture(
 ): Target {
   knownOptions('mixture', options, ['weights', 'logZ', 'lambda'])
   const models = checkedModels(energies)
-  const weights = checkedNumbers('weights', options.weights ?? models.map(() => 1 / models.length), models.length, 0)
+  const { length } = models
+  const weights = numberList('weights', options.weights ?? models.map(() => 1 / length), { length, min: 0 })
   if (!weights.some((w) => w > 0)) throw invalid('weights', 'at least one positive number', weights)
-  const logZ = checkedNumbers('logZ', options.logZ ?? models.map(() => 0), models.length)
+  const logZ = numberList('logZ', options.logZ ?? models.map(() => 0), { length })
   const coefficients = Float64Array.from(weights, (w, i) => Math.log(w) - logZ[i])
   const lambda = Math.max(...models.map(lambdaOf))
   return makeTarget(
@@ -268,8 +274,9 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
   const d = sizeOf(shape)
   const bounds = (name: 'lower' | 'upper'): Float64Array => {
     const value = options[name]
-    const all = typeof value === 'number' ? new Float64Array(d).fill(value) : Float64Array.from(value ?? [])
-    if (all.length !== d || all.some(Number.isNaN)) throw invalid(name, `a number or ${d} numbers`, value)
+    if (typeof value !== 'number' && value?.length !== d) throw invalid(name, `a number or ${d} numbers`, value)
+    const all = typeof value === 'number' ? new Float64Array(d).fill(value) : Float64Array.from(value, Number)
+    if (all.some(Number.isNaN)) throw invalid(name, `a number or ${d} numbers`, value)
     return all
   }
   const [lower, upper] = [bounds('lower'), bounds('upper')]
@@ -286,7 +293,7 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
     residence: 'any',
     calibration: boxPrecisions(shape, lower, upper, softness),
     energyGradIn,
-    energyGrad: (x, sigma, given) => energyGradIn(host, x, sigma, given) as Promise<HostEvaluation>,
+    energyGrad: onHost(energyGradIn, shape),
   }
 }
 
@@ -381,13 +388,16 @@ export function rewardTilt(
           throw new NumericsError(`the reward of image ${nan} at sigma = ${sigma} is ${describe(value[nan])}`)
         const tilted = part.energy.map((e, i) => e - beta * value[i])
         if (grad === undefined) return { energy: tilted, grad: part.grad }
-        if (!(grad instanceof Float32Array) || grad.length !== x.length)
+        if (!types.isFloat32Array(grad) || grad.length !== x.length)
           throw new ArgumentError(
             `the reward: expected grad to be a Float32Array of length ${x.length} but received ${describe(grad)}`,
           )
         const out = new Float32Array(x.length)
         const coefficients = Float64Array.of(1, (-beta * variance) / (sigma * sigma + variance))
-        await run(() => native.combine({ out, terms: [part.grad, grad], coefficients, rows: count }), signal)
+        await run(
+          () => native.combine({ out, terms: [part.grad, new Float32Array(grad)], coefficients, rows: count }),
+          signal,
+        )
         return { energy: tilted, grad: out }
       },
     },
