@@ -1,24 +1,25 @@
 import { formatFailure } from './errors.js'
 
-/** Parses JSON of a file or throws FormatError. */
-export function parseJson(bytes: Uint8Array, path: string): unknown {
+/** Parses JSON of a file or throws FormatError. values: the most that it may hold. */
+export function parseJson(bytes: Uint8Array, path: string, values?: number): unknown {
   try {
-    return parseBounded(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    return parseBounded(new TextDecoder('utf-8', { fatal: true }).decode(bytes), values)
   } catch (cause) {
     return formatFailure(path)(`not JSON: ${(cause as Error).message}`, cause)
   }
 }
 
 const MAX_DEPTH = 64
-const MAX_CONTAINERS = 4e6
+const MAX_VALUES = 4e6
 
 /**
- * JSON.parse for texts from files. A hundred megabytes of brackets would cost it half a minute and gigabytes, so their depth and
- * number are looked at first. Throws SyntaxError.
+ * JSON.parse for texts from files, also as Python writes it, with Infinity, -Infinity and NaN. A hundred megabytes of brackets or zeros
+ * would cost it half a minute and gigabytes, so that depth and number of what is in it are looked at first. Throws SyntaxError.
  */
-export function parseBounded(text: string): unknown {
+export function parseBounded(text: string, most = MAX_VALUES): unknown {
   let depth = 0
-  let containers = 0
+  let values = 1
+  let python = false
   for (let at = 0; at < text.length; at++) {
     const c = text.charCodeAt(at)
     if (c === 0x22) {
@@ -26,10 +27,23 @@ export function parseBounded(text: string): unknown {
       for (at++; at < text.length && text.charCodeAt(at) !== 0x22; at++) if (text.charCodeAt(at) === 0x5c) at++
     } else if (c === 0x5b || c === 0x7b) {
       if (++depth > MAX_DEPTH) throw new SyntaxError(`nested more than ${MAX_DEPTH} deep`)
-      if (++containers > MAX_CONTAINERS) throw new SyntaxError(`more than ${MAX_CONTAINERS} lists and objects`)
+      values++
     } else if (c === 0x5d || c === 0x7d) depth--
+    else if (c === 0x2c) values++
+    else if (c === 0x49 || c === 0x4e) python = true // I, N
+    if (values > most) throw new SyntaxError(`more than ${most} values`)
   }
-  return JSON.parse(text)
+  return python ? parsePython(text) : JSON.parse(text)
+}
+
+/** What stands for NaN, for which JSON has no number: no text of a file begins so by chance. */
+const NAN = '\0feynkac:NaN'
+
+function parsePython(text: string): unknown {
+  const json = text.replace(/"(?:[^"\\]|\\.)*"|Infinity|NaN/g, (token) =>
+    token === 'Infinity' ? '1e999' : token === 'NaN' ? JSON.stringify(NAN) : token,
+  )
+  return JSON.parse(json, (_, value) => (value === NAN ? Number.NaN : value))
 }
 
 /** The same as parseJson for an object, none of whose keys may come twice. */

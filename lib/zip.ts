@@ -19,6 +19,8 @@ const SLICE = 1 << 24
 export interface ZipContent {
   /** Sizes in bytes, unpacked, of the files by their names; '/' between folders, no absolute names and no '..'. */
   sizes: ReadonlyMap<string, number>
+  /** What a file takes in the archive. */
+  packedSize(name: string): number
   /**
    * The bytes of a file that the archive holds, checked against the size and the checksum that it states.
    * Throws FormatError, also for more than maxBytes; FileError; OutOfMemoryError.
@@ -95,19 +97,22 @@ export async function withZip<T>(
     const entries = await listFiles(zip, path, signal).catch(corrupt)
     const ends = regionEnds(entries.values(), size)
     const sizes = new Map([...entries].map(([name, entry]) => [name, entry.uncompressedSize]))
+    const packedSize = (name: string) => entries.get(name)!.compressedSize
     const read = async (name: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> => {
       signal?.throwIfAborted()
       const entry = entries.get(name)!
       const fail = (what: string, cause?: unknown): never => formatFailure(path)(`${name.slice(-200)}: ${what}`, cause)
       const { compressedSize, uncompressedSize, compressionMethod } = entry
-      if (entry.isEncrypted()) fail('it is encrypted')
+      if (entry.encrypted) fail('it is encrypted')
       if (compressionMethod !== STORED && compressionMethod !== DEFLATED)
         fail(`compression method ${compressionMethod} is not supported: stored or deflated`)
       // what does not compress grows a little
       const most = Math.max(uncompressedSize, Math.floor(0.999 * compressedSize) - 1024)
       if (most > maxBytes) fail(`it has ${formatBytes(most)}, more than the limit of ${formatBytes(maxBytes)}`)
       // yauzl has checked that the data lie inside the file
-      const { fileDataStart } = await zip.readLocalFileHeaderPromise(entry, { minimal: true }).catch(corrupt)
+      const { fileDataStart } = await zip
+        .readLocalFileHeaderPromise(entry as unknown as Entry, { minimal: true })
+        .catch(corrupt)
       if (fileDataStart + compressedSize > ends.get(entry.relativeOffsetOfLocalHeader)!)
         fail('it overlaps another file of the archive')
       const packed = allocate(compressedSize, `${path}: ${name}`)
@@ -122,14 +127,14 @@ export async function withZip<T>(
         fail('its size or checksum is not what the archive states: the archive is corrupt')
       return bytes as Uint8Array<ArrayBuffer>
     }
-    return await use({ sizes, read })
+    return await use({ sizes, packedSize, read })
   } finally {
     await handle.close()
   }
 }
 
 /** Where the bytes that may belong to a file end: at the next file. By the position of its header. */
-function regionEnds(entries: Iterable<Entry>, size: number): Map<number, number> {
+function regionEnds(entries: Iterable<Listed>, size: number): Map<number, number> {
   const starts = [...entries].map((entry) => entry.relativeOffsetOfLocalHeader).sort((a, b) => a - b)
   const ends = new Map<number, number>()
   // of files that share a header the first counts, whose region is empty
@@ -147,14 +152,22 @@ async function checksum(bytes: Uint8Array, signal?: AbortSignal): Promise<number
   return sum
 }
 
-async function listFiles(zip: ZipFile, path: string, signal?: AbortSignal): Promise<Map<string, Entry>> {
-  const entries = new Map<string, Entry>()
+/** What is kept of an archive's entry: yauzl's own take ten times the memory, and there may be a million. */
+type Listed = Pick<Entry, 'compressedSize' | 'uncompressedSize' | 'compressionMethod' | 'crc32'> & {
+  relativeOffsetOfLocalHeader: number
+  encrypted: boolean
+}
+
+async function listFiles(zip: ZipFile, path: string, signal?: AbortSignal): Promise<Map<string, Listed>> {
+  const entries = new Map<string, Listed>()
   for await (const entry of zip.eachEntry()) {
     signal?.throwIfAborted()
     const { fileName } = entry
     if (fileName.endsWith('/')) continue
     if (entries.has(fileName)) formatFailure(path)(`it holds '${fileName}' twice`)
-    entries.set(fileName, entry)
+    const { compressedSize, uncompressedSize, compressionMethod, crc32, relativeOffsetOfLocalHeader } = entry
+    const listed = { compressedSize, uncompressedSize, compressionMethod, crc32, relativeOffsetOfLocalHeader }
+    entries.set(fileName, { ...listed, encrypted: entry.isEncrypted() })
   }
   return entries
 }

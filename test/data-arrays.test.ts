@@ -220,7 +220,7 @@ describe('npy', () => {
       [npy('<f4', '(99999999999999999999, 2)', four), /at least 1/],
       [npy('<f4', '(2, 2)', Float32Array.of(1, 2, NaN, 4)), /number 2 is NaN/],
       [npy('<f8', '(1, 2)', Float64Array.of(1, 1e300)), /number 1 is 1e\+300/],
-      [npy('|u1', '(1, 8, 8, 3)', new Uint8Array(192)), /channels last/],
+      [npy('<f4', '(1, 8, 8, 3)', new Float32Array(192)), /channels last/],
       [npy('<f4', '(2, 2)', four).slice(0, 30), /header is truncated/],
       [npy('<f4', '(2, 2)', four).slice(0, 8), /truncated/],
       [npy("', 'x': '<f4", '(2, 2)', four), /dtype '' is not supported/],

@@ -13,6 +13,8 @@ export interface Labelling {
 
 const NONE: Labelling = { labels: null, classes: new Int32Array(0) }
 const MAX_CLASSES = 1 << 16
+/** Attributes of one image. */
+const MAX_WIDTH = 1 << 12
 
 type Fail = (what: string) => never
 
@@ -32,7 +34,11 @@ export function datasetLabels(json: unknown, attributes: unknown, names: readonl
       return fail(`expected [file name, label] in labels but found ${JSON.stringify(pair).slice(0, 80)}`)
     const [name, label] = pair as [string, unknown]
     const vector = Array.isArray(label) ? label : [label]
-    if (vector.length === 0 || !vector.every((v) => Number.isSafeInteger(v) && v >= 0 && v < MAX_CLASSES))
+    if (
+      vector.length === 0 ||
+      vector.length > MAX_WIDTH ||
+      !vector.every((v) => Number.isSafeInteger(v) && v >= 0 && v < MAX_CLASSES)
+    )
       fail(`expected a class index or a list of attribute indices as label of '${name}'`)
     if (width >= 0 && vector.length !== width)
       fail(`the label of '${name}' has ${vector.length} attributes, others have ${width}`)
@@ -72,8 +78,13 @@ function describe(json: unknown, sizes: readonly number[], path: string): Attrib
   })
 }
 
-/** Labels by the top folder of each image; none unless every image lies in one of two folders or more. */
-export function folderLabels(names: readonly string[]): Labelling {
+/**
+ * Labels by the top folder of each image, below the folders that all of them lie in; none unless every image lies in one of two folders or
+ * more.
+ */
+export function folderLabels(all: readonly string[]): Labelling {
+  const common = commonFolder(all)
+  const names = all.map((name) => name.slice(common))
   const tops = names.map((name) => name.slice(0, Math.max(0, name.indexOf('/'))))
   const values = [...new Set(tops)].sort()
   if (values.length < 2 || values.includes('')) return NONE
@@ -82,4 +93,13 @@ export function folderLabels(names: readonly string[]): Labelling {
     labels: { attributes: [{ name: 'class', size: values.length, values }] },
     classes: Int32Array.from(tops, (top) => index.get(top)!),
   }
+}
+
+/** Length of the path, with its last '/', that all names begin with. */
+function commonFolder(names: readonly string[]): number {
+  const [first] = names
+  let length = first.lastIndexOf('/') + 1
+  while (length > 0 && !names.every((name) => name.startsWith(first.slice(0, length))))
+    length = first.lastIndexOf('/', length - 2) + 1
+  return length
 }

@@ -1,6 +1,6 @@
-import { access } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { FormatError } from '../errors.js'
+import { FormatError, formatFailure } from '../errors.js'
 import { readContent } from './content.js'
 import type { LabelSpec } from './dataset.js'
 
@@ -26,22 +26,48 @@ export function looksLikeIdx(bytes: Uint8Array): boolean {
   )
 }
 
-/** Reads IDX of unsigned bytes. Throws FormatError. */
-export function parseIdx(bytes: Uint8Array, path: string): Idx {
-  const fail = (what: string): never => {
-    throw new FormatError(`${path}: ${what}`, path)
-  }
-  if (!looksLikeIdx(bytes)) fail('no IDX file: it must begin with 0, 0, a type and a number of dimensions')
-  if (bytes[2] !== 8) fail(`IDX of type ${bytes[2]} is not supported: only unsigned bytes (8)`)
+/** The dimensions in a header, and where the numbers begin; null where the header is not whole. */
+function idxHeader(bytes: Uint8Array): { shape: number[]; start: number } | null {
   const dimensions = bytes[3]
   const start = 4 + 4 * dimensions
-  if (bytes.length < start) fail('the IDX header is truncated')
+  if (bytes.length < start) return null
   const view = new DataView(bytes.buffer, bytes.byteOffset)
-  const shape = Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i))
-  const count = shape.reduce((a, b) => a * b, 1)
+  return { shape: Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i)), start }
+}
+
+/** The length of a whole IDX file of unsigned bytes, by its first ones; undefined where they are none of such a file. */
+export function idxLength(head: Uint8Array): number | undefined {
+  const header = looksLikeIdx(head) && head[2] === 8 ? idxHeader(head) : null
+  return header ? header.start + countOf(header.shape) : undefined
+}
+
+const countOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
+
+/** Reads IDX of unsigned bytes. Throws FormatError. */
+export function parseIdx(bytes: Uint8Array, path: string): Idx {
+  const fail: (what: string) => never = formatFailure(path)
+  if (!looksLikeIdx(bytes)) fail('no IDX file: it must begin with 0, 0, a type and a number of dimensions')
+  if (bytes[2] !== 8) fail(`IDX of type ${bytes[2]} is not supported: only unsigned bytes (8)`)
+  const { shape, start } = idxHeader(bytes) ?? fail('the IDX header is truncated')
+  const count = countOf(shape)
   if (count !== bytes.length - start)
     fail(`IDX of shape [${shape}] needs ${count} bytes but ${bytes.length - start} follow: truncated or corrupt`)
   return { shape, data: bytes.subarray(start) }
+}
+
+const ofFile = (path: string) =>
+  stat(path).then(
+    (found) => (found.isFile() ? 'file' : found.isDirectory() ? 'folder' : null),
+    () => null,
+  )
+
+/** A file of this name, or one in a folder that is called as the file in it, as some archives unpack; null when there is none. */
+export async function idxFile(folder: string, name: string): Promise<string | null> {
+  const path = join(folder, name)
+  const kind = await ofFile(path)
+  if (kind === 'file') return path
+  const inner = join(path, name)
+  return kind === 'folder' && (await ofFile(inner)) === 'file' ? inner : null
 }
 
 /** The labels file that belongs to an images file by the usual naming, compressed or not; null when there is none. */
@@ -50,16 +76,16 @@ export async function labelsBeside(images: string): Promise<string | null> {
   const labels = name.replace('images', 'labels').replace('idx3', 'idx1')
   if (labels === name) return null
   const bare = labels.replace(/\.gz$/, '')
-  for (const candidate of [labels, bare, `${bare}.gz`]) {
-    const path = join(dirname(images), candidate)
-    if (
-      await access(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      return path
-  }
+  // one and the same set is found as train-labels-idx1-ubyte and as train-labels.idx1-ubyte
+  const names = [labels, bare, `${bare}.gz`, ...[bare, `${bare}.gz`].map((n) => n.replace(/[.-]idx1/, (s) => (s[0] === '.' ? '-idx1' : '.idx1')))] // biome-ignore format: one line
+  const home = dirname(images)
+  // the folder that is called as the file has its like beside it
+  const folders = basename(home) === name ? [home, dirname(home)] : [home]
+  for (const folder of folders)
+    for (const candidate of names) {
+      const path = await idxFile(folder, candidate)
+      if (path !== null) return path
+    }
   return null
 }
 
@@ -69,10 +95,16 @@ export async function readIdxLabels(
   count: number,
   signal?: AbortSignal,
 ): Promise<{ labels: LabelSpec; classes: Int32Array }> {
-  const { shape, data } = parseIdx(await readContent(path, signal), path)
+  const { shape, data } = parseIdx(await readContent(path, signal, idxLength), path)
   if (shape.length !== 1)
     throw new FormatError(`${path}: labels must have one dimension but have shape [${shape}]`, path)
   if (shape[0] !== count) throw new FormatError(`${path}: ${shape[0]} labels for ${count} images`, path)
-  const size = data.reduce((a, b) => Math.max(a, b), 0) + 1
-  return { labels: { attributes: [{ name: 'class', size }] }, classes: new Int32Array(data) }
+  return classLabels(data)
+}
+
+/** Labels by one attribute, of class indices. */
+export function classLabels(indices: ArrayLike<number>): { labels: LabelSpec; classes: Int32Array } {
+  const classes = Int32Array.from(indices)
+  const size = classes.reduce((a, b) => Math.max(a, b), 0) + 1
+  return { labels: { attributes: [{ name: 'class', size }] }, classes }
 }

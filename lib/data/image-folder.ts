@@ -20,5 +20,6 @@ export async function folderSource(path: string, signal?: AbortSignal): Promise<
   } catch (error) {
     throw fileError(error, path, 'read the folder')
   }
-  return { path, names, read: (name) => readFileChecked(join(path, name), { maxBytes: MAX_FILE, signal }) }
+  const read = (name: string, maxBytes = MAX_FILE) => readFileChecked(join(path, name), { maxBytes, signal })
+  return { path, names, read }
 }

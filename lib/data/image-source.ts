@@ -1,7 +1,7 @@
-import { FormatError } from '../errors.js'
+import { FormatError, formatFailure } from '../errors.js'
 import { parseJson } from '../json.js'
 import type { DatasetParts } from './dataset.js'
-import { datasetLabels, folderLabels } from './dataset-json.js'
+import { datasetLabels, folderLabels, type Labelling } from './dataset-json.js'
 import { type ImageOptions, isImageName, loadImages } from './images.js'
 
 /** Named files in a folder or an archive. */
@@ -9,11 +9,17 @@ export interface ImageSource {
   path: string
   /** Relative names with '/' between folders. */
   names: readonly string[]
-  read(name: string): Promise<Uint8Array>
+  /** maxBytes: refuse larger files. */
+  read(name: string, maxBytes?: number): Promise<Uint8Array>
 }
 
 /** No single file of a collection may be larger. */
 export const MAX_FILE = 2 ** 28
+
+/** What dataset.json takes for each image, and without any: far more than names and attributes need; likewise its values. */
+const JSON_BYTES = { each: 2 ** 12, least: 2 ** 20 }
+const JSON_VALUES = { each: 2 ** 8, least: 2 ** 16 }
+const MAX_ATTRIBUTES = { bytes: 2 ** 22, values: 2 ** 18 }
 
 /**
  * Loads the images of a collection in the order of their names, with the labels of `dataset.json`, else of the folders they
@@ -24,13 +30,9 @@ export async function loadSource(
   options: ImageOptions & { limit?: number },
 ): Promise<DatasetParts> {
   const { path } = source
-  const all = source.names.filter(isImageName).sort()
+  const all = source.names.filter((name) => isImageName(name) && !isHidden(name)).sort()
   if (all.length === 0) throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)`, path)
-  const json = async (name: string) =>
-    source.names.includes(name) ? parseJson(await source.read(name), `${path}: ${name}`) : undefined
-  const dataset = await json('dataset.json')
-  const { labels, classes } =
-    dataset === undefined ? folderLabels(all) : datasetLabels(dataset, await json('attributes.json'), all, path)
+  const { labels, classes } = await labelsOf(source, all)
   const names = all.slice(0, options.limit)
   const picture = async (index: number) => ({
     bytes: await source.read(names[index]),
@@ -39,4 +41,32 @@ export async function loadSource(
   const { shape, data } = await loadImages(names.length, picture, options)
   const width = labels?.attributes.length ?? 0
   return { name: path, shape, data, labels, classes: classes.slice(0, names.length * width) }
+}
+
+/** Hidden files, and what macOS puts beside the files of an archive. */
+function isHidden(name: string): boolean {
+  return name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX')
+}
+
+async function labelsOf(source: ImageSource, images: readonly string[]): Promise<Labelling> {
+  const { path } = source
+  const file = labelFile(source)
+  if (file === null) return folderLabels(images)
+  const folder = file.slice(0, -'dataset.json'.length)
+  const json = async (name: string, bytes: number, values: number) =>
+    source.names.includes(name) ? parseJson(await source.read(name, bytes), `${path}: ${name}`, values) : undefined
+  const bound = ({ each, least }: { each: number; least: number }) => least + each * images.length
+  const dataset = await json(file, Math.min(MAX_FILE, bound(JSON_BYTES)), bound(JSON_VALUES))
+  const attributes = await json(`${folder}attributes.json`, MAX_ATTRIBUTES.bytes, MAX_ATTRIBUTES.values)
+  // the names in it are relative to where it lies
+  const names = images.map((name) => (name.startsWith(folder) ? name.slice(folder.length) : `../${name}`))
+  return datasetLabels(dataset, attributes, names, path)
+}
+
+/** The dataset.json of a collection, at the top or in a folder that an archive was made of; null: none. */
+function labelFile({ names, path }: ImageSource): string | null {
+  const found = names.filter((name) => /(^|\/)dataset\.json$/.test(name) && !isHidden(name))
+  if (found.includes('dataset.json')) return 'dataset.json'
+  if (found.length > 1) formatFailure(path)(`it holds several dataset.json: ${found.slice(0, 3).join(', ')}`)
+  return found[0] ?? null
 }

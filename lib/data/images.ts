@@ -1,5 +1,7 @@
-import sharp, { type OutputInfo, type Sharp } from 'sharp'
+import { setImmediate as breathe } from 'node:timers/promises'
+import sharp, { type Metadata, type Sharp } from 'sharp'
 import { ArgumentError, FormatError } from '../errors.js'
+import { standIn } from '../stand-ins.js'
 import { allocateBytes, inSlices } from './content.js'
 import { resampler } from './resample.js'
 
@@ -7,8 +9,10 @@ import { resampler } from './resample.js'
 export interface ImageOptions {
   /** Side of the square, or [height, width]; what does not fit its proportions is cut off evenly. */
   resize?: number | [number, number]
-  /** 1 = grey, 3 = colour; as the images are when left out. */
+  /** 1 = grey, by Rec. 601 on the stored values; 3 = colour; as the images are when left out. */
   channels?: 1 | 3
+  /** Convert colours to sRGB by the profile in the file. Default false: the stored values, as Pillow and so most training sets have them. */
+  icc?: boolean
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -29,14 +33,33 @@ export interface Picture {
 
 /** At most this many pixels in an image file: a small file can claim a huge picture. */
 const MAX_PIXELS = 2 ** 26
-/** Images in work at once: enough to keep libuv's threads busy while this thread goes on. */
+/** Images in work at once: enough to keep libuv's threads busy while this thread goes on; and pixels, as decoded ones take memory. */
 const PARALLEL = 8
+const PARALLEL_PIXELS = 2 ** 24
 /** Up to this many pixels an image is resampled here: sharp's own resize costs more than a millisecond each. */
 const SMALL = 2 ** 16
+/** Pixels whose channels are sorted between two turns of the event loop. */
+const PIECE = 2 ** 18
 
 /** Image file names that sharp reads. */
 export function isImageName(name: string): boolean {
   return /\.(png|jpe?g|webp|gif|tiff?|avif)$/i.test(name)
+}
+
+/** How pictures begin; sharp would read more, such as SVG, which is a program. */
+const BEGINNINGS = [
+  /^\x89PNG/,
+  /^\xff\xd8/,
+  /^RIFF....WEBP/s,
+  /^GIF8/,
+  /^(II\*\0|MM\0\*)/,
+  /^....ftyp(avif|avis|mif1)/s,
+]
+
+/** Recoverable defects of the pictures of one set: told at its end, in one warning. */
+interface Defects {
+  count: number
+  first: string
 }
 
 /**
@@ -48,33 +71,40 @@ export async function loadImages(
   picture: (index: number) => Promise<Picture>,
   options: ImageOptions,
 ): Promise<Images> {
-  const { signal, onProgress, resize } = options
-  const start = await picture(0)
-  const channels = options.channels ?? ((await isGrey(start)) ? 1 : 3)
-  const first = await decode(start, channels, resize)
-  const { width, height } = first
+  const { signal, onProgress } = options
+  const defects: Defects = { count: 0, first: '' }
+  const decoded = gate(PARALLEL_PIXELS)
+  const load = async (index: number, wanted: 1 | 3 | undefined) => {
+    const source = await picture(index)
+    const head = await look(source)
+    const own = head.grey ? 1 : 3
+    if (wanted === 1 && options.channels === undefined && own === 3)
+      throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
+    const channels = wanted ?? own
+    return {
+      source,
+      channels,
+      image: await decoded(head.pixels, () => decode(source, head, channels, options, defects)),
+    }
+  }
+  const first = await load(0, options.channels)
+  const { channels } = first
+  const { width, height } = first.image
   const size = channels * height * width
   const data = allocateBytes(count * size, `${count} images of ${height}x${width}`)
   let next = 0
   let done = 0
-  const load = async (index: number) => {
-    const source = await picture(index)
-    if (channels === 1 && options.channels === undefined && !(await isGrey(source)))
-      throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
-    const image = await decode(source, channels, resize)
-    if (image.width !== width || image.height !== height)
-      throw new FormatError(
-        `${source.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
-        source.name,
-      )
-    return image
-  }
   const worker = async () => {
     while (next < count) {
       signal?.throwIfAborted()
       const index = next++
-      const { planes } = index === 0 ? first : await load(index)
-      data.set(planes, index * size)
+      const { image, source } = index === 0 ? first : await load(index, channels)
+      if (image.width !== width || image.height !== height)
+        throw new FormatError(
+          `${source.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
+          source.name,
+        )
+      data.set(image.planes, index * size)
       done++
       if (done % 64 === 0 || done === count) onProgress?.({ done, total: count })
     }
@@ -87,22 +117,59 @@ export async function loadImages(
   )
   for (const { reason, status } of (await Promise.allSettled(workers)) as PromiseRejectedResult[])
     if (status === 'rejected') throw reason
+  if (defects.count > 0)
+    process.emitWarning(
+      `${defects.count} of ${count} pictures have defects that were passed over, the first: ${defects.first}`,
+      'FeynkacWarning',
+    )
   return { shape: [channels, height, width], data }
 }
 
-/** What `work` makes of a picture, or FormatError. */
-async function decoding<T>({ name }: Picture, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    const what = (cause as Error).message.split('\n')[0]
-    throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
+/** Lets work begin where there is room for its pixels beside what is going on, or nothing is. */
+function gate(room: number) {
+  let inside = 0
+  const waiting: (() => void)[] = []
+  return async <T>(pixels: number, work: () => Promise<T>): Promise<T> => {
+    while (inside > 0 && inside + pixels > room) await new Promise<void>((go) => waiting.push(go))
+    inside += pixels
+    try {
+      return await work()
+    } finally {
+      inside -= pixels
+      for (const go of waiting.splice(0)) go()
+    }
   }
 }
 
-/** Whether a file holds grey levels, with or without transparency; sharp decodes them to colour. */
-function isGrey(picture: Picture): Promise<boolean> {
-  return decoding(picture, async () => (await sharp(picture.bytes).metadata()).channels <= 2)
+function undecodable({ name }: Picture, cause: unknown): never {
+  const what = (cause as Error).message.split('\n')[0]
+  throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
+}
+
+interface Head {
+  /** Grey levels, with or without transparency; sharp decodes them to colour. */
+  grey: boolean
+  pixels: number
+}
+
+/** What a file says of its picture, by its content, whatever it is called. Throws FormatError where that is none that can be read. */
+async function look(picture: Picture): Promise<Head> {
+  const { bytes, name } = picture
+  const begin = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1')
+  if (!BEGINNINGS.some((pattern) => pattern.test(begin))) {
+    const what = standIn(bytes) ?? 'it is no png, jpg, webp, gif, tiff or avif'
+    throw new FormatError(`${name}: no image that can be decoded: ${what}`, name)
+  }
+  const found: Metadata = await sharp(bytes)
+    .metadata()
+    .catch((cause) => undecodable(picture, cause))
+  const { width, height, channels, depth } = found
+  if (depth !== 'uchar' && depth !== 'ushort')
+    throw new FormatError(
+      `${name}: its pixels are of type ${depth}, of which nothing says what is black and white: save it with 8 or 16 bits, or as .npy`,
+      name,
+    )
+  return { grey: channels <= 2, pixels: width * height }
 }
 
 interface Decoded {
@@ -112,19 +179,34 @@ interface Decoded {
   height: number
 }
 
-async function decode(picture: Picture, channels: 1 | 3, resize: ImageOptions['resize']): Promise<Decoded> {
-  const { data, info } = await decoding(picture, async () => {
-    const file = sharp(picture.bytes, { limitInputPixels: MAX_PIXELS }).autoOrient().flatten({ background: '#000' })
-    const decoded = await rawPixels(file, channels)
-    const { width, height } = decoded.info
-    if (resize === undefined || width * height <= SMALL) return decoded
-    const [h, w] = sides(resize)
-    const large = sharp(decoded.data, { raw: { width, height, channels } })
-    return rawPixels(large.resize({ height: h, width: w, fit: 'cover' }), channels)
+async function decode(
+  picture: Picture,
+  { grey }: Head,
+  channels: 1 | 3,
+  { resize, icc = false, signal }: ImageOptions,
+  defects: Defects,
+): Promise<Decoded> {
+  const { data, info } = await tolerantly(picture, defects, (failOn) => {
+    const file = sharp(picture.bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn })
+    return rawPixels(file.autoOrient().flatten({ background: '#000' }), grey ? 1 : 3)
   })
-  const { width, height } = info
-  const planes = toPlanes(data, channels)
-  const [h, w] = resize === undefined ? [height, width] : sides(resize)
+  let { width, height } = info
+  let planes = await sorted(data, grey ? 1 : 3, channels, signal)
+  if (resize === undefined) return { planes, width, height }
+  const [h, w] = sides(resize)
+  if (width * height > SMALL) {
+    const areas = Array.from({ length: channels }, (_, c) =>
+      planes.subarray(c * width * height, (c + 1) * width * height),
+    )
+    const raw = { raw: { width, height, channels: 1 as const } }
+    const resized = areas.map((plane) =>
+      rawPixels(sharp(plane, raw).resize({ height: h, width: w, fit: 'cover' }), 1).catch((cause) =>
+        undecodable(picture, cause),
+      ),
+    )
+    planes = Buffer.concat((await Promise.all(resized)).map((image) => image.data))
+    ;[height, width] = [h, w]
+  }
   if (h === height && w === width) return { planes, width, height }
   const out = new Uint8Array(channels * h * w)
   const resample = resampler([height, width], [h, w])
@@ -134,26 +216,54 @@ async function decode(picture: Picture, channels: 1 | 3, resize: ImageOptions['r
   return { planes: out, width: w, height: h }
 }
 
-type Pixels = { data: Buffer; info: OutputInfo }
+/** What libraries warn of although nothing of the picture is lost: bytes between the markers of a JPEG, fields of a TIFF. */
+const HARMLESS = /extraneous bytes before marker|TIFF.*(unknown field|tag \d+|Warning)/i
 
-function rawPixels(image: Sharp, channels: 1 | 3): Promise<Pixels> {
+async function tolerantly<T>(
+  picture: Picture,
+  defects: Defects,
+  work: (failOn: 'warning' | 'error') => Promise<T>,
+): Promise<T> {
+  try {
+    return await work('warning')
+  } catch (cause) {
+    const { message } = cause as Error
+    if (!HARMLESS.test(message)) return undecodable(picture, cause)
+    const result = await work('error').catch((error) => undecodable(picture, error))
+    defects.count++
+    defects.first ||= `${picture.name}: ${message.trim().split('\n')[0]}`
+    return result
+  }
+}
+
+function rawPixels(image: Sharp, channels: 1 | 3) {
   return image
     .toColourspace(channels === 1 ? 'b-w' : 'srgb')
     .raw({ depth: 'uchar' })
     .toBuffer({ resolveWithObject: true })
 }
 
-function sides(resize: number | [number, number]): [height: number, width: number] {
-  return typeof resize === 'number' ? [resize, resize] : resize
+/** Interleaved pixels, channel by channel, in as many channels as are wanted. */
+async function sorted(pixels: Uint8Array, given: 1 | 3, wanted: 1 | 3, signal?: AbortSignal): Promise<Uint8Array> {
+  if (given === 1 && wanted === 1) return pixels
+  const area = pixels.length / given
+  const planes = new Uint8Array(wanted * area)
+  for (let from = 0; from < area; from += PIECE) {
+    if (from > 0) {
+      await breathe()
+      signal?.throwIfAborted()
+    }
+    const to = Math.min(area, from + PIECE)
+    if (given === 1) for (let c = 0; c < wanted; c++) planes.set(pixels.subarray(from, to), c * area + from)
+    else if (wanted === 1)
+      for (let i = from; i < to; i++) planes[i] = luma(pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2])
+    else for (let c = 0; c < 3; c++) for (let i = from; i < to; i++) planes[c * area + i] = pixels[3 * i + c]
+  }
+  return planes
 }
 
-/** Interleaved pixels, channel by channel. */
-function toPlanes(pixels: Uint8Array, channels: number): Uint8Array {
-  if (channels === 1) return pixels
-  const area = pixels.length / channels
-  const planes = new Uint8Array(pixels.length)
-  for (let c = 0; c < channels; c++) for (let i = 0; i < area; i++) planes[c * area + i] = pixels[i * channels + c]
-  return planes
+function sides(resize: number | [number, number]): [height: number, width: number] {
+  return typeof resize === 'number' ? [resize, resize] : resize
 }
 
 /** Resizes or recolours images in memory; gives back the same when there is nothing to do. Grey is Rec. 601's luma. */
@@ -174,7 +284,7 @@ export async function convertImages(images: Images, name: string, options: Image
       for (let c = 0; c < channels; c++) {
         const start = (i * given + (channels === given ? c : 0)) * area
         const plane = channels < given ? grey : images.data.subarray(start, start + area)
-        if (channels < given) luma(images.data.subarray(start, start + 3 * area), grey)
+        if (channels < given) toGrey(images.data.subarray(start, start + 3 * area), grey)
         const at = (i * channels + c) * h * w
         const out = data.subarray(at, at + h * w)
         if (h === height && w === width) out.set(plane)
@@ -185,8 +295,12 @@ export async function convertImages(images: Images, name: string, options: Image
   return { shape: [channels, h, w], data }
 }
 
-function luma(planes: Uint8Array, out: Uint8Array): void {
+function toGrey(planes: Uint8Array, out: Uint8Array): void {
   const area = out.length
-  for (let i = 0; i < area; i++)
-    out[i] = Math.round(0.299 * planes[i] + 0.587 * planes[area + i] + 0.114 * planes[2 * area + i])
+  for (let i = 0; i < area; i++) out[i] = luma(planes[i], planes[area + i], planes[2 * area + i])
+}
+
+/** Rec. 601's luma on the stored values, in Pillow's rounding. */
+function luma(r: number, g: number, b: number): number {
+  return (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16
 }

@@ -1,18 +1,21 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { integer, knownOptions } from '../args.js'
+import { boolean, integer, knownOptions } from '../args.js'
 import { ArgumentError, FormatError, invalid } from '../errors.js'
 import { fileError, openFile, readFully } from '../files.js'
-import { looksLikeZip } from '../zip.js'
-import { BATCH_NAME, looksLikeCifar, readCifar } from './cifar.js'
+import { standIn } from '../stand-ins.js'
+import { looksLikeZip, withZip } from '../zip.js'
+import { BATCH_NAME, looksLikeCifar, readCifar, TRAIN_NAME } from './cifar.js'
+import { pythonBatches, readPythonCifar } from './cifar-python.js'
 import { readContent } from './content.js'
 import { type Dataset, type DatasetParts, MemoryDataset } from './dataset.js'
-import { labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
+import { idxFile, idxLength, labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
 import { folderSource } from './image-folder.js'
 import { loadSource } from './image-source.js'
-import { withImageZip } from './image-zip.js'
+import { zipSource } from './image-zip.js'
 import { convertImages, type ImageOptions, isImageName } from './images.js'
-import { looksLikeNpy, parseNpy } from './npy.js'
+import { looksLikeNpy, npyLength, parseNpy } from './npy.js'
+import { looksLikeNpz, npzParts, splitNpz } from './npz.js'
 import { syntheticDataset } from './synthetic.js'
 
 export interface LoadDatasetOptions extends ImageOptions {
@@ -24,12 +27,12 @@ export interface LoadDatasetOptions extends ImageOptions {
 
 const SYNTHETIC = 'synthetic:'
 const EXPECTED =
-  'expected IDX (also .gz), a CIFAR-10 batch (.bin, .bin.gz), a zip of images, .npy, a folder of images, or synthetic:NAME'
+  'expected IDX (also .gz), a batch of CIFAR-10 or CIFAR-100 (.bin, .bin.gz), a zip of images, .npy, .npz, a folder of images, or synthetic:NAME'
 
 /**
- * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 binary, both also gzipped; a
- * zip of images, with dataset.json as NVlabs/edm writes it or without; .npy), a folder (images, CIFAR-10 batches, or the
- * training half of IDX), or `synthetic:NAME[:key=value,...]`. Bytes are kept as bytes.
+ * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
+ * zip of images, with dataset.json as NVlabs/edm writes it or without; .npy; .npz, also `file.npz:NAME` of the array), a folder (images,
+ * the training half of CIFAR, binary or for Python, or of IDX), or `synthetic:NAME[:key=value,...]`. Bytes are kept as bytes.
  *
  * Throws FileError or FormatError naming the file and what is wrong; ArgumentError for wrong options; OutOfMemoryError; the
  * signal's reason when aborted.
@@ -47,10 +50,11 @@ export async function loadDataset(spec: string, options: LoadDatasetOptions = {}
 
 function checkOptions(spec: unknown, options: LoadDatasetOptions): void {
   if (typeof spec !== 'string' || spec === '') throw invalid('data', 'a file, a folder or synthetic:NAME', spec)
-  knownOptions('loadDataset', options, ['labels', 'resize', 'channels', 'limit', 'signal', 'onProgress'])
-  const { labels, resize, channels, limit } = options
+  knownOptions('loadDataset', options, ['labels', 'resize', 'channels', 'icc', 'limit', 'signal', 'onProgress'])
+  const { labels, resize, channels, icc, limit } = options
   if (labels !== undefined && (typeof labels !== 'string' || labels === '')) throw invalid('labels', 'a file', labels)
   if (limit !== undefined) integer('limit', limit, 1)
+  if (icc !== undefined) boolean('icc', icc)
   if (channels !== undefined && channels !== 1 && channels !== 3) throw invalid('channels', '1 or 3', channels)
   if (resize === undefined) return
   const sides = Array.isArray(resize) ? resize : [resize, resize]
@@ -59,45 +63,82 @@ function checkOptions(spec: unknown, options: LoadDatasetOptions): void {
 }
 
 async function readParts(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {
-  const { signal, labels } = options
-  const ownLabels = (parts: DatasetParts): DatasetParts => {
-    if (labels !== undefined) throw new ArgumentError(`labels are not needed for ${path}: it brings its own`)
-    return parts
-  }
+  const { path: file, array } = splitNpz(path)
+  if (array !== undefined && !(await stat(path).then(Boolean, () => false))) return readFile(file, options, array)
   const found = await stat(path).catch((error) => {
     throw fileError(error, path, 'read')
   })
-  if (found.isDirectory()) {
-    const names = await readdir(path).catch((error) => {
-      throw fileError(error, path, 'read the folder')
-    })
-    const batches = names.filter((name) => BATCH_NAME.test(name)).sort()
-    if (batches.length > 0)
-      return ownLabels(
-        await readCifar(
-          batches.map((name) => join(path, name)),
-          signal,
-        ),
-      )
-    const idx = names.find((name) => /^train-images.idx3-ubyte(\.gz)?$/.test(name))
-    if (idx !== undefined) return readParts(join(path, idx), options)
-    return ownLabels(await loadSource(await folderSource(path, signal), options))
+  return found.isDirectory() ? readFolder(path, options) : readFile(path, options)
+}
+
+/** Data that bring their own labels. */
+function labelled(parts: DatasetParts, path: string, { labels }: LoadDatasetOptions): DatasetParts {
+  if (labels !== undefined) throw new ArgumentError(`labels are not needed for ${path}: it brings its own`)
+  return parts
+}
+
+async function readFolder(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {
+  const { signal } = options
+  const entries = await readdir(path, { withFileTypes: true }).catch((error) => {
+    throw fileError(error, path, 'read the folder')
+  })
+  const names = entries.map(({ name }) => name)
+  const batches = names.filter((name) => BATCH_NAME.test(name)).sort()
+  const binary = batches.length > 0 ? batches : names.filter((name) => TRAIN_NAME.test(name)).slice(0, 1)
+  if (binary.length > 0) {
+    const files = binary.map((name) => join(path, name))
+    return labelled(await readCifar(files, signal), path, options)
   }
+  const python = pythonBatches(entries.filter((entry) => entry.isFile()).map(({ name }) => name))
+  if (python) return labelled(await readPythonCifar(path, python, signal), path, options)
+  for (const name of names.filter((n) => /^train-images.idx3-ubyte(\.gz)?$/.test(n))) {
+    const idx = await idxFile(path, name)
+    if (idx !== null) return readFile(idx, options)
+  }
+  const test = names.find((name) => /^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?)$/.test(name))
+  if (test !== undefined && !names.some(isImageName))
+    throw new FormatError(
+      `${path}: it holds the test half of a data set alone: give ${join(path, test)} to take that`,
+      path,
+    )
+  return labelled(await loadSource(await folderSource(path, signal), options), path, options)
+}
+
+async function readFile(path: string, options: LoadDatasetOptions, array?: string): Promise<DatasetParts> {
+  const { signal, labels } = options
   if (looksLikeZip(await firstBytes(path)))
-    return ownLabels(await withImageZip(path, (source) => loadSource(source, options), signal))
-  const bytes = await readContent(path, signal)
+    return withZip(
+      path,
+      async (zip) => {
+        if (!looksLikeNpz(zip)) return labelled(await loadSource(zipSource(path, zip), options), path, options)
+        const parts = await npzParts(zip, path, array, signal)
+        return parts.labels ? labelled(parts, path, options) : withLabels(parts, labels ?? null, signal)
+      },
+      { signal },
+    )
+  const bytes = await readContent(path, signal, (head) => lengthOf(head, path))
   if (looksLikeNpy(bytes)) return withLabels(await parseNpy(bytes, path, signal), labels ?? null, signal)
-  // a CIFAR-10 batch may begin like IDX (label 0, a dark pixel, ...), but not with all its records right
-  if (looksLikeCifar(bytes)) return ownLabels(await readCifar([path], signal))
-  if (!looksLikeIdx(bytes)) {
-    const image = isImageName(path) ? ' (one image is no data set: give its folder)' : ''
-    throw new FormatError(`${path}: the format is not known: ${EXPECTED}${image}`, path)
-  }
+  // a CIFAR batch may begin like IDX (label 0, a dark pixel, ...) and IDX have a batch's length, but an IDX header that says the length is one
+  if (idxLength(bytes) !== bytes.length && looksLikeCifar(bytes))
+    return labelled(await readCifar([path], signal), path, options)
+  if (!looksLikeIdx(bytes)) return unknown(path, bytes)
   const { shape, data } = parseIdx(bytes, path)
   if (shape.length !== 3 || data.length === 0)
     throw new FormatError(`${path}: IDX of shape [${shape}]: expected images [N, height, width]`, path)
   const parts: DatasetParts = { name: path, shape: [1, shape[1], shape[2]], data, labels: null }
   return withLabels(parts, labels ?? (await labelsBeside(path)), signal)
+}
+
+/** What a compressed file unfolds to, by its first bytes. */
+function lengthOf(head: Uint8Array, path: string): number | undefined {
+  const length = npyLength(head, path) ?? idxLength(head)
+  // label bytes of CIFAR's records come first; anything else is refused before all of it is unfolded
+  return length ?? (head[0] < 20 ? undefined : unknown(path, head))
+}
+
+function unknown(path: string, bytes: Uint8Array): never {
+  const image = isImageName(path) ? ' (one image is no data set: give its folder)' : ''
+  throw new FormatError(`${path}: ${standIn(bytes) ?? `the format is not known: ${EXPECTED}${image}`}`, path)
 }
 
 async function firstBytes(path: string): Promise<Uint8Array> {
@@ -133,8 +174,11 @@ function firstSamples(parts: DatasetParts, limit: number): DatasetParts {
 }
 
 async function converted(parts: DatasetParts, options: ImageOptions): Promise<DatasetParts> {
-  if (options.resize === undefined && options.channels === undefined) return parts
   const { name, shape, data } = parts
+  const { resize = shape.slice(1), channels = shape[0] } = options
+  const [height, width] = typeof resize === 'number' ? [resize, resize] : resize
+  if (shape.length === 3 && `${[channels, height, width]}` === `${shape}`) return parts
+  if (options.resize === undefined && options.channels === undefined) return parts
   if (shape.length !== 3 || data instanceof Float32Array)
     throw new ArgumentError(
       `${name}: resize and channels are for images of bytes, not for ${shape.length === 3 ? 'floats' : 'vectors'}`,

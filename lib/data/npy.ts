@@ -4,67 +4,146 @@ import type { DatasetParts } from './dataset.js'
 
 /** NumPy's .npy: magic, version, header length, a Python dict as text, the numbers (numpy.lib.format). */
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59] // \x93NUMPY
-const ITEM: Record<string, number> = { '<f4': 4, '<f8': 8, '|u1': 1 }
+
+const ARRAYS = {
+  f4: Float32Array,
+  f8: Float64Array,
+  u1: Uint8Array,
+  i1: Int8Array,
+  i2: Int16Array,
+  u2: Uint16Array,
+  i4: Int32Array,
+  u4: Uint32Array,
+  i8: BigInt64Array,
+  u8: BigUint64Array,
+} as const
+
+type Numbers = InstanceType<(typeof ARRAYS)[keyof typeof ARRAYS]>
 
 export function looksLikeNpy(bytes: Uint8Array): boolean {
   return MAGIC.every((byte, i) => bytes[i] === byte)
 }
 
 /** An array as a file has it. */
-interface NpyArray {
+export interface NpyArray {
   shape: number[]
+  /** NumPy's name of the type. */
+  descr: string
   /** Row-major. */
-  data: Uint8Array | Float32Array | Float64Array
+  data: Numbers
 }
 
-/** The array of a .npy file: little-endian float32 or float64, or uint8, of any shape. Throws FormatError. */
-export function parseNpyArray(bytes: Uint8Array, path: string): NpyArray {
+interface Header {
+  shape: number[]
+  descr: string
+  /** Where the numbers begin, and how many bytes they take. */
+  start: number
+  size: number
+}
+
+/** The header of a .npy file; Python 2 writes its numbers as 12L. Throws FormatError. */
+function npyHeader(bytes: Uint8Array, path: string): Header {
   const fail: (what: string) => never = formatFailure(path)
   const version = bytes[6]
-  const start = version === 1 ? 10 : 12
-  if (!looksLikeNpy(bytes) || bytes.length < start) fail('no .npy file, or truncated')
+  const begin = version === 1 ? 10 : 12
+  if (!looksLikeNpy(bytes) || bytes.length < begin) fail('no .npy file, or truncated')
   if (version < 1 || version > 3) fail(`.npy version ${version} is not supported: 1, 2 or 3`)
   const view = new DataView(bytes.buffer, bytes.byteOffset)
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true)
-  if (start + length > bytes.length) fail('the .npy header is truncated')
-  const header = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('latin1')
+  if (begin + length > bytes.length) fail('the .npy header is truncated')
+  const header = Buffer.from(bytes.buffer, bytes.byteOffset + begin, length).toString('latin1')
   const field = (name: string, value: string) =>
     new RegExp(`['"]${name}['"]\\s*:\\s*${value}`).exec(header)?.[1] ?? fail(`the .npy header has no valid '${name}'`)
   const descr = field('descr', `['"]([^'"]*)['"]`)
-  const item = Object.hasOwn(ITEM, descr) ? ITEM[descr] : fail(`dtype '${descr}' is not supported: <f4, <f8 or |u1`)
+  const type = /^[<|=]([fiu]\d)$/.exec(descr)?.[1] ?? ''
+  if (!Object.hasOwn(ARRAYS, type))
+    fail(`dtype '${descr}' is not supported: little-endian float32, float64 or integers are`)
   if (field('fortran_order', '(True|False)') === 'True')
     fail('the array is in Fortran order: save numpy.ascontiguousarray of it')
-  const shape = field('shape', '\\(([\\d, ]*)\\)')
+  const shape = field('shape', '\\(([\\dL, ]*)\\)')
     .split(',')
     .filter((s) => s.trim())
-    .map(Number)
+    .map((s) => Number(s.trim().replace(/L$/, '')))
   if (shape.some((n) => !Number.isSafeInteger(n) || n < 1))
     fail(`every dimension must be at least 1 but the shape is [${shape}]`)
-  const count = shape.reduce((a, b) => a * b, 1)
-  const data = bytes.subarray(start + length)
-  if (count * item !== data.length)
-    fail(`shape [${shape}] of ${descr} needs ${count * item} bytes but ${data.length} follow: truncated or corrupt`)
-  if (item === 1) return { shape, data }
-  const { buffer, byteOffset } = data.byteOffset % item === 0 ? data : data.slice()
-  return {
-    shape,
-    data: item === 4 ? new Float32Array(buffer, byteOffset, count) : new Float64Array(buffer, byteOffset, count),
-  }
+  const item = ARRAYS[type as keyof typeof ARRAYS].BYTES_PER_ELEMENT
+  return { shape, descr, start: begin + length, size: item * shape.reduce((a, b) => a * b, 1) }
+}
+
+/** The length of a whole .npy file, by its first bytes; undefined where they are not those of one. */
+export function npyLength(head: Uint8Array, path: string): number | undefined {
+  if (!looksLikeNpy(head)) return undefined
+  const { start, size } = npyHeader(head, path)
+  return start + size
+}
+
+/** The array of a .npy file, of any shape. Throws FormatError. */
+export function parseNpyArray(bytes: Uint8Array, path: string): NpyArray {
+  const { shape, descr, start, size } = npyHeader(bytes, path)
+  const data = bytes.subarray(start)
+  if (size !== data.length)
+    formatFailure(path)(
+      `shape [${shape}] of ${descr} needs ${size} bytes but ${data.length} follow: truncated or corrupt`,
+    )
+  const type = ARRAYS[descr.slice(1) as keyof typeof ARRAYS]
+  const item = type.BYTES_PER_ELEMENT
+  const aligned = data.byteOffset % item === 0 ? data : data.slice()
+  return { shape, descr, data: new type(aligned.buffer as ArrayBuffer, aligned.byteOffset, size / item) }
+}
+
+/** The same where only floats or bytes will do. Throws FormatError. */
+export function floatsOrBytes({ descr, data }: NpyArray, path: string): Float32Array | Float64Array | Uint8Array {
+  if (data instanceof Float32Array || data instanceof Float64Array || data instanceof Uint8Array) return data
+  return formatFailure(path)(`dtype '${descr}' is not supported for samples: save uint8, float32 or float64`)
+}
+
+/** Vectors [N, d], grey images [N, H, W] or images [N, C, H, W]: those of a .npy file. Throws FormatError. */
+export function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSignal): Promise<DatasetParts> {
+  return arrayParts(parseNpyArray(bytes, path), path, signal)
 }
 
 /**
- * Vectors [N, d], grey images [N, H, W] or images [N, C, H, W] of float32, float64 (taken as they are) or uint8 (scaled to
- * [-1, 1]). Throws FormatError.
+ * Vectors [N, d], grey images [N, H, W] or images [N, C, H, W] of float32, float64 (taken as they are) or uint8 (scaled to [-1, 1]); of bytes
+ * also [N, H, W, C], as pictures are saved. Throws FormatError.
  */
-export async function parseNpy(bytes: Uint8Array, path: string, signal?: AbortSignal): Promise<DatasetParts> {
+export async function arrayParts(array: NpyArray, path: string, signal?: AbortSignal): Promise<DatasetParts> {
   const fail: (what: string) => never = formatFailure(path)
-  const { shape, data } = parseNpyArray(bytes, path)
+  const { shape } = array
+  const data = floatsOrBytes(array, path)
   if (![2, 3, 4].includes(shape.length)) fail(`expected shape [N, d], [N, H, W] or [N, C, H, W] but it is [${shape}]`)
-  if (shape.length === 4 && shape[1] > 4 && shape[3] <= 4)
-    fail(`the shape [${shape}] has the channels last: expected [N, C, H, W]`)
   const sample = shape.length === 3 ? [1, shape[1], shape[2]] : shape.slice(1)
-  const parts = { name: path, shape: sample, labels: null }
-  return data instanceof Uint8Array ? { ...parts, data } : { ...parts, data: await floats(data, fail, signal) }
+  const parts = { name: path, labels: null }
+  if (data instanceof Uint8Array) {
+    if (!areLast(sample)) return { ...parts, shape: sample, data }
+    const [height, width, channels] = sample
+    return {
+      ...parts,
+      shape: [channels, height, width],
+      data: await channelsFirst(data, channels, height * width, signal),
+    }
+  }
+  // samples that a model has drawn may have any shape; but square pictures of floats are saved either way
+  if (areLast(sample) && sample[0] === sample[1])
+    fail(`the shape [${shape}] has the channels last: expected [N, C, H, W]`)
+  return { ...parts, shape: sample, data: await floats(data, fail, signal) }
+}
+
+/** Whether the last of three extents are channels: grey or colour, after sides that are no number of channels. */
+function areLast(sample: readonly number[]): boolean {
+  const [first, second, last] = sample
+  return sample.length === 3 && (last === 1 || last === 3) && first > 4 && second !== last
+}
+
+async function channelsFirst(data: Uint8Array, channels: number, area: number, signal?: AbortSignal) {
+  const out = new Uint8Array(data.length)
+  const size = channels * area
+  const move = (from: number, to: number) => {
+    for (let at = from * size; at < to * size; at += size)
+      for (let c = 0; c < channels; c++)
+        for (let i = 0; i < area; i++) out[at + c * area + i] = data[at + i * channels + c]
+  }
+  await inSlices(data.length / size, Math.max(1, Math.floor(2 ** 18 / size)), move, signal)
+  return out
 }
 
 /** As float32, checked to be finite. */

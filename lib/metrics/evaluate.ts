@@ -27,8 +27,8 @@ export interface EvaluateOptions {
   samples: string | Dataset
   /** What the samples are compared with. */
   data: string | Dataset
-  /** Of loading `data`. */
-  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels'>
+  /** Of loading `data`, and `samples` where they are named too. */
+  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
   /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor
   /** Of `onnxFeatures`, for an .onnx file. */
@@ -131,8 +131,8 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
       throw invalid('features', "'pixels', a file or an extractor", features)
     if (featureOptions !== undefined) throw invalid('featureOptions', 'nothing beside an extractor', featureOptions)
   }
+  if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels', 'icc'])
   const { samples, weights } = await samplesOf(options)
-  if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels'])
   const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
   if (samples.shape.join() !== data.shape.join())
     throw new ArgumentError(
@@ -152,11 +152,11 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   }
 }
 
-async function samplesOf({ samples, weights, limit, signal }: EvaluateOptions) {
+async function samplesOf({ samples, weights, dataOptions, limit, signal }: EvaluateOptions) {
   const path = typeof weights === 'string' ? weights : undefined
   const given = typeof weights === 'string' ? undefined : ownWeights('weights', weights)
   if (typeof samples === 'string') {
-    const loaded = await loadSamples(samples, { weights: path, limit, signal })
+    const loaded = await loadSamples(samples, { ...dataOptions, weights: path, limit, signal })
     return {
       samples: loaded.data,
       weights: given ?? loaded.weights,

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.js'
-import { loadDataset } from '../data/load.js'
+import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { parseNpyArray } from '../data/npy.js'
 import { FormatError } from '../errors.js'
 import { readFileChecked } from '../files.js'
@@ -13,19 +13,21 @@ export interface Samples {
   weights: Float64Array | null
 }
 
+interface SampleLoading extends Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc' | 'limit' | 'signal'> {
+  /** Their .npy file. */
+  weights?: string
+}
+
 /**
  * Samples from a folder with samples.npy (and weights.npy, if the method gave weights), or whatever `loadDataset` takes.
  * weights: a .npy file instead of the folder's. limit: only the first so many. Throws FileError, FormatError, ArgumentError.
  */
-export async function loadSamples(
-  spec: string,
-  options: { weights?: string; limit?: number; signal?: AbortSignal } = {},
-): Promise<Samples> {
-  const { limit, signal } = options
+export async function loadSamples(spec: string, { weights: file, ...options }: SampleLoading = {}): Promise<Samples> {
+  const { limit } = options
   const written = await exists(join(spec, 'samples.npy'))
-  const data = await loadDataset(written ? join(spec, 'samples.npy') : spec, { limit, signal })
+  const data = await loadDataset(written ? join(spec, 'samples.npy') : spec, options)
   const beside = join(spec, 'weights.npy')
-  const path = options.weights ?? (written && (await exists(beside)) ? beside : undefined)
+  const path = file ?? (written && (await exists(beside)) ? beside : undefined)
   if (path === undefined) return { data, weights: null }
   const weights = await readWeights(path)
   if (weights.length < data.size || (limit === undefined && weights.length !== data.size))
@@ -42,7 +44,7 @@ async function exists(path: string): Promise<boolean> {
 
 async function readWeights(path: string): Promise<Float64Array> {
   const { shape, data } = parseNpyArray(await readFileChecked(path), path)
-  if (shape.length !== 1 || data instanceof Uint8Array)
+  if (shape.length !== 1 || !(data instanceof Float32Array || data instanceof Float64Array))
     throw new FormatError(`${path}: expected weights [n] of float32 or float64 but the shape is [${shape}]`, path)
   return Float64Array.from(data)
 }

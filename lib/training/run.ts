@@ -154,7 +154,7 @@ export async function openData(
   { checkpoint }: Opened,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
-  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'limit', 'autoencoder'])
+  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'icc', 'limit', 'autoencoder'])
   if (data !== undefined && typeof data !== 'string') {
     if (dataOptions.autoencoder !== undefined)
       throw invalid(

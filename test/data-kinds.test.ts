@@ -1,0 +1,280 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { strToU8, zipSync } from 'fflate'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { type LoadDatasetOptions, loadDataset } from '../lib/data/load.js'
+import { FormatError } from '../lib/errors.js'
+import { evaluate } from '../lib/metrics/evaluate.js'
+
+/** Data in the forms that other people's tools give them. */
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'feynkac-kinds-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+type Files = Record<string, Uint8Array>
+
+async function save(name: string, content: Uint8Array | Files): Promise<string> {
+  const root = join(folder, name)
+  const files = content instanceof Uint8Array ? { '': content } : content
+  for (const [file, bytes] of Object.entries(files)) {
+    await mkdir(dirname(join(root, file)), { recursive: true })
+    await writeFile(join(root, file), bytes)
+  }
+  return root
+}
+
+function idx(shape: number[], data: ArrayLike<number>): Uint8Array {
+  const header = Buffer.alloc(4 + 4 * shape.length)
+  header.set([0, 0, 8, shape.length])
+  for (const [i, n] of shape.entries()) header.writeUInt32BE(n, 4 + 4 * i)
+  return Buffer.concat([header, Uint8Array.from(data)])
+}
+
+function npy(descr: string, shape: string, data: ArrayBufferView): Uint8Array {
+  const text = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${shape}, }`
+  const header = Buffer.from(`${text.padEnd(117)}\n`)
+  const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0])
+  return Buffer.concat([head, header, Buffer.from(data.buffer, data.byteOffset, data.byteLength)])
+}
+
+const raw = (bytes: Uint8Array, channels: 1 | 3, side = 8) =>
+  sharp(bytes, { raw: { width: side, height: side, channels } })
+const tile = (colour: number[], side = 8) =>
+  raw(Uint8Array.from({ length: side * side * colour.length }, (_, i) => colour[i % colour.length]), colour.length as 1 | 3, side) // biome-ignore format: one line
+const png = (colour: number[], side = 8): Promise<Buffer> =>
+  (colour.length === 1 ? tile(colour, side).toColourspace('b-w') : tile(colour, side)).png().toBuffer()
+
+/** What is told of a data set: shape, size, labels by name and size, and the first pixel of each sample as bytes. */
+async function look(path: string, options?: LoadDatasetOptions) {
+  const data = await loadDataset(path, options)
+  const width = data.shape.reduce((a, b) => a * b, 1)
+  const x = new Float32Array(width)
+  const first = Array.from({ length: data.size }, (_, i) => {
+    data.read(i, x, 0)
+    return Array.from({ length: data.shape[0] }, (_, c) => Math.round((x[(c * width) / data.shape[0]] + 1) * 127.5))
+  })
+  const labels = data.labels?.attributes.map(({ name, size }) => `${name}:${size}`) ?? null
+  return { shape: data.shape, size: data.size, labels, first, classes: first.map((_, i) => data.label(i)) }
+}
+
+const refused = async (path: string, pattern: RegExp) => {
+  const error = await loadDataset(path).catch((e) => e)
+  expect(error).toBeInstanceOf(FormatError)
+  expect(error.message).toMatch(pattern)
+}
+
+const colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 100, 50]] // biome-ignore format: one line
+
+describe('pictures', () => {
+  it('grey is Rec. 601 on the stored values, by every route', async () => {
+    const files: Files = {}
+    for (const [i, colour] of colours.entries()) files[`${i}.png`] = await png(colour)
+    const planes = Uint8Array.from({ length: 4 * 192 }, (_, i) => colours[Math.floor(i / 192)][Math.floor(i / 64) % 3])
+    const last = Uint8Array.from({ length: 4 * 192 }, (_, i) => colours[Math.floor(i / 192)][i % 3])
+    for (const path of [
+      await save('colour', files),
+      await save('colour.zip', zipSync(files)),
+      await save('colour.npy', npy('|u1', '(4, 3, 8, 8)', planes)),
+      await save('last.npy', npy('|u1', '(4, 8, 8, 3)', last)),
+      await save('colour.npz', zipSync({ 'arr_0.npy': npy('|u1', '(4, 8, 8, 3)', last) })),
+    ]) {
+      expect((await look(path)).first, path).toEqual(colours)
+      expect((await look(path, { channels: 1 })).first, path).toEqual([[76], [150], [29], [124]])
+      expect((await look(path, { channels: 1, resize: 4 })).first, path).toEqual([[76], [150], [29], [124]])
+    }
+  })
+
+  it('stored values whatever the profile, unless icc asks for sRGB', async () => {
+    const path = await save('p3', { 'a.png': await tile([200, 100, 50]).withIccProfile('p3').png().toBuffer() })
+    expect((await look(path)).first).toEqual([[187, 105, 62]])
+    const [[r, g, b]] = (await look(path, { icc: true })).first
+    expect(Math.max(Math.abs(r - 200), Math.abs(g - 100), Math.abs(b - 50))).toBeLessThanOrEqual(1)
+  })
+
+  it('classes by folders are the same in a zip of the folder, and hidden files are passed over', async () => {
+    const files: Files = { 'animals/cat/0.png': await png([1, 1, 1]), 'animals/dog/0.png': await png([2, 2, 2]) }
+    const hidden = { '__MACOSX/animals/._cat.png': strToU8('no picture'), 'animals/.cache/a.png': strToU8('none') }
+    const expected = await look(join(await save('pets', files), 'animals'))
+    expect(expected).toMatchObject({ labels: ['class:2'], classes: [[0], [1]] })
+    expect(await look(await save('pets.zip', zipSync({ ...files, ...hidden })))).toEqual(expected)
+    const json = strToU8('{"labels": [["cat/0.png", 3], ["dog/0.png", 1]]}')
+    const own = await look(await save('named.zip', zipSync({ ...files, 'animals/dataset.json': json })))
+    expect(own).toMatchObject({ labels: ['class:4'], classes: [[3], [1]] })
+  })
+
+  it('harmless defects are told once; what a name claims does not count', async () => {
+    const jpeg = await tile([90, 80, 70]).jpeg().toBuffer()
+    const at = jpeg.indexOf(Buffer.from([0xff, 0xdb]))
+    const junk = Buffer.concat([jpeg.subarray(0, at), Buffer.from([0, 1, 2, 3]), jpeg.subarray(at)])
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    expect((await look(await save('junk', { 'a.jpg': junk, 'b.jpg': junk }))).size).toBe(2)
+    expect(warn.mock.calls).toMatchObject([
+      [expect.stringMatching(/^2 of 2 pictures.*a\.jpg.*extraneous/), 'FeynkacWarning'],
+    ])
+    warn.mockRestore()
+    await refused(await save('cut', { 'a.jpg': jpeg.subarray(0, -40) }), /no image that can be decoded/)
+    const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
+    await refused(await save('svg', { 'a.png': strToU8(svg) }), /it is no png/)
+    await refused(await save('float', { 'a.tif': floatTiff() }), /type float/)
+  })
+})
+
+/** A TIFF of 32-bit floats: libvips writes none here. */
+function floatTiff(): Uint8Array {
+  const entries: [tag: number, type: number, value: number][] = [
+    [256, 3, 2],
+    [257, 3, 2],
+    [258, 3, 32],
+    [259, 3, 1],
+    [262, 3, 1],
+    [273, 4, 8],
+    [277, 3, 1],
+    [278, 3, 2],
+    [279, 4, 16],
+    [339, 3, 3], // biome-ignore format: one line
+  ]
+  const out = Buffer.alloc(8 + 16 + 2 + 12 * entries.length + 4)
+  out.write('II*\0', 'latin1')
+  out.writeUInt32LE(24, 4)
+  for (let i = 0; i < 4; i++) out.writeFloatLE(0.25 * (i + 1), 8 + 4 * i)
+  out.writeUInt16LE(entries.length, 24)
+  for (const [i, [tag, type, value]] of entries.entries()) {
+    const at = 26 + 12 * i
+    out.writeUInt16LE(tag, at)
+    out.writeUInt16LE(type, at + 2)
+    out.writeUInt32LE(1, at + 4)
+    out.writeUInt32LE(value, at + 8)
+  }
+  return out
+}
+
+describe('arrays', () => {
+  it('an IDX header that says the length is one, of any number of batches’ length', async () => {
+    const path = await save('i/train-images-idx3-ubyte', idx([48, 32, 32], new Uint8Array(48 * 1024)))
+    await save(
+      'i/train-labels.idx1-ubyte',
+      idx(
+        [48],
+        Array.from({ length: 48 }, (_, i) => i % 10),
+      ),
+    )
+    expect(await look(path)).toMatchObject({ shape: [1, 32, 32], size: 48, labels: ['class:10'] })
+  })
+
+  it('IDX in folders that are called as the files', async () => {
+    const images = idx([4, 2, 2], new Uint8Array(16))
+    const labels = idx([4], [0, 1, 2, 1])
+    const beside = { 'train-images.idx3-ubyte': images, 'train-labels.idx1-ubyte': labels }
+    const within = {
+      'train-images-idx3-ubyte/train-images-idx3-ubyte': images,
+      'train-labels-idx1-ubyte/train-labels-idx1-ubyte': labels,
+    }
+    for (const path of [await save('both', { ...beside, ...within }), await save('within', within)])
+      expect(await look(path)).toMatchObject({ size: 4, labels: ['class:3'], classes: [[0], [1], [2], [1]] })
+    await refused(await save('t10k', { 't10k-images-idx3-ubyte': images }), /test half .* alone: give .*t10k-images/)
+  })
+
+  it('what sample writes, of any shape; headers of Python 2', async () => {
+    const latents = Float32Array.from({ length: 2 * 8 * 16 }, (_, i) => i / 300)
+    const path = await save('latents.npy', npy('<f4', '(2, 8, 4, 4)', latents))
+    expect(await look(path)).toMatchObject({ shape: [8, 4, 4], size: 2 })
+    expect(await look(await save('two.npy', npy('<f4', '(2L, 4L)', latents.subarray(0, 8))))).toMatchObject({ size: 2 })
+  })
+
+  it('npz by the names of its arrays', async () => {
+    const images = npy('|u1', '(3, 8, 8)', new Uint8Array(192).fill(7))
+    const y = npy('<i8', '(3,)', BigInt64Array.of(0n, 2n, 1n))
+    const keras = await save('mnist.npz', zipSync({ 'x_test.npy': images, 'x_train.npy': images, 'y_train.npy': y }))
+    expect(await look(keras)).toMatchObject({ shape: [1, 8, 8], labels: ['class:3'], classes: [[0], [2], [1]] })
+    expect(await look(`${keras}:x_test`)).toMatchObject({ size: 3, labels: null })
+    await refused(`${keras}:z`, /no array 'z'.* It has x_test, x_train, y_train/)
+    await refused(await save('which.npz', zipSync({ 'u.npy': images, 'v.npy': images })), /which array/)
+  })
+
+  it('CIFAR-100, and both for Python', async () => {
+    const record = (labels: number[]) => Buffer.concat([Buffer.from(labels), Buffer.alloc(3072, labels.at(-1))])
+    const binary = Buffer.concat([record([1, 99]), record([19, 3])])
+    const hundred = await save('hundred', { 'train.bin': binary })
+    const expected = { shape: [3, 32, 32], labels: ['superclass:20', 'class:100'], classes: [[1, 99], [19, 3]] } // biome-ignore format: one line
+    expect(await look(hundred)).toMatchObject(expected)
+    expect(await look(await save('hundred.bin.gz', gzipSync(binary)))).toMatchObject(expected)
+    const meta = pickle(['label_names', ['bird', 'cat', 'dog']])
+    const ten = { data_batch_1: pickle(['data', Buffer.alloc(3072, 5), 'labels', [2]]), data_batch_2: pickle(['data', Buffer.alloc(3072, 9), 'labels', [1]]) } // biome-ignore format: one line
+    const python = await look(await save('python', { ...ten, 'batches.meta': meta }))
+    expect(python).toMatchObject({ labels: ['class:3'], classes: [[2], [1]], first: [[5, 5, 5], [9, 9, 9]] }) // biome-ignore format: one line
+  })
+
+  it('stand-ins are named', async () => {
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'a'.repeat(64)}\nsize 143000000\n`
+    await refused(await save('pointer', strToU8(pointer)), /Git LFS pointer/)
+    await refused(await save('pointers', { 'a.png': strToU8(pointer) }), /Git LFS pointer/)
+    const tar = Buffer.alloc(1024)
+    tar.write('ustar', 257)
+    await refused(await save('cifar.tar.gz', gzipSync(tar)), /tar archive: unpack/)
+    await refused(await save('page.zip', strToU8('<!DOCTYPE html><html>')), /web page/)
+  })
+})
+
+/** A dict as Python 2 pickles it: texts, lists of small numbers, and bytes as an array [1, 3072]. */
+function pickle(items: (string | Buffer | (number | string)[])[]): Buffer {
+  const text = (s: string) => Buffer.concat([Buffer.from('U'), Buffer.from([s.length]), Buffer.from(s, 'latin1')])
+  const value = (item: (typeof items)[number]): Buffer => {
+    if (typeof item === 'string') return text(item)
+    if (Array.isArray(item))
+      return Buffer.concat([Buffer.from(']('), ...item.map((v) => (typeof v === 'number' ? Buffer.from([0x4b, v]) : text(v))), Buffer.from('e')]) // biome-ignore format: one line
+    const size = Buffer.alloc(4)
+    size.writeUInt32LE(item.length)
+    return Buffer.concat([
+      Buffer.from(
+        'cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\0tU\x01btR(K\x01(K\x01M\x00\x0ct',
+        'latin1',
+      ),
+      Buffer.from('cnumpy\ndtype\n(U\x02u1K\0K\x01tR\x89T', 'latin1'),
+      size,
+      item,
+      Buffer.from('tb'),
+    ])
+  }
+  return Buffer.concat([Buffer.from('\x80\x02}(', 'latin1'), ...items.map(value), Buffer.from('u.')])
+}
+
+describe('bounds', () => {
+  it('what a small archive unfolds to is refused before it is unfolded', async () => {
+    const many = Buffer.concat([strToU8('{"labels": [["a.png", ['), Buffer.alloc(4e6, '0,'), strToU8('0]]]}')])
+    const image = await png([1, 1, 1])
+    const labels = await save('labels.zip', zipSync({ 'dataset.json': many, 'a.png': image }, { level: 6 }))
+    await refused(labels, /dataset\.json: it has 4.* MB, more than the limit/)
+    const values = Buffer.concat([strToU8('{"labels": [["a.png", ['), Buffer.alloc(6e5, '0,'), strToU8('0]]]}')])
+    await refused(await save('values.zip', zipSync({ 'dataset.json': values, 'a.png': image })), /more than \d+ values/)
+    const padded = Buffer.concat([image, Buffer.alloc(2 ** 25)])
+    await refused(await save('padded.zip', zipSync({ 'a.png': padded }, { level: 6 })), /more than the limit of 16/)
+    const endless = gzipSync(Buffer.concat([idx([2, 2, 2], new Uint8Array(8)), Buffer.alloc(2 ** 22)]))
+    await refused(await save('endless.gz', endless), /more follows than the 24 bytes/)
+    await refused(await save('unknown.gz', gzipSync(Buffer.alloc(2 ** 22, 0xaa))), /format is not known/)
+  })
+})
+
+it('the options of the data reach both sides of an evaluation', async () => {
+  const mixed: Files = {}
+  for (let i = 0; i < 4; i++) {
+    mixed[`a${i}.png`] = await png([i])
+    mixed[`b${i}.png`] = await png([i, 9, 9])
+  }
+  const path = await save('mixed', mixed)
+  const metrics = ['sliced-wasserstein'] as const
+  expect((await evaluate({ samples: path, data: path, dataOptions: { channels: 3 }, metrics })).dim).toBe(192)
+  const sides = await Promise.all([16, 32].map(async (side) => {
+    const files: Files = {}
+    for (let i = 0; i < 8; i++) files[`${i}.png`] = await png([i, 9, 9], side)
+    return save(`side${side}`, files)
+  })) // biome-ignore format: one line
+  const [samples, data] = sides
+  const { values } = await evaluate({ samples, data, dataOptions: { resize: 8 }, metrics })
+  expect(values.slicedWasserstein).toBeCloseTo(0, 6)
+})
