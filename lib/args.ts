@@ -47,6 +47,22 @@ function isHonest(array: Float32Array | Float64Array): boolean {
   return !Object.hasOwn(array, 'length') && array.length * array.BYTES_PER_ELEMENT === array.byteLength
 }
 
+/** Whether a value is an array without holes, of at most `most` items: one of four thousand millions of holes can be made in no time. */
+export function isList(value: unknown, most = 2 ** 21): value is unknown[] {
+  if (!Array.isArray(value) || value.length > most) return false
+  for (let i = 0; i < value.length; i++) if (!(i in value)) return false
+  return true
+}
+
+const MOST_DIMENSIONS = 16
+
+/** Whether a value is the shape of one sample: positive whole numbers, of an array that can exist. */
+export function isShape(shape: unknown): shape is readonly number[] {
+  const whole = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) > 0
+  if (!isList(shape, MOST_DIMENSIONS) || shape.length < 1 || !shape.every(whole)) return false
+  return shape.reduce((a, b) => a * b, 1) <= 2 ** 31
+}
+
 /** Numbers of an array that may be of any kind, as many as `length` says or 1 to `max`, each in the range: a copy. */
 export function numberList(
   name: string,

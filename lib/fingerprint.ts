@@ -3,28 +3,39 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import type { Dataset } from './data/dataset.js'
 import { encodeLabel, labelDim } from './data/dataset.js'
 import type { NetworkWeights } from './models/model-file.js'
-import { run } from './native.js'
+import { now, run } from './native.js'
 
 /** Short texts by which a resumed run knows its data and its teacher again. */
 
-/** Tells data sets apart by size, shape, labels and their first samples, or by what those were made of. */
+/** Numbers that are read and hashed between two turns of the event loop: about a millisecond. */
+const PIECE = 2 ** 18
+
+/** Tells data sets apart by size, shape, labels and all of their samples, or by what those were made of. */
 export async function fingerprintData(data: Dataset): Promise<string> {
-  const count = Math.min(16, data.size)
+  const hash = createHash('sha256')
+  const { labels, origin } = data
+  if (origin !== undefined) hash.update(origin)
   const width = data.shape.reduce((a, b) => a * b, 1)
-  const x0 = new Float32Array(count * width)
-  const dim = labelDim(data.labels)
-  const labels = new Float32Array(count * dim)
-  for (let i = 0; i < count; i++) {
-    data.read(i, x0, i * width)
-    if (data.labels) encodeLabel(data.labels, data.label(i), labels, i * dim)
+  const dim = labelDim(labels)
+  const rows = Math.max(1, Math.floor(PIECE / (width + dim)))
+  const [x0, vectors] = [new Float32Array(rows * width), new Float32Array(rows * dim)]
+  for (let first = 0; first < data.size; first += rows) {
+    const count = Math.min(rows, data.size - first)
+    for (let i = 0; i < count; i++) {
+      if (origin === undefined) data.read(first + i, x0, i * width)
+      if (labels) encodeLabel(labels, data.label(first + i), vectors, i * dim)
+    }
+    if (origin === undefined) hash.update(bytesOf(x0, count * width))
+    if (labels) hash.update(bytesOf(vectors, count * dim))
+    await breathe()
   }
-  const hash = createHash('sha256').update(data.origin ?? new Uint8Array(x0.buffer))
-  if (data.labels) hash.update(new Uint8Array(labels.buffer))
   return `${data.size} samples of ${data.shape.join('x')} (${hash.digest('hex').slice(0, 12)})`
 }
 
+const bytesOf = (values: Float32Array, count: number) => new Uint8Array(values.buffer, values.byteOffset, 4 * count)
+
 export async function fingerprintNetwork(network: NetworkWeights): Promise<string> {
-  const values = new Float32Array(network.parameterCount())
+  const values = new Float32Array(now(() => network.parameterCount()))
   await run(() => network.read('params', values))
   const hash = createHash('sha256')
   const piece = 2 ** 19

@@ -1,4 +1,4 @@
-import { integer } from '../args.js'
+import { float32Array, integer, isList, isShape } from '../args.js'
 import { invalid } from '../errors.js'
 
 /** One categorical attribute; a class label is one attribute. */
@@ -33,12 +33,28 @@ export interface Dataset {
   label(index: number): readonly (number | null)[]
 }
 
+/** Whether a value says an attribute: with names of its values, if any, that are texts. */
+export function isAttribute(value: unknown): value is Attribute {
+  const { name, size, values } = (value ?? {}) as Partial<Attribute>
+  const named = values === undefined || (isList(values) && values.every((v) => typeof v === 'string'))
+  return typeof name === 'string' && Number.isSafeInteger(size) && size! >= 1 && named
+}
+
 /** Throws ArgumentError. */
 export function checkLabelSpec(spec: unknown): asserts spec is LabelSpec {
   const attributes: unknown = (spec as LabelSpec | null | undefined)?.attributes
-  const right = (a?: Attribute) => typeof a?.name === 'string' && Number.isSafeInteger(a.size) && a.size >= 1
-  if (!Array.isArray(attributes) || !attributes.every(right))
+  if (!isList(attributes) || !attributes.every(isAttribute))
     throw invalid('labels', 'attributes, each with a name and a size', spec)
+}
+
+/** A data set of a caller's own. Throws ArgumentError. */
+export function checkDataset(data: unknown): Dataset {
+  const { size, shape, labels, read, label } = (data ?? {}) as Partial<Dataset>
+  const methods = typeof read === 'function' && typeof label === 'function'
+  if (!methods || !Number.isSafeInteger(size) || size! < 1 || !isShape(shape))
+    throw invalid('data', 'a data set { size, shape, labels, read, label } or its specification', data)
+  labelDim(labels ?? null)
+  return data as Dataset
 }
 
 /** Length of the label vector: the sum of the attributes' sizes, 0 without labels. */
@@ -59,10 +75,10 @@ export function encodeLabel(
 ): void {
   checkLabelSpec(spec)
   const { attributes } = spec
-  if (!(out instanceof Float32Array)) throw invalid('out', 'a Float32Array', out)
+  float32Array('out', out)
   if (!Array.isArray(classes) || classes.length !== attributes.length)
     throw invalid('classes', `one class index or null for each of ${attributes.map((a) => a.name).join(', ')}`, classes)
-  integer('offset', offset, 0, out.length - labelDim(spec))
+  checkPlace(out, offset, labelDim(spec))
   let at = offset
   attributes.forEach(({ name, size }, i) => {
     const value = classes[i]
@@ -70,6 +86,12 @@ export function encodeLabel(
     if (value !== null) out[at + integer(`attribute '${name}'`, value, 0, size - 1)] = 1
     at += size
   })
+}
+
+/** Throws ArgumentError where `width` numbers from the offset on have no place. */
+function checkPlace(out: Float32Array, offset: unknown, width: number): void {
+  if (out.length < width) throw invalid('out', `a Float32Array of at least ${width} numbers`, out)
+  integer('offset', offset, 0, out.length - width)
 }
 
 /** What a MemoryDataset is made of. */
@@ -112,7 +134,7 @@ export class MemoryDataset implements Dataset {
   read(index: number, out: Float32Array, offset: number): void {
     const { data, width } = this
     integer('index', index, 0, this.size - 1)
-    integer('offset', offset, 0, out.length - width)
+    checkPlace(float32Array('out', out), offset, width)
     const start = index * width
     if (data instanceof Float32Array) out.set(data.subarray(start, start + width), offset)
     else for (let i = 0; i < width; i++) out[offset + i] = data[start + i] / 127.5 - 1

@@ -3,7 +3,7 @@ import { ArgumentError, invalid } from '../errors.js'
 import { fingerprintData, fingerprintNetwork } from '../fingerprint.js'
 import { requireMemory } from '../memory.js'
 import { Autoencoder } from '../models/autoencoder.js'
-import { type Dataset, MemoryDataset } from './dataset.js'
+import { checkDataset, type Dataset, MemoryDataset } from './dataset.js'
 
 export interface LatentOptions {
   signal?: AbortSignal
@@ -24,6 +24,7 @@ export async function latentDataset(
 ): Promise<Dataset> {
   knownOptions('latentDataset', options, ['signal', 'onProgress'])
   if (!(autoencoder instanceof Autoencoder)) throw invalid('autoencoder', 'an Autoencoder', autoencoder)
+  checkDataset(data)
   const { shape, latentShape } = autoencoder
   if (shape.join() !== data.shape.join())
     throw new ArgumentError(`the autoencoder is for images of [${shape}] but the data are [${data.shape}]`)

@@ -1,8 +1,9 @@
+import { isShape } from '../args.js'
 import type { LabelSpec } from '../data/dataset.js'
 import type { DeviceOptions } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { Classifier } from '../models/classifier.js'
-import { isShape, sizeOf } from '../smc/evaluation.js'
+import { sizeOf } from '../smc/evaluation.js'
 import { type OnnxFeatureOptions, onnxFeatures } from './onnx.js'
 
 /** What metrics see of samples. */
@@ -53,10 +54,11 @@ export async function openFeatures(
   options: Omit<OnnxFeatureOptions, 'shape'> = {},
   device: DeviceOptions = {},
 ): Promise<FeatureExtractor> {
-  if (typeof spec === 'string' && spec.endsWith('.onnx')) return onnxFeatures(spec, { ...options, shape })
+  if (typeof spec !== 'string') throw invalid('features', "'pixels', or the name of a file", spec)
+  if (spec.endsWith('.onnx')) return onnxFeatures(spec, { ...options, shape })
   if (Object.keys(options ?? {}).length > 0)
     throw new ArgumentError(`options of an .onnx network were given for features by ${spec}: leave them out`)
-  if (typeof spec === 'string' && spec.endsWith('.safetensors')) return classifierFeatures(spec, device)
+  if (spec.endsWith('.safetensors')) return classifierFeatures(spec, device)
   if (spec !== 'pixels')
     throw invalid('features', "'pixels', or the name of an .onnx file or a classifier's .safetensors", spec)
   return pixelFeatures(shape)

@@ -29,7 +29,7 @@ export async function heldRows(
 
 /** A copy of the weights that a caller gives, if any: they may go while his features are read. Throws ArgumentError. */
 export function ownWeights(name: string, weights: Float64Array | undefined): Float64Array | undefined {
-  return weights && new Float64Array(float64Array(name, weights))
+  return weights === undefined ? undefined : new Float64Array(float64Array(name, weights))
 }
 
 /** Weights of n rows with sum 1; equal ones where none are given. Throws ArgumentError. */

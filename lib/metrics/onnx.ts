@@ -1,8 +1,8 @@
-import { finiteNumber, float32Array, integer, knownOptions } from '../args.js'
+import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../args.js'
 import { resampler } from '../data/resample.js'
 import { ArgumentError, FeynkacError, FormatError, invalid } from '../errors.js'
 import { openFile } from '../files.js'
-import { isShape, sizeOf } from '../smc/evaluation.js'
+import { sizeOf } from '../smc/evaluation.js'
 import type { FeatureExtractor } from './features.js'
 
 /** Feature extractors in ONNX files, run by onnxruntime-node, which whoever uses them installs. */

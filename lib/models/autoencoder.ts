@@ -1,9 +1,10 @@
-import { integer, knownOptions, unchanged } from '../args.js'
+import { integer, isList, knownOptions, plainObject, unchanged } from '../args.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
 import { type NativeAutoencoder, native, run } from '../native.js'
-import { readSource, type SourceModel } from '../weights/source.js'
+import { checkSource, readSource, type SourceModel } from '../weights/source.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { checkedShape } from './config.js'
 import { importAutoencoder } from './import.js'
 import { networkOfFile } from './load.js'
 import { modelJson, placed, saveModel } from './model-file.js'
@@ -31,9 +32,10 @@ interface Call {
  * it. The block types and `sample_size` follow.
  */
 export function autoencoderKL(shape: readonly number[], args: Partial<AutoencoderKLArgs> = {}): AutoencoderConfig {
-  if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
-  const [channels, height, width] = shape as [number, number, number]
+  const [channels, height, width] = checkedShape(shape)
+  plainObject('args', args)
   const levels = args.block_out_channels ?? autoencoderDefaults.block_out_channels
+  if (!isList(levels)) throw invalid('block_out_channels', 'a list of channels', levels)
   return {
     class: 'AutoencoderKL',
     shape: [channels, height, width],
@@ -95,7 +97,8 @@ export class Autoencoder {
 
   /** The autoencoder of a file that was read. */
   static async from(source: SourceModel, options: DeviceOptions = {}): Promise<Autoencoder> {
-    const { path } = source
+    knownOptions('Autoencoder.from', options, deviceOptionNames)
+    const { path } = checkSource(source)
     const own = source.format === 'feynkac'
     const { network: config, tensors } = own
       ? { ...parseAutoencoderInfo(source.metadata, path), tensors: source.tensors }

@@ -1,9 +1,9 @@
-import { integer, knownOptions, unchanged } from '../args.js'
+import { integer, isList, knownOptions, unchanged } from '../args.js'
 import { type LabelSpec, labelDim } from '../data/dataset.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError } from '../errors.js'
 import { type NativeClassifier, native, run } from '../native.js'
-import { readSource, type SourceModel } from '../weights/source.js'
+import { checkSource, readSource, type SourceModel } from '../weights/source.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { networkOfFile } from './load.js'
 import { modelJson, parseLabels, placed, saveModel } from './model-file.js'
@@ -42,11 +42,15 @@ function checkInfo(json: { [K in keyof ClassifierInfo]?: unknown }, fail: Fail):
   const { classes } = network.args
   const sizes = labels.attributes.map(({ size }) => size)
   if (sizes.join() !== classes.join()) fail(`the labels have ${sizes} classes but the network ${classes}`)
-  const accuracy = json.accuracy ?? sizes.map(() => null)
-  const share = (v: unknown) => v === null || (typeof v === 'number' && v >= 0 && v <= 1)
-  if (!Array.isArray(accuracy) || accuracy.length !== sizes.length || !accuracy.every(share))
-    return fail('expected a number from 0 to 1, or null, for each attribute in the accuracy')
+  const accuracy = checkAccuracy(json.accuracy ?? sizes.map(() => null), sizes.length, fail)
   return { kind: 'classifier', network, labels, accuracy }
+}
+
+function checkAccuracy(accuracy: unknown, attributes: number, fail: Fail): Accuracy {
+  const share = (v: unknown) => v === null || (typeof v === 'number' && v >= 0 && v <= 1)
+  return isList(accuracy, attributes) && accuracy.length === attributes && accuracy.every(share)
+    ? ([...accuracy] as Accuracy)
+    : fail('expected a number from 0 to 1, or null, for each attribute in the accuracy')
 }
 
 /** Reads the description of a classifier out of a file's metadata. Throws FormatError. */
@@ -84,7 +88,9 @@ export class Classifier {
   }
 
   /** The classifier of a file that was read. */
-  static async from({ path, metadata, tensors }: SourceModel, options: DeviceOptions = {}): Promise<Classifier> {
+  static async from(source: SourceModel, options: DeviceOptions = {}): Promise<Classifier> {
+    knownOptions('Classifier.from', options, deviceOptionNames)
+    const { path, metadata, tensors } = checkSource(source)
     const info = parseClassifierInfo(metadata, path)
     const network = await networkOfFile(path, tensors, options, () => createNetwork(info.network, options))
     return new Classifier(info, network)
@@ -127,7 +133,10 @@ export class Classifier {
   }
 
   set accuracy(accuracy: Accuracy) {
-    this.description = { ...this.description, accuracy: [...accuracy] }
+    const checked = checkAccuracy(accuracy, this.labels.attributes.length, (what) => {
+      throw new ArgumentError(what)
+    })
+    this.description = { ...this.description, accuracy: checked }
   }
 
   /** The device it is on. */

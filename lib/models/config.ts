@@ -1,5 +1,7 @@
-import { ArgumentError, FormatError, invalid } from '../errors.js'
-import { checkArgs, type Fail, type ImageShape, naturalNumber } from './networks/check.js'
+import { integer, plainObject } from '../args.js'
+import { ArgumentError, describe, FormatError, invalid } from '../errors.js'
+import { isObject } from '../json.js'
+import { checkArgs, type Fail, type ImageShape, naturalNumber, shapeSizes } from './networks/check.js'
 import { checkUNet2DModel, type UNet2DModelArgs, unet2dDefaults, unet2dLabelDim } from './networks/diffusers.js'
 import {
   checkDhariwalUNet,
@@ -29,9 +31,13 @@ export type NetworkConfig =
 
 const mlpDefaults: ResidualMLPArgs = { dim: 0, hidden: 128, layers: 3, label_dim: 0, channel_mult_noise: 1 }
 
-function checkedShape(shape: readonly number[]): ImageShape {
+/** Arguments of a network, which are checked when one is made of them. */
+const plainArgs = <T extends object>(args: T): T => plainObject('args', args) as T
+
+/** A shape [channels, height, width]. Throws ArgumentError. */
+export function checkedShape(shape: readonly number[]): ImageShape {
   if (!Array.isArray(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
-  return [shape[0], shape[1], shape[2]]
+  return [0, 1, 2].map((i) => integer(`shape[${i}]`, shape[i], 1)) as ImageShape
 }
 
 function edmSizes([channels, height, width]: ImageShape) {
@@ -44,13 +50,13 @@ function edmSizes([channels, height, width]: ImageShape) {
  */
 export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> = {}): NetworkConfig {
   const sizes = checkedShape(shape)
-  return { class: 'SongUNet', shape: sizes, args: { ...songDefaults, ...edmSizes(sizes), ...args } }
+  return { class: 'SongUNet', shape: sizes, args: { ...songDefaults, ...edmSizes(sizes), ...plainArgs(args) } }
 }
 
 /** EDM's DhariwalUNet (ADM), likewise. */
 export function dhariwalUNet(shape: readonly number[], args: Partial<DhariwalUNetArgs> = {}): NetworkConfig {
   const sizes = checkedShape(shape)
-  return { class: 'DhariwalUNet', shape: sizes, args: { ...dhariwalDefaults, ...edmSizes(sizes), ...args } }
+  return { class: 'DhariwalUNet', shape: sizes, args: { ...dhariwalDefaults, ...edmSizes(sizes), ...plainArgs(args) } }
 }
 
 /** diffusers' UNet2DModel, likewise, with diffusers' defaults. */
@@ -62,12 +68,13 @@ export function unet2d(shape: readonly number[], args: Partial<UNet2DModelArgs> 
     in_channels: channels,
     out_channels: channels,
   }
-  return { class: 'UNet2DModel', shape: sizes, args: { ...unet2dDefaults, ...own, ...args } }
+  return { class: 'UNet2DModel', shape: sizes, args: { ...unet2dDefaults, ...own, ...plainArgs(args) } }
 }
 
 /** A residual MLP for vectors of a dimension. */
 export function residualMLP(dim: number, args: Partial<ResidualMLPArgs> = {}): NetworkConfig {
-  return { class: 'ResidualMLP', shape: [dim], args: { ...mlpDefaults, dim, ...args } }
+  integer('dim', dim, 1)
+  return { class: 'ResidualMLP', shape: [dim], args: { ...mlpDefaults, dim, ...plainArgs(args) } }
 }
 
 /** Reads a configuration out of a file's metadata. Throws FormatError naming what is missing or not supported. */
@@ -86,11 +93,8 @@ export function givenNetworkConfig(network: unknown): NetworkConfig {
 
 /** Class and arguments (`json`) for samples of a shape, with every field checked; `fail` throws. */
 export function checkNetworkConfig(json: unknown, shape: unknown, fail: Fail): NetworkConfig {
-  const isObject = (v: unknown): v is Record<string, unknown> =>
-    typeof v === 'object' && v !== null && !Array.isArray(v)
   if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
-  const sizes: number[] = Array.isArray(shape) ? shape : fail('expected an array for shape')
-  if (!sizes.every((n) => Number.isSafeInteger(n) && n > 0)) fail('expected positive integers in shape')
+  const sizes = shapeSizes(shape, fail)
   switch (json.class) {
     case 'SongUNet':
       return { class: 'SongUNet', ...checkSongUNet(json.args, sizes, fail) }
@@ -101,9 +105,7 @@ export function checkNetworkConfig(json: unknown, shape: unknown, fail: Fail): N
     case 'ResidualMLP':
       return { class: 'ResidualMLP', ...checkResidualMLP(json.args, sizes, fail) }
     default:
-      return fail(
-        `class ${JSON.stringify(json.class)} is not supported: SongUNet, DhariwalUNet, UNet2DModel or ResidualMLP`,
-      )
+      return fail(`class ${describe(json.class)} is not supported: SongUNet, DhariwalUNet, UNet2DModel or ResidualMLP`)
   }
 }
 

@@ -1,8 +1,8 @@
-import { finiteNumber, float32Array, held, integer, knownOptions } from '../args.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 import { native, now, run } from '../native.js'
 import { purpose } from '../random.js'
-import { isShape, sizeOf } from '../smc/evaluation.js'
+import { sizeOf } from '../smc/evaluation.js'
 import { type DenoiserFunction, denoiseOnHost } from '../smc/samplers.js'
 
 /** Whether a denoiser is the gradient of anything. */

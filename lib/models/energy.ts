@@ -78,6 +78,7 @@ export class EnergyModel implements ResidentEnergy {
     model: NewModel & { kind: 'dot' | 'l2' | 'norm' | 'joint' },
     options: EnergyLoadOptions & { seed?: number } = {},
   ): Promise<EnergyModel> {
+    knownOptions('create', options, [...deviceOptionNames, 'seed', 'gradient'])
     const info = completeInfo(model, model?.kind)
     if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2', 'norm' or 'joint'", info.kind)
     const { gradient, ...rest } = options

@@ -1,8 +1,14 @@
-import { finiteNumber, knownOptions } from '../args.js'
+import { finiteNumber, isShape, knownOptions } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { native, run } from '../native.js'
-import { isShape, residenceOf, sizeOf } from '../smc/evaluation.js'
-import { type DenoiseOptions, type DenoiserFunction, denoiseOnHost, type ResidentDenoiser } from '../smc/samplers.js'
+import { checkedPoints, residenceOf, sizeOf } from '../smc/evaluation.js'
+import {
+  type DenoiseOptions,
+  type DenoiserFunction,
+  denoiseOnHost,
+  evaluationsOf,
+  type ResidentDenoiser,
+} from '../smc/samplers.js'
 import { type Floats, host, type Space } from '../smc/space.js'
 import type { Labels } from './labels.js'
 
@@ -80,8 +86,13 @@ export function guidedDenoiser(
     shape: denoiser.shape,
     residence: residenceOf([denoiser, guide ?? denoiser]),
     denoiseIn,
-    denoise: (x, sigma, given) => denoiseIn(host, x, sigma, given) as Promise<Float32Array>,
-    evaluations: (sigma) => branches(sigma).reduce((sum, { model }) => sum + (model.evaluations?.(sigma) ?? 1), 0),
+    denoise: async (x, sigma, options) => {
+      const given = options ?? {}
+      knownOptions('denoise', given, ['signal', 'part'])
+      const own = await checkedPoints(x, sigma, sizeOf(denoiser.shape), { signal: given.signal })
+      return (await denoiseIn(host, own, sigma, given)) as Float32Array
+    },
+    evaluations: (sigma) => branches(sigma).reduce((sum, { model }) => sum + evaluationsOf(model, sigma), 0),
   }
 }
 

@@ -1,4 +1,4 @@
-import { finiteNumber } from '../args.js'
+import { finiteNumber, isList } from '../args.js'
 import { describe } from '../errors.js'
 
 /**
@@ -35,7 +35,7 @@ export function parseLogNormaliser(json: unknown, fail: (what: string) => never)
     return fail(
       `expected a range of noise levels for logNormaliser but it has ${describe(sigmaMin)}, ${describe(sigmaMax)}`,
     )
-  if (!Array.isArray(values) || values.length < 2 || !values.every(Number.isFinite))
+  if (!isList(values) || values.length < 2 || !values.every(Number.isFinite))
     return fail('expected at least two finite values for logNormaliser')
   return { sigmaMin: sigmaMin!, sigmaMax: sigmaMax!, values }
 }

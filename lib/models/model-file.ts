@@ -1,6 +1,6 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import type { LabelSpec } from '../data/dataset.js'
-import { labelDim } from '../data/dataset.js'
+import { isList } from '../args.js'
+import { isAttribute, type LabelSpec, labelDim } from '../data/dataset.js'
 import { type DeviceOptions, type Precision, placement } from '../devices.js'
 import { describe, FormatError } from '../errors.js'
 import { parseBounded } from '../json.js'
@@ -107,12 +107,10 @@ export function checkModelInfo(
 /** The attributes of a model's labels; `fail` throws. */
 export function parseLabels(json: unknown, fail: (what: string) => never): LabelSpec | null {
   if (json === null || json === undefined) return null
-  const attributes = (json as LabelSpec).attributes
-  if (!Array.isArray(attributes)) return fail('expected attributes in the labels of the model description')
-  for (const a of attributes)
-    if (typeof a?.name !== 'string' || !Number.isSafeInteger(a.size) || a.size < 1)
-      fail('expected a name and a size for every label attribute')
-  return { attributes }
+  const attributes: unknown = (json as LabelSpec).attributes
+  if (!isList(attributes)) return fail('expected attributes in the labels of the model description')
+  if (!attributes.every(isAttribute)) fail('expected a name and a size for every label attribute')
+  return { attributes: attributes as LabelSpec['attributes'] }
 }
 
 /** The metadata entry that `parseModelInfo` reads. */
@@ -150,7 +148,7 @@ export async function flatten(
   prefix = '',
   ignore: (name: string) => boolean = () => false,
 ): Promise<Float32Array> {
-  const parameters = network.parameters()
+  const parameters = now(() => network.parameters())
   const names = new Set(parameters.map((p) => prefix + p.name))
   for (const name of tensors.keys())
     if (!names.has(name) && !ignore(name))
@@ -214,7 +212,7 @@ export async function saveModel(
 ): Promise<void> {
   let weights = flat
   if (!weights) {
-    weights = new Float32Array(network.parameterCount())
+    weights = new Float32Array(now(() => network.parameterCount()))
     const out = weights
     await run(() => network.read('params', out))
   }

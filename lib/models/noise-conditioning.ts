@@ -1,3 +1,5 @@
+import { isList } from '../args.js'
+
 /** How a network is told the noise level: its number c_noise as a function of sigma. Plain data, kept as JSON with a model. */
 export type NoiseConditioning =
   /** c_noise = scale ln(sigma) + offset. */
@@ -117,7 +119,7 @@ function checkedTable(
   rounding: Table['rounding'],
   fail: (what: string) => never,
 ): Table {
-  const finite = (v: unknown): v is number[] => Array.isArray(v) && v.length > 0 && v.every(Number.isFinite)
+  const finite = (v: unknown): v is number[] => isList(v) && v.length > 0 && v.every(Number.isFinite)
   if (!finite(sigmas) || !sigmas.every((s, i) => s > (i === 0 ? 0 : sigmas[i - 1])))
     return fail("sigmas of the preconditioning's noise must be positive and strictly increasing")
   if (!finite(times) || times.length !== sigmas.length)

@@ -1,3 +1,5 @@
+import { finiteNumber } from '../args.js'
+import { ArgumentError } from '../errors.js'
 import { checkedNoise, type NoiseConditioning, noiseInput } from './noise-conditioning.js'
 
 /**
@@ -35,8 +37,12 @@ const factors: Record<PreconditioningForm, (sigma: number, sigmaData: number) =>
 
 export const preconditioningForms = Object.keys(factors) as PreconditioningForm[]
 
-/** The factors at a noise level sigma > 0, in float64. */
-export function preconditioningAt({ form, sigmaData, noise }: Preconditioning, sigma: number): PreconditioningFactors {
+/** The factors at a noise level sigma > 0, in float64. Throws ArgumentError. */
+export function preconditioningAt(preconditioning: Preconditioning, sigma: number): PreconditioningFactors {
+  const { form, sigmaData, noise } = parsePreconditioning(preconditioning, (what) => {
+    throw new ArgumentError(`preconditioning: ${what}`)
+  })
+  finiteNumber('sigma', sigma, { above: 0 })
   const [cSkip, cOut, cIn] = factors[form](sigma, sigmaData)
   return { cSkip, cOut, cIn, cNoise: noiseInput(noise, sigma) }
 }

@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+import { isList } from '../args.js'
 import { type Dataset, encodeLabel, labelDim } from '../data/dataset.js'
 import { ArgumentError } from '../errors.js'
 import { isObject } from '../json.js'
@@ -60,18 +62,20 @@ export function readTables(json: unknown, shape: readonly number[], fail: (what:
   }
 }
 
+function numbers(value: unknown, least = 0): value is number[] {
+  return isList(value) && value.every((v) => Number.isFinite(v) && (v as number) >= least)
+}
+
 function read(json: unknown, shape: readonly number[], fail: (what: string) => never): Calibration {
   const wrong = (what: string): never => fail(`the calibration in the model description has no valid ${what}`)
   const { edges, pool, sigmas, variances, count, seed } = isObject(json) ? json : {}
-  const numbers = (value: unknown, least = 0): value is number[] =>
-    Array.isArray(value) && value.every((v) => Number.isFinite(v) && v >= least)
   const falling =
     numbers(sigmas) && sigmas.length > 0 && sigmas.every((s, k) => s > 0 && (k === 0 || s < sigmas[k - 1]!))
   if (!falling) return wrong('noise levels')
   const groups = groupsOf(shape, edges, pool, wrong)
   const rows =
     Array.isArray(variances) && variances.length === sigmas.length ? (variances as unknown[]) : wrong('levels')
-  if (!rows.every((row) => numbers(row) && row.length === groups.count)) return wrong('variances')
+  if (!isList(rows) || !rows.every((row) => numbers(row) && row.length === groups.count)) return wrong('variances')
   for (const [name, value] of Object.entries({ count, seed })) if (!Number.isSafeInteger(value)) return wrong(name)
   return new Calibration({
     shape,
@@ -85,8 +89,9 @@ function read(json: unknown, shape: readonly number[], fail: (what: string) => n
 
 function groupsOf(shape: readonly number[], edges: unknown, pool: unknown, wrong: (what: string) => never): Groups {
   if (basisOf(shape) === 'dct') {
-    const rising = Array.isArray(edges) && edges.every((e, i) => Number.isFinite(e) && (i === 0 || e > edges[i - 1]))
-    return rising && edges.length < 1000 ? frequencyBands(shape, edges) : wrong('bands of frequencies')
+    const rising =
+      numbers(edges, -Infinity) && edges.length < 1000 && edges.every((e, i) => i === 0 || e > edges[i - 1])
+    return rising ? frequencyBands(shape, edges) : wrong('bands of frequencies')
   }
   try {
     return coordinateGroups(sizeOf(shape), pool as number[] | undefined)
@@ -131,7 +136,8 @@ export async function measureTables(
 
 /** The table of p(x | labels). */
 export function tableFor(tables: ModelTables | undefined, labels: Labels | undefined): Calibration | undefined {
-  const values = labels === undefined ? [] : ArrayBuffer.isView(labels) ? [...labels] : Object.values(labels)
-  const known = values.some((v) => (ArrayBuffer.isView(labels) ? v !== 0 : v !== null))
+  const vectors = types.isFloat32Array(labels)
+  const values = vectors ? [...labels] : Object.values(labels ?? {})
+  const known = values.some((v) => (vectors ? v !== 0 : v !== null))
   return known ? tables?.conditional : tables?.unconditional
 }

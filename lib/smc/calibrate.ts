@@ -7,10 +7,11 @@ import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
 import type { EnergyFunction } from './energy-function.js'
-import { evaluateModels, isShape, nameOf, residenceOf, sizeOf } from './evaluation.js'
+import { evaluateModels, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { checkedSigmas } from './schedule.js'
 import { type Floats, inSpaceOf, type Space, toHost, toSpace } from './space.js'
+import { checkedModel } from './targets.js'
 
 export interface CalibrateOptions {
   /** Samples without noise that the energy is of: a data set, or [n, ...shape]; taken evenly, more than once where there are fewer than `count`. */
@@ -51,8 +52,7 @@ export function evenLevels(min: number, max: number, levels: number): Float64Arr
  */
 export async function calibrate(energy: EnergyFunction, options: CalibrateOptions): Promise<Calibration> {
   knownOptions('calibrate', options, calibrateOptionNames)
-  if (typeof energy?.energyGrad !== 'function' || !isShape(energy.shape))
-    throw invalid('energy', 'an energy function { shape, energyGrad(x, sigma) }', energy)
+  checkedModel('energy', energy)
   return measure(energy, () => energy, options)
 }
 

@@ -1,3 +1,4 @@
+import { finiteNumber, numberList } from '../args.js'
 import { invalid } from '../errors.js'
 import { sizeOf } from './evaluation.js'
 
@@ -63,9 +64,9 @@ export function frequencyBands(shape: readonly number[], given?: readonly number
 /** Every coordinate by itself, or the groups of a vector's coordinates that `pool` numbers from 0. Throws ArgumentError. */
 export function coordinateGroups(d: number, pool?: ArrayLike<number>): Groups {
   if (pool === undefined) return { of: Int32Array.from({ length: d }, (_, i) => i), count: d }
-  const of = Int32Array.from(pool ?? [])
-  if (of.length !== d || of.some((g, i) => g !== pool[i] || g < 0 || g >= d))
-    throw invalid('pool', `${d} groups, numbered from 0`, pool)
+  const given = numberList('pool', pool, { length: d, min: 0 })
+  const of = Int32Array.from(given)
+  if (of.some((g, i) => g !== given[i] || g < 0 || g >= d)) throw invalid('pool', `${d} groups, numbered from 0`, pool)
   return { of, count: Math.max(...of) + 1 }
 }
 
@@ -103,6 +104,8 @@ export class Calibration implements PrecisionTable {
 
   /** V is interpolated in ln sigma by monotone cubics (Fritsch and Butland 1984); beyond the levels it stays as at their ends. */
   precisionAt(sigma: number, noise = sigma): Float64Array {
+    finiteNumber('sigma', sigma, { min: 0 })
+    finiteNumber('noise', noise, { min: 0 })
     const { groups, sigmas, variances } = this.data
     const { count } = groups
     const last = sigmas.length - 1

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { finiteNumber, float32Array, held, knownOptions } from '../args.js'
+import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../args.js'
 import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
 import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
 import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
@@ -38,14 +38,6 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1)
 }
 
-const MOST_DIMENSIONS = 16
-
-/** Whether a value is the shape of one sample: positive whole numbers, of an array that can exist. */
-export function isShape(shape: unknown): shape is readonly number[] {
-  if (!Array.isArray(shape) || shape.length < 1 || shape.length > MOST_DIMENSIONS) return false
-  return Array.from(shape).every((n) => Number.isSafeInteger(n) && n > 0) && sizeOf(shape) <= 2 ** 31
-}
-
 /** What the `energyGrad` of an energy function of d numbers is given: throws ArgumentError, or returns a copy of x (args.ts). */
 export async function checkedPoints(
   x: unknown,
@@ -74,6 +66,7 @@ export async function callback<T>(
   signal: AbortSignal | undefined,
   call: () => T | Promise<T>,
 ): Promise<T> {
+  checkSignal(signal)
   signal?.throwIfAborted()
   try {
     return await call()
@@ -169,7 +162,12 @@ export class Evaluator {
         if (hasNaN(await toHost(energy, signal))) return nameOf(target.models[j])
     }
     const squares = this.extra === 'squares' ? space.doubles(x.length / this.d) : undefined
-    const whole = await target.combine(parts, x, sigma, { signal, squares, space })
+    const where = `combine of ${nameOf(target, 'the target')}`
+    const whole = await callback(where, signal, () => target.combine(parts, x, sigma, { signal, squares, space }))
+    if (x instanceof Float32Array) {
+      float64Array(`energy of ${where}`, whole?.energy, x.length / this.d)
+      float32Array(`grad of ${where}`, whole.grad, x.length)
+    }
     const modelGrads = this.keepsModels ? parts.map(({ grad }) => grad) : undefined
     if (this.extra === 'base') return { ...whole, extra: parts[0].energy, baseGrad: parts[0].grad, modelGrads, suspect }
     return { ...whole, extra: squares, modelGrads, suspect }
@@ -196,7 +194,12 @@ export async function evaluateModels(
 
 /** The device whose memory all of the models can work in: 'any', or 'cpu' where they differ. */
 export function residenceOf(models: readonly object[]): string {
-  const places = new Set(models.map((model) => (model as Partial<ResidentEnergy>).residence ?? 'cpu'))
+  const places = new Set<string>()
+  for (const model of models) {
+    const { residence = 'cpu' } = model as Partial<ResidentEnergy>
+    if (typeof residence !== 'string') throw invalid(`residence of ${nameOf(model)}`, 'the name of a device', residence)
+    places.add(residence)
+  }
   if (places.size > 1) places.delete('any')
   return places.size === 1 ? [...places][0] : 'cpu'
 }
@@ -206,9 +209,9 @@ export function hasNaN(values: Float64Array): boolean {
   return false
 }
 
-/** The error for a NaN among weights or energies. */
-export function notANumber(where: string, suspect: string | undefined): NumericsError {
+/** The error for a NaN, or an infinite `value`, among weights or energies. */
+export function notANumber(where: string, suspect: string | undefined, value = Number.NaN): NumericsError {
   return new NumericsError(
-    `${suspect ?? 'a log-weight or a gradient'} is NaN at ${where}; check that the model is finite at this noise level`,
+    `${suspect ?? 'a log-weight or a gradient'} is ${value} at ${where}; check that the model is finite at this noise level`,
   )
 }

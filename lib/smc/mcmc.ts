@@ -4,7 +4,7 @@ import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import type { EnergyFunction } from './energy-function.js'
-import { Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
+import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
 import type { Rows } from './native-particles.js'
 import { checkedSigmas } from './schedule.js'
 import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
@@ -90,7 +90,10 @@ export class Mover {
 
   async #baseStep(state: ChainState, sigma: number, weights: Doubles): Promise<number> {
     const { stepSize } = this.options
-    if (typeof stepSize === 'function') return finiteNumber('stepSize(sigma)', stepSize(sigma), { above: 0 })
+    if (typeof stepSize === 'function')
+      return finiteNumber('stepSize(sigma)', await callback('stepSize', this.signal, () => stepSize(sigma)), {
+        above: 0,
+      })
     const langevin = this.kernel === 'mala' || this.kernel === 'ula'
     const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)

@@ -1,11 +1,11 @@
 import { types } from 'node:util'
-import { finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../args.js'
-import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../args.js'
+import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import type { EnergyFunction } from './energy-function.js'
-import { callback, Evaluator, hasNaN, isShape, nameOf, residenceOf, sizeOf } from './evaluation.js'
+import { callback, Evaluator, hasNaN, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { checkedSigmas } from './schedule.js'
 import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
@@ -213,7 +213,7 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
   let count = 0
   const evaluate: Denoise = async (x, sigma) => {
     const rows = x.length / d
-    count += rows * (denoiser.evaluations?.(sigma) ?? 1)
+    count += rows * evaluationsOf(denoiser, sigma)
     if (!(x instanceof Float32Array)) {
       const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal })
       return checkedFinite(there, rows, sigma, model, space, signal)
@@ -226,6 +226,19 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
     return checkedFinite(out, rows, sigma, model, space, signal)
   }
   return { evaluate, lambda: 1, d, count: () => count }
+}
+
+/** Evaluations of a model that a call for one particle takes. */
+export function evaluationsOf({ evaluations }: Pick<DenoiserFunction, 'evaluations'>, sigma: number): number {
+  if (evaluations === undefined) return 1
+  if (typeof evaluations !== 'function') throw invalid('evaluations of the denoiser', 'a function', evaluations)
+  let count: unknown
+  try {
+    count = evaluations(sigma)
+  } catch (cause) {
+    throw new FeynkacError(`evaluations of the denoiser failed: ${describe(cause)}`, { cause })
+  }
+  return finiteNumber('evaluations(sigma)', count, { min: 0 })
 }
 
 /** One call of a denoiser, with its answer checked; what it gets and gives are copies, as in energyGrad of evaluation.ts. */

@@ -245,7 +245,10 @@ async function runSmc(
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
     const { logSum } = stats
     stats = await reweight({ logWeights, weights, ...increment }, signal)
-    if (stats.invalid >= 0) throw notANumber(population.where(k), await population.suspect())
+    if (stats.invalid >= 0) {
+      const value = (await toHost(logWeights, signal))[stats.invalid]
+      throw notANumber(population.where(k), await population.suspect(), value)
+    }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
     const share = (await toHost(weights, signal)).slice()

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { finiteNumber, knownOptions, numberList } from '../args.js'
+import { finiteNumber, isList, isShape, knownOptions, numberList } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
@@ -9,7 +9,6 @@ import {
   type Evaluation,
   evaluateModels,
   type HostEvaluation,
-  isShape,
   residenceOf,
   sizeOf,
 } from './evaluation.js'
@@ -46,9 +45,11 @@ export interface LambdaOption {
   lambda?: number
 }
 
-function checkedModel(name: string, value: unknown): EnergyFunction {
-  const model = value as EnergyFunction
-  if (typeof model?.energyGrad !== 'function' || !isShape(model.shape))
+/** An energy function, or ArgumentError. */
+export function checkedModel(name: string, value: unknown): EnergyFunction {
+  const model = value as EnergyFunction & { residence?: unknown }
+  const resident = model?.residence === undefined || typeof model.residence === 'string'
+  if (typeof model?.energyGrad !== 'function' || !isShape(model.shape) || !resident)
     throw invalid(name, 'an energy function { shape, energyGrad(x, sigma) }', value)
   return model
 }
@@ -65,13 +66,24 @@ function checkedModels(value: unknown): EnergyFunction[] {
   return models
 }
 
-const lambdaOf = (model: EnergyFunction): number => (model as Target).lambda ?? 1
+const lambdaOf = (model: EnergyFunction): number => finiteNumber('lambda', (model as Target).lambda ?? 1, { above: 0 })
 
 /** The energy function itself as a target: what `smc` makes of a plain one. */
 export function asTarget(model: EnergyFunction): Target {
-  const { combine, models, shape } = (model ?? {}) as Partial<Target>
-  if (typeof combine === 'function' && Array.isArray(models) && isShape(shape)) return model as Target
+  if (typeof (model as Target | undefined)?.combine === 'function') return checkedTarget(model as Target)
   return linear('energy', [checkedModel('target', model)], [1], {}, lambdaOf(model))
+}
+
+/** A target, which may be one of a caller's own making. */
+function checkedTarget(target: Target): Target {
+  const { models, exponents, shape, residence } = target
+  const parts = checkedModels(models)
+  if (!isShape(shape) || String(shape) !== String(parts[0].shape)) throw invalid('shape of the target', `[${parts[0].shape}], as its models have`, shape) // biome-ignore format: one line
+  if (typeof target.name !== 'string') throw invalid('name of the target', 'a text', target.name)
+  lambdaOf(target)
+  if (exponents !== undefined) numberList('exponents of the target', exponents, { length: parts.length })
+  if (typeof residence !== 'string') throw invalid('residence of the target', 'a text', residence)
+  return target
 }
 
 type Fields = Omit<Target, 'shape' | 'energyGrad' | 'energyGradIn' | 'residence'>
@@ -274,10 +286,11 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
   const d = sizeOf(shape)
   const bounds = (name: 'lower' | 'upper'): Float64Array => {
     const value = options[name]
-    if (typeof value !== 'number' && value?.length !== d) throw invalid(name, `a number or ${d} numbers`, value)
-    const all = typeof value === 'number' ? new Float64Array(d).fill(value) : Float64Array.from(value, Number)
-    if (all.some(Number.isNaN)) throw invalid(name, `a number or ${d} numbers`, value)
-    return all
+    const list = isList(value) || types.isFloat64Array(value) || types.isFloat32Array(value)
+    const all = typeof value === 'number' ? new Array<number>(d).fill(value) : list ? Array.from(value) : []
+    if (all.length !== d || !all.every((v) => typeof v === 'number' && !Number.isNaN(v)))
+      throw invalid(name, `a number or ${d} numbers`, value)
+    return Float64Array.from(all as number[])
   }
   const [lower, upper] = [bounds('lower'), bounds('upper')]
   if (lower.some((l, i) => !(l < upper[i]))) throw invalid('lower', 'bounds below those of upper', options.lower)
@@ -377,7 +390,10 @@ export function rewardTilt(
       async combine(parts, points, sigma, { signal } = {}) {
         const [part, x] = [parts[0] as HostEvaluation, points as Float32Array]
         const count = part.energy.length
-        const beta = typeof strength === 'function' ? finiteNumber('strength(sigma)', strength(sigma)) : strength
+        const beta =
+          typeof strength === 'function'
+            ? finiteNumber('strength(sigma)', await callback('strength', signal, () => strength(sigma)))
+            : strength
         const image = await denoised(x, part, sigma, signal)
         const result = await callback('the reward', signal, () => reward(image, count, { sigma, signal }))
         const { value, grad } =

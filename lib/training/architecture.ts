@@ -1,4 +1,4 @@
-import { integer, knownOptions } from '../args.js'
+import { integer, isList, knownOptions } from '../args.js'
 import { invalid } from '../errors.js'
 import { type NetworkConfig, residualMLP, songUNet } from '../models/config.js'
 
@@ -25,6 +25,11 @@ export function networkFor(shape: readonly number[], labelDim: number, architect
   throw invalid('shape of the data', '[dimensions] or [channels, height, width]', [...shape])
 }
 
+function listOf(name: string, value: readonly number[]): number[] {
+  if (!isList(value, 64)) throw invalid(name, 'a list of whole numbers', value)
+  return [...value] as number[]
+}
+
 function mlpFor(dim: number, labelDim: number, { width, blocks, channelMult, attention }: Architecture): NetworkConfig {
   if (channelMult !== undefined) throw invalid('channelMult', 'nothing, as vectors have no levels', channelMult)
   if (attention !== undefined) throw invalid('attention', 'nothing, as vectors have no resolution', attention)
@@ -37,11 +42,11 @@ function mlpFor(dim: number, labelDim: number, { width, blocks, channelMult, att
 
 function unetFor(shape: [number, number, number], labelDim: number, architecture: Architecture): NetworkConfig {
   const [, height, width] = shape
-  const channelMult = [...(architecture.channelMult ?? defaultLevels(height, width, [1, 2, 2]))]
+  const channelMult = listOf('channelMult', architecture.channelMult ?? defaultLevels(height, width, [1, 2, 2]))
   if (!channelMult.length) throw invalid('channelMult', 'at least one level', channelMult)
   channelMult.forEach((mult, level) => void integer(`channelMult[${level}]`, mult, 1, 64))
   const resolutions = channelMult.map((_, level) => Math.max(height, width) >> level)
-  const attention = [...(architecture.attention ?? resolutions.filter((r) => r <= 16).slice(0, 1))]
+  const attention = listOf('attention', architecture.attention ?? resolutions.filter((r) => r <= 16).slice(0, 1))
   for (const resolution of attention)
     if (!resolutions.includes(resolution))
       throw invalid('attention', `resolutions among those of the levels (${resolutions.join(', ')})`, attention)
@@ -81,7 +86,7 @@ export function levelsOf(
   multiples: readonly number[],
 ): { channels: number[]; blocks: number } {
   integer('width', width, 4, 4096)
-  const levels = [...(channelMult ?? multiples)]
+  const levels = listOf('channelMult', channelMult ?? multiples)
   if (!levels.length) throw invalid('channelMult', 'at least one level', levels)
   return {
     channels: levels.map((mult, level) => width * integer(`channelMult[${level}]`, mult, 1, 64)),

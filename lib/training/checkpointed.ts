@@ -1,3 +1,4 @@
+import { ArgumentError } from '../errors.js'
 import type { NetworkWeights } from '../models/model-file.js'
 import { run } from '../native.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
@@ -41,6 +42,9 @@ export async function runWithCheckpoints<
       writeCheckpoint(path, { loop: state, info: model.info, definition: { ...definition, images }, sources }, network),
     )
   const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
+  const seen = start.step * definition.batchSize
+  if (checkpoint && Math.ceil(images / definition.batchSize) < start.step)
+    throw new ArgumentError(`images: the run to resume has seen ${seen} images already, more than ${images}: give more, or a new output directory`) // biome-ignore format: one line
   // the first checkpoint shows before the first step whether there is room for the others
   if (!checkpoint) await save(start)
   await folder?.rewindLog(start.step)

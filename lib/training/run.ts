@@ -1,6 +1,5 @@
 import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
-import type { Dataset, LabelSpec } from '../data/dataset.js'
-import { labelDim } from '../data/dataset.js'
+import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { latentDataset } from '../data/latents.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
@@ -171,15 +170,6 @@ export async function openData(
   if (file === undefined) return { data: images, source }
   using autoencoder = await Autoencoder.load(file, { device: options.device, precision: options.precision })
   return { data: await latentDataset(images, autoencoder, { signal }), source }
-}
-
-function checkDataset(data: Dataset): Dataset {
-  const { size, shape, labels } = data ?? {}
-  const methods = typeof data?.read === 'function' && typeof data.label === 'function'
-  if (!methods || !Number.isSafeInteger(size) || size < 1 || !Array.isArray(shape))
-    throw invalid('data', 'a data set { size, shape, labels, read, label } or its specification', data)
-  labelDim(labels)
-  return data
 }
 
 export async function train<M extends Denoiser | EnergyModel>(

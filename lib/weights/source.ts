@@ -1,4 +1,6 @@
 import { stat } from 'node:fs/promises'
+import { checkSignal, plainObject } from '../args.js'
+import { invalid } from '../errors.js'
 import { fileError } from '../files.js'
 import { readDiffusers } from './diffusers.js'
 import type { SourceModel, SourceOptions } from './source-model.js'
@@ -16,6 +18,8 @@ const WRAPPERS = ['module.', '_orig_mod.', 'model.']
  * reason.
  */
 export async function readSource(path: string, options: SourceOptions = {}): Promise<SourceModel> {
+  if (typeof path !== 'string' || path === '') throw invalid('path', 'a file or folder', path)
+  checkSignal(options.signal)
   options.signal?.throwIfAborted()
   const found = await stat(path).catch((error) => {
     throw fileError(error, path, 'read')
@@ -24,6 +28,15 @@ export async function readSource(path: string, options: SourceOptions = {}): Pro
   const model = await readWeightsFile(path, options)
   if (model.className !== null || model.format === 'feynkac') return model
   return { ...model, tensors: withoutWrappers(model.tensors) }
+}
+
+/** A source that a caller passes on. Throws ArgumentError where it is none. */
+export function checkSource(source: SourceModel): SourceModel {
+  const { path, metadata, tensors } = plainObject('source', source)
+  if (typeof path !== 'string') throw invalid('path of the source', 'a text', path)
+  plainObject('metadata of the source', metadata)
+  if (!(tensors instanceof Map)) throw invalid('tensors of the source', 'a Map', tensors)
+  return source
 }
 
 const MOST_WRAPPERS = 8

@@ -1,3 +1,5 @@
+import { isList } from '../../args.js'
+import { describe } from '../../errors.js'
 import { isObject } from '../../json.js'
 
 /** Checks of a network's arguments, shared by the architectures. */
@@ -21,7 +23,7 @@ export const probability: Rule = {
   expected: 'a number in [0, 1)',
 }
 export const numbers: Rule = {
-  is: (v) => Array.isArray(v) && v.every(Number.isFinite),
+  is: (v) => isList(v) && v.every(Number.isFinite),
   expected: 'an array of numbers',
 }
 export const sampleSize: Rule = {
@@ -29,7 +31,7 @@ export const sampleSize: Rule = {
   expected: 'a side, [height, width] or null',
 }
 export const naturalNumbers: Rule = {
-  is: (v) => Array.isArray(v) && v.every((n) => Number.isSafeInteger(n) && n >= 0 && n <= 2 ** 24),
+  is: (v) => isList(v) && v.every((n) => naturalNumber.is(n) && (n as number) <= 2 ** 24),
   expected: 'an array of whole numbers',
 }
 export const oneOf = (...values: unknown[]): Rule => ({
@@ -37,7 +39,7 @@ export const oneOf = (...values: unknown[]): Rule => ({
   expected: `one of ${values.map((v) => JSON.stringify(v)).join(', ')}`,
 })
 export const listOf = (...values: string[]): Rule => ({
-  is: (v) => Array.isArray(v) && v.every((item) => values.includes(item)),
+  is: (v) => isList(v) && v.every((item) => (values as unknown[]).includes(item)),
   expected: `a list of ${values.map((v) => `'${v}'`).join(' and ')}`,
 })
 export const orNull = (rule: Rule): Rule => ({
@@ -56,7 +58,7 @@ export function checkArgs<T extends object>(
   for (const [key, value] of Object.entries(given)) {
     if (!Object.hasOwn(defaults, key)) fail(`unknown argument '${key}'`)
     const rule = rules[key as keyof T]
-    if (!rule.is(value)) fail(`expected ${rule.expected} for '${key}' but received ${JSON.stringify(value)}`)
+    if (!rule.is(value)) fail(`expected ${rule.expected} for '${key}' but received ${describe(value)}`)
     Object.assign(args, { [key]: value })
   }
   return args
@@ -70,10 +72,15 @@ export function configParts(
   fail: Fail,
 ): { args: Record<string, unknown>; sizes: number[] } {
   if (!isObject(json) || !isObject(json.args)) return fail('expected an object with class and args')
-  if (json.class !== className) fail(`class ${JSON.stringify(json.class)} is not supported: ${className}`)
-  const sizes: number[] = Array.isArray(shape) ? shape : fail('expected an array for shape')
-  if (!sizes.every((n) => Number.isSafeInteger(n) && n > 0)) fail('expected positive integers in shape')
-  return { args: json.args, sizes }
+  if (json.class !== className) fail(`class ${describe(json.class)} is not supported: ${className}`)
+  return { args: json.args, sizes: shapeSizes(shape, fail) }
+}
+
+export function shapeSizes(shape: unknown, fail: Fail): number[] {
+  if (!isList(shape, 16)) return fail('expected an array for shape')
+  return shape.every((n) => Number.isSafeInteger(n) && (n as number) > 0)
+    ? (shape as number[])
+    : fail('expected positive integers in shape')
 }
 
 /** The shape of image networks. */
