@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 // A reader that goes away (feynkac ... | head) ends the program as SIGPIPE would, without a stack.
 process.stdout.on('error', (error) => {
   if (error.code === 'EPIPE') process.exit(141)
-  throw error
+  process.exit(fail(`cannot write to the standard output: ${error.message}`))
 })
 process.stderr.on('error', () => {})
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import { access, constants, type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { FeynkacError, FileError, invalid } from './errors.js'
+import { ArgumentError, FeynkacError, FileError, invalid } from './errors.js'
 
 /** Reading and writing whole files: system errors become FileError, and a write either happens in full or not at all. */
 
@@ -195,4 +195,49 @@ export async function makeFolder(path: string): Promise<void> {
     await makeFolder(dirname(path))
     await mkdir(path)
   }
+}
+
+/**
+ * Makes the folder of an output where there is none, and tries whether files can be written there: before the work, so that the work is not
+ * lost. Throws FileError.
+ */
+export async function prepareFolder(path: string): Promise<void> {
+  checkPath(path)
+  try {
+    await makeFolder(path)
+    if (!(await stat(path)).isDirectory())
+      throw new FileError(
+        `cannot write to ${JSON.stringify(path)}: it is a file, not a folder: choose another name`,
+        path,
+      )
+    const probe = join(path, `.writable-${randomBytes(6).toString('hex')}`)
+    await writeFileAtomic(probe, '')
+    await rm(probe, { force: true })
+  } catch (error) {
+    throw fileError(error, path, 'write to the directory')
+  }
+}
+
+/** The same for one file: what is there must be a file, and its folder one that can be written to. Throws FileError. */
+export async function prepareFile(path: string): Promise<void> {
+  checkPath(path)
+  try {
+    await destination(path)
+    await access(dirname(path), constants.W_OK)
+  } catch (error) {
+    throw fileError(error, path, 'write')
+  }
+}
+
+/** Throws where some of the files of an output are there already, unless they may be replaced. */
+export async function refuseOverwriting(paths: readonly string[], overwrite: boolean): Promise<void> {
+  if (overwrite) return
+  const found: string[] = []
+  for (const path of paths)
+    await access(path).then(
+      () => found.push(path),
+      () => {},
+    )
+  if (found.length > 0)
+    throw new ArgumentError(`${found.join(', ')} would be overwritten: give another --output, or --overwrite`)
 }

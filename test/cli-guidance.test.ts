@@ -63,7 +63,7 @@ afterEach(() => vi.restoreAllMocks())
 
 const options = { particles: 12, sigmas: sigmaGrid({ steps: 5, min: 0.1, max: 10 }), seed: 3 }
 const command = (name: string, ...args: string[]) =>
-  main(['sample', file(name), '--output', join(folder, 'out'), '--particles', '12', '--steps', '5', '--seed', '3', '--json', ...args]) // biome-ignore format: a list
+  main(['sample', file(name), '--output', join(folder, 'out'), '--overwrite', '--particles', '12', '--steps', '5', '--seed', '3', '--json', ...args]) // biome-ignore format: a list
 
 /** The samples of a command that succeeds, and its summary. */
 async function drawn(name: string, ...args: string[]) {

@@ -100,7 +100,11 @@ describe('a run that is stopped', () => {
     const result = await ended
     expect(result).toMatchObject({ code, out: '' })
     expect(result.err).toMatch(/stopped; resume with: feynkac train --resume --output ".*run"/)
-    const resumed = await run(['train', '--resume', '--output', output, '--images', '8', '--json'])
+    const resume = ['train', '--resume', '--output', output, '--json', '--images']
+    const shorter = await run([...resume, '8'])
+    expect(shorter.code).toBe(2)
+    const seen = /has seen (\d+) images already, more than 8/.exec(shorter.err)![1]
+    const resumed = await run([...resume, seen])
     expect(resumed.code).toBe(0)
     expect(JSON.parse(resumed.out).steps).toBeGreaterThanOrEqual(4)
   })
@@ -168,18 +172,37 @@ describe('from data to samples', () => {
     expect(drawn.err.match(/^warning: .*$/gm) ?? []).toEqual(report.warnings.map((text: string) => `warning: ${text}`))
 
     const placed = '--particles 4 --steps 3 --adapt-levels 0.4 --weigh-above 0.5 --attributes shape=1 --json'.split(' ')
-    const adapted = await run(['sample', model, '--output', samples, ...placed])
+    const adapted = await run(['sample', model, '--output', samples, '--overwrite', ...placed])
     expect(adapted.err).toMatch(/\d+ steps where \d+ evaluations/)
     const { sigmas, levels: reports } = JSON.parse(await readFile(join(samples, 'samples.json'), 'utf8'))
     expect(sigmas.slice(0, reports.length)).toEqual(reports.map(({ sigma }: { sigma: number }) => sigma))
     expect(sigmas).toEqual(sigmas.toSorted((a: number, b: number) => b - a))
 
-    const ignored = await run(['sample', model, '--output', samples, '--method', 'ancestral', '--ess-after', '0.8'])
+    const ignored = await run([
+      'sample',
+      model,
+      '--output',
+      samples,
+      '--overwrite',
+      '--method',
+      'ancestral',
+      '--ess-after',
+      '0.8',
+    ])
     expect(ignored).toMatchObject({ code: 2, err: expect.stringMatching(/--ess-after goes with --method smc/) })
-    const driftless = await run(['sample', model, '--output', samples, '--method', 'sde', '--control-drift'])
+    const driftless = await run([
+      'sample',
+      model,
+      '--output',
+      samples,
+      '--overwrite',
+      '--method',
+      'sde',
+      '--control-drift',
+    ])
     expect(driftless).toMatchObject({ code: 2, err: expect.stringMatching(/--control-drift goes with --method smc/) })
 
-    const ode = ['sample', file, '--output', samples, '--particles', '4', '--steps', '3', '--json']
+    const ode = ['sample', file, '--output', samples, '--overwrite', '--particles', '4', '--steps', '3', '--json']
     const plain = await run([...ode, '--method', 'ancestral', '--attributes', 'shape=1', '--guidance', '2'])
     expect(JSON.parse(plain.out)).toMatchObject({ method: 'ancestral' })
     expect(await readdir(samples), 'weights of the run before').not.toContain('weights.npy')
@@ -197,7 +220,18 @@ describe('from data to samples', () => {
     const inspected = JSON.parse((await run(['inspect', model, '--json'])).out)
     expect(inspected).toMatchObject({ kind: 'joint', headScale: 0.5 })
     expect(inspected.memory.map(({ job }: { job: string }) => job)[0]).toBe('energy and score')
-    const drawn = await run(['sample', model, '--output', samples, '--particles', '4', '--steps', '3', '--json'])
+    const drawn = await run([
+      'sample',
+      model,
+      '--output',
+      samples,
+      '--overwrite',
+      '--particles',
+      '4',
+      '--steps',
+      '3',
+      '--json',
+    ])
     expect(JSON.parse(drawn.out)).toMatchObject({ method: 'smc', evaluations: 4 * 4 })
     const wrong = await run([...training(join(folder, 'none'), 64), '--energy-weight', '1'])
     expect(wrong).toMatchObject({ code: 2, err: expect.stringMatching(/--head joint/) })

@@ -346,7 +346,7 @@ describe('feynkac evaluate', () => {
     expect(result.notes.join()).toMatch(/no more samples than features \(64\)/)
     expect(await run('--samples', pictures, ...shapes.slice(0, 2))).toMatchObject({
       code: 2,
-      err: expect.stringMatching(/samples are \[1,8,8\] but the data are \[1,16,16\]: give resize/),
+      err: expect.stringMatching(/samples are \[1,8,8\] but the data are \[1,16,16\]: give --resize/),
     })
   })
 

@@ -1,7 +1,5 @@
-import { access, constants } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { fileError } from '../files.js'
+import { prepareFile, refuseOverwriting } from '../files.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -17,6 +15,7 @@ interface Flags extends CommonOptions {
   count: number
   levels: number
   output?: string
+  overwrite?: boolean
 }
 
 export function register(program: Command): void {
@@ -38,6 +37,7 @@ export function register(program: Command): void {
     .option('--count <number>', 'draws of data at every noise level', count(2), 4096)
     .option('--levels <number>', "noise levels, over the model's range", count(2, 1000), 32)
     .option('--output <file>', 'where the calibrated model goes (in place)')
+    .option('--overwrite', 'replace the file of --output')
   common(
     command,
     'feynkac calibrate runs/energy/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz --count 1000',
@@ -58,9 +58,8 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   using model = await EnergyModel.load(file, deviceOf(flags))
   const path = flags.output ?? file
   // before the work, so that it is not lost
-  await access(dirname(path), constants.W_OK).catch((error) => {
-    throw fileError(error, dirname(path), 'write to the directory')
-  })
+  await prepareFile(path)
+  if (flags.output !== undefined) await refuseOverwriting([path], flags.overwrite ?? false)
   const { labelFile: labels, resize, channels, limit, autoencoder } = flags
   const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
   const { data } = await openData(

@@ -11,6 +11,7 @@ interface Flags extends CommonOptions {
   data: string
   resize?: number
   channels?: 1 | 3
+  icc?: boolean
   limit?: number
   weights?: string
   features: string
@@ -34,8 +35,9 @@ export function register(program: Command): void {
       "sample's output folder or samples.npy, or any data: a folder or zip of images ...",
     )
     .requiredOption('--data <spec>', 'what to compare with: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
-    .option('--resize <side>', 'resize images of the data to this side', count(1, 4096))
-    .option('--channels <number>', 'of the data: 1: to grey, 3: to colour', count(1, 3))
+    .option('--resize <side>', 'resize the images of both sides to this side', count(1, 4096))
+    .option('--channels <number>', 'of both sides: 1: to grey, 3: to colour', count(1, 3))
+    .option('--icc', 'convert the colours of pictures to sRGB by the profiles in their files')
     .option('--limit <number>', 'only the first so many of either side', count())
     .option('--weights <file>', 'weights.npy of the samples (the one in it, where --samples is a folder)')
     .option('--features <name>', 'pixels, an .onnx network by onnxruntime-node, or a classifier.safetensors', 'pixels')
@@ -114,7 +116,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
         batch,
         seed,
       }),
-      dataOptions: given({ resize, channels }),
+      dataOptions: given({ resize, channels, icc: flags.icc }),
       signal,
       onProgress: ({ done, total, stage }) => {
         bar ??= progress(total)

@@ -70,6 +70,17 @@ function inheritSettings(command: Command, parent: Command): void {
   for (const child of command.commands) inheritSettings(child, command)
 }
 
+/** The library's "give resize" in the words of the command line. */
+function spelled(text: string): string {
+  return text.replace(/\bgive (resize|channels|network)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
+}
+
+const FLAGS: Record<string, string> = {
+  resize: '--resize <side>',
+  channels: '--channels <1 or 3>',
+  network: '--network <name>',
+}
+
 function report(error: unknown, argv: string[]): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
   if (error instanceof Interrupted) {
@@ -77,7 +88,7 @@ function report(error: unknown, argv: string[]): number {
     return error.exitCode
   }
   const verbose = argv.includes('--verbose') || Boolean(process.env.DEBUG)
-  const text = error instanceof Error ? (verbose ? error.stack : error.message) : String(error)
+  const text = spelled(String(error instanceof Error ? (verbose ? error.stack : error.message) : error))
   const prefix = error instanceof FeynkacError || verbose ? '' : 'unexpected: '
   process.stderr.write(`feynkac: ${prefix}${text}\n`)
   return error instanceof ArgumentError ? 2 : 1

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { fileError, makeFolder, writeFileAtomic } from '../files.js'
+import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../files.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
 import { interruptible } from './interrupt.js'
@@ -14,6 +14,7 @@ const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
 
 export interface SampleFlags extends CommonOptions {
   output: string
+  overwrite?: boolean
   autoencoder?: string
   particles: number
   steps: number
@@ -54,6 +55,7 @@ export function register(program: Command): void {
       'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
       'samples',
     )
+    .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
     .option('--particles <number>', 'samples to draw', count(), 64)
     .option('--steps <number>', 'noise levels to go through', count(), 64)
@@ -103,8 +105,12 @@ export function register(program: Command): void {
   ).action(async (model: string, flags: SampleFlags) => {
     await applyThreads(flags)
     const { draw } = await import('./sample-run.js')
-    await makeOutput(flags.output)
+    await prepareFolder(flags.output)
+    const paths = outputs.map((name) => join(flags.output, name))
+    await refuseOverwriting(paths, flags.overwrite ?? false)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
+    // what is left of a run before does not belong to these samples
+    for (const path of paths) await rm(path, { force: true })
     const files = await write(flags.output, drawn)
     const summary = { model, files, particles: flags.particles, ...drawn.summary }
     if (flags.json) console.log(JSON.stringify(summary))
@@ -139,14 +145,8 @@ function parseBox(value: string): [number, number] {
   return bounds as [number, number]
 }
 
-/** Before the work, so that it is not lost. */
-async function makeOutput(folder: string): Promise<void> {
-  try {
-    await makeFolder(folder)
-  } catch (error) {
-    throw fileError(error, folder, 'make the directory')
-  }
-}
+/** What the command writes; of another run there may be more of them. */
+const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'genealogy.png', 'samples.png']
 
 async function write(folder: string, drawn: Drawn): Promise<string[]> {
   const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
@@ -163,7 +163,7 @@ async function write(folder: string, drawn: Drawn): Promise<string[]> {
   if (logWeights) {
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
-  } else await rm(path('weights.npy'), { force: true }) // of a run before: not the weights of these samples
+  }
   if (genealogy) {
     files.push(path('genealogy.png'))
     await writeFileAtomic(files.at(-1)!, genealogy)

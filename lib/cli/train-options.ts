@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError } from '../errors.js'
 import { readFileChecked } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
@@ -17,6 +17,7 @@ export interface TrainFlags extends CommonOptions {
   labelFile?: string
   resize?: number
   channels?: number
+  icc?: boolean
   limit?: number
   autoencoder?: string
   output: string
@@ -48,7 +49,7 @@ export interface TrainFlags extends CommonOptions {
   levelBatch?: number
   checkpointEvery?: number
   logEvery?: number
-  resume?: boolean
+  resume?: boolean | 'auto'
 }
 
 /** What to train on and where to. */
@@ -58,8 +59,14 @@ export function dataFlags(command: Command): Command {
     .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
     .option('--resize <side>', 'resize images to this side', count(1, 4096))
     .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
+    .option('--icc', 'convert the colours of pictures to sRGB by the profiles in their files')
     .option('--limit <number>', 'only the first so many samples', count())
     .requiredOption('--output <directory>', 'where checkpoints, log.jsonl and model.safetensors go')
+}
+
+function resumeOf(value: string): 'auto' {
+  if (value === 'auto') return value
+  throw new InvalidArgumentError('Expected nothing, or auto.')
 }
 
 /** The loop of any training run. */
@@ -81,7 +88,11 @@ export function loopFlags(command: Command): Command {
     .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
-    .option('--resume', 'go on from the newest checkpoint in the output directory')
+    .option(
+      '--resume [auto]',
+      'go on from the newest checkpoint in the output directory; auto: begin where there is none',
+      resumeOf,
+    )
 }
 
 /** The levels of a network of images without noise levels; multiples: those of the width by default. */
@@ -142,6 +153,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     labels: flags.labelFile,
     resize: flags.resize,
     channels: flags.channels as 1 | 3 | undefined,
+    icc: flags.icc,
     limit: flags.limit,
     autoencoder: flags.autoencoder,
   })

@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../args.js'
-import { makeReportFolder, writeReport } from '../report/folder.js'
+import { prepareFolder } from '../files.js'
+import { writeReport, writeResults } from '../report/folder.js'
 import { figures, reportBlocks } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
 import { type ShapesResult, shapesDemo } from './shapes.js'
@@ -42,10 +43,9 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     signal,
     stage: options.onStage ?? (() => {}),
   }
-  await makeReportFolder(output)
+  await prepareFolder(output)
   const plane = await planarDemo(context)
   const pictures = await shapesDemo(context)
-  const drawn = await figures(plane, pictures)
   signal?.throwIfAborted()
   const result: DemoResult = {
     seed: context.seed,
@@ -53,6 +53,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     plane: { particles: plane.particles, seeds: plane.seeds, rows: plane.rows },
     pictures: { side: pictures.side, particles: pictures.particles, rows: pictures.rows },
   }
+  await writeResults(output, result)
+  const drawn = await figures(plane, pictures)
   const files = await writeReport(output, {
     title: 'feynkac: compositions of learnt energies',
     blocks: reportBlocks(result, drawn),

@@ -1,7 +1,8 @@
 import { basename } from 'node:path'
 import { integer, knownOptions, oneOf } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
-import { makeReportFolder, pictureOf, writeReport } from '../report/folder.js'
+import { prepareFolder } from '../files.js'
+import { pictureOf, writeReport } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
 
@@ -74,7 +75,7 @@ export async function runExperiment(
   }
   const experiment = await experiments[name]()
   const images = imagesOf(name, experiment, options)
-  await makeReportFolder(output)
+  await prepareFolder(output)
   const outcome = await experiment.run({ ...context, ...(images && { images }) })
   signal?.throwIfAborted()
   const { budget, seed } = context

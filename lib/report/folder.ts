@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { fileError, makeFolder, writeFileAtomic } from '../files.js'
+import { writeFileAtomic } from '../files.js'
 import { type Block, htmlReport } from './html.js'
 import { markdownReport } from './markdown.js'
 
@@ -22,24 +22,21 @@ export interface Report {
   result: unknown
 }
 
-/** Makes the folder of a report: before the work, so that the work is not lost. Throws FileError. */
-export async function makeReportFolder(folder: string): Promise<void> {
-  try {
-    await makeFolder(folder)
-  } catch (error) {
-    throw fileError(error, folder, 'make the directory')
-  }
+/** Writes results.json: before pictures are drawn of them, so that the numbers are not lost with those. Throws FileError. */
+export async function writeResults(folder: string, result: unknown): Promise<string> {
+  const path = join(folder, 'results.json')
+  await writeFileAtomic(path, `${JSON.stringify(result, null, 1)}\n`)
+  return path
 }
 
-/** Writes report.html, which needs nothing else, report.md, results.json and the figures; the names of the files. Throws FileError. */
+/** Writes results.json, then report.html, which needs nothing else, report.md and the figures; the names of the files. Throws FileError. */
 export async function writeReport(folder: string, { title, blocks, figures, result }: Report): Promise<string[]> {
+  const files = [await writeResults(folder, result)]
   const contents: [string, string | Buffer][] = [
     ['report.html', htmlReport(title, blocks)],
     ['report.md', markdownReport(title, blocks)],
-    ['results.json', `${JSON.stringify(result, null, 1)}\n`],
     ...figures.map(({ name, png }): [string, Buffer] => [`${name}.png`, png]),
   ]
-  const files: string[] = []
   for (const [name, content] of contents) {
     files.push(join(folder, name))
     await writeFileAtomic(files.at(-1)!, [typeof content === 'string' ? Buffer.from(content) : content])

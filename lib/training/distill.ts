@@ -6,7 +6,16 @@ import type { EnergyModel } from '../models/energy.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
-import { openData, openRun, type TrainingOptions, type TrainingResult, train, trainingOptionNames } from './run.js'
+import {
+  inRun,
+  type Opened,
+  openData,
+  openRun,
+  type TrainingOptions,
+  type TrainingResult,
+  train,
+  trainingOptionNames,
+} from './run.js'
 
 export interface DistillOptions extends TrainingOptions, HeadOptions {
   /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
@@ -39,7 +48,11 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
   if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
-  const opened = await openRun(options)
+  return inRun(openRun(options), (opened) => distillIn(opened, options))
+}
+
+async function distillIn(opened: Opened, options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+  const { calibrate: draws, onCalibration } = options
   const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
   if (typeof given !== 'string' && !(given instanceof Denoiser))

@@ -9,6 +9,8 @@ import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadO
 import {
   type Definition,
   type FrontEnd,
+  inRun,
+  type Opened,
   openData,
   openRun,
   type TrainingOptions,
@@ -63,7 +65,16 @@ async function matchScore<M extends Denoiser | EnergyModel>(
   defaults: Pick<Definition, 'kind' | 'headScale'>,
   create: FrontEnd<M>['create'],
 ): Promise<TrainingResult<M>> {
-  const opened = await openRun(options)
+  return inRun(openRun(options), (opened) => matchScoreIn(opened, options, given, defaults, create))
+}
+
+async function matchScoreIn<M extends Denoiser | EnergyModel>(
+  opened: Opened,
+  options: DenoisingOptions,
+  given: Partial<Definition>,
+  defaults: Pick<Definition, 'kind' | 'headScale'>,
+  create: FrontEnd<M>['create'],
+): Promise<TrainingResult<M>> {
   const source = await openData(options, opened)
   const { data } = source
   const { sigmaData, conditional } = options

@@ -1,31 +1,72 @@
-import { appendFile, readdir, readFile, rm } from 'node:fs/promises'
+import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../errors.js'
-import { fileError, makeFolder, writeFileAtomic } from '../files.js'
+import { fileError, prepareFolder, writeFileAtomic } from '../files.js'
+import { native } from '../native.js'
 import type { LogLine } from './loop.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
+
+const LOCK = '.lock'
+
+/** Holds a directory until the handle is closed or the process has ended, however it ends. Throws FileError where another run holds it. */
+async function lockFolder(path: string): Promise<FileHandle> {
+  const file = join(path, LOCK)
+  try {
+    const handle = await open(file, 'a+')
+    const state = native.lockFile(handle.fd)
+    if (state === 'busy') {
+      const holder = await readFile(file, 'utf8').catch(() => '')
+      await handle.close()
+      throw new FileError(
+        `${path} is in use by another run${holder && ` (${holder.trim()})`}: wait for it, or choose another directory`,
+        path,
+      )
+    }
+    if (state === 'unsupported')
+      process.emitWarning(
+        `the file system of ${path} has no locks: see to it yourself that no other run writes there`,
+        'FeynkacWarning',
+      )
+    else {
+      await handle.truncate()
+      await handle.write(`process ${process.pid} on ${hostname()}\n`)
+    }
+    return handle
+  } catch (error) {
+    throw fileError(error, file, 'lock')
+  }
+}
 
 const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
 
 export class RunFolder {
   private last: string | null = null
 
-  private constructor(readonly path: string) {}
+  private constructor(
+    readonly path: string,
+    private readonly lock: FileHandle,
+  ) {}
 
-  /** Opens or makes the directory. Throws FileError where it cannot be written. */
+  /** Opens or makes the directory, for this run alone: close it. Throws FileError where it cannot be written, or another run has it. */
   static async open(path: string): Promise<RunFolder> {
+    // an unwritable directory must stop a run before its first step
+    await prepareFolder(path)
+    const lock = await lockFolder(path)
     try {
-      await makeFolder(path)
-      // an unwritable directory must stop a run before its first step
-      await writeFileAtomic(join(path, '.writable'), '')
-      await rm(join(path, '.writable'))
       // what a killed run was writing
       for (const name of await readdir(path)) if (/^\.checkpoint-.*\.tmp$/.test(name)) await rm(join(path, name))
     } catch (error) {
+      await lock.close()
       throw fileError(error, path, 'write to the directory')
     }
-    return new RunFolder(path)
+    return new RunFolder(path, lock)
+  }
+
+  /** Lets other runs have the directory. */
+  async close(): Promise<void> {
+    await this.lock.close()
   }
 
   get model(): string {

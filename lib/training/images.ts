@@ -7,7 +7,16 @@ import type { NetworkWeights } from '../models/model-file.js'
 import type { ImageTrainRequest, NativeNetwork } from '../native.js'
 import { type CheckpointState, readCheckpoint, restore } from './checkpoint.js'
 import { type Run, runWithCheckpoints } from './checkpointed.js'
-import { fittingBatch, onlySettings, openData, openRun, type TrainingOptions, type TrainingResult } from './run.js'
+import {
+  fittingBatch,
+  inRun,
+  type Opened,
+  onlySettings,
+  openData,
+  openRun,
+  type TrainingOptions,
+  type TrainingResult,
+} from './run.js'
 import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
 
 /** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
@@ -74,7 +83,15 @@ export async function trainOnImages<M extends ImageModel, D extends ImageDefinit
     throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
-  const opened = await openRun(options, (path) => readCheckpoint(path, objective.parse))
+  const opening = openRun(options, (path) => readCheckpoint(path, objective.parse))
+  return inRun(opening, (opened) => trainImagesIn(opened, options, objective))
+}
+
+async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
+  opened: Opened,
+  options: ImageTrainingOptions<object>,
+  objective: ImageObjective<M, D>,
+): Promise<TrainingResult<M>> {
   const { checkpoint } = opened
   const { data, source } = await openData(options, opened)
   if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)

@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
+import { finiteNumber, integer, knownOptions } from '../args.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { latentDataset } from '../data/latents.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
@@ -46,8 +46,11 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   network?: Architecture | NetworkConfig
   /** Directory of checkpoints, log.jsonl and the final model.safetensors; without it nothing is written. */
   output?: string
-  /** Go on from the newest checkpoint in `output`; other options are taken from it and must not contradict it. */
-  resume?: boolean
+  /**
+   * Go on from the newest checkpoint in `output`; other options are taken from it and must not contradict it. 'auto': begin where there is
+   * none.
+   */
+  resume?: boolean | 'auto'
   /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
   checkpointEvery?: number
   logEvery?: number
@@ -122,12 +125,24 @@ export interface Opened {
   checkpoint: Checkpoint | null
 }
 
+/** Runs `work` with the directory of a run, which other runs may have afterwards. */
+export async function inRun<T>(opening: Promise<Opened>, work: (opened: Opened) => Promise<T>): Promise<T> {
+  const opened = await opening
+  try {
+    return await work(opened)
+  } finally {
+    await opened.folder?.close()
+  }
+}
+
 /** `read` reads a checkpoint of the run's kind. */
 export async function openRun(
   options: Pick<TrainingOptions, 'output' | 'resume'>,
   read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
 ): Promise<Opened> {
-  if (options.resume !== undefined) boolean('resume', options.resume)
+  const { resume } = options
+  if (resume !== undefined && resume !== 'auto' && typeof resume !== 'boolean')
+    throw invalid('resume', "true, false or 'auto'", resume)
   if (options.output === undefined) {
     if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
     return { folder: null, checkpoint: null }
@@ -135,16 +150,19 @@ export async function openRun(
   if (typeof options.output !== 'string' || options.output === '')
     throw invalid('output', 'the name of a directory', options.output)
   const folder = await RunFolder.open(options.output)
-  if (!options.resume) {
-    if ((await folder.checkpoints()).length)
+  try {
+    if (!resume && (await folder.checkpoints()).length)
       throw new ArgumentError(
         `${options.output} holds the checkpoints of a run: resume it, or choose another directory`,
       )
-    return { folder, checkpoint: null }
+    const checkpoint = resume ? await folder.newest(read) : null
+    if (!checkpoint && resume === true)
+      throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
+    return { folder, checkpoint }
+  } catch (error) {
+    await folder.close()
+    throw error
   }
-  const checkpoint = await folder.newest(read)
-  if (!checkpoint) throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
-  return { folder, checkpoint }
 }
 
 /** The data and, where they were named, by what. A resumed run reads what its checkpoint names. */

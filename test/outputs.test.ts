@@ -1,0 +1,70 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { MemoryDataset } from '../lib/data/dataset.js'
+import { ArgumentError, FileError } from '../lib/errors.js'
+import { prepareFile, prepareFolder, refuseOverwriting } from '../lib/files.js'
+import { trainDenoiser } from '../lib/index.js'
+
+/** Folders that runs write to. */
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'feynkac-outputs-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const points = (change = -1) =>
+  new MemoryDataset({
+    name: 'points',
+    shape: [2],
+    data: Float32Array.from({ length: 200 }, (_, i) => Math.sin(i) + (i === change ? 0.01 : 0)),
+    labels: null,
+  })
+const options = { data: points(), batchSize: 8, network: { width: 8, blocks: 1 }, device: 'cpu' }
+
+describe('a run folder', () => {
+  it('is of one run at a time', async () => {
+    const output = join(folder, 'locked')
+    const first = trainDenoiser({ ...options, output, images: 64 })
+    const second = await trainDenoiser({ ...options, output, images: 64 }).catch((error) => error)
+    expect(second).toBeInstanceOf(FileError)
+    expect(second.message).toMatch(new RegExp(`in use by another run.*(process ${process.pid})?`))
+    expect((await first).images).toBe(64)
+    expect((await trainDenoiser({ output, data: points(), resume: true, images: 72 })).images).toBe(72)
+  })
+
+  it('resumes as a queue wants it', async () => {
+    const run = { ...options, output: join(folder, 'queue'), images: 32 }
+    await expect(trainDenoiser({ ...run, resume: true })).rejects.toThrow(/no checkpoint to resume/)
+    expect((await trainDenoiser({ ...run, resume: 'auto' })).steps).toBe(4)
+    expect((await trainDenoiser({ ...run, resume: 'auto' })).steps).toBe(4) // finished: nothing to do
+    expect((await trainDenoiser({ ...run, resume: 'auto', images: 40 })).steps).toBe(5)
+    const shorter = await trainDenoiser({ ...run, resume: 'auto', images: 16 }).catch((error) => error)
+    expect(shorter).toBeInstanceOf(ArgumentError)
+    expect(shorter.message).toMatch(/has seen 40 images already, more than 16/)
+    await expect(trainDenoiser({ ...run, resume: 'always' as never })).rejects.toThrow(/resume/)
+  })
+
+  it('knows all of its data again', async () => {
+    const run = { ...options, output: join(folder, 'data'), images: 16 }
+    await trainDenoiser(run)
+    const other = { ...run, data: points(199), resume: true, images: 32 }
+    await expect(trainDenoiser(other)).rejects.toThrow(/data \(/)
+  })
+})
+
+it('an output that cannot be written is known before the work', async () => {
+  const file = join(folder, 'file')
+  await writeFile(file, 'x')
+  await expect(prepareFolder(file)).rejects.toThrow(FileError)
+  await expect(prepareFolder(join(file, 'within'))).rejects.toThrow(FileError)
+  await expect(prepareFolder('/proc/none')).rejects.toThrow(FileError)
+  await expect(prepareFile(folder)).rejects.toThrow(FileError)
+  await expect(prepareFile(join(folder, 'none', 'file'))).rejects.toThrow(FileError)
+  await prepareFolder(join(folder, 'new', 'folder'))
+  expect(await readdir(join(folder, 'new', 'folder'))).toEqual([])
+  await expect(refuseOverwriting([file, join(folder, 'free')], false)).rejects.toThrow(/file would be overwritten/)
+  await refuseOverwriting([file], true)
+})
