@@ -60,7 +60,8 @@ async function drawFrom(
   wanted?: readonly number[],
 ): Promise<Drawn> {
   const models = new Map<string, EnergyModel>()
-  const { info, network } = await loadModel(file, deviceOf(flags))
+  const own = { ...deviceOf(flags), ...(flags.nullClass !== undefined && { nullClass: flags.nullClass }) }
+  const { info, network } = await loadModel(file, own)
   network.dispose()
   if (wanted && wanted.join() !== info.network.shape.join())
     throw new ArgumentError(
@@ -80,7 +81,7 @@ async function drawFrom(
   try {
     if (info.kind === 'denoiser') {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, deviceOf(flags))
+      using model = await Denoiser.load(file, own)
       const { guidance: scale, guidanceInterval: interval } = flags
       if (!base && scale !== 1)
         throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')

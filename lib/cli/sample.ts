@@ -23,6 +23,7 @@ export interface SampleFlags extends CommonOptions {
   rho: number
   method?: (typeof methods)[number]
   class?: number | string
+  nullClass?: number
   attributes?: NamedLabels
   gamma: number
   with?: TermSpec[]
@@ -64,6 +65,7 @@ export function register(program: Command): void {
     .option('--rho <number>', 'spacing of the noise levels', positive, 7)
     .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
     .option('--class <class>', 'class of a model with one attribute, by index or name', parseClass)
+    .option('--null-class <row>', 'of a model with a class table: the row that stands for no class', count(0))
     .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))
     .option('--gamma <number>', 'the density to this power: above 1, low temperature', positive, 1)
     .option('--with <term>', 'AND: multiply by FILE, FILE@labels or labels (repeat)', repeated(usage(parseTerm)))

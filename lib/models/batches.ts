@@ -4,7 +4,7 @@ import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNe
 import type { Doubles, Floats, Space } from '../smc/space.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { configAugmentDim, configLabelDim } from './config.js'
-import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf } from './labels.js'
+import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf, withNullClass } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
 export interface CallOptions {
@@ -78,7 +78,9 @@ export async function evaluateInChunks(
   const batch = sigmas.length
   const size = x.length / batch
   const dim = configLabelDim(info.network)
-  const labels = resolveLabels(options.labels, labelSpecOf(info), dim, batch, options.part)
+  const given = resolveLabels(options.labels, labelSpecOf(info), dim, batch, options.part)
+  const { nullClass } = info
+  const labels = nullClass === undefined ? given : withNullClass(given, nullClass, dim, batch)
   const augmentDim = configAugmentDim(info.network)
   if (options.augment !== undefined && augmentDim === 0)
     throw new ArgumentError('augmentation labels were given but this network takes none')

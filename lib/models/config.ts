@@ -127,6 +127,13 @@ export function configLabelDim(config: NetworkConfig): number {
   return config.class === 'UNet2DModel' ? unet2dLabelDim(config.args) : config.args.label_dim
 }
 
+/** Whether a network of diffusers has an embedding for each class, one of which every sample must have. */
+export function hasClassTable(config: NetworkConfig): boolean {
+  return (
+    config.class === 'UNet2DModel' && config.args.class_embed_type === null && config.args.num_class_embeds !== null
+  )
+}
+
 /** Length of the augmentation labels that a network takes; 0 = none. */
 export function configAugmentDim(config: NetworkConfig): number {
   return config.class === 'SongUNet' || config.class === 'DhariwalUNet' ? config.args.augment_dim : 0

@@ -14,7 +14,17 @@ import { checkModelInfo, createNetwork, type ModelInfo, saveModel } from './mode
 /** What a new model needs besides its network; the rest has EDM's defaults (sigma_data 0.5, sigma in [0.002, 80]). */
 export type NewModel = Partial<Omit<ModelInfo, 'network' | 'calibration'>> & { network: NetworkConfig }
 
-const newModelNames = ['kind', 'headScale', 'sigmaData', 'preconditioning', 'sigmaMin', 'sigmaMax', 'labels', 'network']
+const newModelNames = [
+  'kind',
+  'headScale',
+  'sigmaData',
+  'preconditioning',
+  'sigmaMin',
+  'sigmaMax',
+  'labels',
+  'nullClass',
+  'network',
+]
 
 /** The description of a new model, with its defaults. Throws ArgumentError. */
 export function completeInfo(given: NewModel, kind: ModelInfo['kind']): ModelInfo {

@@ -28,6 +28,17 @@ export function schedulerOf({ preconditioning, sigmaMin, sigmaMax }: ModelInfo):
       return { scheduler, centred, pipeline: 'ScoreSdeVePipeline' }
     }
   }
+  if (form === 'v' && sigmaData === 1 && isLog(noise, 0.25, 0))
+    return {
+      scheduler: {
+        ...{ _class_name: 'EulerDiscreteScheduler', timestep_type: 'continuous', prediction_type: 'v_prediction' },
+        ...{ sigma_min: sigmaMin, sigma_max: sigmaMax, num_train_timesteps: 1000, beta_schedule: 'scaled_linear' },
+        ...{ beta_start: 0.00085, beta_end: 0.012 },
+      },
+      centred: false,
+      // DDPMPipeline would not scale the network's input
+      pipeline: 'DiffusionPipeline',
+    }
   const prediction = { epsilon: 'epsilon', v: 'v_prediction', sample: 'sample', edm: null, ve: null }[form]
   if (prediction !== null && noise.kind === 'table' && noise.times.every((t, i) => t === i))
     return {

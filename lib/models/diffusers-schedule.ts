@@ -63,15 +63,15 @@ export function diffusersSchedule(config: unknown, unet: Json, fail: Fail): Nois
   if (typeof config !== 'object' || config === null || Array.isArray(config)) return fail('expected an object')
   const read = new Reader(config as Json, fail)
   const name = read.text('_class_name')
+  if (!Object.hasOwn(chains, name) && !edmClasses.includes(name) && name !== veClass)
+    return fail(
+      `${name} is not supported: one of ${[...Object.keys(chains), ...edmClasses, veClass].map(short).join(', ')}`,
+    )
   read.onlyKnown(name)
   if (name === veClass) return varianceExploding(read, unet, fail)
   if (unet.center_input_sample === true) fail(`center_input_sample of the network goes with ${veClass} only`)
   if (unet.time_embedding_type === 'fourier') fail(`time_embedding_type 'fourier' goes with ${veClass} only`)
   if (edmClasses.includes(name)) return edm(read, fail)
-  if (!Object.hasOwn(chains, name))
-    return fail(
-      `${name} is not supported: one of ${[...Object.keys(chains), ...edmClasses, veClass].map(short).join(', ')}`,
-    )
   return chain(read, chains[name], unet.time_embedding_type === 'learned' ? 'nearest' : 'linear', fail)
 }
 

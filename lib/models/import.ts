@@ -1,11 +1,11 @@
-import { formatFailure } from '../errors.js'
+import { ArgumentError, formatFailure } from '../errors.js'
 import { isObject, parseBounded } from '../json.js'
 import type { Tensor } from '../weights/safetensors.js'
 import type { SourceModel } from '../weights/source-model.js'
-import { checkNetworkConfig, type NetworkConfig } from './config.js'
+import { checkNetworkConfig, hasClassTable, type NetworkConfig } from './config.js'
 import { diffusersSchedule } from './diffusers-schedule.js'
 import { edmSchedule } from './edm-schedule.js'
-import { checkModelInfo, type ModelInfo, parseModelInfo } from './model-file.js'
+import { checkModelInfo, checkNullClass, type ModelInfo, parseModelInfo } from './model-file.js'
 import { type AutoencoderConfig, checkAutoencoder } from './networks/autoencoder.js'
 import type { NoiseSchedule } from './noise-schedule.js'
 
@@ -19,6 +19,8 @@ export interface ImportOptions {
   config?: Record<string, unknown>
   /** scheduler_config.json of a diffusers network that came without. */
   scheduler?: Record<string, unknown>
+  /** Row of a class table that stands for no class: for samples without labels, and guidance. */
+  nullClass?: number
 }
 
 export interface ImportedModel {
@@ -36,6 +38,19 @@ const DDPM = { _class_name: 'DDPMScheduler' }
 
 /** Throws FormatError that says what is missing, or what is not supported. */
 export function importModel(source: SourceModel, options: ImportOptions = {}): ImportedModel {
+  const imported = importAny(source, options)
+  const { info } = imported
+  const { nullClass } = options
+  if (nullClass !== undefined)
+    info.nullClass = checkNullClass(nullClass, info.network, (what) => {
+      throw new ArgumentError(what)
+    })
+  else if (source.format !== 'feynkac' && info.nullClass === undefined && hasClassTable(info.network))
+    info.nullClass = null
+  return imported
+}
+
+function importAny(source: SourceModel, options: ImportOptions): ImportedModel {
   const fail: Fail = formatFailure(source.path)
   if (source.format === 'feynkac')
     return { info: parseModelInfo(source.metadata, source.path), tensors: source.tensors, notes: [] }
@@ -53,7 +68,7 @@ export function importModel(source: SourceModel, options: ImportOptions = {}): I
 }
 
 /** Fields of a description beside the network's, and what `inspect` shows with it. */
-const DESCRIPTION = ['preconditioning', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels']
+const DESCRIPTION = ['preconditioning', 'sigmaData', 'sigmaMin', 'sigmaMax', 'labels', 'nullClass']
 const INSPECTED = ['file', 'notes', 'kind', 'headScale', 'precisions', 'parameters', 'weights', 'batch', 'memory']
 const CONFIG_HELP = "an object with class, args and shape, and preconditioning where it is not EDM's"
 
@@ -107,10 +122,15 @@ export function importAutoencoder(source: SourceModel): {
   return { network, tensors: renamed(source.tensors, true) }
 }
 
-/** The arguments of config.json without its own notes, and the shape of the images that they say. */
+/** What diffusers' EMAModel writes beside the network's arguments: how the weights were averaged. */
+const AVERAGING = [
+  ...['decay', 'min_decay', 'optimization_step', 'update_after_step', 'use_ema_warmup', 'inv_gamma', 'power'],
+]
+
+/** The arguments of config.json without notes that do not concern the network, and the shape of the images that they say. */
 function diffusersSizes(json: Record<string, unknown>, fail: Fail) {
   const args: Record<string, unknown> = Object.fromEntries(
-    Object.entries(json).filter(([name]) => !name.startsWith('_')),
+    Object.entries(json).filter(([name]) => !name.startsWith('_') && !AVERAGING.includes(name)),
   )
   const { in_channels: channels, sample_size: size } = args
   if (size === null || size === undefined) fail('its config.json has no sample_size: add the side of its images')
@@ -189,6 +209,8 @@ const LEGACY: readonly [RegExp, string][] = [
   [/\.key\.(weight|bias)$/, '.to_k.$1'],
   [/\.value\.(weight|bias)$/, '.to_v.$1'],
   [/\.proj_attn\.(weight|bias)$/, '.to_out.0.$1'],
+  // before diffusers 0.30 Fourier frequencies have two names, or this one alone
+  [/^time_proj\.W$/, 'time_proj.weight'],
 ]
 
 /** Today's names, without the buffers that follow from the configuration; a linear layer that was a 1x1 convolution is one again. */
@@ -202,6 +224,7 @@ function renamed(tensors: ReadonlyMap<string, Tensor>, diffusers: boolean): Map<
     }
     const [pattern, replacement] = LEGACY.find(([p]) => p.test(name)) ?? [/$^/, '']
     const today = name.replace(pattern, replacement)
+    if (today !== name && tensors.has(today)) continue
     const linear = /\.(to_[qkv]|to_out\.0)\.weight$/.test(today) && tensor.shape.length === 4
     out.set(today, linear ? { ...tensor, shape: tensor.shape.slice(0, 2) } : tensor)
   }

@@ -76,6 +76,28 @@ export function vectorsOf(name: string, value: unknown, width: number, batch: nu
   throw invalid(name, `a Float32Array of length ${width} or ${of * width}`, all)
 }
 
+/**
+ * The label vectors of a batch with the row of no class for samples without one; null: no row stands for it, and it is an error.
+ * labels: a copy, or none.
+ */
+export function withNullClass(
+  labels: Float32Array | undefined,
+  nullClass: number | null,
+  dim: number,
+  batch: number,
+): Float32Array {
+  const vectors = labels ?? new Float32Array(batch * dim)
+  for (let at = 0; at < vectors.length; at += dim) {
+    if (vectors.subarray(at, at + dim).some((v) => v !== 0)) continue
+    if (nullClass === null)
+      throw new ArgumentError(
+        `labels: the model has a table of ${dim} classes, none of which stands for no class: give a class for every sample, or load it with the row that does, nullClass (--null-class)`,
+      )
+    vectors[at + nullClass] = 1
+  }
+  return vectors
+}
+
 function repeat(row: Float32Array, batch: number): Float32Array {
   const out = new Float32Array(row.length * batch)
   for (let b = 0; b < batch; b++) out.set(row, b * row.length)

@@ -9,7 +9,7 @@ import { createNetwork, type ModelInfo, type NetworkWeights, writeWeights } from
 /** How to read a model of another framework. */
 export interface LoadOptions extends DeviceOptions, ImportOptions, SourceOptions {}
 
-export const loadOptionNames = ['device', 'precision', 'config', 'scheduler', 'network', 'signal']
+export const loadOptionNames = ['device', 'precision', 'config', 'scheduler', 'nullClass', 'network', 'signal']
 
 export interface LoadedModel {
   info: ModelInfo
@@ -26,13 +26,13 @@ export async function loadModel(path: string, options: LoadOptions): Promise<Loa
 
 /** The model of a file that was read. */
 export async function modelFrom(source: SourceModel, options: LoadOptions): Promise<LoadedModel> {
-  const { device, precision, config, scheduler } = options
+  const { device, precision, config, scheduler, nullClass } = options
   const { path } = source
   if (isAutoencoder(source))
     throw new ArgumentError(`${path} holds an autoencoder, not a denoiser or an energy: load it with Autoencoder.load`)
   if (isClassifier(source))
     throw new ArgumentError(`${path} holds a classifier, not a denoiser or an energy: load it with Classifier.load`)
-  const { info, tensors, notes } = importModel(source, { config, scheduler })
+  const { info, tensors, notes } = importModel(source, { config, scheduler, nullClass })
   const at = { device, precision }
   const network = await networkOfFile(path, tensors, at, () => createNetwork(info, at))
   for (const note of notes) process.emitWarning(`${path}: ${note}`, 'FeynkacWarning')

@@ -6,7 +6,7 @@ import { describe, FormatError } from '../errors.js'
 import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, now, run } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
-import { configLabelDim, type NetworkConfig, parseNetworkConfig } from './config.js'
+import { configLabelDim, hasClassTable, type NetworkConfig, parseNetworkConfig } from './config.js'
 import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 import { readTables, type StoredTables, storeTables } from './tables.js'
@@ -26,6 +26,11 @@ export interface ModelInfo {
   sigmaMax: number
   network: NetworkConfig
   labels: LabelSpec | null
+  /**
+   * Of a network with a class table that came from elsewhere: the row that stands for no class; null: none does, and it takes no sample
+   * without a class. Networks that were trained here know zeros as no class.
+   */
+  nullClass?: number | null
   /** Of an energy that was calibrated. */
   calibration?: StoredTables
   /** Of an energy whose levels were learnt (docs/levelled.md). */
@@ -97,11 +102,21 @@ export function checkModelInfo(
     sigmaMax: positive('sigmaMax'),
     network,
     labels,
+    ...(json.nullClass !== undefined && { nullClass: checkNullClass(json.nullClass, network, fail) }),
     ...(json.calibration !== undefined && {
       calibration: storeTables(readTables(json.calibration, network.shape, fail)),
     }),
     ...(json.logNormaliser !== undefined && { logNormaliser: parseLogNormaliser(json.logNormaliser, fail) }),
   }
+}
+
+/** Which row of a class table stands for no class; `fail` throws. */
+export function checkNullClass(value: unknown, network: NetworkConfig, fail: (what: string) => never): number | null {
+  if (!hasClassTable(network)) return fail('nullClass goes with a class table, which the network has not')
+  const rows = configLabelDim(network)
+  if (value === null || (Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) < rows))
+    return value as number | null
+  return fail(`expected a row of the table, 0 to ${rows - 1}, for nullClass but received ${describe(value)}`)
 }
 
 /** The attributes of a model's labels; `fail` throws. */

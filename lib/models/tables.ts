@@ -1,13 +1,14 @@
 import { types } from 'node:util'
 import { isList } from '../args.js'
-import { type Dataset, encodeLabel, labelDim } from '../data/dataset.js'
+import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
+import { labelledAs } from '../data/relabel.js'
 import { ArgumentError } from '../errors.js'
 import { isObject } from '../json.js'
 import { type CalibrateOptions, calibrate, evenLevels, measure } from '../smc/calibrate.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/calibration.js'
 import { sizeOf } from '../smc/evaluation.js'
 import type { EnergyModel } from './energy.js'
-import type { Labels } from './labels.js'
+import { type Labels, labelSpecOf } from './labels.js'
 
 /** The tables of precisions of a model (smc/calibration.ts), and how its file keeps them: as JSON of its description. */
 
@@ -117,18 +118,17 @@ export async function measureTables(
   const options = { ...rest, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
   const dim = model.labelDim
   if (dim === 0) return { unconditional: await calibrate(model, { ...options, onProgress }) }
-  const { labels } = data ?? {}
-  if (!labels || labelDim(labels) !== dim)
-    throw new ArgumentError(
-      `the model takes ${dim} label entries but the data have ${labels ? labelDim(labels) : 'none'}: give it data with its labels`,
-    )
+  if (!data?.labels)
+    throw new ArgumentError(`the model takes ${dim} label entries but the data have none: give it data with its labels`)
+  const told = labelledAs(labelSpecOf(model.info)!, checkDataset(data))
+  const { labels } = told
   const half = (first: number) => ({
     ...options,
     onProgress: onProgress && (({ done, total }: { done: number; total: number }) => onProgress({ done: done + first * total, total: 2 * total })), // biome-ignore format: one line
   })
   const under = (indices: Int32Array) => {
     const vectors = new Float32Array(indices.length * dim)
-    for (const [row, index] of indices.entries()) encodeLabel(labels, data.label(index), vectors, row * dim)
+    for (const [row, index] of indices.entries()) encodeLabel(labels!, told.label(index), vectors, row * dim)
     return model.conditioned(vectors)
   }
   return { unconditional: await calibrate(model, half(0)), conditional: await measure(model, under, half(1)) }

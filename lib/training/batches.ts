@@ -49,13 +49,15 @@ export class Batches {
     private readonly data: Dataset,
     private readonly labels: LabelSpec | null,
     private readonly settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'labelDropout'>,
+    /** Entry that is set where a label has been left out; without it, none. */
+    private readonly nullClass?: number | null,
   ) {
     this.blocks = labels?.attributes.map(({ size }) => size) ?? []
   }
 
   /** The samples of a step, a function of the seed and the step alone. */
   async prepare(step: number): Promise<Batch> {
-    const { data, labels, blocks } = this
+    const { data, labels, blocks, nullClass } = this
     const { seed, batchSize, flips, labelDropout } = this.settings
     const width = data.shape.at(-1)!
     const indices = batchIndices(seed, step, batchSize, data.size)
@@ -66,6 +68,7 @@ export class Batches {
       (row, x0, label) => {
         if (flips && flipped(seed, step, row)) mirror(x0, width)
         if (label && labelDropout > 0) dropLabels(label, blocks, labelDropout, seed, step, row)
+        if (label && typeof nullClass === 'number' && label.every((v) => v === 0)) label[nullClass] = 1
       },
       this.buffers[step % 2],
     )

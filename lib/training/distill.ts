@@ -1,8 +1,9 @@
 import { integer, knownOptions, oneOf } from '../args.js'
-import { labelDim } from '../data/dataset.js'
+import { labelledAs } from '../data/relabel.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import { labelSpecOf } from '../models/labels.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
@@ -62,15 +63,14 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       ? await Denoiser.load(given, { device: options.device, precision: options.precision })
       : given
   try {
-    const source = await openData(options, opened)
-    const { data } = source
     const { shape, info } = teacher
+    const opening = await openData(options, opened)
+    const spec = labelSpecOf(info)
+    const data = spec ? labelledAs(spec, opening.data) : opening.data
+    const source = { ...opening, data }
     const { sigmaMin, sigmaMax, preconditioning } = info
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
-    const dims = data.labels ? labelDim(data.labels) : 0
-    if (teacher.labelDim > 0 && teacher.labelDim !== dims)
-      throw new ArgumentError(`the teacher takes ${teacher.labelDim} label entries but the data have ${dims}`)
     return await train(options, opened, source, {
       objective: 'distill',
       given: { ...givenHead(options), ...(options.init && { init: options.init }) },
@@ -82,7 +82,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       teacher,
       teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),
       conditional: teacher.labelDim > 0,
-      create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning }),
+      create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning, nullClass: info.nullClass }),
       finish: async (model, samples, { images, seed }) => {
         if (draws === false) return
         const count = draws ?? usualDraws(images, model)

@@ -63,7 +63,7 @@ export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definitio
 
 export function createEnergy(
   { device, precision }: DeviceOptions,
-  teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning'>> = {},
+  teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning' | 'nullClass'>> = {},
 ): FrontEnd<EnergyModel>['create'] {
   return ({ kind, headScale, sigmaData, network, seed }, labels) => {
     if (kind === 'denoiser') throw invalid('head', "'dot', 'l2', 'norm' or 'joint'", kind)

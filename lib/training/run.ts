@@ -219,6 +219,10 @@ export async function train<M extends Denoiser | EnergyModel>(
   if (definition.labelDropout > 0 && !labels)
     throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
 
+  const nullClass = front.teacher?.info.nullClass
+  if (definition.labelDropout > 0 && nullClass === null)
+    throw invalid('labelDropout', '0, as no row of the teacher’s class table stands for no class (nullClass)', definition.labelDropout) // biome-ignore format: one line
+
   if (definition.levelWeight > 0 && labels)
     throw invalid(
       'levelWeight',
@@ -255,7 +259,7 @@ export async function train<M extends Denoiser | EnergyModel>(
         energyWeight: definition.energyWeight,
         range,
         levels,
-        batches: new Batches(data, labels, definition),
+        batches: new Batches(data, labels, definition, nullClass),
         finish: async () => {
           if (levels) model.info.logNormaliser = levels.normaliser(dims, sigmaData)
           await front.finish?.(model, data, { images, seed: definition.seed })
@@ -282,13 +286,14 @@ function define<M extends Denoiser | EnergyModel>(
   const identity = { objective, data: found.data, teacher: found.teacher }
   const dims = found.labels ? labelDim(found.labels) : 0
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
+  const teacherNeedsClass = teacher?.info.nullClass === null
   const general = defaultSettings(found.images, found.labels !== null)
   const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
   const defaults: Definition = {
     ...general,
     microBatch: general.batchSize,
     dropout: objective === 'dsm' ? configDropout(chosen) : 0,
-    labelDropout: (found.labels && configLabelDropout(chosen)) ?? general.labelDropout,
+    labelDropout: teacherNeedsClass ? 0 : ((found.labels && configLabelDropout(chosen)) ?? general.labelDropout),
     energyWeight: 1,
     ...noLevels,
     levelBatch: Math.ceil((options.batchSize ?? general.batchSize) / 4),
