@@ -1,6 +1,6 @@
 import { float32Array, float64Array, held, integer } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
-import { turns } from './turns.js'
+import { turns } from '../turns.js'
 
 /** Checks of what metrics take: features [n, dim] in one array, row after row, and weights of the rows. */
 

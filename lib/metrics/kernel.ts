@@ -1,9 +1,9 @@
 import { integer, knownOptions } from '../args.js'
 import { ArgumentError, NumericsError } from '../errors.js'
 import { permutation } from '../training/order.js'
+import { turns } from '../turns.js'
 import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, rowsAt } from './inputs.js'
-import { turns } from './turns.js'
 
 export interface KernelDistanceOptions {
   /** Number of features of a sample. */

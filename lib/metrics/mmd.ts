@@ -1,6 +1,7 @@
 import { integer, knownOptions, numberList } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { permutation } from '../training/order.js'
+import { turns } from '../turns.js'
 import { distanceBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 
@@ -23,6 +24,8 @@ export interface Mmd {
   bandwidths: number[]
 }
 
+/** Numbers that are looked at between two turns of the event loop. */
+const PIECE = 2 ** 16
 /** Samples of either side that the median distance is taken of. */
 const MEDIAN_OF = 500
 
@@ -74,7 +77,7 @@ async function medianDistance(a: Float32Array, b: Float32Array, dim: number, see
   for await (const { first, rows, second, columns, values } of distanceBlocks(pooled, null, dim, signal))
     for (let i = 0; i < rows; i++)
       for (let j = first === second ? i + 1 : 0; j < columns; j++) squares[filled++] = values[i * columns + j]
-  const middle = Math.sqrt(medianOf(squares))
+  const middle = Math.sqrt(await medianOf(squares, signal))
   if (middle === 0) throw new ArgumentError('most samples are the same, so their median distance is 0: give bandwidths')
   return middle
 }
@@ -83,15 +86,25 @@ async function medianDistance(a: Float32Array, b: Float32Array, dim: number, see
  * The median of numbers from 0: counted by their upper 20 bits, in which such numbers have their order, so that only the few with the
  * median's own bits are sorted.
  */
-function medianOf(values: Float64Array): number {
-  const upper = new Uint32Array(values.buffer).filter((_, word) => word % 2 === 1) // the machines here are little-endian
+async function medianOf(values: Float64Array, signal?: AbortSignal): Promise<number> {
+  const breath = turns(signal)
+  const words = new Uint32Array(values.buffer) // the machines here are little-endian: the upper word is the second
+  const upper = (i: number) => words[2 * i + 1] >>> 12
   const counts = new Uint32Array(2 ** 20)
-  for (const word of upper) counts[word >>> 12]++
+  for (let i = 0; i < values.length; i++) {
+    counts[upper(i)]++
+    if (i % PIECE === 0) await breath()
+  }
   const places = [(values.length - 1) >> 1, values.length >> 1]
-  let [below, bits] = [0, 0]
-  while (below + counts[bits] <= places[0]) below += counts[bits++]
-  let last = bits
-  for (let seen = below + counts[bits]; seen <= places[1]; seen += counts[last]) last++
-  const middle = values.filter((_, i) => upper[i] >>> 12 >= bits && upper[i] >>> 12 <= last).sort()
+  let [below, first] = [0, 0]
+  while (below + counts[first] <= places[0]) below += counts[first++]
+  let [last, found] = [first, counts[first]]
+  while (below + found <= places[1]) found += counts[++last]
+  const middle = new Float64Array(found)
+  for (let i = 0, at = 0; i < values.length; i++) {
+    if (upper(i) >= first && upper(i) <= last) middle[at++] = values[i]
+    if (i % PIECE === 0) await breath()
+  }
+  middle.sort()
   return (middle[places[0] - below] + middle[places[1] - below]) / 2
 }

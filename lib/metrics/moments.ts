@@ -1,9 +1,9 @@
 import { integer, knownOptions } from '../args.js'
 import { ArgumentError } from '../errors.js'
 import { requireMemory } from '../memory.js'
+import { turns } from '../turns.js'
 import { innerProducts } from './blocks.js'
 import { heldRows } from './inputs.js'
-import { turns } from './turns.js'
 
 /** Samples that are taken in at a time, and the side of the covariance's blocks. */
 const SAMPLES = 256

@@ -1,8 +1,8 @@
 import { integer, knownOptions } from '../args.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { ParticleRng } from '../smc/random.js'
+import { turns } from '../turns.js'
 import { heldRows, normalisedWeights, ownWeights } from './inputs.js'
-import { turns } from './turns.js'
 
 export interface SlicedWassersteinOptions {
   /** Number of features of a sample. */

@@ -76,7 +76,7 @@ export class ControlDrift {
   /** The step's increment with log L of the drifted kernel in place of log N(x; x', v); fits theta of the next step. */
   async weigh(increment: Increment, step: DriftedStep): Promise<Increment> {
     const measured = await this.measure(increment, step)
-    this.theta = this.#fit.update(this.theta, measured.sample)
+    this.theta = await this.#fit.update(this.theta, measured.sample, this.signal)
     return measured.increment
   }
 

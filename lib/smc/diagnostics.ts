@@ -80,8 +80,14 @@ export class Roots {
   resample(ancestors: Int32Array, before: Float64Array, after: Float64Array): void {
     this.#variance += this.#stretch(before)
     const parents = this.of.slice()
-    for (let i = 0; i < ancestors.length; i++) this.of[i] = parents[ancestors[i]]
-    this.distinct = new Set(this.of).size
+    const alive = new Uint8Array(this.particles)
+    this.distinct = 0
+    for (let i = 0; i < ancestors.length; i++) {
+      const root = parents[ancestors[i]]
+      this.of[i] = root
+      if (!alive[root]) this.distinct++
+      alive[root] = 1
+    }
     this.#start = this.#concentration(after)
   }
 

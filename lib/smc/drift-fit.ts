@@ -1,3 +1,5 @@
+import { turns } from '../turns.js'
+
 /** What a step of N particles tells of the coefficients theta of its control drift (control-drift.ts). */
 export interface DriftSample {
   /** Normalised, before the step [N]. */
@@ -34,34 +36,77 @@ export class DriftFit {
   constructor(readonly size: number) {}
 
   /** The new theta, or the old one where too few particles are finite and have weight. */
-  update(theta: Float64Array, { weights, logG, slopes, instruments }: DriftSample): Float64Array {
-    const columns = [logG, ...slopes, ...instruments]
-    const usable = Array.from(weights.keys()).filter(
-      (i) => weights[i] > 0 && columns.every((column) => Number.isFinite(column[i])),
-    )
-    const total = usable.reduce((sum, i) => sum + weights[i], 0)
-    const share = usable.map((i) => weights[i] / total)
-    const effective = 1 / share.reduce((sum, w) => sum + w * w, 0)
+  async update(
+    theta: Float64Array,
+    { weights, logG, slopes, instruments }: DriftSample,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const breath = turns(signal)
+    const usable = usableRows(weights, [logG, ...slopes, ...instruments])
+    await breath()
+    let total = 0
+    for (const i of usable) total += weights[i]
+    const share = Float64Array.from(usable, (i) => weights[i] / total)
+    let squares = 0
+    for (const w of share) squares += w * w
+    const effective = 1 / squares
     if (!(effective > this.size + 2)) return theta
-    const centred = (column: Float64Array) => {
-      const mean = usable.reduce((sum, i, n) => sum + share[n] * column[i], 0)
-      return usable.map((i) => column[i] - mean)
+    const centred = async (column: Float64Array) => {
+      let mean = 0
+      for (let n = 0; n < usable.length; n++) mean += share[n] * column[usable[n]]
+      const out = new Float64Array(usable.length)
+      for (let n = 0; n < usable.length; n++) out[n] = column[usable[n]] - mean
+      await breath()
+      return out
     }
-    const covariance = (a: readonly number[], b: readonly number[]) =>
-      share.reduce((sum, w, n) => sum + w * a[n] * b[n], 0)
-    const scaleOf = (list: readonly number[][]) =>
-      Math.sqrt(list.reduce((sum, column) => sum + covariance(column, column), 0) / list.length)
+    const all = async (columns: readonly Float64Array[]) => {
+      const list: Float64Array[] = []
+      for (const column of columns) list.push(await centred(column))
+      return list
+    }
+    const covariance = async (a: Float64Array, b: Float64Array) => {
+      let sum = 0
+      for (let n = 0; n < share.length; n++) sum += share[n] * a[n] * b[n]
+      await breath()
+      return sum
+    }
+    const covariances = async (left: readonly Float64Array[], right: readonly Float64Array[]) => {
+      const rows: number[][] = []
+      for (const a of left) {
+        const row: number[] = []
+        for (const b of right) row.push(await covariance(a, b))
+        rows.push(row)
+      }
+      return rows
+    }
+    const scaleOf = async (list: readonly Float64Array[]) => {
+      let sum = 0
+      for (const column of list) sum += await covariance(column, column)
+      return Math.sqrt(sum / list.length)
+    }
 
-    const [d, z, y] = [slopes.map(centred), instruments.map(centred), centred(logG)]
-    const [dScale, zScale] = [scaleOf(d), scaleOf(z)]
+    const [d, z, y] = [await all(slopes), await all(instruments), await centred(logG)]
+    const [dScale, zScale] = [await scaleOf(d), await scaleOf(z)]
     if (!(dScale > 0 && zScale > 0 && Number.isFinite(dScale * zScale))) return theta
     // log G as it would be at theta = 0, by its slopes
-    const atZero = y.map((value, n) => value - d.reduce((sum, column, j) => sum + theta[j] * column[n], 0))
+    const atZero = y.slice()
+    for (let n = 0; n < atZero.length; n++) {
+      let drifted = 0
+      for (let j = 0; j < d.length; j++) drifted += theta[j] * d[j][n]
+      atZero[n] -= drifted
+    }
+    await breath()
+    const [zz, zd, [zy], [[noise]]] = [
+      await covariances(z, z),
+      await covariances(z, d),
+      await covariances([atZero], z),
+      await covariances([y], [y]),
+    ]
     const pooled = (before: number, now: number) => RECALL * before + effective * now
-    this.#zz = z.map((a, i) => z.map((b, j) => pooled(this.#zz[i]?.[j] ?? 0, covariance(a, b) / zScale ** 2)))
-    this.#zd = z.map((a, i) => d.map((b, j) => pooled(this.#zd[i]?.[j] ?? 0, covariance(a, b) / (zScale * dScale))))
-    this.#zy = z.map((a, i) => pooled(this.#zy[i] ?? 0, covariance(a, atZero) / (zScale * dScale)))
-    this.#noise = pooled(this.#noise, covariance(y, y) / dScale ** 2)
+    this.#zz = zz.map((row, i) => row.map((c, j) => pooled(this.#zz[i]?.[j] ?? 0, c / zScale ** 2)))
+    this.#zd = zd.map((row, i) => row.map((c, j) => pooled(this.#zd[i]?.[j] ?? 0, c / (zScale * dScale))))
+    this.#zy = zy.map((c, i) => pooled(this.#zy[i] ?? 0, c / (zScale * dScale)))
+    this.#noise = pooled(this.#noise, noise / dScale ** 2)
     this.#count = pooled(this.#count, 1)
     const solved = this.#solve()
     return solved.every(Number.isFinite) ? solved : theta
@@ -85,6 +130,18 @@ export class DriftFit {
     const right = stage.map((p) => -against(p, (k) => this.#zy[k]))
     return Float64Array.from(solveSymmetric(normal, right))
   }
+}
+
+/** The rows that have weight and are finite in every column. */
+function usableRows(weights: Float64Array, columns: readonly Float64Array[]): Int32Array {
+  const rows = new Int32Array(weights.length)
+  let count = 0
+  for (let i = 0; i < weights.length; i++) {
+    let usable = weights[i] > 0
+    for (let c = 0; usable && c < columns.length; c++) usable = Number.isFinite(columns[c][i])
+    if (usable) rows[count++] = i
+  }
+  return rows.subarray(0, count)
 }
 
 /** x of a x = b for a symmetric positive definite a, by elimination. */
