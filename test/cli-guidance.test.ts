@@ -113,6 +113,21 @@ describe('feynkac sample of a denoiser', () => {
   })
 })
 
+it('feynkac sample --again draws the same samples, but for the options given', async () => {
+  const { samples } = await drawn('denoiser', '--attributes', 'shape=bar', '--guidance', '2')
+  const json = join(folder, 'out', 'samples.json')
+  expect(JSON.parse(await readFile(json, 'utf8'))).toMatchObject({ model: file('denoiser'), options: { guidance: 2, seed: 3, particles: 12 } }) // biome-ignore format: one line
+  const again = join(folder, 'again')
+  const same = async (...args: string[]) => {
+    expect(await main(['sample', '--again', json, '--output', again, '--overwrite', ...args]), err).toBe(0)
+    return (await readFile(join(again, 'samples.npy'))).equals(await readFile(join(folder, 'out', 'samples.npy')))
+  }
+  expect(await same()).toBe(true)
+  expect(await same('--seed', '4')).toBe(false)
+  expect(samples.length).toBe(24)
+  expect(await main(['sample', '--output', again]), err).toBe(2)
+})
+
 describe('feynkac sample of an energy', () => {
   it('is the target `guided`', async () => {
     using model = await EnergyModel.load(file('energy'))

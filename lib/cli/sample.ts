@@ -1,12 +1,15 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../files.js'
+import { ArgumentError, formatFailure } from '../errors.js'
+import { prepareFolder, readFileChecked, refuseOverwriting, writeFileAtomic } from '../files.js'
+import { isObject, parseJsonObject } from '../json.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, common, count, number, repeated, usage } from './options.js'
 import type { Drawn } from './sample-run.js'
+import { version } from './version.js'
 
 /** The command `sample`: its options and the files it writes. */
 
@@ -15,6 +18,7 @@ const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
 export interface SampleFlags extends CommonOptions {
   output: string
   overwrite?: boolean
+  again?: string
   autoencoder?: string
   particles: number
   steps: number
@@ -50,7 +54,8 @@ export function register(program: Command): void {
   const command = program
     .command('sample')
     .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
-    .argument('<model>', 'model.safetensors of an energy or a denoiser')
+    .argument('[model]', 'model.safetensors of an energy or a denoiser; with --again that of the run before')
+    .option('--again <file>', 'samples.json of a run before: draws the same samples again, but for the options given')
     .option(
       '--output <directory>',
       'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
@@ -104,7 +109,8 @@ export function register(program: Command): void {
   common(
     command,
     'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
-  ).action(async (model: string, flags: SampleFlags) => {
+  ).action(async (given: string | undefined, own: SampleFlags) => {
+    const { model, flags } = await settle(given, own, command)
     await applyThreads(flags)
     const { draw } = await import('./sample-run.js')
     await prepareFolder(flags.output)
@@ -113,11 +119,35 @@ export function register(program: Command): void {
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     // what is left of a run before does not belong to these samples
     for (const path of paths) await rm(path, { force: true })
-    const files = await write(flags.output, drawn)
+    const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
     const summary = { model, files, particles: flags.particles, ...drawn.summary }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
   })
+}
+
+/** Options that say where and how a run goes, not what it draws. */
+const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device']
+
+/** All that it takes to draw the same samples again, for samples.json. */
+async function recipe(model: string, flags: SampleFlags): Promise<object> {
+  const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
+  return { version: await version(), model, options: { ...options, seed: flags.seed ?? 0 } }
+}
+
+/** The model and the options: those of the run before where they are not given. Throws ArgumentError, FileError, FormatError. */
+async function settle(model: string | undefined, flags: SampleFlags, command: Command) {
+  if (flags.again === undefined) {
+    if (model === undefined)
+      throw new ArgumentError('sample: expected a model, or --again with the samples.json of a run')
+    return { model, flags }
+  }
+  const before = parseJsonObject(await readFileChecked(flags.again), flags.again)
+  const { model: earlier, options } = before
+  if (typeof earlier !== 'string' || !isObject(options))
+    return formatFailure(flags.again)('it does not say how its samples were drawn: is it the samples.json of a run?')
+  const chosen = Object.entries(flags).filter(([name]) => command.getOptionValueSource(name) !== 'default')
+  return { model: model ?? earlier, flags: { ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags }
 }
 
 function text(value: unknown): string {
