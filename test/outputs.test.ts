@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
-import { ArgumentError, FileError } from '../lib/errors.js'
+import { ArgumentError, FileError, FormatError } from '../lib/errors.js'
 import { prepareFile, prepareFolder, refuseOverwriting } from '../lib/files.js'
 import { trainDenoiser } from '../lib/index.js'
+import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 
 /** Folders that runs write to. */
 
@@ -27,11 +28,11 @@ const options = { data: points(), batchSize: 8, network: { width: 8, blocks: 1 }
 describe('a run folder', () => {
   it('is of one run at a time', async () => {
     const output = join(folder, 'locked')
-    const first = trainDenoiser({ ...options, output, images: 64 })
-    const second = await trainDenoiser({ ...options, output, images: 64 }).catch((error) => error)
-    expect(second).toBeInstanceOf(FileError)
-    expect(second.message).toMatch(new RegExp(`in use by another run.*(process ${process.pid})?`))
-    expect((await first).images).toBe(64)
+    const both = [0, 1].map(() => trainDenoiser({ ...options, output, images: 64 }).catch((error) => error))
+    const [refused, ...others] = (await Promise.all(both)).filter((result) => result instanceof Error)
+    expect(others).toEqual([])
+    expect(refused).toBeInstanceOf(FileError)
+    expect(refused.message).toMatch(/in use by another run/)
     expect((await trainDenoiser({ output, data: points(), resume: true, images: 72 })).images).toBe(72)
   })
 
@@ -45,6 +46,33 @@ describe('a run folder', () => {
     expect(shorter).toBeInstanceOf(ArgumentError)
     expect(shorter.message).toMatch(/has seen 40 images already, more than 16/)
     await expect(trainDenoiser({ ...run, resume: 'always' as never })).rejects.toThrow(/resume/)
+  })
+
+  it('has damaged metadata refused by name', async () => {
+    const output = join(folder, 'damaged')
+    await trainDenoiser({ ...options, output, images: 16 })
+    const [name] = (await readdir(output))
+      .filter((file) => file.startsWith('checkpoint'))
+      .sort()
+      .reverse()
+    const path = join(output, name)
+    const { tensors, metadata } = await readSafetensors(path)
+    for (const file of await readdir(output)) if (file.startsWith('checkpoint')) await rm(join(output, file))
+    const damage: Record<string, [section: string, change: object]> = {
+      network: ['definition', { network: null }],
+      batchSize: ['definition', { batchSize: 'x' }],
+      images: ['definition', { images: -1 }],
+      data: ['sources', { data: 5 }],
+      losses: ['loop', { watch: {} }],
+    }
+    for (const [part, [section, change]] of Object.entries(damage)) {
+      const state = JSON.parse(metadata.training)
+      Object.assign(state[section], change)
+      await writeSafetensors(path, tensors as never, { ...metadata, training: JSON.stringify(state) })
+      const error = await trainDenoiser({ output, data: points(), resume: true }).catch((e) => e)
+      expect(error, part).toBeInstanceOf(FormatError)
+      expect(error.message, part).toMatch(new RegExp(part))
+    }
   })
 
   it('knows all of its data again', async () => {

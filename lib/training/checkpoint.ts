@@ -1,5 +1,6 @@
+import { isShape } from '../args.js'
 import { FormatError } from '../errors.js'
-import { parseBounded } from '../json.js'
+import { isObject, parseBounded } from '../json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
 import type { ClassifierInfo } from '../models/classifier.js'
 import {
@@ -15,6 +16,7 @@ import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safet
 import type { LevelState } from './levels.js'
 import type { LoopState } from './loop.js'
 import type { DataOptions } from './run.js'
+import { checkSettings, type Settings } from './settings.js'
 
 /**
  * Checkpoints: safetensors with the weights, their average and Adam's moments as `slot.name`, and the rest of the run as
@@ -86,9 +88,26 @@ export async function readCheckpoint(
     !['increments', 'average', 'm', 'v'].every((name) => numbers(loop!.levels![name as keyof LevelState]))
   )
     return fail('the state of the training has no valid free energies')
-  if (typeof definition !== 'object' || definition === null || typeof sources !== 'object' || sources === null)
-    return fail('the state of the training lacks its options')
+  if (!isObject(definition) || !isObject(sources)) return fail('the state of the training lacks its options')
+  checkDefinition(definition, fail)
+  const { data, teacher } = sources as Partial<CheckpointState['sources']>
+  const named = data === null || (typeof data?.spec === 'string' && isObject(data.options))
+  if (!named || (teacher !== null && typeof teacher !== 'string'))
+    return fail('the state of the training does not say where its data and its teacher came from')
   return { path, tensors, info, loop: loop!, definition, sources }
+}
+
+/** The options of a run, as far as every kind of run has them; `fail` throws. */
+function checkDefinition(definition: Record<string, unknown>, fail: (what: string) => never): void {
+  try {
+    checkSettings(definition as Partial<Settings>)
+  } catch (error) {
+    fail(`the options of the training: ${(error as Error).message}`)
+  }
+  const { network, images, data } = definition
+  if (!isObject(network) || !isShape(network.shape)) fail('the options of the training have no network')
+  if (!Number.isSafeInteger(images) || (images as number) < 1 || typeof data !== 'string')
+    fail('the options of the training lack images and data')
 }
 
 /** Fills all of a network's slots. Throws FormatError where names or shapes do not fit. */
