@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { ArgumentError } from '../lib/errors.js'
+import { ArgumentError, NumericsError } from '../lib/errors.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
 import { kernelDistance } from '../lib/metrics/kernel.js'
 import { densityCoverage, membership, precisionRecall } from '../lib/metrics/manifolds.js'
@@ -50,6 +50,17 @@ describe('against NumPy in float64', () => {
     for (let i = 0; i < z.length / width; i++) out.set(z.subarray(i * width, (i + 1) * width), order(i) * width)
     return out
   }
+
+  it('features too large for the kernel distance', async () => {
+    const huge = normals(80, 1).map((v) => 1e38 * v)
+    await expect(
+      kernelDistance(
+        huge,
+        huge.map((v) => -v),
+        { dim: 4 },
+      ),
+    ).rejects.toThrow(NumericsError)
+  })
 
   it('kernel distance', async () => {
     const [x, y] = [a, b].map((z, side) => placed(z, dim, 5, side))

@@ -32,6 +32,16 @@ test('some particles may be lost for good', async () => {
   expect(Math.abs((await smc(product([two, half], { lambda: 1 }), options)).logZ)).toBeLessThan(0.2)
 })
 
+test('an infinite log-potential is said as it is', async () => {
+  const model = {
+    levels: 2,
+    initial: (n: number) => new Float32Array(n),
+    propagate: (_k: number, x: Float32Array) => x,
+    logPotential: (k: number, _before: unknown, x: Float32Array) => new Float64Array(x.length).fill(k * Infinity || 0),
+  }
+  await expect(smc(model, { particles: 4 })).rejects.toThrow(/log-potential of the model is Infinity at level 1/)
+})
+
 test('NaN: model and level are named', async () => {
   const model = broken(async (x, sigma) => answer(x.length / 2, sigma < 1 ? Number.NaN : 0))
   const run = smc(product([two, model]), options)

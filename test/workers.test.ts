@@ -26,3 +26,31 @@ it.each(['main', 'workers'])('the addon in use by %s', async (who) => {
   expect(ended).toEqual([0, null])
   expect(output).toBe('all have ended\n')
 })
+
+/** The energy of a network, and what its kernels are, or the error's code. */
+const computed = `import(process.env.ENTRY).then(async ({ devices, EnergyModel, songUNet }) => {
+  const network = songUNet([1, 8, 8], { model_channels: 8, channel_mult: [1], num_blocks: 1 })
+  const model = await EnergyModel.create({ network, kind: 'dot' }, { device: 'cpu', seed: 1 })
+  const { grad } = await model.energyGrad(Float32Array.from({ length: 64 }, (_, i) => Math.sin(i)), 1)
+  return [devices().at(-1).description, grad[5]]
+}).catch(({ code }) => [code]).then((found) => console.log(JSON.stringify(found)))`
+
+it('FEYNKAC_ISA chooses the instruction set', async () => {
+  const run = async (isa: string): Promise<[string, number]> => {
+    const env = { ...process.env, FEYNKAC_ISA: isa, ENTRY: new URL('../dist/index.js', import.meta.url).href }
+    const child = spawn(process.execPath, ['-e', computed], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    let output = ''
+    child.stdout.on('data', (data) => (output += data))
+    await new Promise((done) => child.on('close', done))
+    return JSON.parse(output)
+  }
+  const [description, expected] = await run('baseline')
+  expect(description).toMatch(/\(baseline\)/)
+  for (const isa of ['avx2', 'avx512']) {
+    const [what, value] = await run(isa)
+    if (value === undefined)
+      expect(what).toBe('FEYNKAC_ARGUMENT') // the machine has none
+    else expect(value / expected).toBeCloseTo(1, 5)
+  }
+  expect(await run('sse')).toEqual(['FEYNKAC_ARGUMENT'])
+})

@@ -7,7 +7,6 @@ import type { EnergyModel } from '../models/energy.js'
 import type { Architecture } from '../training/architecture.js'
 import { distill } from '../training/distill.js'
 import { trainDenoiser } from '../training/dsm.js'
-import { RunFolder } from '../training/folder.js'
 import type { TrainingProgress, TrainingResult } from '../training/run.js'
 import { byBudget, type ExperimentContext } from './experiment.js'
 
@@ -15,7 +14,7 @@ import { byBudget, type ExperimentContext } from './experiment.js'
 
 type Where = {
   output: string
-  resume: boolean
+  resume: 'auto'
   device: string
   signal?: AbortSignal
   onProgress(p: TrainingProgress): void
@@ -37,10 +36,8 @@ export async function trained<M>(
     await cp(join(models, after), `${output}.part`, { recursive: true, force: true })
     await rename(`${output}.part`, output)
   }
-  const folder = await RunFolder.open(output)
-  const resume = (await folder.checkpoints()).length > 0
   const onProgress = (p: TrainingProgress) => stage(`training ${name}`, p.images, p.totalImages)
-  return (await train({ output, resume, device, signal, onProgress })).model
+  return (await train({ output, resume: 'auto', device, signal, onProgress })).model
 }
 
 export const SIDE = 12

@@ -64,9 +64,10 @@ export function frequencyBands(shape: readonly number[], given?: readonly number
 /** Every coordinate by itself, or the groups of a vector's coordinates that `pool` numbers from 0. Throws ArgumentError. */
 export function coordinateGroups(d: number, pool?: ArrayLike<number>): Groups {
   if (pool === undefined) return { of: Int32Array.from({ length: d }, (_, i) => i), count: d }
-  const given = numberList('pool', pool, { length: d, min: 0 })
+  const given = numberList('pool', pool, { min: 0 })
   const of = Int32Array.from(given)
-  if (of.some((g, i) => g !== given[i] || g < 0 || g >= d)) throw invalid('pool', `${d} groups, numbered from 0`, pool)
+  if (of.length !== d || of.some((g, i) => g !== given[i] || g >= d))
+    throw invalid('pool', `${d} groups, numbered from 0`, pool)
   return { of, count: Math.max(...of) + 1 }
 }
 

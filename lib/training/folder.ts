@@ -1,4 +1,4 @@
-import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
+import { appendFile, type FileHandle, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../errors.js'
@@ -14,26 +14,31 @@ const LOCK = '.lock'
 async function lockFolder(path: string): Promise<FileHandle> {
   const file = join(path, LOCK)
   try {
-    const handle = await open(file, 'a+')
-    const state = native.lockFile(handle.fd)
-    if (state === 'busy') {
-      const holder = await readFile(file, 'utf8').catch(() => '')
+    for (;;) {
+      const handle = await open(file, 'a+')
+      const state = native.lockFile(handle.fd)
+      if (state === 'busy') {
+        const holder = await readFile(file, 'utf8').catch(() => '')
+        await handle.close()
+        throw new FileError(
+          `${path} is in use by another run${holder && ` (${holder.trim()})`}: wait for it, or choose another directory`,
+          path,
+        )
+      }
+      if (state === 'unsupported') {
+        const what = `the file system of ${path} has no locks: see to it yourself that no other run writes there`
+        process.emitWarning(what, 'FeynkacWarning')
+        return handle
+      }
+      // whoever held it before may have removed the file in the meantime: the lock is that of a file which nobody else will find
+      const there = await stat(file).catch(() => null)
+      if (there?.ino === (await handle.stat()).ino) {
+        await handle.truncate()
+        await handle.write(`process ${process.pid} on ${hostname()}\n`)
+        return handle
+      }
       await handle.close()
-      throw new FileError(
-        `${path} is in use by another run${holder && ` (${holder.trim()})`}: wait for it, or choose another directory`,
-        path,
-      )
     }
-    if (state === 'unsupported')
-      process.emitWarning(
-        `the file system of ${path} has no locks: see to it yourself that no other run writes there`,
-        'FeynkacWarning',
-      )
-    else {
-      await handle.truncate()
-      await handle.write(`process ${process.pid} on ${hostname()}\n`)
-    }
-    return handle
   } catch (error) {
     throw fileError(error, file, 'lock')
   }
@@ -66,6 +71,7 @@ export class RunFolder {
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
+    await rm(join(this.path, LOCK), { force: true })
     await this.lock.close()
   }
 
