@@ -1,5 +1,5 @@
 import { isShape } from '../args.js'
-import { FormatError } from '../errors.js'
+import { FormatError, formatFailure } from '../errors.js'
 import { isObject, parseBounded } from '../json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
 import type { ClassifierInfo } from '../models/classifier.js'
@@ -89,7 +89,6 @@ export async function readCheckpoint(
   )
     return fail('the state of the training has no valid free energies')
   if (!isObject(definition) || !isObject(sources)) return fail('the state of the training lacks its options')
-  checkDefinition(definition, fail)
   const { data, teacher } = sources as Partial<CheckpointState['sources']>
   const named = data === null || (typeof data?.spec === 'string' && isObject(data.options))
   if (!named || (teacher !== null && typeof teacher !== 'string'))
@@ -97,8 +96,9 @@ export async function readCheckpoint(
   return { path, tensors, info, loop: loop!, definition, sources }
 }
 
-/** The options of a run, as far as every kind of run has them; `fail` throws. */
-function checkDefinition(definition: Record<string, unknown>, fail: (what: string) => never): void {
+/** The options in a checkpoint, as far as every kind of run has them. Throws FormatError where they cannot be gone on with. */
+export function checkDefinition({ path, definition }: Checkpoint): void {
+  const fail: (what: string) => never = formatFailure(path)
   try {
     checkSettings(definition as Partial<Settings>)
   } catch (error) {

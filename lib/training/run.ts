@@ -19,7 +19,7 @@ import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
-import { type Checkpoint, type DataSource, readCheckpoint, restore } from './checkpoint.js'
+import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
 import { type LevelSettings, Levels } from './levels.js'
@@ -155,7 +155,12 @@ export async function openRun(
       throw new ArgumentError(
         `${options.output} holds the checkpoints of a run: resume it, or choose another directory`,
       )
-    const checkpoint = resume ? await folder.newest(read) : null
+    const whole = async (path: string) => {
+      const found = await read(path)
+      checkDefinition(found)
+      return found
+    }
+    const checkpoint = resume ? await folder.newest(whole) : null
     if (!checkpoint && resume === true)
       throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
     return { folder, checkpoint }
