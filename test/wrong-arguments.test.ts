@@ -6,7 +6,7 @@ import * as feynkac from '../lib/index.js'
 import { argumentsFor, type Callee, callees, chooser } from './wrong-arguments.js'
 
 /** Calls of each function and method: enough for a few seconds of all of them. */
-const CALLS = 200
+const CALLS = 120
 const SEED = Number(process.env.FEYNKAC_FUZZ_SEED ?? 1)
 
 let folder: string
