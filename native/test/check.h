@@ -54,9 +54,8 @@ inline std::vector<CudaProducts> moreCudaKernels() {
   return out;
 }
 
-// Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
-// the CPU, in several orders of their threads and times of their copies, if the case is among the smallest.
-inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels([[maybe_unused]] bool smallest = true) {
+// The CPU backend with each instruction set that this machine runs.
+inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> cpuKernels() {
   std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> out;
   for (const char* isa : {"baseline", "avx2", "avx512"}) {
     try {
@@ -64,6 +63,13 @@ inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels(
     } catch (const std::exception&) {
     }
   }
+  return out;
+}
+
+// Every backend this machine runs, with each of its instruction sets: each test loops over them. Where CUDA kernels run on
+// the CPU, in several orders of their threads and times of their copies, if the case is among the smallest.
+inline std::vector<std::pair<std::string, std::unique_ptr<Kernels>>> allKernels([[maybe_unused]] bool smallest = true) {
+  auto out = cpuKernels();
 #ifdef FEYNKAC_EMULATED
   if (smallest || full())
     for (const auto& [name, schedule] : schedules()) {

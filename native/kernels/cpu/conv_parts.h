@@ -1,0 +1,69 @@
+// The algorithms of a convolution, and the rule by which each direction of a layer gets one.
+//
+// A direction is a convolution of its own: the data gradient has the channels exchanged and the taps reversed. Weights
+// come as `packed`, arranged as its algorithm wants them.
+#pragma once
+
+#include "conv_tile.h"
+
+namespace feynkac {
+namespace FEYNKAC_ISA {
+
+enum class ConvAlgorithm {
+  kDirect,         // 9 products a pixel
+  kPointwise,      // 1 x 1: a plain product of matrices
+  kNarrow,         // at most kNarrow outputs: lanes along the inputs
+  kWinograd,       // 2.25 products a pixel (winograd.h), weights transformed once
+  kWinogradLarge,  // the same, weights transformed at each use: in memory they would be four times as large
+};
+
+constexpr int kNarrow = 4;                         // channels
+constexpr int kLeastWinograd = 16;                 // channels; fewer do not pay for the transforms
+constexpr size_t kLargeLayer = size_t(128) * 128;  // in out, from which on transformed weights are not kept
+
+constexpr int kLeastTilesOfGrad = 8;  // for which transforming the weights' gradient pays
+
+constexpr ConvAlgorithm convAlgorithm(int kernel, int in, int out) {
+  if (kernel == 1) return ConvAlgorithm::kPointwise;
+  if (out <= kNarrow && in >= kLanes) return ConvAlgorithm::kNarrow;
+  if (in < kLeastWinograd || out < kLeastWinograd) return ConvAlgorithm::kDirect;
+  return size_t(in) * out <= kLargeLayer ? ConvAlgorithm::kWinograd : ConvAlgorithm::kWinogradLarge;
+}
+
+// The same for the gradient of the weights: few channels may be on either side, and small images leave the tiles half empty.
+inline ConvAlgorithm weightGradAlgorithm(const ConvShape& s) {
+  const ConvAlgorithm forward = convAlgorithm(s.kernel, s.in, s.out), back = convAlgorithm(s.kernel, s.out, s.in);
+  if (forward == ConvAlgorithm::kNarrow || back == ConvAlgorithm::kNarrow) return ConvAlgorithm::kNarrow;
+  if (forward != ConvAlgorithm::kWinograd && forward != ConvAlgorithm::kWinogradLarge) return forward;
+  const int tiles = tilesOf(s.height, 4) * tilesOf(s.width, 4);
+  return s.batch * tiles >= kLeastTilesOfGrad && s.height * s.width >= 8 * tiles ? ConvAlgorithm::kWinograd
+                                                                                 : ConvAlgorithm::kDirect;
+}
+
+// conv_pack.cpp: one direction's weights, packed
+size_t packedFloats(int kernel, int in, int out);
+
+// What an algorithm finds in `packed`:
+//   kDirect, kPointwise, kWinogradLarge: panels [out tile][tap, in][kTileColumns]
+//   kNarrow: [tap][out][in to whole vectors]
+//   kWinograd: [out tile][frequency][in + 1][kTileColumns], the last row of each unused: without it, frequencies would lie
+//   powers of two apart and share the same few lines of the caches
+FEYNKAC_INLINE size_t panelFloats(int taps, int in) { return size_t(taps) * in * kTileColumns; }
+
+void directConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
+void pointwiseConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
+void narrowConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
+void winogradConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
+
+// u[frequency][to + k][kTileColumns], frequencies `stride` apart = G g G^T of the taps panel[tap][in][kTileColumns] of `count`
+// input channels
+void transformPanel(float* u, size_t stride, const float* panel, int in, int count);
+
+// dw += scale sum over terms of x (outer) dy
+void directWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s);
+void pointwiseWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s);
+void narrowWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s);
+void winogradWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s);
+
+}  // namespace FEYNKAC_ISA
+}  // namespace feynkac

@@ -1,0 +1,184 @@
+// 3 x 3 convolution by Winograd's algorithm (winograd.h).
+//
+// A piece of work is a block of tiles, all input channels, and a range of panels of output channels:
+//   V = B^T d B for all tiles of the block   [frequency][vector of in][tile][kLanes]
+//   for each panel:  M_f = V_f U_f           [frequency][tile][kTileColumns]
+//                    y = A^T M A and the epilogue
+// The block is so small that V and M stay in the caches. Between frequencies lies one vector more than needed: without it
+// they would lie powers of two apart and share the same few lines of the caches.
+#include "conv_parts.h"
+#include "winograd.h"
+
+namespace feynkac {
+namespace FEYNKAC_ISA {
+
+using namespace winograd;
+
+namespace {
+
+constexpr int kPieces = 16;                   // about as many as there may be threads
+constexpr size_t kBlockBytes = 230000;        // of V, where weights are read as they lie
+constexpr size_t kLargeBlockBytes = 4 << 20;  // of V, where they are transformed for each block
+constexpr int kChunk = 128;                   // input channels that are transformed at a time
+constexpr int kLeastPanels = 4;               // of a range: V is made for each
+
+struct Blocking {
+  int tiles, blocks, ranges;
+
+  Blocking(const Tiles& all, const ConvShape& s, bool large) {
+    const size_t bytes = sizeof(float) * kFrequencies * roundUp(s.in, kLanes);
+    const int fit = most(kTileRows, (large ? kLargeBlockBytes : kBlockBytes) / bytes);
+    const int fair = most(large ? 4 * kTileRows : kTileRows, tilesOf(all.count, kPieces));
+    tiles = tilesOf(all.count, tilesOf(all.count, least(fit, fair)));
+    blocks = tilesOf(all.count, tiles);
+    ranges = most(1, least(tilesOf(s.out, kTileColumns) / kLeastPanels, kPieces / blocks));
+  }
+};
+
+struct Block {
+  const ConvShape& s;
+  const Tiles& all;
+  int first, count;  // of the tiles
+  size_t vectorStride, vStride, mStride;
+  float *v, *m;
+
+  Block(const ConvShape& shape, const Tiles& tiles, int first, int count)
+      : s(shape), all(tiles), first(first), count(count) {
+    vectorStride = size_t(count) * kLanes;
+    vStride = vectorStride * tilesOf(s.in, kLanes) + kLanes;
+    mStride = size_t(count) * kTileColumns + kLanes;
+    v = scratch(0, kFrequencies * vStride);
+    m = scratch(1, kFrequencies * mStride);
+  }
+
+  void transformInput(const float* x) const {
+    float* zeros = scratch(2, s.in);
+    memset(zeros, 0, s.in * sizeof(float));
+    Patch<kPatch> patches[2];
+    patches[0].set(x, zeros, s.in, s, all.at(first), 1);
+    for (int i = 0; i < count; ++i) {
+      const Patch<kPatch>& patch = patches[i % 2];
+      Patch<kPatch>& next = patches[(i + 1) % 2];
+      next.set(x, zeros, s.in, s, all.at(least(first + i + 1, all.count - 1)), 1);
+      for (int c = 0; c < s.in; c += kLanes) {
+        for (int row = 0; row < kPatch; ++row)
+          for (int column = kPatch - kTile; column < kPatch; ++column) __builtin_prefetch(next.at[row][column] + c);
+        float* to = v + c / kLanes * vectorStride + size_t(i) * kLanes;
+        const int n = least(kLanes, s.in - c);
+        if (n == kLanes)
+          inputTile(
+              to, vStride, [&](int i, int j) __attribute__((always_inline)) { return load(patch.at[i][j] + c); });
+        else
+          inputTile(
+              to,
+              vStride, [&](int i, int j) __attribute__((always_inline)) { return loadTail(patch.at[i][j] + c, n); });
+      }
+    }
+  }
+
+  // M (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart
+  void multiply(const float* u, size_t uStride, int k0, int k1) const {
+    for (int f = 0; f < kFrequencies; ++f)
+      forTileRows(count, [&](auto rows, int row) {
+        constexpr int R = decltype(rows)::kCount;
+        Tile<R> tile;
+        float* to = m + f * mStride + size_t(row) * kTileColumns;
+        clear(tile);
+        const float* panel = u + f * uStride;
+        for (int k = k0; k < k1; k += kLanes) {
+          const float* from = v + f * vStride + k / kLanes * vectorStride + size_t(row) * kLanes;
+          const int n = least(kLanes, k1 - k);
+          for (int j = 0; j < n; ++j, panel += kTileColumns)
+            rankOne(
+                tile, [&](int r) { return from[r * kLanes + j]; }, panel);
+        }
+        if (k0 > 0) addTile(tile, to, kTileColumns);
+        storeTile(to, kTileColumns, tile);
+      });
+  }
+
+  // y[.., o .. o + kLanes] of M's columns from `column` on
+  void finish(float* y, const Epilogue& e, int o, int column) const {
+    const int n = least(kLanes, s.out - o);
+    for (int i = 0; i < count; ++i) {
+      const auto pixel = [&](const Tiles::Place& p) {
+        return ((size_t(p.image) * s.height + p.y) * s.width + p.x) * s.out + o;
+      };
+      const size_t line = size_t(s.width) * s.out;
+      const float* ahead = y + pixel(all.at(least(first + i + 1, all.count - 1)));
+      for (int row = 0; row < kTile; ++row)
+        for (int k = 0; k < kTile; ++k) __builtin_prefetch(ahead + row * line + size_t(k) * s.out, 1);
+
+      vf out[kTile][kTile];
+      const float* from = m + size_t(i) * kTileColumns + column;
+      outputTile(
+          out, [&](int row, int k)
+                   __attribute__((always_inline)) { return load(from + (row * kPatch + k) * mStride); });
+      const Tiles::Place place = all.at(first + i);
+      const size_t at = pixel(place);
+      const int height = least(kTile, s.height - place.y), width = least(kTile, s.width - place.x);
+#pragma GCC unroll 4
+      for (int row = 0; row < kTile; ++row)
+#pragma GCC unroll 4
+        for (int k = 0; k < kTile; ++k)
+          if (row < height && k < width) e.finish(y, at + row * line + size_t(k) * s.out, out[row][k], o, n);
+    }
+  }
+};
+
+}  // namespace
+
+void winogradConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s) {
+  const bool large = convAlgorithm(s.kernel, s.in, s.out) == ConvAlgorithm::kWinogradLarge;
+  const int panels = tilesOf(s.out, kTileColumns);
+  const size_t each = packedFloats(s.kernel, s.in, s.out) / panels;
+  const Tiles all(s);
+  const Blocking blocking(all, s, large);
+  parallelFor(blocking.blocks * blocking.ranges, [&](int piece) {
+    const int first = piece / blocking.ranges * blocking.tiles, range = piece % blocking.ranges;
+    const Block block(s, all, first, least(blocking.tiles, all.count - first));
+    block.transformInput(x);
+    const int end = panels * (range + 1) / blocking.ranges;
+    for (int p = panels * range / blocking.ranges; p < end; ++p) {
+      const float* panel = packed + p * each;
+      if (!large) block.multiply(panel, each / kFrequencies, 0, s.in);
+      for (int k = 0; large && k < s.in; k += kChunk) {
+        const int n = least(kChunk, s.in - k);
+        const size_t stride = panelFloats(1, n + 1);
+        float* u = scratch(3, kFrequencies * stride);
+        transformPanel(u, stride, panel + panelFloats(1, k), s.in, n);
+        block.multiply(u, stride, k, k + n);
+      }
+      for (int o = p * kTileColumns; o < least(s.out, (p + 1) * kTileColumns); o += kLanes)
+        block.finish(y, e, o, o - p * kTileColumns);
+    }
+  });
+}
+
+void transformPanel(float* u, size_t stride, const float* panel, int in, int count) {
+  for (int k = 0; k < count; ++k)
+    for (int half = 0; half < kTileColumns; half += kLanes) {
+      const size_t at = size_t(k) * kTileColumns + half;
+      vf rows[3][kPatch];
+#pragma GCC unroll 3
+      for (int j = 0; j < 3; ++j) {
+        vf g[3], h[kPatch];
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; ++i) g[i] = load(panel + panelFloats(3 * i + j, in) + at);
+        weightRow(h, g);
+#pragma GCC unroll 6
+        for (int i = 0; i < kPatch; ++i) rows[j][i] = h[i];
+      }
+#pragma GCC unroll 6
+      for (int i = 0; i < kPatch; ++i) {
+        const vf g[3] = {rows[0][i], rows[1][i], rows[2][i]};
+        vf h[kPatch];
+        weightRow(h, g);
+#pragma GCC unroll 6
+        for (int j = 0; j < kPatch; ++j) store(u + (i * kPatch + j) * stride + at, h[j]);
+      }
+    }
+}
+
+}  // namespace FEYNKAC_ISA
+}  // namespace feynkac
