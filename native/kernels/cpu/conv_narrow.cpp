@@ -60,11 +60,16 @@ void sumTap(float* dw, const ConvGradTerm* terms, int nTerms, float scale, int t
         const float* a = terms[t].x + ((size_t(image) * s.height + row + dy) * s.width + x0 + dx) * s.in;
         const float* b = terms[t].dy + ((size_t(image) * s.height + row) * s.width + x0) * s.out;
         const float *wide = (fewOut ? a : b) + first, *narrow = fewOut ? b : a;
-        for (int k = 0; k < x1 - x0; ++k, wide += many, narrow += Few) {
-          const vf v = loadSome(wide, n);
+        const auto add = [&](int k, int half) __attribute__((always_inline)) {
+          const vf v = loadSome(wide + size_t(k) * many, n);
 #pragma GCC unroll 4
-          for (int c = 0; c < Few; ++c) sums[c][k & 1] += v * narrow[c];
+          for (int c = 0; c < Few; ++c) sums[c][half] += v * narrow[size_t(k) * Few + c];
+        };
+        for (int k = 0; k < x1 - x0; k += 2) {
+          add(k, 0);
+          if (k + 1 < x1 - x0) add(k + 1, 1);
         }
+#pragma GCC unroll 4
         for (int c = 0; c < Few; ++c) total[c] += sums[c][0] + sums[c][1];
       }
   for (int c = 0; c < Few; ++c)

@@ -11,17 +11,19 @@ constexpr int kBlockPixels = 128;  // of x and dy: a block's tile stays in the f
 constexpr int kBandRows = 48, kBandColumns = 2 * kTileColumns;  // of the weights' gradient, where that leaves
 constexpr int kLeastBands = 8;                                  // as many
 
-// R rows of y[.., o .. o + kTileColumns]
+// R rows of y[.., o .. o + kTileColumns]. A function of its own: what the loops around it keep would take registers from the tile.
 template <int R>
-FEYNKAC_INLINE void rowsOf(float* y, const float* x, const float* panel, const Epilogue& e, size_t firstRow, int o,
-                           const ConvShape& s) {
+__attribute__((noinline)) void rowsOf(float* y, const float* x, const float* panel, const Epilogue& e, size_t firstRow,
+                                      int o, const ConvShape& s) {
   Tile<R> tile;
   clear(tile);
   // every third row has a pointer, which the others reach by an index: twelve pointers are more than the registers
   constexpr int kPointers = (R + 2) / 3;
   const float* row[kPointers];
   const size_t stride = s.in;
+#pragma GCC unroll 4
   for (int i = 0; i < kPointers; ++i) row[i] = x + (firstRow + 3 * i) * stride;
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     const float* to = y + (firstRow + r) * s.out + o;
     __builtin_prefetch(to, 1);
