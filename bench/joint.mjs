@@ -159,7 +159,7 @@ async function quality() {
     }
     return rows
   }
-  const common = { data, network: { width: 64, blocks: 2 }, batchSize: 256, lr: 3e-3 }
+  const common = { data, network: { width: 64, blocks: 2 }, batchSize: 256, lr: 3e-3, decay: 0, holdOut: 0 }
   const units = 6 * steps
   const half = Math.round(units / 10)
   const ways = {

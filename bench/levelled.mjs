@@ -114,7 +114,15 @@ function twoModes({ name, dims, second, apart, std, from }) {
     read: (i, out, at) => out.set(points.subarray(dims * i, dims * (i + 1)), at),
     label: () => [],
   }
-  const common = { data, network: { width: 64, blocks: 2 }, batchSize: 256, lr: 3e-3, images: 256 * steps }
+  const common = {
+    data,
+    network: { width: 64, blocks: 2 },
+    batchSize: 256,
+    lr: 3e-3,
+    decay: 0,
+    holdOut: 0,
+    images: 256 * steps,
+  }
   const isSecond = (x) => x.reduce((sum, v, i) => sum + v * (means[1][i] - means[0][i]), 0) > 0
 
   /** Delta = (E - exact) averaged over the second mode, less that over the first; and how far E - exact varies within modes. */
@@ -200,7 +208,8 @@ async function boots() {
     return out
   }
   const network = { width: 16, channelMult: [1, 2], blocks: 1, attention: [] }
-  const common = { data, network, batchSize: 64, lr: 2e-3, images: 64 * Math.round(steps / 2) }
+  const rate = { batchSize: 64, lr: 2e-3, decay: 0 }
+  const common = { data, network, ...rate, holdOut: 0, images: 64 * Math.round(steps / 2) }
   const { model: teacher } = await trainDenoiser({ ...common, seed: 11 })
   const train = (own) => distill({ ...common, ...own, teacher, init: 'random' })
   const result = await compare('boots', train, measure)

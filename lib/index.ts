@@ -103,5 +103,6 @@ export { type AutoencoderArchitecture, type AutoencoderOptions, trainAutoencoder
 export { type ClassifierArchitecture, type ClassifierOptions, trainClassifier } from './training/classifier.js'
 export { type DistillOptions, distill } from './training/distill.js'
 export { type DenoisingOptions, type EnergyOptions, trainDenoiser, trainEnergy } from './training/dsm.js'
-export type { TrainingOptions, TrainingProgress, TrainingResult } from './training/run.js'
+export type { Recipe } from './training/recipe.js'
+export type { TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
 export { type VerifyResult, type VerifyRow, verifyFixture } from './verify/fixture.js'

@@ -71,7 +71,14 @@ describe('levelled energies', () => {
 
   it('resume bit by bit, with their free energies', async () => {
     const trained = async (extra: object) => {
-      const { model } = await trainEnergy({ ...options, warmUp: 0, emaHalfLife: 500, levelWeight: 0.5, ...extra })
+      const { model } = await trainEnergy({
+        ...options,
+        warmUp: 0,
+        decay: 0,
+        emaHalfLife: 500,
+        levelWeight: 0.5,
+        ...extra,
+      })
       const values = new Float32Array(model.network.parameterCount())
       await run(() => model.network.read('params', values))
       model.dispose()

@@ -2,15 +2,26 @@ import { describe, expect, it } from 'vitest'
 import { ArgumentError } from '../lib/errors.js'
 import { networkFor } from '../lib/training/architecture.js'
 import { emaDecay, learningRate } from '../lib/training/schedule.js'
-import { checkSettings, defaultSettings, settle } from '../lib/training/settings.js'
+import { checkSettings, generalSettings, settle } from '../lib/training/settings.js'
 import { LossWatch, SigmaBins } from '../lib/training/watch.js'
 
 describe('schedule', () => {
   it('warms up linearly and then stays', () => {
-    expect(learningRate(2e-3, 1000, 250)).toBeCloseTo(5e-4, 12)
-    expect(learningRate(2e-3, 1000, 1000)).toBe(2e-3)
-    expect(learningRate(2e-3, 1000, 5000)).toBe(2e-3)
-    expect(learningRate(2e-3, 0, 1)).toBe(2e-3)
+    const rate = { lr: 2e-3, warmUp: 1000, decay: 0, batchSize: 50 }
+    expect(learningRate(rate, 250, 6000)).toBeCloseTo(5e-4, 12)
+    expect(learningRate(rate, 1000, 6000)).toBe(2e-3)
+    expect(learningRate(rate, 6000, 6000)).toBe(2e-3)
+    expect(learningRate({ ...rate, warmUp: 0 }, 50, 6000)).toBe(2e-3)
+  })
+
+  it('falls linearly to 0 over the last share of the run, and in the last step is not yet 0', () => {
+    const rate = { lr: 1, warmUp: 0, decay: 0.5, batchSize: 10 }
+    const rates = Array.from({ length: 10 }, (_, i) => learningRate(rate, 10 * (i + 1), 100))
+    for (const [i, expected] of [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2].entries())
+      expect(rates[i]).toBeCloseTo(expected, 12)
+    expect(learningRate({ ...rate, decay: 1 }, 30, 100)).toBeCloseTo(0.8, 12)
+    // both at once: 3 images of 4 risen, 70 of 100 left
+    expect(learningRate({ ...rate, decay: 1, warmUp: 40 }, 30, 100)).toBeCloseTo(0.75 * 0.8, 12)
   })
 
   it('halves the weight of the past in a half-life', () => {
@@ -83,10 +94,18 @@ describe('the loss watched', () => {
 
 describe('settings of a run', () => {
   it('rejects what is out of range', () => {
-    for (const bad of [{ lr: 0 }, { batchSize: 1.5 }, { seed: -1 }, { labelDropout: 1.1 }, { beta1: 1 }, { clip: -1 }])
+    for (const bad of [
+      { lr: 0 },
+      { decay: 1.5 },
+      { batchSize: 1.5 },
+      { seed: -1 },
+      { labelDropout: 1.1 },
+      { beta1: 1 },
+      { clip: -1 },
+    ])
       expect(() => checkSettings(bad)).toThrow(ArgumentError)
     expect(() => checkSettings({ flips: 'yes' } as never)).toThrow(/flips/)
-    checkSettings(defaultSettings(1000, true))
+    checkSettings(generalSettings)
   })
 
   it('takes what is given, then what is stored, then the default', () => {

@@ -129,7 +129,7 @@ describe('trainDenoiser', () => {
   })
 
   it('writes model.safetensors, the log and the last two checkpoints', async () => {
-    const options = { ...quick, images: 128 * 20, output: folder, checkpointEvery: 128 * 5, logEvery: 128 * 4 }
+    const options = { ...quick, images: 128 * 20, holdOut: 0, output: folder, checkpointEvery: 640, logEvery: 512 }
     const { model, path } = await trainDenoiser(options)
     expect(path).toBe(join(folder, 'model.safetensors'))
     const names = (await readdir(folder)).sort()
@@ -137,8 +137,9 @@ describe('trainDenoiser', () => {
     expect(names).toEqual([...kept, 'log.jsonl', 'model.safetensors'])
     const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trim().split('\n')
     const log = lines.map((line) => JSON.parse(line) as LogLine)
-    expect(log.map(({ step }) => step)).toEqual([4, 8, 12, 16, 20])
-    expect(log[0]!.binLosses).toHaveLength(10)
+    expect(log.map(({ step }) => step)).toEqual([0, 4, 8, 12, 16, 20])
+    expect(log[0]).toMatchObject({ recipe: { batchSize: 128, lr: 5e-3 }, samples: { training: 4096, heldOut: 0 } })
+    expect(log[1]!.binLosses).toHaveLength(10)
     const loaded = await Denoiser.load(path!)
     const { x } = exactDenoiser(0.3)
     expect(await loaded.denoise(x, 0.3)).toEqual(await model.denoise(x, 0.3))

@@ -36,13 +36,13 @@ export function register(program: Command): void {
   common(
     command,
     'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
-      '    --output runs/energy --images 200k',
+      '    --output runs/energy --minutes 10',
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
     const { teacher, init } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
     const own = { ...given({ teacher, init, calibrate }), ...headOptions(flags) }
     const options = { ...(await modelTrainingOptions(flags)), ...own } as DistillOptions
-    await runTrainingCommand('distill', flags, (run, onCalibration) => distill({ ...options, ...run, onCalibration }))
+    await runTrainingCommand('distill', flags, (run, also) => distill({ ...options, ...run, ...also }))
   })
 }

@@ -8,6 +8,7 @@ import type { ModelInfo } from '../models/model-file.js'
 import type { NoiseConditioning } from '../models/noise-conditioning.js'
 import type { StoredTables } from '../models/tables.js'
 import type { NativeNetwork } from '../native.js'
+import { describeRecipe } from '../training/recipe.js'
 import type { SourceModel } from '../weights/source-model.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { type SourceFlags, sourceFlags, sourceOptions } from './source-options.js'
@@ -70,6 +71,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
         `noise       ${describeNoise(info)}`,
         ...describeLabels(labelSpecOf(info)),
         ...describeTables(calibration),
+        ...describeTraining(info.training),
         ...describeMemory(memory, flags.batch),
         ...notes.map((note) => `note        ${note}`),
       ],
@@ -217,6 +219,13 @@ function describeTables(tables: StoredTables | undefined): string[] {
   const { levels, groups, draws, labels } = found
   const also = labels ? ', without labels and with' : ''
   return [`calibrated  ${groups} precisions at ${levels} noise levels, from ${draws} draws of data${also}`]
+}
+
+function describeTraining(training: ModelInfo['training']): string[] {
+  if (!training) return []
+  const { images, heldOut } = training
+  const loss = heldOut === null ? [] : [`held out    loss ${heldOut.toPrecision(4)}`]
+  return [`trained     ${images} images: ${describeRecipe(training)}`, ...loss]
 }
 
 function describeMemory(memory: Need[], batch: number): string[] {

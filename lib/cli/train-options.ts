@@ -5,7 +5,7 @@ import { readFileChecked } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import type { NetworkConfig } from '../models/config.js'
 import type { DistillOptions } from '../training/distill.js'
-import type { TrainingOptions, TrainingProgress, TrainingResult } from '../training/run.js'
+import type { TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
 import { progress } from './progress.js'
@@ -22,10 +22,13 @@ export interface TrainFlags extends CommonOptions {
   autoencoder?: string
   output: string
   images?: number
+  minutes?: number
+  holdOut?: number
   batch?: number
   microBatch?: number
   lr?: number
   warmUp?: number
+  decay?: number
   emaHalfLife?: number
   clip?: number
   beta1?: number
@@ -75,10 +78,11 @@ export function loopFlags(command: Command): Command {
   const notNegative = number({ min: 0 })
   return command
     .option('--images <number>', 'images to see in all, such as 200k', count())
-    .option('--batch <number>', 'images per step (128)', count())
+    .option('--batch <number>', 'images per step', count())
     .option('--micro-batch <number>', 'images per pass through the network (as memory allows)', count())
-    .option('--lr <number>', 'learning rate (1e-3)', positive)
+    .option('--lr <number>', 'learning rate', positive)
     .option('--warm-up <images>', 'images until the full learning rate', notNegative)
+    .option('--decay <share>', 'of the run, at its end, over which the rate falls to 0', number({ min: 0, max: 1 }))
     .option('--ema-half-life <images>', 'half-life of the averaged weights', notNegative)
     .option('--clip <norm>', 'largest gradient norm, 0 for none (1)', notNegative)
     .option('--beta1 <number>', "Adam's beta1 (0.9)", number({ min: 0, max: 1 }))
@@ -106,12 +110,22 @@ export function levelFlags(command: Command, multiples: string): Command {
 /** The options of training denoisers and energies. */
 export function trainingFlags(command: Command): Command {
   return loopFlags(dataFlags(command))
+    .option(
+      '--minutes <number>',
+      'instead of --images: as many as this time allows, by the speed at the start',
+      number({ above: 0 }),
+    )
+    .option(
+      '--hold-out <share>',
+      'of the data, to measure the loss on (0.1 of 100 or more)',
+      number({ min: 0, max: 0.9 }),
+    )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
     .option('--p-mean <number>', 'mean of ln sigma (-1.2)', number())
     .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', number({ above: 0 }))
     .option(
       '--label-dropout <probability>',
-      'of each attribute of a label (0.1 with labels)',
+      'of each attribute of a label (0.1; 0.5 of several)',
       number({ min: 0, max: 1 }),
     )
     .option(
@@ -161,10 +175,13 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     data: flags.data,
     dataOptions,
     images: flags.images,
+    minutes: flags.minutes,
+    holdOut: flags.holdOut,
     batchSize: flags.batch,
     microBatch: flags.microBatch,
     lr: flags.lr,
     warmUp: flags.warmUp,
+    decay: flags.decay,
     emaHalfLife: flags.emaHalfLife,
     clip: flags.clip,
     beta1: flags.beta1,
@@ -222,16 +239,23 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
   flags: TrainFlags,
   start: (
     run: Pick<TrainingOptions, 'signal' | 'onProgress'>,
-    onCalibration: NonNullable<DistillOptions['onCalibration']>,
+    also: Required<Pick<DistillOptions, 'onPlan' | 'onCalibration'>>,
   ) => Promise<TrainingResult<M>>,
   more: (model: M) => { json: object; text: string } = () => ({ json: {}, text: '' }),
 ): Promise<void> {
   await applyThreads(flags)
   let shown: ReturnType<typeof progress> | undefined
   const began = performance.now()
+  let [plan, heldOut] = [undefined as TrainingPlan | undefined, '']
+  const onPlan = (found: TrainingPlan) => {
+    plan = found
+    process.stderr.write(`${describePlan(found, flags.minutes, process.argv.slice(2))}\n`)
+  }
   const onProgress = (at: TrainingProgress) => {
     shown ??= progress(at.totalImages, at.images)
-    shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${at.imagesPerSecond.toPrecision(3)} images/s`)
+    if (at.heldOutLoss !== undefined) heldOut = `held out ${at.heldOutLoss.toPrecision(4)} | `
+    const speed = `${at.imagesPerSecond.toPrecision(3)} images/s`
+    shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${heldOut}${speed}`)
   }
   let calibrating: ReturnType<typeof progress> | undefined
   const onCalibration = ({ done, total }: { done: number; total: number }) => {
@@ -241,16 +265,19 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     calibrating.update(done, 'calibrating')
   }
   try {
-    const result = await interruptible((signal) => start({ signal, onProgress }, onCalibration))
+    const result = await interruptible((signal) => start({ signal, onProgress }, { onPlan, onCalibration }))
     calibrating?.end()
     shown?.end()
     const { json, text } = more(result.model)
     result.model.dispose()
-    const { steps, images, loss, path } = result
+    const { steps, images, loss, heldOutLoss, path } = result
     const seconds = (performance.now() - began) / 1000
-    if (flags.json) console.log(JSON.stringify({ model: path, steps, images, loss, seconds, ...json }))
+    const { recipe } = plan ?? {}
+    const found = { model: path, steps, images, loss, heldOutLoss, seconds, recipe, ...json }
+    if (flags.json) console.log(JSON.stringify(found))
     else {
-      const what = `${images} images in ${steps} steps, loss ${loss.toPrecision(4)}, ${seconds.toFixed(1)} s`
+      const losses = `loss ${loss.toPrecision(4)}${heldOutLoss === null ? '' : `, held out ${heldOutLoss.toPrecision(4)}`}`
+      const what = `${images} images in ${steps} steps, ${losses}, ${seconds.toFixed(1)} s`
       console.log(`${path}: ${what}${text}`)
     }
   } catch (error) {
@@ -259,6 +286,22 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     if (error instanceof Interrupted) throw new Interrupted(error.signal, await howToResume(command, flags.output))
     throw error
   }
+}
+
+/** What a run is going to do; where its images were chosen by the time, also the command that gives the same bits again. */
+export function describePlan(
+  { text, images, imagesPerSecond }: TrainingPlan,
+  minutes: number | undefined,
+  words: string[],
+) {
+  if (imagesPerSecond === null) return text
+  const speed = `${minutes} minutes at ${imagesPerSecond.toPrecision(3)} images/s`
+  const given = words
+    .join('\n')
+    .replace(/^--minutes(=|\n).*$/m, `--images\n${images}`)
+    .split('\n')
+  const quoted = given.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : JSON.stringify(word)))
+  return `${text}\n${speed}; the same bits again: feynkac ${quoted.join(' ')}`
 }
 
 async function howToResume(command: string, output: string): Promise<string> {

@@ -27,7 +27,7 @@ export function register(program: Command): void {
     .option('--no-labels', 'ignore the labels of the data')
   common(
     command,
-    'feynkac train --data fashion-mnist/train-images-idx3-ubyte.gz --output runs/teacher --images 400k --width 48',
+    'feynkac train --data fashion-mnist/train-images-idx3-ubyte.gz --output runs/teacher --minutes 10',
   ).action(async (flags: Flags) => {
     if (flags.headScale !== undefined && !flags.head) throw new ArgumentError('--head-scale needs --head dot')
     if ((flags.levelWeight ?? flags.levels ?? flags.levelBatch) !== undefined && !flags.head)
@@ -37,10 +37,10 @@ export function register(program: Command): void {
     const { energyWeight } = flags
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
     const options = { ...(await modelTrainingOptions(flags)), ...own }
-    await runTrainingCommand<{ dispose(): void }>('train', flags, (run) =>
+    await runTrainingCommand<{ dispose(): void }>('train', flags, (run, { onPlan }) =>
       flags.head
-        ? trainEnergy({ ...options, ...headOptions(flags), ...given({ energyWeight }), ...run })
-        : trainDenoiser({ ...options, ...run }),
+        ? trainEnergy({ ...options, ...headOptions(flags), ...given({ energyWeight }), ...run, onPlan })
+        : trainDenoiser({ ...options, ...run, onPlan }),
     )
   })
 }

@@ -109,7 +109,9 @@ function learn(
 ): Promise<EnergyModel> {
   const { seed } = context
   const name = (seen: number) => `initialisation-${way.folder}-${teacherImages(context)}-${seen}-${seed}`
-  const common = { data: shapesData(), images, batchSize: 32, lr: 1e-3, labelDropout: 0.5, warmUp: 320, emaHalfLife: 320, seed } // biome-ignore format: one line
+  // a constant rate: a longer run goes on from a shorter one
+  const schedule = { lr: 1e-3, warmUp: 320, decay: 0, emaHalfLife: 320 }
+  const common = { data: shapesData(), images, batchSize: 32, ...schedule, labelDropout: 0.5, holdOut: 0, seed }
   const { init, head, ...rest } = way.options
   const train = (where: Parameters<Parameters<typeof trained>[2]>[0]) =>
     way.direct

@@ -10,6 +10,7 @@ import { configLabelDim, hasClassTable, type NetworkConfig, parseNetworkConfig }
 import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 import { readTables, type StoredTables, storeTables } from './tables.js'
+import { parseTrainingRecord, type TrainingRecord } from './training-record.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
@@ -35,6 +36,8 @@ export interface ModelInfo {
   calibration?: StoredTables
   /** Of an energy whose levels were learnt (docs/levelled.md). */
   logNormaliser?: LogNormaliser
+  /** Of a model that was trained here. */
+  training?: TrainingRecord
 }
 
 const FORMAT = 'feynkac-model-1'
@@ -107,6 +110,7 @@ export function checkModelInfo(
       calibration: storeTables(readTables(json.calibration, network.shape, fail)),
     }),
     ...(json.logNormaliser !== undefined && { logNormaliser: parseLogNormaliser(json.logNormaliser, fail) }),
+    ...(json.training !== undefined && { training: parseTrainingRecord(json.training, fail) }),
   }
 }
 

@@ -11,7 +11,7 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 export interface Run<M>
   extends Pick<
     Loop,
-    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'range' | 'batches' | 'smallestLoss'
+    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'range' | 'batches' | 'heldOut' | 'smallestLoss'
   > {
   model: M
   /** Steps of training; its weights are those of the model's network. */
@@ -19,15 +19,17 @@ export interface Run<M>
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
-  /** After the weights are averaged and before the model is saved. */
-  finish?: () => Promise<void>
+  /** What the log begins with. */
+  plan?: object
+  /** After the weights are averaged and before the model is saved; heldOutLoss: theirs. */
+  finish?: (heldOutLoss: number | null) => Promise<void>
 }
 
 /** Trains from where the checkpoint ends, or from the start, and saves the model. */
 export async function runWithCheckpoints<
   M extends { info: CheckpointState['info']; network: NetworkWeights; save(path: string): Promise<void> },
 >(
-  { model, steps, definition, sources, images, finish, ...loop }: Run<M>,
+  { model, steps, definition, sources, images, plan, finish, ...loop }: Run<M>,
   { folder, checkpoint }: Opened,
   {
     logEvery,
@@ -48,6 +50,7 @@ export async function runWithCheckpoints<
   // the first checkpoint shows before the first step whether there is room for the others
   if (!checkpoint) await save(start)
   await folder?.rewindLog(start.step)
+  if (!checkpoint && plan) await folder?.log({ step: 0, ...plan })
 
   const end = await trainingLoop({
     ...loop,
@@ -65,13 +68,15 @@ export async function runWithCheckpoints<
   })
 
   await averageInto(network)
-  await finish?.()
+  const heldOutLoss = (await loop.heldOut?.measure()) ?? null
+  await finish?.(heldOutLoss)
   if (folder) await model.save(folder.model)
   return {
     model,
     steps: end.step,
     images: end.step * definition.batchSize,
     loss: end.median,
+    heldOutLoss,
     path: folder?.model ?? null,
   }
 }

@@ -120,7 +120,7 @@ export class RunFolder {
   }
 
   /** Appends one line to log.jsonl. */
-  async log(line: LogLine): Promise<void> {
+  async log(line: Pick<LogLine, 'step'>): Promise<void> {
     await this.explained(async () => {
       try {
         await appendFile(this.logFile, `${JSON.stringify(line)}\n`)

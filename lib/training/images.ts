@@ -7,6 +7,7 @@ import type { NetworkWeights } from '../models/model-file.js'
 import type { ImageTrainRequest, NativeNetwork } from '../native.js'
 import { type CheckpointState, readCheckpoint, restore } from './checkpoint.js'
 import { type Run, runWithCheckpoints } from './checkpointed.js'
+import { imageRecipe } from './recipe.js'
 import {
   fittingBatch,
   inRun,
@@ -17,7 +18,7 @@ import {
   type TrainingOptions,
   type TrainingResult,
 } from './run.js'
-import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
+import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
 
 /** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
 
@@ -31,7 +32,20 @@ export interface ImageTrainingOptions<Network>
 
 const optionNames = [
   ...['data', 'dataOptions', 'images', 'network', 'noise', 'output', 'resume', 'checkpointEvery', 'logEvery'],
-  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'flips', 'seed'],
+  ...[
+    'batchSize',
+    'microBatch',
+    'lr',
+    'warmUp',
+    'decay',
+    'emaHalfLife',
+    'clip',
+    'beta1',
+    'beta2',
+    'eps',
+    'flips',
+    'seed',
+  ],
   ...['divergence', ...deviceOptionNames, 'signal', 'onProgress'],
 ]
 
@@ -95,7 +109,8 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   const { checkpoint } = opened
   const { data, source } = await openData(options, opened)
   if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)
-  const stored = checkpoint?.definition as (D & { images: number }) | undefined
+  // checkpoints of before there was a decay of the rate had none
+  const stored = checkpoint ? ({ decay: 0, ...checkpoint.definition } as D & { images: number }) : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   const definition = await define(options, objective, stored, data, images)
 
@@ -134,7 +149,7 @@ async function define<M extends ImageModel, D extends ImageDefinition>(
   images: number,
 ): Promise<D> {
   const network = options.network === undefined ? undefined : configure(checkObject(options.network), data)
-  const general = defaultSettings(images, false)
+  const general = { ...generalSettings, ...imageRecipe(images) }
   const identity = { objective: name, data: await fingerprintData(data) }
   const { noise } = options
   const settled = settle<ImageDefinition>(

@@ -26,6 +26,8 @@ export interface TrainingProgress {
   levelLoss?: number
   /** Running median of the loss. */
   median: number
+  /** Where it was measured after this step: the loss of the averaged weights on the samples held out. */
+  heldOutLoss?: number
   gradNorm: number
   /** Since this call began, resumed steps left out. */
   imagesPerSecond: number
@@ -56,6 +58,8 @@ export interface Loop {
   /** Classified besides (docs/levelled.md). */
   levels?: Levels
   batches: Batches
+  /** Measured every so many images, and after the last step. */
+  heldOut?: { every: number; measure(): Promise<number> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
   state: LoopState
@@ -123,7 +127,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         dropout: settings.dropout,
         seed,
         step,
-        lr: learningRate(settings.lr, settings.warmUp, imagesBefore + batchSize),
+        lr: learningRate(settings, imagesBefore + batchSize, steps * batchSize),
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
@@ -143,6 +147,8 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
 
     bins?.add(losses, sigmas)
     const images = step * batchSize
+    const measured = loop.heldOut && (step === steps || passes(loop.heldOut.every, images, batchSize))
+    const heldOutLoss = measured ? await loop.heldOut!.measure() : undefined
     const now = performance.now()
     const progress: TrainingProgress = {
       step,
@@ -152,10 +158,11 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       ...(energyLoss === undefined ? {} : { energyLoss }),
       ...(levelLoss === undefined ? {} : { levelLoss }),
       median: watch.median(),
+      ...(heldOutLoss === undefined ? {} : { heldOutLoss }),
       gradNorm,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
-    if (passes(loop.logEvery, images, batchSize) || step === steps)
+    if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
       await loop.log({ ...progress, ...(bins && { binLosses: bins.take() }) })
     loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs

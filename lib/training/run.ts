@@ -20,11 +20,15 @@ import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
-import { runWithCheckpoints } from './checkpointed.js'
+import { type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
+import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
+import { holdOut, type Split } from './hold-out.js'
 import { type LevelSettings, Levels } from './levels.js'
 import type { TrainingProgress } from './loop.js'
-import { checkSettings, defaultSettings, type Settings, settle } from './settings.js'
+import { describeRecipe, holdOutFor, imageRecipe, type Recipe, recipeFor, recipeOf } from './recipe.js'
+import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
+import { imagesPerSecond, imagesWithin } from './speed.js'
 
 export type { TrainingProgress } from './loop.js'
 
@@ -40,8 +44,12 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   data?: Dataset | string
   /** How `loadDataset` is to read the specification. */
   dataOptions?: DataOptions
-  /** Images (samples) to see in all; a resumed run may extend it. */
+  /** Images (samples) to see in all; a resumed run may extend it, and its rate then falls towards the new end. */
   images?: number
+  /** Instead: as many as are seen in this time at the speed measured at the start. A resumed run keeps its images. */
+  minutes?: number
+  /** Share of the samples that the run is not trained on but measured on (0.1 where there are 100 or more), chosen by the seed; 0: none. */
+  holdOut?: number
   /** A new network's shape (default: small), or all of its configuration. */
   network?: Architecture | NetworkConfig
   /** Directory of checkpoints, log.jsonl and the final model.safetensors; without it nothing is written. */
@@ -56,7 +64,21 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   logEvery?: number
   /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
   signal?: AbortSignal
+  /** What the run is going to do; called once, before its first step. */
+  onPlan?: (plan: TrainingPlan) => void
   onProgress?: (progress: TrainingProgress) => void
+}
+
+/** What a run is going to do. */
+export interface TrainingPlan {
+  images: number
+  /** Where it was measured to choose the images. */
+  imagesPerSecond: number | null
+  recipe: Recipe
+  /** Samples that it is trained on, and those held out. */
+  samples: { training: number; heldOut: number }
+  /** All that in a line. */
+  text: string
 }
 
 export const trainingOptionNames = [
@@ -64,6 +86,8 @@ export const trainingOptionNames = [
     'data',
     'dataOptions',
     'images',
+    'minutes',
+    'holdOut',
     'network',
     'output',
     'resume',
@@ -71,9 +95,23 @@ export const trainingOptionNames = [
     'logEvery',
     ...deviceOptionNames,
     'signal',
+    'onPlan',
     'onProgress',
   ],
-  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'pMean', 'pStd'],
+  ...[
+    'batchSize',
+    'microBatch',
+    'lr',
+    'warmUp',
+    'decay',
+    'emaHalfLife',
+    'clip',
+    'beta1',
+    'beta2',
+    'eps',
+    'pMean',
+    'pStd',
+  ],
   ...['labelDropout', 'dropout', 'flips', 'seed', 'divergence'],
 ]
 
@@ -84,6 +122,8 @@ export interface TrainingResult<M> {
   images: number
   /** Running median of the loss at the end. */
   loss: number
+  /** The loss of the model on the samples held out; null where none were. */
+  heldOutLoss: number | null
   /** The model's file, where there is an output directory. */
   path: string | null
 }
@@ -96,6 +136,8 @@ export interface Definition extends Settings, LevelSettings {
   /** Of a joint network. */
   energyWeight: number
   sigmaData: number
+  /** Share of the samples. */
+  holdOut: number
   init: 'random' | 'teacher'
   network: NetworkConfig
   /** Fingerprints. */
@@ -117,6 +159,18 @@ export interface FrontEnd<M extends Denoiser | EnergyModel> {
   create(definition: Definition, labels: LabelSpec | null): Promise<M>
   /** With the trained weights, before the model is saved. */
   finish?(model: M, data: Dataset, run: { images: number; seed: number }): Promise<void>
+}
+
+/** What the options lead to, besides their text. */
+interface Found {
+  /** Those that the network is given. */
+  labels: LabelSpec | null
+  shape: readonly number[]
+  /** Samples. */
+  size: number
+  /** Fingerprints. */
+  data: string
+  teacher: string | null
 }
 
 /** The directory and the checkpoint to resume from; opened first, as it may name the data and the teacher. */
@@ -195,6 +249,7 @@ export async function openData(
   return { data: await latentDataset(images, autoencoder, { signal }), source }
 }
 
+/** Trains from the options, or on from the checkpoint. */
 export async function train<M extends Denoiser | EnergyModel>(
   options: TrainingOptions,
   opened: Opened,
@@ -202,111 +257,186 @@ export async function train<M extends Denoiser | EnergyModel>(
   front: FrontEnd<M>,
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
-  const { checkpoint } = opened
-  // checkpoints of before there was dropout had none, nor joint networks, nor levels
-  const stored = checkpoint
-    ? ({ dropout: 0, energyWeight: 1, ...noLevels, ...checkpoint.definition } as Definition & { images: number })
-    : undefined
-  const images = integer('images', options.images ?? stored?.images, 1)
+  const { minutes, holdOut: share, signal } = options
+  if (minutes !== undefined) finiteNumber('minutes', minutes, { above: 0 })
+  if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
+  if (share !== undefined) finiteNumber('holdOut', share, { min: 0, max: 0.9 })
+  if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
+    throw invalid('onPlan', 'a function', options.onPlan)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
-
-  const labels = front.conditional ? data.labels : null
-  const definition = define(options, front, stored, {
-    images,
-    labels,
+  const { checkpoint } = opened
+  const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
+  const found: Found = {
+    labels: front.conditional ? data.labels : null,
     shape: data.shape,
+    size: data.size,
     data: await fingerprintData(data),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
-  })
-  if (definition.flips && (data.shape.length !== 3 || data.latent))
-    throw invalid('flips', 'false, as the data are not images', true)
-  if (definition.labelDropout > 0 && !labels)
-    throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
+  }
+  const prepare = (images: number) =>
+    prepareRun(options, opened, data, front, define(options, front, stored, { ...found, images }), found.labels, images)
 
-  const nullClass = front.teacher?.info.nullClass
-  if (definition.labelDropout > 0 && nullClass === null)
-    throw invalid('labelDropout', '0, as no row of the teacher’s class table stands for no class (nullClass)', definition.labelDropout) // biome-ignore format: one line
-
-  if (definition.levelWeight > 0 && labels)
-    throw invalid(
-      'levelWeight',
-      '0, as the network is given labels, of which the normaliser would be a function',
-      definition.levelWeight,
-    )
-
-  const model = await front.create(definition, labels)
+  let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
+  if (images === undefined && minutes !== undefined) {
+    const trial = await prepare(TRIAL_IMAGES)
+    try {
+      rate = await imagesPerSecond(trial, minutes, signal)
+    } finally {
+      trial.model.dispose()
+    }
+    images = imagesWithin(minutes, rate)
+  }
+  const run = await prepare(integer('images', images, 1))
   try {
-    if (!stored && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(
-        model.network.device(),
-        model.network.workingBytes('train', definition.kind, 1),
-        definition.batchSize,
-      )
-    if (checkpoint) await restore(model.network, checkpoint)
-    else if (definition.init === 'teacher') await copyWeights(front.teacher!.network, model.network)
-
-    const range = conditionedRange(model.info.preconditioning.noise)
-    const dims = data.shape.reduce((product, extent) => product * extent, 1)
-    const { sigmaData } = model.info
-    const levels =
-      definition.levelWeight > 0 ? new Levels(definition, dims, sigmaData, range, checkpoint?.loop.levels) : undefined
-    return await runWithCheckpoints(
-      {
-        model,
-        steps: model.network,
-        definition,
-        sources: { data: source, teacher: front.teacherSource },
-        images,
-        teacher: front.teacher?.network,
-        kind: definition.kind,
-        headScale: definition.headScale,
-        energyWeight: definition.energyWeight,
-        range,
-        levels,
-        batches: new Batches(data, labels, definition, nullClass),
-        finish: async () => {
-          if (levels) model.info.logNormaliser = levels.normaliser(dims, sigmaData)
-          await front.finish?.(model, data, { images, seed: definition.seed })
-        },
-      },
-      opened,
-      options,
-    )
+    const plan = planOf(run, rate)
+    options.onPlan?.(plan)
+    const sources = { data: source, teacher: front.teacherSource }
+    return await runWithCheckpoints({ ...run, plan, sources }, opened, options)
   } catch (error) {
-    model.dispose()
+    run.model.dispose()
     throw error
   }
 }
 
 const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
 
+/** What a speed is measured with: about what the recipe is for. */
+const TRIAL_IMAGES = 10_000
+
+/** Values of options that checkpoints of before there were these do not have. */
+const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels }
+
+type StoredDefinition = Definition & { images: number }
+
+interface Prepared<M> extends Omit<Run<M>, 'sources'> {
+  definition: Definition
+  samples: TrainingPlan['samples']
+}
+
+/** The model at the run's beginning, or at its checkpoint, and what it is trained by. */
+async function prepareRun<M extends Denoiser | EnergyModel>(
+  options: TrainingOptions,
+  { checkpoint }: Opened,
+  data: Dataset,
+  front: FrontEnd<M>,
+  definition: Definition,
+  labels: LabelSpec | null,
+  images: number,
+): Promise<Prepared<M>> {
+  const { seed, batchSize } = definition
+  if (definition.flips && (data.shape.length !== 3 || data.latent))
+    throw invalid('flips', 'false, as the data are not images', true)
+  if (definition.labelDropout > 0 && !labels)
+    throw invalid('labelDropout', '0, as the network is given no labels', definition.labelDropout)
+  const nullClass = front.teacher?.info.nullClass
+  if (definition.labelDropout > 0 && nullClass === null)
+    throw invalid('labelDropout', '0, as no row of the teacher’s class table stands for no class (nullClass)', definition.labelDropout) // biome-ignore format: one line
+  if (definition.levelWeight > 0 && labels)
+    throw invalid(
+      'levelWeight',
+      '0, as the network is given labels, of which the normaliser would be a function',
+      definition.levelWeight,
+    )
+  const { training, held } = definition.holdOut > 0 ? holdOut(data, definition.holdOut, seed) : noneHeldOut(data)
+  const teacher = front.teacher
+  const model = await front.create(definition, labels)
+  try {
+    const { network, info } = model
+    if (!checkpoint && options.microBatch === undefined)
+      definition.microBatch = fittingBatch(
+        network.device(),
+        network.workingBytes('train', definition.kind, 1),
+        batchSize,
+      )
+    if (checkpoint) await restore(network, checkpoint)
+    else if (definition.init === 'teacher') await copyWeights(teacher!.network, network)
+
+    const range = conditionedRange(info.preconditioning.noise)
+    const dims = data.shape.reduce((product, extent) => product * extent, 1)
+    const levels =
+      definition.levelWeight > 0
+        ? new Levels(definition, dims, info.sigmaData, range, checkpoint?.loop.levels)
+        : undefined
+    const { signal } = options
+    const loss =
+      held.length > 0
+        ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
+        : undefined
+    return {
+      model,
+      steps: network,
+      definition,
+      images,
+      samples: { training: training.size, heldOut: held.length },
+      teacher: teacher?.network,
+      kind: definition.kind,
+      headScale: definition.headScale,
+      energyWeight: definition.energyWeight,
+      range,
+      levels,
+      batches: new Batches(training, labels, definition, nullClass),
+      heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
+      finish: async (heldOutLoss) => {
+        if (levels) info.logNormaliser = levels.normaliser(dims, info.sigmaData)
+        info.training = { images, ...recipeOf(definition), heldOut: heldOutLoss }
+        await front.finish?.(model, data, { images, seed })
+      },
+    }
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+function planOf({ images, definition, samples }: Prepared<unknown>, rate: number | undefined): TrainingPlan {
+  const { training, heldOut } = samples
+  const epochs = Number((images / training).toPrecision(2))
+  const data = `${images} images, ${epochs} times ${training} samples${heldOut > 0 ? ` (${heldOut} held out)` : ''}`
+  const recipe = recipeOf(definition)
+  return { images, imagesPerSecond: rate ?? null, recipe, samples, text: `${data}: ${describeRecipe(recipe)}` }
+}
+
+function noneHeldOut(data: Dataset): Split {
+  return { training: data, held: new Int32Array(0) }
+}
+
 function define<M extends Denoiser | EnergyModel>(
   options: TrainingOptions,
   front: FrontEnd<M>,
   stored: Definition | undefined,
-  found: { images: number; labels: LabelSpec | null; shape: readonly number[]; data: string; teacher: string | null },
+  found: Found & { images: number },
 ): Definition {
   const { objective, teacher } = front
   const identity = { objective, data: found.data, teacher: found.teacher }
   const dims = found.labels ? labelDim(found.labels) : 0
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
-  const teacherNeedsClass = teacher?.info.nullClass === null
-  const general = defaultSettings(found.images, found.labels !== null)
+  const needsClass = teacher?.info.nullClass === null
   const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
+  const { images, labels, size } = found
+  const holdOut = options.holdOut ?? holdOutFor(size)
+  const attributes = labels?.attributes.length ?? 0
+  const situation = { objective, images, samples: size, attributes, network: chosen }
+  const own = needsClass ? 0 : labels && configLabelDropout(chosen)
+  const recipe = recipeFor(situation, {
+    ...(typeof own === 'number' && { labelDropout: own }),
+    ...onlySettings(options),
+  })
   const defaults: Definition = {
-    ...general,
-    microBatch: general.batchSize,
+    ...generalSettings,
+    ...recipe,
+    microBatch: recipe.batchSize,
     dropout: objective === 'dsm' ? configDropout(chosen) : 0,
-    labelDropout: teacherNeedsClass ? 0 : ((found.labels && configLabelDropout(chosen)) ?? general.labelDropout),
+    holdOut,
     energyWeight: 1,
     ...noLevels,
-    levelBatch: Math.ceil((options.batchSize ?? general.batchSize) / 4),
+    levelBatch: Math.ceil(recipe.batchSize / 4),
     ...front.defaults,
     ...identity,
     network: chosen,
   }
-  const settled = settle({ ...onlySettings(options), ...front.given, ...identity, network }, stored, defaults)
+  const given = { ...onlySettings(options), holdOut: options.holdOut, ...front.given, ...identity, network }
+  const settled = settle(given, stored, defaults)
   const { shape } = settled.network
   if (shape.join() !== found.shape.join())
     throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
@@ -330,7 +460,7 @@ function configure(network: Architecture | NetworkConfig, shape: readonly number
   return givenNetworkConfig(network)
 }
 
-const settingNames = Object.keys(defaultSettings(1, false)).concat('microBatch') as (keyof Settings)[]
+const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
 
 export function onlySettings(options: Partial<Settings>): Partial<Settings> {
   return Object.fromEntries(

@@ -1,10 +1,22 @@
+import type { Settings } from './settings.js'
+
 /** Learning rate and averaging as functions of the images seen, after Karras et al. 2022 (EDM, training loop). */
 
-/** Linear warm-up over the first `warmUp` images, then constant; `images` counts those seen after the step. */
-export function learningRate(lr: number, warmUp: number, images: number): number {
-  return warmUp > 0 ? lr * Math.min(1, images / warmUp) : lr
+/**
+ * The rate of a step of a run of `total` images: rises linearly over the first `warmUp` images, and falls linearly to 0 over the last share
+ * `decay` of the run (Defazio et al. 2023; Hägele et al. 2024). `images`: seen after the step. The last step still moves the weights.
+ */
+export function learningRate(
+  { lr, warmUp, decay, batchSize }: Pick<Settings, 'lr' | 'warmUp' | 'decay' | 'batchSize'>,
+  images: number,
+  total: number,
+): number {
+  const risen = warmUp > 0 ? Math.min(1, images / warmUp) : 1
+  const left = decay > 0 ? Math.min(1, (total - images + batchSize) / (decay * total)) : 1
+  return lr * risen * left
 }
 
+/** The half-life of the average is at most this share of the images seen. */
 const rampUp = 0.05
 
 /**

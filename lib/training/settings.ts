@@ -1,15 +1,18 @@
 import { isDeepStrictEqual } from 'node:util'
 import { finiteNumber, integer } from '../args.js'
 import { ArgumentError, describe, invalid } from '../errors.js'
+import type { Recipe } from './recipe.js'
 
 /** Options that define a run: with the data and the weights at the start they fix every weight at the end. */
 export interface Settings {
-  /** Samples per step (128) and per pass through the network; smaller micro-batches need less memory. */
+  /** Samples per step and per pass through the network; smaller micro-batches need less memory. */
   batchSize: number
   microBatch: number
-  /** Adam's learning rate (1e-3), reached after `warmUp` images. */
+  /** Adam's learning rate, reached after `warmUp` images. */
   lr: number
   warmUp: number
+  /** Share of the run, at its end, over which the rate falls to 0. */
+  decay: number
   /** Half-life of the averaged weights in images; at most 5 % of the images seen. */
   emaHalfLife: number
   /** Largest global gradient norm (1); 0: no clipping. */
@@ -17,10 +20,10 @@ export interface Settings {
   beta1: number
   beta2: number
   eps: number
-  /** Noise levels: ln sigma ~ N(pMean, pStd^2), (-1.2, 1.2). */
+  /** Noise levels: ln sigma ~ N(pMean, pStd^2). */
   pMean: number
   pStd: number
-  /** Probability of leaving out each attribute of a label, independently (0.1 where there are labels). */
+  /** Probability of leaving out each attribute of a label, independently. */
   labelDropout: number
   /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
   dropout: number
@@ -44,6 +47,7 @@ export function checkSettings(given: Partial<Settings>): void {
   check('microBatch', (name, value) => integer(name, value, 1, 2 ** 20))
   check('lr', positive)
   check('warmUp', notNegative)
+  check('decay', probability)
   check('emaHalfLife', notNegative)
   check('clip', notNegative)
   check('beta1', decay)
@@ -84,23 +88,14 @@ function short(value: unknown): string {
   return typeof value === 'object' && value !== null ? JSON.stringify(value).slice(0, 200) : describe(value)
 }
 
-/** Defaults that depend on the run's length: shorter runs warm up faster and average over less. */
-export function defaultSettings(images: number, conditional: boolean): Omit<Settings, 'microBatch'> {
-  return {
-    batchSize: 128,
-    lr: 1e-3,
-    warmUp: Math.min(10_000, Math.round(images / 20)),
-    emaHalfLife: Math.min(500_000, Math.round(images / 20)),
-    clip: 1,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    pMean: -1.2,
-    pStd: 1.2,
-    labelDropout: conditional ? 0.1 : 0,
-    dropout: 0,
-    flips: false,
-    seed: 0,
-    divergence: 10,
-  }
+/** Defaults of what no rule chooses (recipe.ts has the rules). */
+export const generalSettings: Omit<Settings, keyof Recipe | 'microBatch'> = {
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  dropout: 0,
+  flips: false,
+  seed: 0,
+  divergence: 10,
 }

@@ -1,0 +1,42 @@
+import { isObject } from '../json.js'
+
+/** How a model was trained, kept with it. */
+export interface TrainingRecord {
+  /** Seen in all. */
+  images: number
+  batchSize: number
+  lr: number
+  warmUp: number
+  decay: number
+  emaHalfLife: number
+  labelDropout: number
+  pMean: number
+  pStd: number
+  /** The loss of its weights on samples held out, in units of c_out^2; null where none were. */
+  heldOut: number | null
+}
+
+const NUMBERS = [
+  'images',
+  'batchSize',
+  'lr',
+  'warmUp',
+  'decay',
+  'emaHalfLife',
+  'labelDropout',
+  'pMean',
+  'pStd',
+] as const
+
+/** Reads a record out of JSON; `fail` throws. */
+export function parseTrainingRecord(json: unknown, fail: (what: string) => never): TrainingRecord {
+  const record = isObject(json) ? json : fail('expected an object for how the model was trained')
+  const number = (name: string): number => {
+    const value = record[name]
+    return typeof value === 'number' && Number.isFinite(value)
+      ? value
+      : fail(`expected a number for ${name} of how the model was trained`)
+  }
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, number(name)]))
+  return { ...numbers, heldOut: record.heldOut === null ? null : number('heldOut') } as TrainingRecord
+}

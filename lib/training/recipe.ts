@@ -1,0 +1,115 @@
+import type { NetworkConfig } from '../models/config.js'
+import type { Settings } from './settings.js'
+
+/**
+ * The parts of a run that follow from its budget, its data and its network, where they are not given. Each rule is short, and each was
+ * tried: `bench/recipe.mjs` has the runs, of what lost too. What decides at small budgets is the number of steps, so batches are small and
+ * rates high.
+ *
+ * - batch: grows as the square root of the images (McCandlish et al. 2018: the largest useful batch grows as the loss falls). Smaller ones
+ *   reach a lower loss yet, but then labels that say where things are (a bias on channels tells them) are drowned in the gradient's noise.
+ * - lr: 4e-3 for pictures at the default width of 32 channels, in inverse proportion to the width above it (Yang et al. 2022), which at 128
+ *   channels is EDM's 1e-3. Half of it to distil, where the weights begin near their end.
+ * - decay: linear to 0 (Defazio et al. 2023), over the last half: earlier it costs small budgets more than it gives.
+ * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
+ *   al. 2024, EDM2) of relative width 0.06.
+ * - noise levels: EDM's, but for labelled pictures -0.6 +- 1.4, as labels are learnt at high noise alone.
+ * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.5 of several, so that each is learnt alone and
+ *   compositions have what they are made of. It costs some accuracy of samples under all of them.
+ */
+
+export type Recipe = Pick<
+  Settings,
+  'batchSize' | 'lr' | 'warmUp' | 'decay' | 'emaHalfLife' | 'labelDropout' | 'pMean' | 'pStd'
+>
+
+/** What the rules look at. */
+export interface Situation {
+  objective: 'dsm' | 'distill'
+  /** Images that the run sees. */
+  images: number
+  /** Samples of the data. */
+  samples: number
+  /** Attributes of the labels that the network is given; 0: none. */
+  attributes: number
+  network: NetworkConfig
+}
+
+/** given: parts that are chosen by hand. */
+export function recipeFor(situation: Situation, given: Partial<Recipe> = {}): Recipe {
+  const { images, samples, attributes, network } = situation
+  return recipeOf({
+    batchSize: Math.min(samples, batchFor(images)),
+    lr: rateFor(situation),
+    decay: 0.5,
+    labelDropout: [0, 0.1][attributes] ?? 0.5,
+    ...averagedOver(images),
+    ...(attributes > 0 && network.class !== 'ResidualMLP' ? { pMean: -0.6, pStd: 1.4 } : edmNoise),
+    ...given,
+  })
+}
+
+/** A power of two: 8 for 3000 images, 16 for 12,000, 32 for 40,000, 64 for 200,000. */
+function batchFor(images: number): number {
+  return 2 ** Math.min(8, Math.max(3, Math.round(Math.log2(Math.sqrt(images) / 6.5))))
+}
+
+/** 4e-3 for pictures and 2e-3 for vectors at the default width; half of it to distil; less in proportion for wider networks. */
+function rateFor({ objective, network }: Situation): number {
+  const [rate, width] = network.class === 'ResidualMLP' ? [2e-3, 128] : [4e-3, 32]
+  const narrower = Math.min(1, width / widthOf(network))
+  return Number(((objective === 'distill' ? rate / 2 : rate) * narrower).toPrecision(3))
+}
+
+function widthOf({ class: name, args }: NetworkConfig): number {
+  if (name === 'ResidualMLP') return args.hidden
+  return name === 'UNet2DModel' ? args.block_out_channels[0]! : args.model_channels
+}
+
+/** EDM's, table 1 of Karras et al. 2022. */
+const edmNoise = { pMean: -1.2, pStd: 1.2 }
+
+/** EDM's warm-up and half-life, or a twentieth of a run that is too short for them. */
+function averagedOver(images: number) {
+  const twentieth = Math.round(images / 20)
+  return { warmUp: Math.min(10_000, twentieth), emaHalfLife: Math.min(500_000, twentieth) }
+}
+
+/** Of networks that know no noise levels (autoencoders, classifiers): a constant rate, which no study has looked at. */
+export function imageRecipe(images: number): Recipe {
+  return { batchSize: 128, lr: 1e-3, decay: 0, labelDropout: 0, ...averagedOver(images), ...edmNoise }
+}
+
+/** So few samples are all trained on. */
+const ENOUGH_TO_HOLD_OUT = 100
+
+/** Share of the samples that is held out. */
+export function holdOutFor(samples: number): number {
+  return samples < ENOUGH_TO_HOLD_OUT ? 0 : 0.1
+}
+
+/** The recipe's part of a run's settings. */
+export function recipeOf({ batchSize, lr, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }: Recipe): Recipe {
+  return { batchSize, lr, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }
+}
+
+/** In a line. */
+export function describeRecipe({
+  batchSize,
+  lr,
+  warmUp,
+  decay,
+  emaHalfLife,
+  labelDropout,
+  pMean,
+  pStd,
+}: Recipe): string {
+  return [
+    `batch ${batchSize}`,
+    `lr ${lr}${decay > 0 ? ` falling to 0 over the last ${Number((100 * decay).toPrecision(3))} %` : ''}`,
+    `warm-up ${warmUp} images`,
+    `average with a half-life of ${emaHalfLife}`,
+    `ln sigma ${pMean} ± ${pStd}`,
+    ...(labelDropout > 0 ? [`label dropout ${labelDropout}`] : []),
+  ].join(', ')
+}

@@ -1,0 +1,57 @@
+import type { NetworkWeights } from '../models/model-file.js'
+import type { Run } from './checkpointed.js'
+import { trainingLoop } from './loop.js'
+
+/** How fast a run will be, and what it can see in a given time. */
+
+/** The measurement takes this share of the time given, within these seconds, and steps enough to leave the first one out. */
+const SHARE = 0.03
+const [SHORTEST, LONGEST] = [0.5, 15]
+const FEWEST_STEPS = 3
+/** More than any run sees, so that the schedule stays at its beginning. */
+const ENDLESS = 2 ** 40
+/** The share of the time that training gets: the rest is for the measurement, the held-out loss, checkpoints and calibration. */
+const TRAINING = 0.9
+
+/** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
+export async function imagesPerSecond<M extends { network: NetworkWeights }>(
+  { steps, definition, ...run }: Omit<Run<M>, 'sources' | 'images'>,
+  minutes: number,
+  signal?: AbortSignal,
+): Promise<number> {
+  const seconds = Math.min(LONGEST, Math.max(SHORTEST, SHARE * 60 * minutes))
+  const enough = new AbortController()
+  const began = performance.now()
+  let first: { images: number; at: number } | undefined
+  let rate = 0
+  const loop = trainingLoop({
+    ...run,
+    network: steps,
+    settings: definition,
+    state: { step: 0, watch: { losses: [], means: [] } },
+    images: ENDLESS,
+    logEvery: ENDLESS,
+    checkpointEvery: ENDLESS,
+    signal: signal ? AbortSignal.any([signal, enough.signal]) : enough.signal,
+    onProgress: ({ step, images }) => {
+      const at = performance.now()
+      first ??= { images, at }
+      rate = (images - first.images) / ((at - first.at) / 1000)
+      if (step >= FEWEST_STEPS && at - began > seconds * 1000) enough.abort(enough)
+    },
+    log: async () => {},
+    checkpoint: async () => {},
+    lastCheckpoint: () => null,
+  })
+  await loop.catch((reason) => {
+    if (reason !== enough) throw reason
+  })
+  return rate
+}
+
+/** Images for so many minutes at a speed: rounded down to two digits, to be given again by hand; 1 at least. */
+export function imagesWithin(minutes: number, rate: number): number {
+  const images = Math.max(1, Math.floor(TRAINING * rate * 60 * minutes))
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 1)
+  return Math.floor(images / unit) * unit
+}

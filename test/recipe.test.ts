@@ -1,0 +1,224 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import os from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describePlan } from '../lib/cli/train-options.js'
+import { ArgumentError, FormatError } from '../lib/errors.js'
+import { type NetworkConfig, residualMLP, songUNet, unet2d } from '../lib/models/config.js'
+import { Denoiser } from '../lib/models/denoiser.js'
+import { parseTrainingRecord } from '../lib/models/training-record.js'
+import { native, run } from '../lib/native.js'
+import { distill } from '../lib/training/distill.js'
+import { trainDenoiser } from '../lib/training/dsm.js'
+import { holdOut } from '../lib/training/hold-out.js'
+import { holdOutFor, recipeFor, type Situation } from '../lib/training/recipe.js'
+import type { TrainingPlan, TrainingProgress } from '../lib/training/run.js'
+import { imagesWithin } from '../lib/training/speed.js'
+import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
+import { gaussian, gaussianPoints, labelledImages } from './training-data.js'
+
+// one thread: these networks are too small for more, and the machine may be busy
+beforeAll(() => native.setThreads(1))
+
+let folder = ''
+beforeEach(async () => {
+  folder = await mkdtemp(join(os.tmpdir(), 'feynkac-recipe-'))
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+const points = gaussianPoints(1000)
+const network = { width: 8, blocks: 1 }
+
+async function weights(model: { network: Denoiser['network'] }): Promise<Float32Array> {
+  const values = new Float32Array(model.network.parameterCount())
+  await run(() => model.network.read('params', values))
+  return values
+}
+
+describe('a plan', () => {
+  it('is told before the first step, and kept in the log, the model and the result', async () => {
+    const told: (TrainingPlan | TrainingProgress)[] = []
+    const note = (what: TrainingPlan | TrainingProgress) => void told.push(what)
+    const options = { data: labelledImages(120), network, images: 320, output: folder }
+    const { model, heldOutLoss } = await trainDenoiser({ ...options, onPlan: note, onProgress: note })
+    const plan = told[0] as TrainingPlan
+    expect(plan).toMatchObject({ images: 320, imagesPerSecond: null, samples: { training: 108, heldOut: 12 } })
+    expect(plan.text).toMatch(/^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.5$/)
+    const [first] = (await readFile(join(folder, 'log.jsonl'), 'utf8')).split('\n')
+    expect(JSON.parse(first!)).toEqual({ step: 0, ...plan })
+    const saved = { images: 320, ...plan.recipe, heldOut: heldOutLoss }
+    expect(model.info.training).toEqual(saved)
+    const loaded = await Denoiser.load(join(folder, 'model.safetensors'))
+    expect(loaded.info.training).toEqual(saved)
+    for (const each of [model, loaded]) each.dispose()
+  })
+
+  it('takes every part that is given, and chooses the others', async () => {
+    const rate = { batchSize: 24, lr: 3e-4, warmUp: 7, decay: 0.3 }
+    const given = { ...rate, emaHalfLife: 11, labelDropout: 0.2, pMean: -1, pStd: 1 }
+    let plan: TrainingPlan | undefined
+    const onPlan = (found: TrainingPlan) => {
+      plan = found
+    }
+    const { model } = await trainDenoiser({ data: labelledImages(12), network, images: 24, ...given, onPlan })
+    expect(plan!.recipe).toEqual(given)
+    expect(plan!.samples).toEqual({ training: 12, heldOut: 0 })
+    model.dispose()
+  })
+
+  it('in a damaged file is refused', () => {
+    const fail = (what: string): never => {
+      throw new FormatError(what, 'file')
+    }
+    for (const json of [5, {}, { images: 'many' }]) expect(() => parseTrainingRecord(json, fail)).toThrow(FormatError)
+  })
+})
+
+describe('a run of minutes', () => {
+  it('has the bits of a run of as many images', async () => {
+    let plan: TrainingPlan | undefined
+    const onPlan = (found: TrainingPlan) => {
+      plan = found
+    }
+    const options = { data: points, network, seed: 3 }
+    const timed = await trainDenoiser({ ...options, minutes: 0.002, onPlan })
+    expect(plan!.imagesPerSecond).toBeGreaterThan(0)
+    const counted = await trainDenoiser({ ...options, images: plan!.images })
+    expect(await weights(timed.model)).toEqual(await weights(counted.model))
+    for (const { model } of [timed, counted]) model.dispose()
+  })
+
+  it('keeps its images when resumed', async () => {
+    const options = { data: points, network, output: folder, minutes: 0.002 }
+    const begun = await trainDenoiser(options)
+    const resumed = await trainDenoiser({ ...options, resume: true })
+    expect(resumed.images).toBe(begun.images)
+    for (const { model } of [begun, resumed]) model.dispose()
+  })
+
+  it('is refused beside images, and where it is none', async () => {
+    await expect(trainDenoiser({ data: points, images: 10, minutes: 1 })).rejects.toThrow(/minutes/)
+    await expect(trainDenoiser({ data: points, minutes: 0 })).rejects.toThrow(ArgumentError)
+  })
+
+  it('counts in two digits', () => {
+    expect(imagesWithin(1, 50)).toBe(2700)
+    expect(imagesWithin(10, 63.4)).toBe(34_000)
+    expect(imagesWithin(0.001, 1)).toBe(1)
+  })
+
+  it('is told as the command that repeats it', () => {
+    const plan = { text: 'plan', images: 18_000, imagesPerSecond: 63.21 } as TrainingPlan
+    for (const minutes of [['--minutes', '5'], ['--minutes=5']])
+      expect(describePlan(plan, 5, ['train', '--data', 'my images', ...minutes, '--seed', '2'])).toBe(
+        'plan\n5 minutes at 63.2 images/s; the same bits again: feynkac train --data "my images" --images 18000 --seed 2',
+      )
+    expect(describePlan({ ...plan, imagesPerSecond: null }, undefined, ['train'])).toBe('plan')
+  })
+})
+
+describe('samples held out', () => {
+  it('are measured ten times, by the averaged weights', async () => {
+    const losses: number[] = []
+    const onProgress = ({ heldOutLoss }: TrainingProgress) => {
+      if (heldOutLoss !== undefined) losses.push(heldOutLoss)
+    }
+    const options = { data: points, network, batchSize: 50, lr: 5e-3, images: 20_000 }
+    const { model, heldOutLoss } = await trainDenoiser({ ...options, onProgress })
+    expect(losses).toHaveLength(10)
+    // after the last step and of the model that is returned: of the same weights
+    expect(losses.at(-1)).toBeCloseTo(heldOutLoss!, 12)
+    // the best loss of a Gaussian: lambda times the mean variance of x0 given x; here at the noise levels of training
+    expect(heldOutLoss).toBeGreaterThan(0.5 * bestLoss(model.info.sigmaData))
+    expect(heldOutLoss).toBeLessThan(1.5 * bestLoss(model.info.sigmaData))
+    model.dispose()
+  })
+
+  it('leave the training as it is without them', async () => {
+    const options = { network, batchSize: 50, images: 500, sigmaData: 0.5 }
+    const { training } = holdOut(points, 0.1, 0)
+    const measured = await trainDenoiser({ ...options, data: points })
+    const alone = await trainDenoiser({ ...options, data: training, holdOut: 0 })
+    expect(await weights(measured.model)).toEqual(await weights(alone.model))
+    for (const { model } of [measured, alone]) model.dispose()
+  })
+
+  it('of distillation are measured against the teacher', async () => {
+    const { model: teacher } = await trainDenoiser({ data: points, network, images: 2000 })
+    const { model, heldOutLoss } = await distill({ teacher, data: points, images: 2000, calibrate: false })
+    expect(heldOutLoss).toBeGreaterThan(0)
+    // the student begins near its teacher; from data it would have the teacher's own loss at best
+    expect(heldOutLoss).toBeLessThan(0.5 * teacher.info.training!.heldOut!)
+    for (const each of [model, teacher]) each.dispose()
+  })
+})
+
+/** E over ln sigma ~ N(-1.2, 1.2^2) of lambda v / 2, v = sum of s^2 sigma^2 / (s^2 + sigma^2) over the two coordinates. */
+function bestLoss(sd: number): number {
+  const z = Array.from({ length: 801 }, (_, i) => i / 100 - 4)
+  const density = z.map((v) => Math.exp((-v * v) / 2))
+  const at = z.map((v) => {
+    const s2 = Math.exp(2 * (-1.2 + 1.2 * v))
+    const posterior = gaussian.deviation.reduce((sum, d) => sum + (d * d * s2) / (d * d + s2), 0) / 2
+    return (posterior * (s2 + sd * sd)) / (s2 * sd * sd)
+  })
+  return at.reduce((sum, v, i) => sum + v * density[i]!, 0) / density.reduce((a, b) => a + b)
+}
+
+it('a run of before there was a recipe goes on as it was', async () => {
+  const data = labelledImages(120)
+  const before = { batchSize: 8, lr: 1e-3, decay: 0, warmUp: 4, emaHalfLife: 4, labelDropout: 0.1, holdOut: 0 }
+  const [whole, old] = [join(folder, 'whole'), join(folder, 'old')]
+  const options = { data, network, ...before, images: 48 }
+  const reference = await trainDenoiser({ ...options, output: whole })
+  const half = await trainDenoiser({ ...options, images: 24, output: old })
+  // as it was written then
+  const path = join(old, 'checkpoint-000000003.safetensors')
+  const { metadata, tensors } = await readSafetensors(path)
+  const training = JSON.parse(metadata.training!)
+  for (const name of ['decay', 'holdOut']) delete training.definition[name]
+  const written = [...tensors] as [string, { shape: number[]; data: Float32Array }][]
+  await writeSafetensors(path, written, { ...metadata, training: JSON.stringify(training) })
+  const resumed = await trainDenoiser({ data, images: 48, output: old, resume: true })
+  expect(await weights(resumed.model)).toEqual(await weights(reference.model))
+  for (const { model } of [reference, half, resumed]) model.dispose()
+})
+
+describe('the rules', () => {
+  const network = songUNet([3, 16, 16], { model_channels: 32 })
+  const pictures = { images: 12_000, samples: 500, attributes: 2, objective: 'dsm', network } as const
+
+  it('choose the batch by the images, within the data', () => {
+    const batch = (images: number, samples = 60_000) => recipeFor({ ...pictures, images, samples }).batchSize
+    expect([100, 3000, 12_000, 40_000, 200_000, 1e8].map((images) => batch(images))).toEqual([8, 8, 16, 32, 64, 256])
+    expect(batch(200_000, 20)).toBe(20)
+  })
+
+  it('choose the rate by the width, and half of it to distil', () => {
+    const rate = (config: NetworkConfig, objective: 'dsm' | 'distill' = 'dsm') =>
+      recipeFor({ ...pictures, network: config, objective }).lr
+    expect([16, 32, 64, 128].map((w) => rate(songUNet([3, 16, 16], { model_channels: w })))).toEqual([
+      4e-3, 4e-3, 2e-3, 1e-3,
+    ])
+    expect(rate(unet2d([3, 32, 32], { block_out_channels: [128, 256, 256, 256] }), 'distill')).toBe(5e-4)
+    expect([64, 128, 256].map((hidden) => rate(residualMLP(2, { hidden })))).toEqual([2e-3, 2e-3, 1e-3])
+  })
+
+  it('drop labels by the number of attributes', () => {
+    const dropout = [0, 1, 2, 5].map((attributes) => recipeFor({ ...pictures, attributes }).labelDropout)
+    expect(dropout).toEqual([0, 0.1, 0.5, 0.5])
+  })
+
+  it('train labelled pictures on higher noise', () => {
+    const mean = (situation: Partial<Situation>) => recipeFor({ ...pictures, ...situation }).pMean
+    expect([mean({}), mean({ attributes: 0 }), mean({ network: residualMLP(2) })]).toEqual([-0.6, -1.2, -1.2])
+  })
+
+  it('hold samples out where there are enough', () => {
+    expect([1, 99, 100, 1e6].map(holdOutFor)).toEqual([0, 0, 0.1, 0.1])
+  })
+
+  it('leave what is given', () => {
+    expect(recipeFor(pictures, { lr: 1e-4 })).toEqual({ ...recipeFor(pictures), lr: 1e-4 })
+  })
+})
