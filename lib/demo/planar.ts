@@ -95,12 +95,11 @@ function exactEnergies(): { ring: EnergyFunction; bar: EnergyFunction } {
 }
 
 async function learn(name: string, data: string, { seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
-  const common = { data, batchSize: 1024, lr: 4e-3, pStd: 1.5, seed, signal }
+  const common = { data, pStd: 1.5, seed, signal }
   const images = Math.round(1_800_000 * shorter)
   const teacher = await trainDenoiser({
     ...common,
     images,
-    emaHalfLife: images / 6,
     network: { width: 64, blocks: 3 },
     onProgress: (p) => stage(`plane: denoiser of the ${name}`, p.images, p.totalImages),
   })
