@@ -139,11 +139,16 @@ describe('from data to samples', () => {
     const distilled = await run(['distill', '--teacher', file, '--output', energy, ...data])
     expect(distilled.err).not.toMatch(/feynkac:/)
     expect(distilled.code).toBe(0)
-    const model = JSON.parse(distilled.out).model
+    expect(distilled.err).toMatch(
+      /^64 images, 1\.3 times 50 samples: batch 8, lr 0\.002 falling to 0 over the last 50 %/,
+    )
+    const { model, recipe, heldOutLoss } = JSON.parse(distilled.out)
+    expect(heldOutLoss).toBeNull()
     const inspected = JSON.parse((await run(['inspect', model, '--json'])).out)
     expect(inspected).toMatchObject({
       kind: 'dot',
       headScale: 0.5,
+      training: { images: 64, heldOut: null, ...recipe },
       labels: { attributes: [{ name: 'shape' }, { name: 'place' }] },
     })
     for (const need of inspected.memory) expect(need.largestBatch.cpu).toBeGreaterThan(need.bytes > 0 ? 64 : 0)
