@@ -43,7 +43,7 @@ describe('a plan', () => {
     const { model, heldOutLoss } = await trainDenoiser({ ...options, onPlan: note, onProgress: note })
     const plan = told[0] as TrainingPlan
     expect(plan).toMatchObject({ images: 320, imagesPerSecond: null, samples: { training: 108, heldOut: 12 } })
-    expect(plan.text).toMatch(/^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.5$/)
+    expect(plan.text).toMatch(/^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25$/)
     const [first] = (await readFile(join(folder, 'log.jsonl'), 'utf8')).split('\n')
     expect(JSON.parse(first!)).toEqual({ step: 0, ...plan })
     const saved = { images: 320, ...plan.recipe, heldOut: heldOutLoss }
@@ -206,7 +206,7 @@ describe('the rules', () => {
 
   it('drop labels by the number of attributes', () => {
     const dropout = [0, 1, 2, 5].map((attributes) => recipeFor({ ...pictures, attributes }).labelDropout)
-    expect(dropout).toEqual([0, 0.1, 0.5, 0.5])
+    expect(dropout).toEqual([0, 0.1, 0.25, 0.5])
   })
 
   it('train labelled pictures on higher noise', () => {

@@ -125,7 +125,7 @@ export function trainingFlags(command: Command): Command {
     .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', number({ above: 0 }))
     .option(
       '--label-dropout <probability>',
-      'of each attribute of a label (0.1; 0.5 of several)',
+      'of each attribute of a label (0.1; 0.25 of two, 0.5 of more)',
       number({ min: 0, max: 1 }),
     )
     .option(
