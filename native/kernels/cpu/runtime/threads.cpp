@@ -115,8 +115,10 @@ std::atomic<int> wanted{0};
 }  // namespace
 
 int threadCount() {
+  static const int cores =
+      std::max(1, static_cast<int>(std::thread::hardware_concurrency()));  // reads a file of the system
   const int n = wanted.load(std::memory_order_relaxed);
-  return n > 0 ? n : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return n > 0 ? n : cores;
 }
 
 void setThreadCount(int n) { wanted = n; }
