@@ -194,13 +194,13 @@ describe('the rules', () => {
     expect(batch(200_000, 20)).toBe(20)
   })
 
-  it('choose the rate by the width, and half of it to distil', () => {
+  it('choose the rate by the width, and a quarter of it to distil', () => {
     const rate = (config: NetworkConfig, objective: 'dsm' | 'distill' = 'dsm') =>
       recipeFor({ ...pictures, network: config, objective }).lr
     expect([16, 32, 64, 128].map((w) => rate(songUNet([3, 16, 16], { model_channels: w })))).toEqual([
       4e-3, 4e-3, 2e-3, 1e-3,
     ])
-    expect(rate(unet2d([3, 32, 32], { block_out_channels: [128, 256, 256, 256] }), 'distill')).toBe(5e-4)
+    expect(rate(unet2d([3, 32, 32], { block_out_channels: [128, 256, 256, 256] }), 'distill')).toBe(2.5e-4)
     expect([64, 128, 256].map((hidden) => rate(residualMLP(2, { hidden })))).toEqual([2e-3, 2e-3, 1e-3])
   })
 

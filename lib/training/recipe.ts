@@ -9,7 +9,7 @@ import type { Settings } from './settings.js'
  * - batch: grows as the square root of the images (McCandlish et al. 2018: the largest useful batch grows as the loss falls). Smaller ones
  *   reach a lower loss yet, but then labels that say where things are (a bias on channels tells them) are drowned in the gradient's noise.
  * - lr: 4e-3 for pictures at the default width of 32 channels, in inverse proportion to the width above it (Yang et al. 2022), which at 128
- *   channels is EDM's 1e-3. Half of it to distil, where the weights begin near their end.
+ *   channels is EDM's 1e-3. A quarter of it to distil, where the weights begin near their end: half of it diverged on the demo's pictures.
  * - decay: linear to 0 (Defazio et al. 2023), over the last half: earlier it costs small budgets more than it gives.
  * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
  *   al. 2024, EDM2) of relative width 0.06.
@@ -54,11 +54,11 @@ function batchFor(images: number): number {
   return 2 ** Math.min(8, Math.max(3, Math.round(Math.log2(Math.sqrt(images) / 6.5))))
 }
 
-/** 4e-3 for pictures and 2e-3 for vectors at the default width; half of it to distil; less in proportion for wider networks. */
+/** 4e-3 for pictures and 2e-3 for vectors at the default width; a quarter of it to distil; less in proportion for wider networks. */
 function rateFor({ objective, network }: Situation): number {
   const [rate, width] = network.class === 'ResidualMLP' ? [2e-3, 128] : [4e-3, 32]
   const narrower = Math.min(1, width / widthOf(network))
-  return Number(((objective === 'distill' ? rate / 2 : rate) * narrower).toPrecision(3))
+  return Number(((objective === 'distill' ? rate / 4 : rate) * narrower).toPrecision(3))
 }
 
 function widthOf({ class: name, args }: NetworkConfig): number {
