@@ -140,7 +140,7 @@ describe('from data to samples', () => {
     expect(distilled.err).not.toMatch(/feynkac:/)
     expect(distilled.code).toBe(0)
     expect(distilled.err).toMatch(
-      /^64 images, 1\.3 times 50 samples: batch 8, lr 0\.002 falling to 0 over the last 50 %/,
+      /^64 images, 1\.3 times 50 samples: batch 8, lr 0\.001 falling to 0 over the last 50 %/,
     )
     const { model, recipe, heldOutLoss } = JSON.parse(distilled.out)
     expect(heldOutLoss).toBeNull()
