@@ -1,7 +1,7 @@
 import { finiteNumber, integer, knownOptions } from '../args.js'
 import { prepareFolder } from '../files.js'
 import { writeReport, writeResults } from '../report/folder.js'
-import { figures, reportBlocks } from './figures.js'
+import { figures, planarTable, reportBlocks, shapesTable } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
 import { type ShapesResult, shapesDemo } from './shapes.js'
 
@@ -33,7 +33,9 @@ export interface DemoResult {
 }
 
 /** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError */
-export async function runDemo(options: DemoOptions): Promise<{ result: DemoResult; files: string[] }> {
+export async function runDemo(
+  options: DemoOptions,
+): Promise<{ result: DemoResult; tables: ReturnType<typeof planarTable>[]; files: string[] }> {
   knownOptions('runDemo', options, ['output', 'seed', 'shorter', 'signal', 'onStage'])
   const began = performance.now()
   const { output, signal } = options
@@ -61,5 +63,5 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     figures: drawn,
     result,
   })
-  return { result, files }
+  return { result, tables: [planarTable(result.plane.rows), shapesTable(result.pictures.rows)], files }
 }
