@@ -21,8 +21,6 @@ export {
   type EvaluationProgress,
   type EvaluationResult,
   evaluate,
-  type MetricName,
-  type MetricValues,
 } from './metrics/evaluate.js'
 export { type FeatureExtractor, openFeatures, pixelFeatures } from './metrics/features.js'
 export { type FrechetOptions, frechetDistance } from './metrics/frechet.js'
@@ -37,6 +35,7 @@ export {
 export { type Mmd, type MmdOptions, mmd } from './metrics/mmd.js'
 export { FeatureMoments } from './metrics/moments.js'
 export { type OnnxFeatureOptions, type OnnxRuntime, onnxFeatures } from './metrics/onnx.js'
+export type { MetricName, MetricValues } from './metrics/registry.js'
 export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
 export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'
