@@ -156,8 +156,8 @@ async function locked(work) {
 
 async function setUp() {
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 17))
-    throw new SetupError(`feynkac needs Node 20.17 or newer; this is ${process.version}`)
+  if (major < 20 || (major === 20 && minor < 19))
+    throw new SetupError(`feynkac needs Node 20.19 or newer; this is ${process.version}`)
   // As npm's `prepare` after an installation, which has just brought the packages and must not be run inside itself
   const installing =
     process.env.npm_lifecycle_event === 'prepare' && ['ci', 'install'].includes(process.env.npm_command ?? '')
