@@ -107,7 +107,7 @@ const typescript = {
   async bring(onChild) {
     const sources = this.sources()
     await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc')], { onChild })
-    const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js|\.js\.map)$/, '.ts')
+    const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js)$/, '.ts')
     for (const name of files('dist')) if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
     writeStamp({ typescript: sources })
   },
