@@ -35,7 +35,7 @@ async function build(args) {
 
 async function run(argv) {
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 17)) return fail(`needs Node 20.17 or newer; this is ${process.version}`)
+  if (major < 20 || (major === 20 && minor < 19)) return fail(`needs Node 20.19 or newer; this is ${process.version}`)
   if (argv[0] === 'build') return build(argv.slice(1))
   const index = new URL('../dist/cli/index.js', import.meta.url)
   if (!existsSync(index))

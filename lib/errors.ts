@@ -42,6 +42,18 @@ export class DeviceError extends FeynkacError {
   override readonly code: string = 'FEYNKAC_DEVICE'
 }
 
+/** A package is needed that is not installed with feynkac; `packages` are the names to install. */
+export class MissingPackageError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_MISSING_PACKAGE'
+  constructor(
+    message: string,
+    readonly packages: readonly string[],
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+  }
+}
+
 /** Host or device memory ran out; the process goes on and a smaller batch may work. */
 export class OutOfMemoryError extends FeynkacError {
   override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'

@@ -4,7 +4,7 @@
  */
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export { type LatentOptions, latentDataset } from './data/latents.js'
-export { type LoadDatasetOptions, loadDataset } from './data/load.js'
+export type { LoadDatasetOptions } from './data/load.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './devices.js'
 export {
@@ -13,14 +13,24 @@ export {
   FeynkacError,
   FileError,
   FormatError,
+  MissingPackageError,
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
 export {
-  type EvaluateOptions,
-  type EvaluationProgress,
-  type EvaluationResult,
+  distill,
   evaluate,
+  loadDataset,
+  trainAutoencoder,
+  trainClassifier,
+  trainDenoiser,
+  trainEnergy,
+  verifyFixture,
+} from './late.js'
+export type {
+  EvaluateOptions,
+  EvaluationProgress,
+  EvaluationResult,
 } from './metrics/evaluate.js'
 export { type FeatureExtractor, openFeatures, pixelFeatures } from './metrics/features.js'
 export { type FrechetOptions, frechetDistance } from './metrics/frechet.js'
@@ -98,10 +108,10 @@ export {
   rewardTilt,
   type Target,
 } from './smc/targets.js'
-export { type AutoencoderArchitecture, type AutoencoderOptions, trainAutoencoder } from './training/autoencoder.js'
-export { type ClassifierArchitecture, type ClassifierOptions, trainClassifier } from './training/classifier.js'
-export { type DistillOptions, distill } from './training/distill.js'
-export { type DenoisingOptions, type EnergyOptions, trainDenoiser, trainEnergy } from './training/dsm.js'
+export type { AutoencoderArchitecture, AutoencoderOptions } from './training/autoencoder.js'
+export type { ClassifierArchitecture, ClassifierOptions } from './training/classifier.js'
+export type { DistillOptions } from './training/distill.js'
+export type { DenoisingOptions, EnergyOptions } from './training/dsm.js'
 export type { Recipe } from './training/recipe.js'
 export type { TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
-export { type VerifyResult, type VerifyRow, verifyFixture } from './verify/fixture.js'
+export type { VerifyResult, VerifyRow } from './verify/fixture.js'

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
+import { type Addon, findAddon } from './addon.js'
 import { checkSignal } from './args.js'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
@@ -244,11 +244,10 @@ export interface NativeModule extends NativeParticles {
 
 // lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build
 const root = fileURLToPath(new URL('..', import.meta.url))
-const load = createRequire(import.meta.url)('node-gyp-build') as (dir: string) => NativeModule
 
-function loadNative(): NativeModule {
+function load(): Addon<NativeModule> {
   try {
-    return load(root)
+    return findAddon(root)
   } catch (cause) {
     throw new DeviceError(
       `feynkac has no native build that loads on ${process.platform}-${process.arch}: ${(cause as Error).message.split('\n')[0]}\n` +
@@ -258,7 +257,9 @@ function loadNative(): NativeModule {
   }
 }
 
-export const native = loadNative()
+/** The addon, its file, and why it is not the one with CUDA kernels. */
+export const addon = load()
+export const native = addon.module
 
 /** Native errors carry a code; this is the one place where they become the package's classes. */
 export function translate(error: unknown): unknown {

@@ -1,8 +1,7 @@
-import type { FileHandle } from 'node:fs/promises'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { crc32, inflateRaw as inflateRawCallback } from 'node:zlib'
-import { type Entry, fromRandomAccessReaderPromise, RandomAccessReader, type ZipFile } from 'yauzl'
+import type { Entry, ZipFile } from 'yauzl'
 import { FeynkacError, formatFailure } from './errors.js'
 import { fileError, formatBytes, openFile, readFully } from './files.js'
 import { allocate } from './memory.js'
@@ -12,7 +11,6 @@ import { allocate } from './memory.js'
 const inflateRaw = promisify(inflateRawCallback)
 const STORED = 0
 const DEFLATED = 8
-const WINDOW = 1 << 16
 /** Bytes between two turns of the event loop while a checksum is computed. */
 const SLICE = 1 << 24
 
@@ -26,45 +24,6 @@ export interface ZipContent {
    * Throws FormatError, also for more than maxBytes; FileError; OutOfMemoryError.
    */
   read(name: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>>
-}
-
-/** Serves the many small reads of an archive's directory from one large one. */
-class WindowReader extends RandomAccessReader {
-  private window = new Uint8Array(0)
-  private start = 0
-
-  constructor(
-    private readonly handle: FileHandle,
-    private readonly size: number,
-  ) {
-    super()
-  }
-
-  override read(
-    out: Buffer,
-    offset: number,
-    length: number,
-    position: number,
-    callback: (error: Error | null) => void,
-  ): void {
-    this.fill(position, length).then(
-      () => {
-        const at = position - this.start
-        out.set(this.window.subarray(at, at + length), offset)
-        setImmediate(callback, null)
-      },
-      (error) => setImmediate(callback, error),
-    )
-  }
-
-  private async fill(position: number, length: number): Promise<void> {
-    if (position >= this.start && position + length <= this.start + this.window.length) return
-    if (position < 0 || position + length > this.size) throw new Error('it is truncated')
-    const window = new Uint8Array(Math.min(this.size - position, Math.max(length, WINDOW)))
-    await readFully(this.handle, window, position, '')
-    this.window = window
-    this.start = position
-  }
 }
 
 /** Whether bytes begin as a zip archive does, also an empty one. */
@@ -91,8 +50,8 @@ export async function withZip<T>(
     return formatFailure(path)(`not a zip archive that can be read: ${message}`, error)
   }
   try {
-    const options = { lazyEntries: true, autoClose: false }
-    const zip = await fromRandomAccessReaderPromise(new WindowReader(handle, size), size, options).catch(corrupt)
+    const { openDirectory } = await import('./zip-directory.js') // yauzl, which most programs do not need
+    const zip = await openDirectory(handle, size).catch(corrupt)
     if (zip.entryCount > maxFiles) formatFailure(path)(`it lists ${zip.entryCount} files, more than ${maxFiles}`)
     const entries = await listFiles(zip, path, signal).catch(corrupt)
     const ends = regionEnds(entries.values(), size)

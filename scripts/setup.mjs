@@ -107,7 +107,7 @@ const typescript = {
   async bring(onChild) {
     const sources = this.sources()
     await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc')], { onChild })
-    const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js|\.js\.map)$/, '.ts')
+    const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js)$/, '.ts')
     for (const name of files('dist')) if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
     writeStamp({ typescript: sources })
   },
@@ -156,8 +156,8 @@ async function locked(work) {
 
 async function setUp() {
   const [major, minor] = process.versions.node.split('.').map(Number)
-  if (major < 20 || (major === 20 && minor < 17))
-    throw new SetupError(`feynkac needs Node 20.17 or newer; this is ${process.version}`)
+  if (major < 20 || (major === 20 && minor < 19))
+    throw new SetupError(`feynkac needs Node 20.19 or newer; this is ${process.version}`)
   // As npm's `prepare` after an installation, which has just brought the packages and must not be run inside itself
   const installing =
     process.env.npm_lifecycle_event === 'prepare' && ['ci', 'install'].includes(process.env.npm_command ?? '')

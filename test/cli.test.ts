@@ -5,7 +5,8 @@ import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import { count, counts, number } from '../lib/cli/options.js'
-import { writeGrid, writeNpy } from '../lib/cli/outputs.js'
+import { writeNpy } from '../lib/cli/outputs.js'
+import { gridPng } from '../lib/report/images.js'
 
 let out = ''
 let err = ''
@@ -140,12 +141,11 @@ describe('files of the command line', () => {
 
   it('writes a grid of grey or colour images', async () => {
     for (const channels of [1, 3]) {
-      const path = join(folder, `grid${channels}.png`)
       const size = channels * 2 * 3
       const samples = new Float32Array(3 * size).fill(-1)
       samples.fill(2, size, 2 * size) // the second image is white, clipped
-      await writeGrid(path, samples, [channels, 2, 3])
-      const { data, info } = await sharp(path).removeAlpha().raw().toBuffer({ resolveWithObject: true })
+      const png = await gridPng(samples, [channels, 2, 3])
+      const { data, info } = await sharp(png).removeAlpha().raw().toBuffer({ resolveWithObject: true })
       const scale = info.width / 7
       expect(Number.isInteger(scale)).toBe(true)
       expect(info.height).toBe(5 * scale)

@@ -1,5 +1,4 @@
 import os from 'node:os'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { type CommonOptions, common } from './options.js'
 import { version } from './version.js'
@@ -13,7 +12,14 @@ interface Findings {
   cpu: string
   cores: number
   memory: { total: number; free: number }
-  addon: { path: string | null; isa: string | null; threads: number | null; error: string | null }
+  /** `cudaPackage`: what there is with CUDA kernels for this platform, and why it is not used; '' where it is. */
+  addon: {
+    path: string | null
+    isa: string | null
+    threads: number | null
+    cudaPackage: { name: string; passedOver: string } | null
+    error: string | null
+  }
   cuda: { driver: string | null; runtime: string | null }
   /** `kernels`: what a GPU's self-test chose, with what it did not pass on a faster path. */
   devices: { name: string; available: boolean; description?: string; kernels?: string; reason?: string }[]
@@ -73,18 +79,17 @@ async function examineDevices(error: string | null): Promise<Pick<Findings, 'cud
 
 async function examineAddon(options: CommonOptions): Promise<Findings['addon']> {
   try {
-    const { createRequire } = await import('node:module')
-    const find = createRequire(import.meta.url)('node-gyp-build') as { path(dir: string): string }
-    const { native } = await import('../native.js')
+    const { addon, native } = await import('../native.js')
     if (options.threads !== undefined) native.setThreads(options.threads)
-    const path = find.path(fileURLToPath(new URL('../..', import.meta.url)))
-    return { path, ...native.cpu(), error: null }
+    const { path, cudaPackage: name, passedOver } = addon
+    return { path, ...native.cpu(), cudaPackage: name === null ? null : { name, passedOver }, error: null }
   } catch (error) {
-    return { path: null, isa: null, threads: null, error: (error as Error).message }
+    return { path: null, isa: null, threads: null, cudaPackage: null, error: (error as Error).message }
   }
 }
 
 function print(found: Findings): void {
+  const { cudaPackage } = found.addon
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
   console.log(`feynkac   ${found.version}
 node      ${found.node}
@@ -92,7 +97,7 @@ platform  ${found.platform}${found.glibc ? `, glibc ${found.glibc}` : ''}
 cpu       ${found.cpu}, ${found.cores} cores
 memory    ${gib(found.memory.free)} free of ${gib(found.memory.total)}
 addon     ${found.addon.path ?? 'none'}
-kernels   ${found.addon.isa ? `${found.addon.isa}, ${found.addon.threads} threads` : 'none'}`)
+${cudaPackage ? `cuda      ${cudaPackage.name}: ${cudaPackage.passedOver ? `passed over, ${cudaPackage.passedOver}` : 'in use'}\n` : ''}kernels   ${found.addon.isa ? `${found.addon.isa}, ${found.addon.threads} threads` : 'none'}`)
   for (const { name, available, description, kernels, reason } of found.devices)
     console.log(
       `device    ${name}: ${available ? `available, ${description}${kernels ? `, ${kernels} kernels` : ''}` : `not available: ${reason}`}`,

@@ -1,7 +1,6 @@
 import { writeFileAtomic } from '../files.js'
-import { gridPng } from '../report/images.js'
 
-/** Files that the command line writes: arrays for NumPy and pictures of samples. */
+/** Files that the command line writes: arrays for NumPy. */
 
 /** NumPy's .npy format, version 1.0 (little-endian, row-major). */
 export async function writeNpy(
@@ -18,9 +17,4 @@ export async function writeNpy(
   header.write(text, 10, 'latin1')
   header[header.length - 1] = 0x0a
   await writeFileAtomic(path, [header, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)])
-}
-
-/** A grid of images [n, channels, height, width] in [-1, 1] as a PNG file. */
-export async function writeGrid(path: string, samples: Float32Array, shape: readonly number[]): Promise<void> {
-  await writeFileAtomic(path, [await gridPng(samples, shape)])
 }

@@ -31,7 +31,7 @@ export interface Drawn {
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
   /** PNG, of SMC. */
-  genealogy?: Buffer
+  genealogy?: () => Promise<Buffer>
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>
   report: object
@@ -146,7 +146,7 @@ async function drawFrom(
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
-      genealogy: await (await loadLab()).genealogyPng(result),
+      genealogy: async () => (await loadLab()).genealogyPng(result),
       report: {
         ...summary,
         warnings,

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { ArgumentError, formatFailure } from '../errors.js'
+import { ArgumentError, formatFailure, MissingPackageError } from '../errors.js'
 import { prepareFolder, readFileChecked, refuseOverwriting, writeFileAtomic } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import { resamplingSchemes } from '../smc/resampling.js'
@@ -179,7 +179,8 @@ const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'g
 
 async function write(folder: string, drawn: Drawn): Promise<string[]> {
   const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
-  const { writeGrid, writeNpy } = await import('./outputs.js')
+  const { writeNpy } = await import('./outputs.js')
+  const { gridPng } = await import('../report/images.js')
   const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]
@@ -193,13 +194,16 @@ async function write(folder: string, drawn: Drawn): Promise<string[]> {
     files.push(path('weights.npy'))
     await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
   }
-  if (genealogy) {
-    files.push(path('genealogy.png'))
-    await writeFileAtomic(files.at(-1)!, genealogy)
+  const picture = async (name: string, draw: () => Promise<Buffer>) => {
+    try {
+      await writeFileAtomic(path(name), [await draw()])
+      files.push(path(name))
+    } catch (error) {
+      if (!(error instanceof MissingPackageError)) throw error
+      process.stderr.write(`${name} is left out: ${error.message}\n`)
+    }
   }
-  if (shape.length === 3) {
-    files.push(path('samples.png'))
-    await writeGrid(files.at(-1)!, shown, shape)
-  }
+  if (genealogy) await picture('genealogy.png', genealogy)
+  if (shape.length === 3) await picture('samples.png', () => gridPng(shown, shape))
   return files
 }

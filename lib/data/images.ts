@@ -1,6 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import sharp, { type Metadata, type Sharp } from 'sharp'
+import type { Metadata, Sharp } from 'sharp'
 import { ArgumentError, FormatError } from '../errors.js'
+import { loadSharp } from '../optional.js'
 import { standIn } from '../stand-ins.js'
 import { allocateBytes, inSlices } from './content.js'
 import { resampler } from './resample.js'
@@ -30,6 +31,8 @@ export interface Picture {
   /** For messages: the file, and the entry in it. */
   name: string
 }
+
+type Loaded = Awaited<ReturnType<typeof loadSharp>>
 
 /** At most this many pixels in an image file: a small file can claim a huge picture. */
 const MAX_PIXELS = 2 ** 26
@@ -64,7 +67,8 @@ interface Defects {
 
 /**
  * Decodes `count` images to the same shape, that of the first unless `options` say otherwise. Transparency is laid on black;
- * 16-bit images become 8-bit. Throws FormatError for what cannot be decoded or differs, OutOfMemoryError, the signal's reason.
+ * 16-bit images become 8-bit. Throws FormatError for what cannot be decoded or differs, OutOfMemoryError, MissingPackageError,
+ * the signal's reason.
  */
 export async function loadImages(
   count: number,
@@ -72,11 +76,12 @@ export async function loadImages(
   options: ImageOptions,
 ): Promise<Images> {
   const { signal, onProgress } = options
+  const sharp = await loadSharp('reading image files')
   const defects: Defects = { count: 0, first: '' }
   const decoded = gate(PARALLEL_PIXELS)
   const load = async (index: number, wanted: 1 | 3 | undefined) => {
     const source = await picture(index)
-    const head = await look(source)
+    const head = await look(sharp, source)
     const own = head.grey ? 1 : 3
     if (wanted === 1 && options.channels === undefined && own === 3)
       throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
@@ -84,7 +89,7 @@ export async function loadImages(
     return {
       source,
       channels,
-      image: await decoded(head.pixels, () => decode(source, head, channels, options, defects)),
+      image: await decoded(head.pixels, () => decode(sharp, source, head, channels, options, defects)),
     }
   }
   const first = await load(0, options.channels)
@@ -153,7 +158,7 @@ interface Head {
 }
 
 /** What a file says of its picture, by its content, whatever it is called. Throws FormatError where that is none that can be read. */
-async function look(picture: Picture): Promise<Head> {
+async function look(sharp: Loaded, picture: Picture): Promise<Head> {
   const { bytes, name } = picture
   const begin = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1')
   if (!BEGINNINGS.some((pattern) => pattern.test(begin))) {
@@ -180,6 +185,7 @@ interface Decoded {
 }
 
 async function decode(
+  sharp: Loaded,
   picture: Picture,
   { grey }: Head,
   channels: 1 | 3,

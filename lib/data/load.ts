@@ -54,14 +54,7 @@ const formats: readonly FileFormat[] = [
 
 const EXPECTED = `expected ${formats.map(({ name }) => name).join(', ')}, a zip of images, .npz, a folder of images, or synthetic:NAME`
 
-/**
- * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
- * zip of images, with dataset.json as NVlabs/edm writes it or without; .npy; .npz, also `file.npz:NAME` of the array), a folder (images,
- * the training half of CIFAR, binary or for Python, or of IDX), or `synthetic:NAME[:key=value,...]`. Bytes are kept as bytes.
- *
- * Throws FileError or FormatError naming the file and what is wrong; ArgumentError for wrong options; OutOfMemoryError; the
- * signal's reason when aborted.
- */
+/** Documented in late.ts. */
 export async function loadDataset(spec: string, options: LoadDatasetOptions = {}): Promise<Dataset> {
   checkOptions(spec, options)
   const { limit, signal } = options

@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../args.js'
 import { prepareFolder } from '../files.js'
+import { loadPlotting } from '../optional.js'
 import { writeReport, writeResults } from '../report/folder.js'
 import { figures, planarTable, reportBlocks, shapesTable } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
@@ -32,7 +33,7 @@ export interface DemoResult {
   pictures: Pick<ShapesResult, 'side' | 'particles' | 'rows'>
 }
 
-/** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError */
+/** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError, MissingPackageError */
 export async function runDemo(
   options: DemoOptions,
 ): Promise<{ result: DemoResult; tables: ReturnType<typeof planarTable>[]; files: string[] }> {
@@ -45,6 +46,7 @@ export async function runDemo(
     signal,
     stage: options.onStage ?? (() => {}),
   }
+  await loadPlotting() // what the report needs had better be missed now than after the training
   await prepareFolder(output)
   const plane = await planarDemo(context)
   const pictures = await shapesDemo(context)

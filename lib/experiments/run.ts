@@ -3,6 +3,7 @@ import { integer, knownOptions, oneOf } from '../args.js'
 import { type ExperimentName, experimentNames } from '../cli/lab.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { prepareFolder } from '../files.js'
+import { loadPlotting } from '../optional.js'
 import { pictureOf, writeReport } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
@@ -50,7 +51,7 @@ export interface ExperimentResult extends Pick<Outcome, 'findings' | 'data'> {
 
 /**
  * Runs an experiment and writes report.html, report.md, results.json and its figures into `output`.
- * @throws ArgumentError, FileError; the signal's reason
+ * @throws ArgumentError, FileError, MissingPackageError; the signal's reason
  */
 export async function runExperiment(
   name: ExperimentName,
@@ -73,6 +74,7 @@ export async function runExperiment(
   }
   const experiment = await experiments[name]()
   const images = imagesOf(name, experiment, options)
+  await loadPlotting() // what the report needs had better be missed now than after the work
   await prepareFolder(output)
   const outcome = await experiment.run({ ...context, ...(images && { images }) })
   signal?.throwIfAborted()

@@ -68,13 +68,7 @@ export interface EvaluationResult {
   notes: string[]
 }
 
-/**
- * Compares samples with data. Both sides are read in batches, in random order: the Fréchet distance takes the moments of all, the other
- * metrics the features of `pairs`. Weighted samples are resampled (systematically) first for metrics without a weighted form, which
- * are all but sliced-wasserstein and mmd, and for those as well where there are more than `pairs`.
- *
- * Throws ArgumentError, FileError, FormatError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
- */
+/** Documented in late.ts. */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
   knownOptions('evaluate', options, [
     ...[

@@ -2,6 +2,7 @@ import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../a
 import { resampler } from '../data/resample.js'
 import { ArgumentError, FeynkacError, FormatError, invalid } from '../errors.js'
 import { openFile } from '../files.js'
+import { optional } from '../optional.js'
 import { sizeOf } from '../smc/evaluation.js'
 import type { FeatureExtractor } from './features.js'
 
@@ -50,7 +51,7 @@ const PACKAGE = 'onnxruntime-node'
  * Features by any network [n, channels, height, width] -> [n, ...] of an ONNX file, such as Inception's for FID. Images are rounded to
  * bytes, as they are in the picture files that published values are of; grey ones are repeated where the network takes three channels.
  *
- * Throws ArgumentError, FileError, FormatError where the file is no such network, FeynkacError where onnxruntime-node is not installed.
+ * Throws ArgumentError, FileError, FormatError where the file is no such network, MissingPackageError without onnxruntime-node.
  */
 export async function onnxFeatures(path: string, options: OnnxFeatureOptions): Promise<FeatureExtractor> {
   knownOptions('onnxFeatures', options, [...['shape', 'size', 'range', 'mean', 'std', 'input', 'output', 'runtime']])
@@ -86,17 +87,10 @@ export async function onnxFeatures(path: string, options: OnnxFeatureOptions): P
 }
 
 async function loadRuntime(): Promise<OnnxRuntime> {
-  try {
-    const name: string = PACKAGE // a name that the compiler does not look up: the package need not be there
-    const loaded = await import(name)
-    return loaded.default ?? loaded
-  } catch (cause) {
-    throw new FeynkacError(
-      `features of an ONNX file need the package ${PACKAGE}: npm install ${PACKAGE} (where only the npm registry can be reached: ` +
-        `ONNXRUNTIME_NODE_INSTALL=skip npm install ${PACKAGE}): ${(cause as Error).message}`,
-      { cause },
-    )
-  }
+  const name: string = PACKAGE // a name that the compiler does not look up: the package need not be there
+  const hint = ` (where only the npm registry can be reached: ONNXRUNTIME_NODE_INSTALL=skip npm install ${PACKAGE})`
+  const loaded = await optional('running the network of an ONNX file', [PACKAGE], () => import(name), hint)
+  return loaded.default ?? loaded
 }
 
 function nameAmong(what: 'input' | 'output', name: string | undefined, names: readonly string[]): string {

@@ -2,10 +2,9 @@ import { integer, isList, knownOptions, plainObject, unchanged } from '../args.j
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
 import { type NativeAutoencoder, native, run } from '../native.js'
-import { checkSource, readSource, type SourceModel } from '../weights/source.js'
+import { checkSource, type SourceModel } from '../weights/source-model.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { checkedShape } from './config.js'
-import { importAutoencoder } from './import.js'
 import { networkOfFile } from './load.js'
 import { modelJson, placed, saveModel } from './model-file.js'
 import {
@@ -91,6 +90,7 @@ export class Autoencoder {
   /** Reads a model file, or a folder of diffusers: of an AutoencoderKL, or of a pipeline that has one. Throws FileError, FormatError. */
   static async load(path: string, options: DeviceOptions = {}): Promise<Autoencoder> {
     knownOptions('Autoencoder.load', options, deviceOptionNames)
+    const { readSource } = await import('../weights/source.js')
     const source = await readSource(path)
     return Autoencoder.from(source.extra.vae === undefined ? source : await readSource(source.extra.vae), options)
   }
@@ -102,7 +102,7 @@ export class Autoencoder {
     const own = source.format === 'feynkac'
     const { network: config, tensors } = own
       ? { ...parseAutoencoderInfo(source.metadata, path), tensors: source.tensors }
-      : importAutoencoder(source)
+      : (await import('./import.js')).importAutoencoder(source)
     const network = await networkOfFile(path, tensors, options, () => createNetwork(config, options))
     return new Autoencoder({ kind: 'autoencoder', network: config }, network)
   }

@@ -3,7 +3,7 @@ import { type LabelSpec, labelDim } from '../data/dataset.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, FormatError } from '../errors.js'
 import { type NativeClassifier, native, run } from '../native.js'
-import { checkSource, readSource, type SourceModel } from '../weights/source.js'
+import { checkSource, type SourceModel } from '../weights/source-model.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { networkOfFile } from './load.js'
 import { modelJson, parseLabels, placed, saveModel } from './model-file.js'
@@ -84,6 +84,7 @@ export class Classifier {
   /** Reads a model file. Throws FileError, FormatError. */
   static async load(path: string, options: DeviceOptions = {}): Promise<Classifier> {
     knownOptions('Classifier.load', options, deviceOptionNames)
+    const { readSource } = await import('../weights/source.js')
     return Classifier.from(await readSource(path), options)
   }
 

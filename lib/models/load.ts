@@ -2,8 +2,8 @@ import { type DeviceOptions, placement, warnOfSlowKernels } from '../devices.js'
 import { ArgumentError, formatFailure } from '../errors.js'
 import type { NativeNetwork } from '../native.js'
 import type { Tensor } from '../weights/safetensors.js'
-import { readSource, type SourceModel, type SourceOptions } from '../weights/source.js'
-import { type ImportOptions, importModel, isAutoencoder, isClassifier } from './import.js'
+import type { SourceModel, SourceOptions } from '../weights/source.js'
+import type { ImportOptions } from './import.js'
 import { createNetwork, type ModelInfo, type NetworkWeights, writeWeights } from './model-file.js'
 
 /** How to read a model of another framework. */
@@ -20,12 +20,14 @@ export interface LoadedModel {
 
 /** Loads a denoiser or an energy in any format that is known. */
 export async function loadModel(path: string, options: LoadOptions): Promise<LoadedModel> {
+  const { readSource } = await import('../weights/source.js')
   const { network, signal } = options
   return modelFrom(await readSource(path, { network, signal }), options)
 }
 
 /** The model of a file that was read. */
 export async function modelFrom(source: SourceModel, options: LoadOptions): Promise<LoadedModel> {
+  const { importModel, isAutoencoder, isClassifier } = await import('./import.js')
   const { device, precision, config, scheduler, nullClass } = options
   const { path } = source
   if (isAutoencoder(source))

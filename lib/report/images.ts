@@ -1,16 +1,17 @@
-import sharp from 'sharp'
+import { loadSharp } from '../optional.js'
 
 /** Pictures of samples. */
 
 /**
  * A grid of images as PNG. samples: [n, channels, height, width] in [-1, 1], one channel (grey) or three (RGB); values beyond
- * are clipped. Small images are enlarged by a whole factor, so that a grid is about `size` pixels wide.
+ * are clipped. Small images are enlarged by a whole factor, so that a grid is about `size` pixels wide. Throws MissingPackageError.
  */
 export async function gridPng(
   samples: Float32Array,
   shape: readonly number[],
   { columns: wanted, size = 1024 }: { columns?: number; size?: number } = {},
 ): Promise<Buffer> {
+  const sharp = await loadSharp('drawing samples')
   const [channels, height, width] = shape as [number, number, number]
   const count = samples.length / (channels * height * width)
   const columns = wanted ?? Math.ceil(Math.sqrt(count))

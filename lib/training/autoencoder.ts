@@ -29,11 +29,7 @@ interface Definition extends ImageDefinition {
 /** Images that shift and scale of the latents are measured on. */
 const MEASURED = 4096
 
-/**
- * Trains an autoencoder by least squares, with noise on the latents; then its shift and scale are set so that the latents of the data have
- * mean 0 and standard deviation 0.5 in every channel. New networks are deterministic (`double_z: false`). Throws ArgumentError for bad
- * options, FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
- */
+/** Documented in late.ts. */
 export async function trainAutoencoder(options: AutoencoderOptions): Promise<TrainingResult<Autoencoder>> {
   return trainOnImages<Autoencoder, Definition>(options, {
     where: 'trainAutoencoder',

@@ -37,11 +37,7 @@ const SMALLEST_LOSS = 0.1
 /** Images that are read and classified at a time. */
 const BATCH = 512
 
-/**
- * Trains a classifier of labelled images by cross-entropy, the mean over all attributes; classes that are unknown are left out. At the end
- * the accuracy on the images held out is measured, and is part of the model. Throws ArgumentError for bad options and data without labels,
- * FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
- */
+/** Documented in late.ts. */
 export async function trainClassifier(options: ClassifierOptions): Promise<TrainingResult<Classifier>> {
   const { holdOut: share } = options ?? {}
   if (share !== undefined) finiteNumber('holdOut', share, { min: 0, max: 0.9 })

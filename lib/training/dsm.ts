@@ -30,10 +30,7 @@ export interface DenoisingOptions extends TrainingOptions {
 
 export interface EnergyOptions extends DenoisingOptions, JointHeadOptions {}
 
-/**
- * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
- * be written, NumericsError where training diverges, and the signal's reason when aborted.
- */
+/** Documented in late.ts. */
 export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
   knownOptions('trainDenoiser', options, [...trainingOptionNames, 'sigmaData', 'conditional'])
   return matchScore(
@@ -45,11 +42,7 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
   )
 }
 
-/**
- * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
- * data and an energy, on the same trunk, on the denoiser as it is (docs/joint.md):
- * mean (h_D - R)^2 + energyWeight mean (grad Phi - h_D)^2, with h_D of the second term held fixed. Errors as `trainDenoiser`.
- */
+/** Documented in late.ts. */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
   const own = ['sigmaData', 'conditional', ...headOptionNames, 'energyWeight']
   knownOptions('trainEnergy', options, [...trainingOptionNames, ...own])

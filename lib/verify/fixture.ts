@@ -30,11 +30,7 @@ const BOUNDS: Record<Precision, { image: number; scalar: number; energy: number;
   bf16: { image: 3e-2, scalar: 3e-3, energy: 1e-2, loss: 1e-3, gradient: 0.12 },
 }
 
-/**
- * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
- * energy gradients and loss gradients that another implementation computed from them) and compares.
- * Throws FormatError when the file is not such a fixture or its network is not supported.
- */
+/** Documented in late.ts. */
 export async function verifyFixture(
   path: string,
   options: DeviceOptions & { signal?: AbortSignal } = {},

@@ -1,3 +1,5 @@
+import { plainObject } from '../args.js'
+import { invalid } from '../errors.js'
 import type { Tensor } from './safetensors.js'
 
 /** What a file or folder of weights says, in the words of the framework that wrote it. */
@@ -34,6 +36,15 @@ export interface SourceOptions {
   /** Which network of a source that holds several: its place in the pickle ('ema', 'net'), or its folder ('unet', 'vae'). */
   network?: string
   signal?: AbortSignal
+}
+
+/** A source that a caller passes on. Throws ArgumentError where it is none. */
+export function checkSource(source: SourceModel): SourceModel {
+  const { path, metadata, tensors } = plainObject('source', source)
+  if (typeof path !== 'string') throw invalid('path of the source', 'a text', path)
+  plainObject('metadata of the source', metadata)
+  if (!(tensors instanceof Map)) throw invalid('tensors of the source', 'a Map', tensors)
+  return source
 }
 
 /** A source with nothing said but its tensors. */

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { checkSignal, plainObject } from '../args.js'
+import { checkSignal } from '../args.js'
 import { invalid } from '../errors.js'
 import { fileError } from '../files.js'
 import { readDiffusers } from './diffusers.js'
@@ -28,15 +28,6 @@ export async function readSource(path: string, options: SourceOptions = {}): Pro
   const model = await readWeightsFile(path, options)
   if (model.className !== null || model.format === 'feynkac') return model
   return { ...model, tensors: withoutWrappers(model.tensors) }
-}
-
-/** A source that a caller passes on. Throws ArgumentError where it is none. */
-export function checkSource(source: SourceModel): SourceModel {
-  const { path, metadata, tensors } = plainObject('source', source)
-  if (typeof path !== 'string') throw invalid('path of the source', 'a text', path)
-  plainObject('metadata of the source', metadata)
-  if (!(tensors instanceof Map)) throw invalid('tensors of the source', 'a Map', tensors)
-  return source
 }
 
 const MOST_WRAPPERS = 8

@@ -1,4 +1,3 @@
-import { Zip, ZipPassThrough } from 'fflate'
 import { FileError, invalid } from '../errors.js'
 import { formatBytes, writeFileAtomic } from '../files.js'
 import { ARRAYS, type Dtype, type Tensor, type TensorData } from './safetensors.js'
@@ -74,7 +73,9 @@ export async function writeTorchStateDict(
       `cannot write ${path}: ${keys.size} tensors of ${formatBytes(bytes)} are more than an archive of torch.save can hold here (${formatBytes(MAX_BYTES)}): write safetensors`,
       path,
     )
-  await writeFileAtomic(path, archive(statePickle([...entries.values()]), keys), { bytes })
+  await writeFileAtomic(path, archive(await import('fflate'), statePickle([...entries.values()]), keys), {
+    bytes,
+  })
 }
 
 /** The type that an array alone stands for. */
@@ -84,7 +85,11 @@ function dtypeOf(data: TensorData): Dtype {
 }
 
 /** The archive piece by piece. */
-function* archive(pickle: Uint8Array, storages: ReadonlyMap<TensorData, string>): Generator<Uint8Array> {
+function* archive(
+  { Zip, ZipPassThrough }: typeof import('fflate'),
+  pickle: Uint8Array,
+  storages: ReadonlyMap<TensorData, string>,
+): Generator<Uint8Array> {
   let written = 0
   let pieces: Uint8Array[] = []
   const zip = new Zip((error, piece) => {

@@ -75,6 +75,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initDeviceArrays(env, exports);
   initParticles(env, exports);
   initFileLock(env, exports);
+  keepLoaded();
   return exports;
 }
 

@@ -11,5 +11,6 @@ void initClassifier(Napi::Env env, Napi::Object exports);
 void initDeviceArrays(Napi::Env env, Napi::Object exports);
 void initParticles(Napi::Env env, Napi::Object exports);
 void initFileLock(Napi::Env env, Napi::Object exports);
+void keepLoaded();
 
 }  // namespace feynkac::addon

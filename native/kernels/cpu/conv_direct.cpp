@@ -49,10 +49,12 @@ void directConv(float* y, const float* x, const float* packed, const Epilogue& e
             rankOne(
                 tile, [&](int r) { return pixel[r][k]; }, panel);
         }
+        float sums[kTileRows * kTileColumns];  // a tile that is indexed at run time leaves the registers (Clang)
+        storeTile(sums, kTileColumns, tile);
         const int pixel = (first + i) * kTileRows;
         for (int r = 0; r < least(kTileRows, total - pixel); ++r)
           columnsOf(least(kTileColumns, s.out - o), [&](int lane, int n) {
-            e.finish(y, size_t(pixel + r) * s.out + o + lane, tile.c[r][lane / kLanes], o + lane, n);
+            e.finish(y, size_t(pixel + r) * s.out + o + lane, load(sums + r * kTileColumns + lane), o + lane, n);
           });
       }
   });

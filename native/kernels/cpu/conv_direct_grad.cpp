@@ -95,10 +95,12 @@ void addBlock(float* dw, const ConvGradTerm& term, float scale, const Part& part
       for (int k = 0; k < pixels; ++k, a += kTileRows, b += kTileColumns)
         rankOne(
             tile, [&](int r) { return a[r]; }, b);
+      float sums[kTileRows * kTileColumns];  // a tile that is indexed at run time leaves the registers (Clang)
+      storeTile(sums, kTileColumns, tile);
       for (int r = 0; r < rows; ++r) {
         float* to = dw + (size_t(part.tap) * s.in + i + r) * s.out + o;
         columnsOf(columns, [&](int lane, int n) {
-          storeSome(to + lane, loadSome(to + lane, n) + scale * tile.c[r][lane / kLanes], n);
+          storeSome(to + lane, loadSome(to + lane, n) + scale * load(sums + r * kTileColumns + lane), n);
         });
       }
     }

@@ -1,6 +1,11 @@
 #include "host_memory.h"
 
+#if defined(_WIN32)
+#include <malloc.h>
+#include <windows.h>
+#else
 #include <sys/mman.h>
+#endif
 
 #include <cstdint>
 #include <cstdlib>
@@ -20,19 +25,33 @@ struct Header {
   size_t mapped;  // its length; 0: by malloc
 };
 
+// Null where there is no memory; addresses are multiples of kLine.
+#if defined(_WIN32)
+void* map(size_t bytes) { return VirtualAlloc(nullptr, bytes, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE); }
+void unmap(void* start, size_t) { VirtualFree(start, 0, MEM_RELEASE); }
+void* allocateSmall(size_t bytes) { return _aligned_malloc(bytes, kLine); }
+void freeSmall(void* start) { _aligned_free(start); }
+#else
+void* map(size_t bytes) {
+  void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return start == MAP_FAILED ? nullptr : start;
+}
+void unmap(void* start, size_t bytes) { munmap(start, bytes); }
+void* allocateSmall(size_t bytes) {
+  void* start = nullptr;
+  return posix_memalign(&start, kLine, bytes) == 0 ? start : nullptr;
+}
+void freeSmall(void* start) { std::free(start); }
+#endif
+
 }  // namespace
 
 void* allocateHost(size_t bytes) {
   if (bytes > SIZE_MAX - kLine) throw std::bad_alloc();
   const size_t whole = bytes + kLine;
   const size_t mapped = whole >= kMapped ? whole : 0;
-  void* start = nullptr;
-  if (mapped != 0) {
-    start = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED) throw std::bad_alloc();
-  } else if (posix_memalign(&start, kLine, whole) != 0) {
-    throw std::bad_alloc();
-  }
+  void* start = mapped != 0 ? map(mapped) : allocateSmall(whole);
+  if (start == nullptr) throw std::bad_alloc();
   *static_cast<Header*>(start) = {start, mapped};
   return static_cast<char*>(start) + kLine;
 }
@@ -41,9 +60,9 @@ void freeHost(void* memory) {
   if (memory == nullptr) return;
   const Header header = *reinterpret_cast<Header*>(static_cast<char*>(memory) - kLine);
   if (header.mapped != 0) {
-    munmap(header.start, header.mapped);
+    unmap(header.start, header.mapped);
   } else {
-    std::free(header.start);
+    freeSmall(header.start);
   }
 }
 

@@ -10,6 +10,8 @@
 #include <system_error>
 #include <thread>
 
+#include "host_memory.h"
+
 namespace feynkac {
 namespace {
 
@@ -133,17 +135,15 @@ float* scratch(int slot, size_t floats) {
   struct Memory {
     float* data = nullptr;
     size_t floats = 0;
-    ~Memory() { std::free(data); }
+    ~Memory() { freeHost(data); }
   };
   thread_local Memory memory[4];
   Memory& m = memory[slot];
   if (m.floats < floats) {
-    std::free(m.data);
+    freeHost(m.data);
     m.data = nullptr;
     m.floats = 0;
-    void* data = nullptr;
-    if (posix_memalign(&data, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
-    m.data = static_cast<float*>(data);
+    m.data = static_cast<float*>(allocateHost(floats * sizeof(float)));
     m.floats = floats;
   }
   return m.data;

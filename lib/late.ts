@@ -1,0 +1,104 @@
+import type { Dataset } from './data/dataset.js'
+import type { LoadDatasetOptions } from './data/load.js'
+import type { DeviceOptions } from './devices.js'
+import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
+import type { Autoencoder } from './models/autoencoder.js'
+import type { Classifier } from './models/classifier.js'
+import type { Denoiser } from './models/denoiser.js'
+import type { EnergyModel } from './models/energy.js'
+import type { AutoencoderOptions } from './training/autoencoder.js'
+import type { ClassifierOptions } from './training/classifier.js'
+import type { DistillOptions } from './training/distill.js'
+import type { DenoisingOptions, EnergyOptions } from './training/dsm.js'
+import type { TrainingResult } from './training/run.js'
+import type { VerifyResult } from './verify/fixture.js'
+
+/** Functions whose files are loaded when they are first called: half of the package, of which who only samples needs nothing. */
+
+/**
+ * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
+ * zip of images, with dataset.json as NVlabs/edm writes it or without; .npy; .npz, also `file.npz:NAME` of the array), a folder (images,
+ * the training half of CIFAR, binary or for Python, or of IDX), or `synthetic:NAME[:key=value,...]`. Bytes are kept as bytes.
+ *
+ * Throws FileError or FormatError naming the file and what is wrong; ArgumentError for wrong options; OutOfMemoryError; the
+ * signal's reason when aborted.
+ */
+export async function loadDataset(spec: string, options: LoadDatasetOptions = {}): Promise<Dataset> {
+  const late = await import('./data/load.js')
+  return late.loadDataset(spec, options)
+}
+
+/**
+ * Compares samples with data. Both sides are read in batches, in random order: the Fréchet distance takes the moments of all, the other
+ * metrics the features of `pairs`. Weighted samples are resampled (systematically) first for metrics without a weighted form, which
+ * are all but sliced-wasserstein and mmd, and for those as well where there are more than `pairs`.
+ *
+ * Throws ArgumentError, FileError, FormatError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
+ */
+export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
+  const late = await import('./metrics/evaluate.js')
+  return late.evaluate(options)
+}
+
+/**
+ * Trains an autoencoder by least squares, with noise on the latents; then its shift and scale are set so that the latents of the data have
+ * mean 0 and standard deviation 0.5 in every channel. New networks are deterministic (`double_z: false`). Throws ArgumentError for bad
+ * options, FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function trainAutoencoder(options: AutoencoderOptions): Promise<TrainingResult<Autoencoder>> {
+  const late = await import('./training/autoencoder.js')
+  return late.trainAutoencoder(options)
+}
+
+/**
+ * Trains a classifier of labelled images by cross-entropy, the mean over all attributes; classes that are unknown are left out. At the end
+ * the accuracy on the images held out is measured, and is part of the model. Throws ArgumentError for bad options and data without labels,
+ * FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function trainClassifier(options: ClassifierOptions): Promise<TrainingResult<Classifier>> {
+  const late = await import('./training/classifier.js')
+  return late.trainClassifier(options)
+}
+
+/**
+ * Distils a denoiser into an energy: the projection of its score on gradient fields (method.md section 2; Thornton et al.
+ * 2025), min E lambda ||D_student - D_teacher||^2 / d over noised data. Samples and labels reach both networks alike.
+ * Throws ArgumentError for bad options or data that do not fit the teacher, FileError where the output cannot be written,
+ * NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+  const late = await import('./training/distill.js')
+  return late.distill(options)
+}
+
+/**
+ * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
+ * be written, NumericsError where training diverges, and the signal's reason when aborted.
+ */
+export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
+  const late = await import('./training/dsm.js')
+  return late.trainDenoiser(options)
+}
+
+/**
+ * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
+ * data and an energy, on the same trunk, on the denoiser as it is (docs/joint.md):
+ * mean (h_D - R)^2 + energyWeight mean (grad Phi - h_D)^2, with h_D of the second term held fixed. Errors as `trainDenoiser`.
+ */
+export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
+  const late = await import('./training/dsm.js')
+  return late.trainEnergy(options)
+}
+
+/**
+ * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
+ * energy gradients and loss gradients that another implementation computed from them) and compares.
+ * Throws FormatError when the file is not such a fixture or its network is not supported.
+ */
+export async function verifyFixture(
+  path: string,
+  options: DeviceOptions & { signal?: AbortSignal } = {},
+): Promise<VerifyResult> {
+  const late = await import('./verify/fixture.js')
+  return late.verifyFixture(path, options)
+}

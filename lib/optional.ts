@@ -1,0 +1,42 @@
+import { MissingPackageError } from './errors.js'
+
+/** Packages that are not installed with feynkac, each loaded by who first needs it: few programs need them, and they are large. */
+
+type Sharp = typeof import('sharp').default
+
+/** The reader and writer of image files. use: what needs it, as in "reading image files". Throws MissingPackageError. */
+export function loadSharp(use: string): Promise<Sharp> {
+  return optional(use, ['sharp'], async () => (await import('sharp')).default)
+}
+
+/** What plots are drawn by. Throws MissingPackageError. */
+export function loadPlotting() {
+  return optional('drawing plots', ['sharp', 'vega', 'vega-lite', 'dejavu-fonts-ttf'], async () => {
+    const { createRequire } = await import('node:module')
+    const font = createRequire(import.meta.url).resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf')
+    const [{ compile }, { parse, View }, { default: sharp }] = await Promise.all([
+      import('vega-lite'),
+      import('vega'),
+      import('sharp'),
+    ])
+    return { font, compile, parse, View, sharp }
+  })
+}
+
+/** Loads packages that need not be there. Throws MissingPackageError, which says what needs them and how they are installed. */
+export async function optional<T>(
+  use: string,
+  names: readonly string[],
+  load: () => Promise<T>,
+  hint = '',
+): Promise<T> {
+  try {
+    return await load()
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    const isAbsent = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND'
+    const reason = isAbsent ? 'not installed' : `not loaded: ${message.split('\n')[0]}`
+    const text = `${use} needs packages that come separately: npm install ${names.join(' ')}${hint} (${reason})`
+    throw new MissingPackageError(text, names, { cause })
+  }
+}

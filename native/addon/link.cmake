@@ -1,0 +1,24 @@
+# How the addon is linked on each system: it takes Node's symbols from the process that loads it, shows nothing but its entry,
+# and brings its C++ library along.
+set(release $<CONFIG:Release>)
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  target_link_options(feynkac PRIVATE LINKER:-z,nodelete) # Node unloads it with its last environment, but the pool's threads stay
+  if(NOT FEYNKAC_SANITIZE)
+    target_link_options(feynkac PRIVATE -static-libstdc++ LINKER:--gc-sections
+      LINKER:--version-script=${CMAKE_SOURCE_DIR}/native/addon/exports.map $<${release}:-s>)
+  endif()
+elseif(APPLE)
+  target_link_options(feynkac PRIVATE LINKER:-undefined,dynamic_lookup LINKER:-dead_strip $<${release}:LINKER:-x>
+    LINKER:-exported_symbol,_napi_register_module_v1 LINKER:-exported_symbol,_node_api_module_get_api_version_v1)
+elseif(MSVC) # CMAKE_JS_SRC has the hook that finds node.exe's symbols in a Node of another name
+  if(CMAKE_JS_NODELIB_DEF AND CMAKE_JS_NODELIB_TARGET)
+    execute_process(COMMAND ${CMAKE_AR} /def:${CMAKE_JS_NODELIB_DEF} /out:${CMAKE_JS_NODELIB_TARGET} /machine:x64)
+  endif()
+  target_link_options(feynkac PRIVATE /DELAYLOAD:NODE.EXE)
+  target_link_libraries(feynkac PRIVATE delayimp)
+elseif(MINGW)
+  set(node_library ${CMAKE_BINARY_DIR}/libnode_delay.a)
+  execute_process(COMMAND ${CMAKE_DLLTOOL} -d ${CMAKE_JS_NODELIB_DEF} -D node.exe -y ${node_library})
+  target_link_libraries(feynkac PRIVATE ${node_library} delayimp)
+  target_link_options(feynkac PRIVATE -static $<${release}:-s>)
+endif()

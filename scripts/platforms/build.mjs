@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import { Command } from 'commander'
+import { hasProgram, home, platforms, prebuildOf, root } from './list.mjs'
+
+/** Builds addons for their places in prebuilds/, each in a build tree of its own: of this platform, or across by a toolchain. */
+
+const options = new Command('build')
+  .description('Build the addon of platforms (this one by default) into prebuilds/.')
+  .argument('[platform...]', Object.keys(platforms).join(', '), [home])
+  .option('--tests', 'the native tests too')
+  .option('--cuda', 'with the CUDA kernels, for packages/linux-x64-cuda instead of prebuilds/')
+  .option('--jobs <n>', 'compilers at a time', String(os.availableParallelism()))
+  .parse()
+const { tests, cuda, jobs } = options.opts()
+
+const require = createRequire(import.meta.url)
+
+export const buildFolder = (name) => path.join(root, `build-${name}`) // as deep as build/, so that ccache knows again what both compile alike
+
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+  if (status !== 0) throw new Error(`${command} ${args.slice(0, 3).join(' ')} ... ended with ${error ?? status}`)
+}
+
+function build(name) {
+  const { tools } = platforms[name]
+  const absent = name === home ? [] : tools.filter((tool) => !hasProgram(tool))
+  if (absent.length) throw new Error(`${name} needs ${absent.join(', ')} on PATH`)
+  const folder = buildFolder(cuda ? `${name}-cuda` : name)
+  const headers = path.dirname(require.resolve('node-api-headers/package.json'))
+  const include = [path.join(headers, 'include'), path.dirname(require.resolve('node-addon-api/package.json'))]
+  run('cmake', [
+    ...['-S', root, '-B', folder, ...(hasProgram('ninja') ? ['-G', 'Ninja'] : []), '--no-warn-unused-cli'],
+    ...(name === home ? [] : [`-DCMAKE_TOOLCHAIN_FILE=${root}/scripts/platforms/toolchains/${name}.cmake`]),
+    ...[`-DFEYNKAC_CUDA=${cuda ? 'ON' : 'OFF'}`, `-DFEYNKAC_TESTS=${tests ? 'ON' : 'OFF'}`],
+    ...[`-DCMAKE_JS_INC=${include.join(';')}`, `-DCMAKE_JS_NODELIB_DEF=${path.join(headers, 'def/node_api.def')}`],
+    ...(process.env.CMAKE_CXX_COMPILER_LAUNCHER && !tools.includes('zig')
+      ? [`-DCMAKE_CXX_COMPILER_LAUNCHER=${process.env.CMAKE_CXX_COMPILER_LAUNCHER}`]
+      : []),
+  ])
+  run('cmake', ['--build', folder, '--parallel', jobs, ...(tests ? [] : ['--target', 'feynkac'])])
+  const to = cuda ? path.join(root, 'packages', `${name}-cuda`, 'feynkac.node') : prebuildOf(name)
+  fs.mkdirSync(path.dirname(to), { recursive: true })
+  fs.copyFileSync(path.join(folder, 'feynkac.node'), to)
+  console.log(`${name}: ${path.relative(root, to)}, ${fs.statSync(to).size} bytes`)
+}
+
+for (const name of options.processedArgs[0]) {
+  if (!platforms[name]) throw new Error(`${name}: expected one of ${Object.keys(platforms).join(', ')}`)
+  build(name)
+}

@@ -1,0 +1,6 @@
+set(CMAKE_SYSTEM_NAME Darwin)
+set(CMAKE_SYSTEM_PROCESSOR arm64)
+set(ZIG_TARGET aarch64-macos.11.0-none)
+include(${CMAKE_CURRENT_LIST_DIR}/zig.cmake)
+set(CMAKE_OSX_SYSROOT "" CACHE STRING "" FORCE) # zig brings its own
+set(CMAKE_OSX_DEPLOYMENT_TARGET "" CACHE STRING "" FORCE)
