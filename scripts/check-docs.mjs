@@ -51,18 +51,32 @@ for (const file of files.filter((name) => /\.(ts|m?js|cjs|h|cc|cpp|cu|cuh|py|sh)
       if (!written.has(cited)) check(`${file}:${lineOf(text, found.index)}`, cited, heading)
 }
 
+const ownPage = /^https:\/\/(?:github|raw\.githubusercontent)\.com\/feynkac\/feynkac\/(?:(?:blob|tree)\/)?main\/([^#]+)/
 const generated = /^\.?\/?(cli|api)\b/ // pages of the site that docs/build.mjs writes
 for (const file of files.filter((name) => name.endsWith('.md') && !name.startsWith('bench/results/'))) {
   const text = read(file).replace(/^```[\s\S]*?^```/gm, (block) => block.replace(/[^\n]/g, ''))
   for (const { 1: link, index } of text.matchAll(/\]\(([^)\s]+)\)/g)) {
-    if (/^[a-z]+:/.test(link)) continue
-    const [target, heading] = link.split('#')
     const from = `${file}:${lineOf(text, index)}`
+    const own = file === 'README.md' && ownPage.exec(link)
+    if (own) check(from, decodeURIComponent(own[1]))
+    if (/^[a-z]+:/.test(link)) continue
+    if (file === 'README.md')
+      problems.push(`${from}: ${link} must be a whole address, as it is also read outside of the repository`)
+    const [target, heading] = link.split('#')
     const resolved = target ? path.join(path.dirname(file), target) : file
     const page = path.relative('docs/reference', resolved)
     if (!generated.test(page)) check(from, resolved, heading && decodeURIComponent(heading))
   }
 }
+
+/** The messages of the page that explains them, with … for what varies: every part must be in the source. */
+const sources = files
+  .filter((name) => /^(lib|bin|native)\/.*\.(ts|js|cpp)$/.test(name))
+  .map(read)
+  .join('\n')
+for (const [, message] of read('docs/diagnose/messages.md').matchAll(/^### `(.*)`$/gm))
+  for (const part of message.split('…').filter((text) => text.trim().length > 3))
+    if (!sources.includes(part.trim())) problems.push(`docs/diagnose/messages.md: no message says '${part}'`)
 
 for (const problem of problems) console.error(problem)
 if (problems.length) process.exitCode = 1
