@@ -1,5 +1,5 @@
 // The calibrated bridge against the scaled one: products and powers of anisotropic mixtures in many dimensions, by exact energies, with
-// tables from few and many draws, pooled and not. method.md's table "Calibrated kernels"; results in bench/results/.
+// tables from few and many draws, pooled and not. docs/concepts/precision-tables.md; results in bench/results/.
 //
 //   node bench/calibrated.mjs [--seeds N] [--threads N] [--small] [--out FILE]
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -43,7 +43,7 @@ function problems(d) {
   }
 }
 
-/** In the order of method.md. Draws: of data for the tables; the last has so many that nothing but the tables' levels is left. */
+/** In the order of docs/concepts/precision-tables.md. Draws: of data for the tables; the last has so many that nothing but the tables' levels is left. */
 const methods = [
   { name: 'analytic per coordinate', proposal: 'analytic-diagonal' },
   { name: 'mean of squares, 500 draws', draws: 500, squares: true },

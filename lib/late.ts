@@ -61,7 +61,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
 }
 
 /**
- * Distils a denoiser into an energy: the projection of its score on gradient fields (method.md section 2; Thornton et al.
+ * Distils a denoiser into an energy: the projection of its score on gradient fields (docs/concepts/distillation.md; Thornton et al.
  * 2025), min E lambda ||D_student - D_teacher||^2 / d over noised data. Samples and labels reach both networks alike.
  * Throws ArgumentError for bad options or data that do not fit the teacher, FileError where the output cannot be written,
  * NumericsError where training diverges, and the signal's reason when aborted.

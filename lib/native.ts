@@ -52,7 +52,7 @@ export interface NativeSpace {
 export type ParameterSlot = 'params' | 'ema' | 'grad' | 'm' | 'v'
 
 /**
- * What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (method.md section 1). 'joint': both,
+ * What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (docs/concepts/energies.md). 'joint': both,
  * of a network with two output layers (docs/joint.md), which can be a 'denoiser' alone besides.
  */
 export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm' | 'joint'
@@ -155,7 +155,7 @@ export interface NativeNetwork {
   parameterCount(): number
   write(slot: ParameterSlot, values: Float32Array): NativeJob<void>
   read(slot: ParameterSlot, out: Float32Array): NativeJob<void>
-  /** The network's own initialisation (networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
+  /** The network's own initialisation (docs/concepts/networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
   initialise(seed: number): NativeJob<void>
   evaluate(request: EvaluateRequest): NativeJob<void>
   gradient(request: GradientRequest): NativeJob<{ loss: number }>

@@ -72,7 +72,7 @@ describe.skipIf(fixture.missing)('composed targets against quadrature', () => {
   )
 })
 
-/** method.md section 4: unequal weights, anisotropic in the first coordinates, unit scale in the others. */
+/** docs/concepts/kernels.md: unequal weights, anisotropic in the first coordinates, unit scale in the others. */
 function mixtureIn(d: number, shift: number): DiagonalMixture {
   const pad = (head: number[], tail: (i: number) => number) => Array.from({ length: d }, (_, i) => head[i] ?? tail(i))
   return {

@@ -94,7 +94,7 @@ function thinned(sigmas: Float64Array, by: number): Float64Array {
   return sigmas.filter((_, k) => k === 0 || (last - k) % by === 0)
 }
 
-/** Weights that need no more than energies and scores of the models, in the order of method.md's table. */
+/** Weights that need no more than energies and scores of the models, from none to all that docs/concepts/kernels.md has. */
 export const weightings: readonly Method[] = [
   { name: 'summed scores', smc: undefined },
   { name: 'proposals alone', smc: { weights: 'none' } },

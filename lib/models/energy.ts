@@ -41,7 +41,7 @@ export interface EnergyLoadOptions extends DeviceOptions {
 }
 
 /**
- * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (method.md section 1;
+ * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (docs/concepts/energies.md;
  * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
  */
 export class EnergyModel implements ResidentEnergy {

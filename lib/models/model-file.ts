@@ -14,7 +14,7 @@ import { parseTrainingRecord, type TrainingRecord } from './training-record.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
-  /** 'denoiser', the energy head built on the network: 'dot', 'l2', 'norm' (method.md section 1), or 'joint': both (docs/joint.md). */
+  /** 'denoiser', the energy head built on the network: 'dot', 'l2', 'norm' (docs/concepts/energies.md), or 'joint': both (docs/joint.md). */
   kind: NetworkKind
   /** `a` of the dot and joint heads: Phi = a <u, h(u)>; 1 otherwise. */
   headScale: number

@@ -123,7 +123,7 @@ export interface AnnealingOptions {
   signal?: AbortSignal
 }
 
-/** Particles of a target on its way down the noise levels (method.md section 4). */
+/** Particles of a target on its way down the noise levels (docs/concepts/smc.md). */
 export class AnnealedPopulation implements Population {
   readonly levels: number
   samples: Floats

@@ -3,7 +3,7 @@ import { invalid } from '../errors.js'
 import { sizeOf } from './evaluation.js'
 
 /**
- * Tables of mean precisions (method.md section 4, "Calibrated kernels"). The density p of an energy at noise s has, in coordinate i of an
+ * Tables of mean precisions (docs/concepts/precision-tables.md). The density p of an energy at noise s has, in coordinate i of an
  * orthonormal basis, the mean precision
  *
  *   h_i(s) = E[(d_i log p_s)^2] = E[-d_ii log p_s] = 1 / (V_i(s) + s^2),   0 <= V_i(s) <= Var(x0_i),

@@ -1,7 +1,7 @@
 import type { PrecisionTable } from './calibration.js'
 
 /**
- * The variances of one move from noise s to s' < s (method.md section 4): backward kernel L(x|x') = N(x; x', v) and proposal
+ * The variances of one move from noise s to s' < s (docs/concepts/kernels.md): backward kernel L(x|x') = N(x; x', v) and proposal
  * M(x'|x) = N(x'; x - v grad U, tau). Each holds one variance for all coordinates, or one per coordinate.
  */
 export interface StepKernel {

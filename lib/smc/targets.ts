@@ -16,7 +16,7 @@ import { boxPrecisions, mixedPrecisions, summedPrecisions } from './precisions.j
 import { type Doubles, type Floats, host, type Space } from './space.js'
 
 /**
- * A path of target densities pi_sigma(x) proportional to exp(-U_sigma(x)), made of the energies of models (method.md section 4). A target
+ * A path of target densities pi_sigma(x) proportional to exp(-U_sigma(x)), made of the energies of models (docs/concepts/smc.md). A target
  * is an EnergyFunction itself, so targets nest: bounded(product([a, b]), ...).
  */
 export interface Target extends ResidentEnergy {

@@ -7,7 +7,7 @@ import type { Definition, FrontEnd } from './run.js'
 
 /** The energy's form, for training from data and for distillation. */
 export interface HeadOptions {
-  /** Phi of method.md section 1: 'dot' (the default), 'l2' or 'norm'. */
+  /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'. */
   head?: 'dot' | 'l2' | 'norm'
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number

@@ -82,7 +82,7 @@ const checkpointMs = 120_000
 /**
  * Runs until `images` have been seen. An aborted signal lets the step in progress finish, saves a checkpoint and throws the
  * signal's reason. Throws NumericsError, before anything is saved, where the loss or the gradient is not finite or the loss
- * diverges (method.md section 5).
+ * diverges (docs/concepts/distillation.md).
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
   const { settings, network, batches, levels, signal } = loop

@@ -1,4 +1,4 @@
-// Layers and their passes (method.md section 2). A program is a list of layers between variables; each pass of a layer
+// Layers and their passes (docs/concepts/distillation.md). A program is a list of layers between variables; each pass of a layer
 // appends kernel calls to a plan.
 #pragma once
 

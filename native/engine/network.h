@@ -1,4 +1,4 @@
-// A network on a device: its parameters and the jobs it does (engine.md). Thread-safe: one job at a time, others wait.
+// A network on a device: its parameters and the jobs it does (docs/concepts/engine.md). Thread-safe: one job at a time, others wait.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 
 namespace feynkac {
 
-// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (method.md section 1). Joint: both, of a network
+// What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (docs/concepts/energies.md). Joint: both, of a network
 // with two output layers: h_D and Phi = a <u, h_E> (docs/joint.md).
 enum class Kind { kDenoiser, kDot, kL2, kNorm, kJoint };
 

@@ -2,7 +2,7 @@
 
 namespace feynkac {
 
-// The plan of a job: what the passes of method.md section 2 read and write, in order.
+// The plan of a job: what the passes of docs/concepts/distillation.md read and write, in order.
 std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, float dropout, int levels) {
   auto owner = std::make_unique<Run>(job, kind, batch, dropout, levels, &weights_);
   Run* r = owner.get();

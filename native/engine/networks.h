@@ -1,4 +1,4 @@
-// Network architectures: what each computes (networks.md), as a list of layers. Adding one: a struct here, a builder
+// Network architectures: what each computes (docs/concepts/networks.md), as a list of layers. Adding one: a struct here, a builder
 // file, an entry in networks.cpp.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The noised indicator of a box (method.md section 4): h(x) = prod_i [Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)].
+// The noised indicator of a box (docs/concepts/smc.md): h(x) = prod_i [Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)].
 #pragma once
 
 #include <cstddef>

@@ -109,7 +109,7 @@ class Kernels {
   // dbias[c] += scale sum over rows of dy[row, c]
   virtual void biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) = 0;
 
-  // ---- group norm, SiLU (norm): method.md section 2, the four passes of one nonlinear layer -------------------------------
+  // ---- group norm, SiLU (norm): docs/concepts/distillation.md, the four passes of one nonlinear layer ----------------------
   // stats [batch, groups, 2] = mean and 1/std, written by `norm`, read by the others (unused when groups = 0).
   virtual void norm(float* y, float* stats, const float* x, const float* e, const float* gamma, const float* beta,
                     const NormShape& s) = 0;
@@ -199,7 +199,7 @@ class Kernels {
                             const int32_t* offsets, float weight, int batch, int attributes, int width) = 0;
 
   // ---- loss and optimizer ---------------------------------------------------------------------------------------------------
-  // Projection loss (method.md section 2): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)
+  // Projection loss (docs/concepts/distillation.md): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)
   virtual void projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
                               size_t n) = 0;
   // Cross-entropy over noise levels (docs/levelled.md): sample b has the logits z[j, b] = free[j, b] - energy[j, b] and was drawn

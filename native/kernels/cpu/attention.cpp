@@ -1,4 +1,4 @@
-// Softmax attention and the passes of method.md section 2, a piece for each (sample, head). With s = 1/sqrt(channels):
+// Softmax attention and the passes of docs/concepts/distillation.md, a piece for each (sample, head). With s = 1/sqrt(channels):
 //   P = softmax(s q k^T), o = P v
 //   adjoint   dP = a v^T, dS = P o (dP - rowsum(P o dP)); dq = s dS k, dk = s dS^T q, dv = P^T a
 //   tangent   S' = s (q' k^T + q k'^T), P' = P o (S' - r), r = rowsum(P o S'); o' = P' v + P v'

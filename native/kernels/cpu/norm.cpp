@@ -1,4 +1,4 @@
-// Group norm with a shift before it and SiLU after it, and the passes of method.md section 2.
+// Group norm with a shift before it and SiLU after it, and the passes of docs/concepts/distillation.md.
 //
 // With r = 1/std and <.> the mean over a group:
 //   xhat = r (x + e - mean),  z = gamma xhat + beta,  y = phi(z)

@@ -1,4 +1,4 @@
-// Group norm with a shift before it and SiLU after it, and the passes of method.md section 2; formulas as in
+// Group norm with a shift before it and SiLU after it, and the passes of docs/concepts/distillation.md; formulas as in
 // kernels/cpu/norm.cpp. A pass is one sweep (the second adjoint: two) that sums over the pixels of each channel, a small
 // kernel that combines the channels of a group into coefficients for each channel, and one sweep that writes. So the
 // primal and the adjoints read their inputs twice, mostly from the cache the second time, and write once.
