@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { checkSignal } from './args.js'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
+import type { Head } from './models/energy-heads.js'
 import type { AutoencoderConfig } from './models/networks/autoencoder.js'
 import type { ClassifierConfig } from './models/networks/classifier.js'
 import type { Preconditioning } from './models/preconditioning.js'
@@ -55,7 +56,7 @@ export type ParameterSlot = 'params' | 'ema' | 'grad' | 'm' | 'v'
  * What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (method.md section 1). 'joint': both,
  * of a network with two output layers (docs/joint.md), which can be a 'denoiser' alone besides.
  */
-export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm' | 'joint'
+export type NetworkKind = 'denoiser' | Head | 'joint'
 
 /** A batch at the border: x is [batch, ...shape] row-major (channels first), sigma one noise level per sample. */
 export interface NativeBatch {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { Head } from '../models/energy-heads.js'
 import type { DistillOptions } from '../training/distill.js'
 import { choice, common, count } from './options.js'
 import {
@@ -12,7 +13,7 @@ import {
 } from './train-options.js'
 
 interface Flags extends TrainFlags {
-  head?: 'dot' | 'l2' | 'norm'
+  head?: Head
   teacher?: string
   init?: 'teacher' | 'random'
   calibrate?: number | boolean

@@ -17,7 +17,8 @@ Kind kindOf(const Napi::Value& value) {
                        {"dot", Kind::kDot},
                        {"l2", Kind::kL2},
                        {"norm", Kind::kNorm},
-                       {"joint", Kind::kJoint}});
+                       {"joint", Kind::kJoint},
+                       {"residual", Kind::kResidual}});
 }
 
 class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
