@@ -127,6 +127,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   emaDecay: number
   /** Of an energy without labels: classified besides. */
   levels?: NativeLevels
+  /** Of an energy with a teacher: the path loss besides. */
+  walks?: NativeWalks
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
   sigmas: Float64Array
@@ -146,6 +148,28 @@ export interface NativeLevels {
   free: Float64Array
   /** Filled: [samples] cross-entropies, and their derivatives by F. */
   losses: Float64Array
+  residual: Float64Array
+}
+
+/**
+ * The path loss of a step (docs/residual.md): row b of x0 gets noise sigma[0, b] and walks on to sigma[1, b], ...; arrays [steps + 1, samples],
+ * [steps, samples, groups] or [samples].
+ */
+export interface NativeWalks {
+  steps: number
+  groups: number
+  /** Of the mean of 32 ln cosh(r / 4) in the loss whose gradient the step follows. */
+  weight: number
+  sigma: Float64Array
+  /** [samples]: c in r = E(x_m) - E(x_0) - A - c, and 1, or 0 for a walk that is not learnt from. */
+  constant: Float64Array
+  share: Float64Array
+  /** Of the data at sigma[1 ..], by groups of values in the basis: cosines of each channel, or the values themselves. */
+  variances: Float64Array
+  /** [values of a sample] */
+  group: Int32Array
+  cosines: boolean
+  /** Filled: [samples] */
   residual: Float64Array
 }
 

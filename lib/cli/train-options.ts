@@ -51,6 +51,10 @@ export interface TrainFlags extends CommonOptions {
   levelWeight?: number
   levels?: number
   levelBatch?: number
+  pathWeight?: number
+  pathBatch?: number
+  pathSteps?: number
+  pathStep?: number
   checkpointEvery?: number
   logEvery?: number
   resume?: boolean | 'auto'
