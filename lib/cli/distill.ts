@@ -33,7 +33,7 @@ export function register(program: Command): void {
       count(),
     )
     .option('--no-calibrate', 'make no table: feynkac calibrate can do it later')
-  headFlags(trainingFlags(command), 'dot')
+  headFlags(trainingFlags(command), 'residual; vectors: dot')
     .option(
       '--path-weight <number>',
       'of the path loss, which makes noise levels agree, such as 0.5 (0: none)',

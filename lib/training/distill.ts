@@ -3,6 +3,7 @@ import { labelledAs } from '../data/relabel.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import { distilledHead } from '../models/energy-heads.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
@@ -76,7 +77,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       objective: 'distill',
       given: { ...givenHead(options), ...givenPath(options), ...(options.init && { init: options.init }) },
       defaults: {
-        ...headDefaults(options),
+        ...headDefaults(options, distilledHead(shape)),
         sigmaData: info.sigmaData,
         init: options.network === undefined ? 'teacher' : 'random',
       },

@@ -8,7 +8,10 @@ import type { Definition, FrontEnd } from './run.js'
 
 /** The energy's form, for training from data and for distillation. */
 export interface HeadOptions {
-  /** Phi of method.md section 1: 'dot' (the default), 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). */
+  /**
+   * Phi of method.md section 1: 'dot', 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). Default: 'residual' to
+   * distil pictures, 'dot' for vectors, with headScale and without a teacher.
+   */
   head?: Head
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
@@ -58,8 +61,13 @@ export function givenHead(
   }
 }
 
-export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
-  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
+/** otherwise: the head where none is given, nor a headScale, which only 'dot' has. */
+export function headDefaults(
+  { head, headScale }: JointHeadOptions,
+  otherwise: Head = 'dot',
+): Pick<Definition, 'kind' | 'headScale'> {
+  const kind = head ?? (headScale === undefined ? otherwise : 'dot')
+  return { kind, headScale: scaled(kind) ? 0.5 : 1 }
 }
 
 export function createEnergy(
