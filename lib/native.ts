@@ -3,6 +3,7 @@ import { type Addon, findAddon } from './addon.js'
 import { checkSignal } from './args.js'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from './errors.js'
 import type { NetworkConfig } from './models/config.js'
+import type { Head } from './models/energy-heads.js'
 import type { AutoencoderConfig } from './models/networks/autoencoder.js'
 import type { ClassifierConfig } from './models/networks/classifier.js'
 import type { Preconditioning } from './models/preconditioning.js'
@@ -55,7 +56,7 @@ export type ParameterSlot = 'params' | 'ema' | 'grad' | 'm' | 'v'
  * What the network's output h(u) is taken for: a denoiser's raw output, or the trunk of an energy head (docs/concepts/energies.md). 'joint': both,
  * of a network with two output layers (docs/joint.md), which can be a 'denoiser' alone besides.
  */
-export type NetworkKind = 'denoiser' | 'dot' | 'l2' | 'norm' | 'joint'
+export type NetworkKind = 'denoiser' | Head | 'joint'
 
 /** A batch at the border: x is [batch, ...shape] row-major (channels first), sigma one noise level per sample. */
 export interface NativeBatch {
@@ -126,6 +127,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   emaDecay: number
   /** Of an energy without labels: classified besides. */
   levels?: NativeLevels
+  /** Of an energy with a teacher: the path loss besides. */
+  walks?: NativeWalks
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
   sigmas: Float64Array
@@ -145,6 +148,28 @@ export interface NativeLevels {
   free: Float64Array
   /** Filled: [samples] cross-entropies, and their derivatives by F. */
   losses: Float64Array
+  residual: Float64Array
+}
+
+/**
+ * The path loss of a step (docs/residual.md): row b of x0 gets noise sigma[0, b] and walks on to sigma[1, b], ...; arrays [steps + 1, samples],
+ * [steps, samples, groups] or [samples].
+ */
+export interface NativeWalks {
+  steps: number
+  groups: number
+  /** Of the mean of 32 ln cosh(r / 4) in the loss whose gradient the step follows. */
+  weight: number
+  sigma: Float64Array
+  /** [samples]: c in r = E(x_m) - E(x_0) - A - c, and 1, or 0 for a walk that is not learnt from. */
+  constant: Float64Array
+  share: Float64Array
+  /** Of the data at sigma[1 ..], by groups of values in the basis: cosines of each channel, or the values themselves. */
+  variances: Float64Array
+  /** [values of a sample] */
+  group: Int32Array
+  cosines: boolean
+  /** Filled: [samples] */
   residual: Float64Array
 }
 

@@ -18,6 +18,7 @@ export const purpose = {
   user: 11,
   calibrate: 15,
   levels: 16,
+  walk: 17,
 } as const
 
 /** High 32 bits of the product of two unsigned 32-bit numbers, in halves that stay exact in a double. */

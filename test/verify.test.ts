@@ -1,6 +1,7 @@
 import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { FormatError } from '../lib/errors.js'
 import { verifyFixture } from '../lib/verify/fixture.js'
@@ -21,6 +22,17 @@ describe.each(['ddpmpp-uncond', 'ddpmpp-cond', 'gray28', 'ncsnpp', 'adm', 'adm-h
       expect(rows.filter((r) => r.name.startsWith('grad.')).length).toBeGreaterThan(80)
     },
   )
+})
+
+// test/vectors/residual.py: the energy |x - D_h|^2 / (2 sigma^2) as it stands, by autograd in float64
+it('the residual head is recomputed within its bounds: energy, gradients, loss and its gradients', async () => {
+  const { rows } = await verifyFixture(fileURLToPath(new URL('vectors/residual.safetensors', import.meta.url)))
+  expect(rows.filter((r) => !r.ok)).toEqual([])
+  const names = rows.map((r) => r.name)
+  expect(names).toEqual(
+    expect.arrayContaining(['E', 'gradE', 'D', 'gradF', 'F_s', 'jvpE', 'L'].map((name) => `residual.${name}`)),
+  )
+  expect(names.filter((name) => name.startsWith('residual.grad.')).length).toBeGreaterThan(80)
 })
 
 describe('diffusers-unet2d', () => {

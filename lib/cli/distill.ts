@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
+import type { Head } from '../models/energy-heads.js'
 import type { DistillOptions } from '../training/distill.js'
-import { choice, common, count } from './options.js'
+import { choice, common, count, number } from './options.js'
 import {
   given,
   headFlags,
@@ -12,7 +13,7 @@ import {
 } from './train-options.js'
 
 interface Flags extends TrainFlags {
-  head?: 'dot' | 'l2' | 'norm'
+  head?: Head
   teacher?: string
   init?: 'teacher' | 'random'
   calibrate?: number | boolean
@@ -32,7 +33,15 @@ export function register(program: Command): void {
       count(),
     )
     .option('--no-calibrate', 'make no table: feynkac calibrate can do it later')
-  headFlags(trainingFlags(command), 'dot')
+  headFlags(trainingFlags(command), 'residual; vectors: dot')
+    .option(
+      '--path-weight <number>',
+      'of the path loss, which makes noise levels agree, such as 0.5 (0: none)',
+      number({ min: 0 }),
+    )
+    .option('--path-batch <number>', 'walks per step (half the batch)', count())
+    .option('--path-steps <number>', 'steps of a walk (3)', count(1, 64))
+    .option('--path-step <length>', 'of a step in ln sigma (0.1)', number({ min: 1e-3, max: 1 }))
   common(
     command,
     'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
@@ -41,7 +50,9 @@ export function register(program: Command): void {
     const { distill } = await import('../training/distill.js')
     const { teacher, init } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
-    const own = { ...given({ teacher, init, calibrate }), ...headOptions(flags) }
+    const { pathWeight, pathBatch, pathSteps, pathStep } = flags
+    const path = given({ pathWeight, pathBatch, pathSteps, pathStep })
+    const own = { ...given({ teacher, init, calibrate }), ...headOptions(flags), ...path }
     const options = { ...(await modelTrainingOptions(flags)), ...own } as DistillOptions
     await runTrainingCommand('distill', flags, (run, also) => distill({ ...options, ...run, ...also }))
   })

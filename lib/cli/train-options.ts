@@ -4,6 +4,7 @@ import { ArgumentError } from '../errors.js'
 import { readFileChecked } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import type { NetworkConfig } from '../models/config.js'
+import { type Head, heads } from '../models/energy-heads.js'
 import type { DistillOptions } from '../training/distill.js'
 import type { TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from '../training/run.js'
 import { Interrupted, interruptible } from './interrupt.js'
@@ -45,11 +46,15 @@ export interface TrainFlags extends CommonOptions {
   channelMult?: number[]
   blocks?: number
   attention?: number[]
-  head?: 'dot' | 'l2' | 'norm' | 'joint'
+  head?: Head | 'joint'
   headScale?: number
   levelWeight?: number
   levels?: number
   levelBatch?: number
+  pathWeight?: number
+  pathBatch?: number
+  pathSteps?: number
+  pathStep?: number
   checkpointEvery?: number
   logEvery?: number
   resume?: boolean | 'auto'
@@ -145,7 +150,7 @@ export function trainingFlags(command: Command): Command {
 
 export function headFlags(command: Command, without: string, more: readonly string[] = []): Command {
   return command
-    .addOption(choice('--head <form>', `form of the energy (${without})`, ['dot', 'l2', 'norm', ...more]))
+    .addOption(choice('--head <form>', `form of the energy (${without})`, [...heads, ...more]))
     .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
     .option(
       '--level-weight <number>',

@@ -26,8 +26,8 @@ export function register(program: Command): void {
 
 function print({ file, network, rows, ok }: Awaited<ReturnType<typeof verifyFixture>>, all: boolean): void {
   console.log(`${file} (${network})`)
-  const gradients = rows.filter((r) => r.name.startsWith('grad.'))
-  const shown = all ? rows : rows.filter((r) => !r.name.startsWith('grad.') || !r.ok)
+  const gradients = rows.filter((r) => isGradient(r.name))
+  const shown = all ? rows : rows.filter((r) => !isGradient(r.name) || !r.ok)
   for (const row of shown)
     console.log(
       `  ${row.ok ? 'ok  ' : 'FAIL'} ${row.name.padEnd(36)} ${row.error.toExponential(1)}  (bound ${row.bound.toExponential(0)})`,
@@ -37,4 +37,9 @@ function print({ file, network, rows, ok }: Awaited<ReturnType<typeof verifyFixt
     console.log(`       ${gradients.length} parameter gradients, worst ${worst.error.toExponential(1)} (${worst.name})`)
   }
   console.log(`  ${ok ? 'passed' : 'failed'}: ${rows.filter((r) => r.ok).length} of ${rows.length} within their bounds`)
+}
+
+/** Of a parameter; of the residual head's loss with its prefix. */
+function isGradient(name: string): boolean {
+  return /^(residual\.)?grad\./.test(name)
 }

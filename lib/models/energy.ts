@@ -9,6 +9,7 @@ import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } 
 import { sampleSize } from './chunks.js'
 import { configLabelDim } from './config.js'
 import { completeInfo, type NewModel, newNetwork } from './denoiser.js'
+import { energyKinds, type Head } from './energy-heads.js'
 import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
 import { logNormaliserAt } from './log-normaliser.js'
@@ -42,7 +43,7 @@ export interface EnergyLoadOptions extends DeviceOptions {
 
 /**
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (docs/concepts/energies.md;
- * Thornton et al. 2025). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
+ * Thornton et al. 2025); with the head 'residual' |x - D_h|^2 / (2 sigma^2) (docs/residual.md). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
  */
 export class EnergyModel implements ResidentEnergy {
   #tables?: ModelTables
@@ -75,12 +76,12 @@ export class EnergyModel implements ResidentEnergy {
 
   /** A new, randomly initialised energy; the same seed gives the same weights. */
   static async create(
-    model: NewModel & { kind: 'dot' | 'l2' | 'norm' | 'joint' },
+    model: NewModel & { kind: Head | 'joint' },
     options: EnergyLoadOptions & { seed?: number } = {},
   ): Promise<EnergyModel> {
     knownOptions('create', options, [...deviceOptionNames, 'seed', 'gradient'])
     const info = completeInfo(model, model?.kind)
-    if (info.kind === 'denoiser') throw invalid('kind of an energy', "'dot', 'l2', 'norm' or 'joint'", info.kind)
+    if (info.kind === 'denoiser') throw invalid('kind of an energy', energyKinds, info.kind)
     const { gradient, ...rest } = options
     const checked = checkedGradient(info, gradient)
     return new EnergyModel(info, await newNetwork(info, rest), checked)

@@ -7,6 +7,7 @@ import { parseBounded } from '../json.js'
 import { type NativeNetwork, type NetworkKind, native, now, run } from '../native.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { configLabelDim, hasClassTable, type NetworkConfig, parseNetworkConfig } from './config.js'
+import { heads } from './energy-heads.js'
 import { type LogNormaliser, parseLogNormaliser } from './log-normaliser.js'
 import { edmPreconditioning, type Preconditioning, parsePreconditioning } from './preconditioning.js'
 import { readTables, type StoredTables, storeTables } from './tables.js'
@@ -14,7 +15,7 @@ import { parseTrainingRecord, type TrainingRecord } from './training-record.js'
 
 /** Everything about a model but its weights; stored as JSON in the safetensors metadata under `feynkac`. */
 export interface ModelInfo {
-  /** 'denoiser', the energy head built on the network: 'dot', 'l2', 'norm' (docs/concepts/energies.md), or 'joint': both (docs/joint.md). */
+  /** 'denoiser', the energy head built on the network: 'dot', 'l2', 'norm' (docs/concepts/energies.md), 'residual' (docs/residual.md), or 'joint': both (docs/joint.md). */
   kind: NetworkKind
   /** `a` of the dot and joint heads: Phi = a <u, h(u)>; 1 otherwise. */
   headScale: number
@@ -43,7 +44,7 @@ export interface ModelInfo {
 const FORMAT = 'feynkac-model-1'
 /** Numbers handled between two turns of the event loop: about a millisecond. */
 const SLICE = 2 ** 19
-const KINDS: readonly string[] = ['denoiser', 'dot', 'l2', 'norm', 'joint']
+const KINDS: readonly string[] = ['denoiser', ...heads, 'joint']
 
 /** Reads and checks the model description in a file's metadata. */
 export function parseModelInfo(metadata: Record<string, string>, path: string): ModelInfo {

@@ -88,6 +88,8 @@ export async function readCheckpoint(
     !['increments', 'average', 'm', 'v'].every((name) => numbers(loop!.levels![name as keyof LevelState]))
   )
     return fail('the state of the training has no valid free energies')
+  if (loop!.path !== undefined && !(numbers(loop!.path?.means) && numbers(loop!.path?.seen)))
+    return fail('the state of the training has no valid constants of the path loss')
   if (!isObject(definition) || !isObject(sources)) return fail('the state of the training lacks its options')
   const { data, teacher } = sources as Partial<CheckpointState['sources']>
   const named = data === null || (typeof data?.spec === 'string' && isObject(data.options))

@@ -11,7 +11,16 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 export interface Run<M>
   extends Pick<
     Loop,
-    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'range' | 'batches' | 'heldOut' | 'smallestLoss'
+    | 'teacher'
+    | 'kind'
+    | 'headScale'
+    | 'energyWeight'
+    | 'levels'
+    | 'path'
+    | 'range'
+    | 'batches'
+    | 'heldOut'
+    | 'smallestLoss'
   > {
   model: M
   /** Steps of training; its weights are those of the model's network. */

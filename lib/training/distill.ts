@@ -3,10 +3,12 @@ import { labelledAs } from '../data/relabel.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import { distilledHead } from '../models/energy-heads.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
+import { givenPath, type PathOptions, pathOptionNames } from './path-loss.js'
 import {
   inRun,
   type Opened,
@@ -18,7 +20,7 @@ import {
   trainingOptionNames,
 } from './run.js'
 
-export interface DistillOptions extends TrainingOptions, HeadOptions {
+export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {
   /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
   teacher?: Denoiser | string
   /** Begin with the teacher's weights ('teacher', the default where the networks agree) or new ones ('random'). */
@@ -37,7 +39,7 @@ const levels = 16
 
 /** Documented in late.ts. */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = [...headOptionNames, 'teacher', 'init', 'calibrate', 'onCalibration']
+  const own = [...headOptionNames, ...pathOptionNames, 'teacher', 'init', 'calibrate', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
   const { calibrate: draws, onCalibration } = options
   if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)
@@ -68,9 +70,9 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
     return await train(options, opened, source, {
       objective: 'distill',
-      given: { ...givenHead(options), ...(options.init && { init: options.init }) },
+      given: { ...givenHead(options), ...givenPath(options), ...(options.init && { init: options.init }) },
       defaults: {
-        ...headDefaults(options),
+        ...headDefaults(options, distilledHead(shape)),
         sigmaData: info.sigmaData,
         init: options.network === undefined ? 'teacher' : 'random',
       },

@@ -4,6 +4,7 @@ import { invalid } from '../errors.js'
 import { configLabelDim } from '../models/config.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
+import { heads } from '../models/energy-heads.js'
 import { readSamples } from './batches.js'
 import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadOptions } from './heads.js'
 import {
@@ -46,7 +47,7 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
   const own = ['sigmaData', 'conditional', ...headOptionNames, 'energyWeight']
   knownOptions('trainEnergy', options, [...trainingOptionNames, ...own])
-  const given = givenHead(options, ['dot', 'l2', 'norm', 'joint'])
+  const given = givenHead(options, [...heads, 'joint'])
   if (options.energyWeight !== undefined && options.head === undefined && !options.resume)
     throw invalid('energyWeight', "nothing without the head 'joint'", options.energyWeight)
   return matchScore(options, given, headDefaults(options), createEnergy(options))

@@ -2,13 +2,17 @@ import { finiteNumber, integer, oneOf } from '../args.js'
 import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
 import { EnergyModel } from '../models/energy.js'
+import { energyKinds, type Head, heads } from '../models/energy-heads.js'
 import type { ModelInfo } from '../models/model-file.js'
 import type { Definition, FrontEnd } from './run.js'
 
 /** The energy's form, for training from data and for distillation. */
 export interface HeadOptions {
-  /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'. */
-  head?: 'dot' | 'l2' | 'norm'
+  /**
+   * Phi of docs/concepts/energies.md: 'dot', 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). Default: 'residual' to
+   * distil pictures, 'dot' for vectors, with headScale and without a teacher.
+   */
+  head?: Head
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
   /**
@@ -35,9 +39,9 @@ const scaled = (head: string) => head === 'dot' || head === 'joint'
 
 export function givenHead(
   { head, headScale, energyWeight, levelWeight, levels, levelBatch }: JointHeadOptions,
-  heads: readonly string[] = ['dot', 'l2', 'norm'],
+  allowed: readonly string[] = heads,
 ): Partial<Definition> {
-  if (head !== undefined) oneOf('head', head, heads)
+  if (head !== undefined) oneOf('head', head, allowed)
   if (headScale !== undefined) finiteNumber('headScale', headScale, { above: 0 })
   if (headScale !== undefined && headScale !== 1 && head !== undefined && !scaled(head))
     throw invalid('headScale', `1 for the head '${head}'`, headScale)
@@ -57,8 +61,13 @@ export function givenHead(
   }
 }
 
-export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
-  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
+/** otherwise: the head where none is given, nor a headScale, which only 'dot' has. */
+export function headDefaults(
+  { head, headScale }: JointHeadOptions,
+  otherwise: Head = 'dot',
+): Pick<Definition, 'kind' | 'headScale'> {
+  const kind = head ?? (headScale === undefined ? otherwise : 'dot')
+  return { kind, headScale: scaled(kind) ? 0.5 : 1 }
 }
 
 export function createEnergy(
@@ -66,7 +75,7 @@ export function createEnergy(
   teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning' | 'nullClass'>> = {},
 ): FrontEnd<EnergyModel>['create'] {
   return ({ kind, headScale, sigmaData, network, seed }, labels) => {
-    if (kind === 'denoiser') throw invalid('head', "'dot', 'l2', 'norm' or 'joint'", kind)
+    if (kind === 'denoiser') throw invalid('head', energyKinds, kind)
     const noise = teacher.preconditioning === undefined ? { sigmaData } : teacher
     return EnergyModel.create({ kind, headScale, network, labels, ...noise }, { device, precision, seed })
   }

@@ -4,6 +4,7 @@ import type { NativeNetwork, NetworkKind } from '../native.js'
 import { run } from '../native.js'
 import type { Batches } from './batches.js'
 import type { LevelState, Levels } from './levels.js'
+import type { PathLoss, PathState } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { Settings } from './settings.js'
 import { LossWatch, SigmaBins } from './watch.js'
@@ -24,6 +25,8 @@ export interface TrainingProgress {
   energyLoss?: number
   /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
   levelLoss?: number
+  /** With `pathWeight`: the mean over walks of 32 ln cosh(r / 4), r^2 for small r, in squares of nats; not in `loss`. */
+  pathLoss?: number
   /** Running median of the loss. */
   median: number
   /** Where it was measured after this step: the loss of the averaged weights on the samples held out. */
@@ -33,9 +36,13 @@ export interface TrainingProgress {
   imagesPerSecond: number
 }
 
-/** One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before. */
+/**
+ * One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before;
+ * with `pathWeight` the mean r^2 of walks from below sigma = 0.3, from there to 1, and above.
+ */
 export interface LogLine extends TrainingProgress {
   binLosses?: (number | null)[]
+  pathResiduals?: (number | null)[]
 }
 
 export interface LoopState {
@@ -44,6 +51,8 @@ export interface LoopState {
   watch: { losses: number[]; means: number[] }
   /** Free energies of the levels, where there are any. */
   levels?: LevelState
+  /** Constants of the path loss, where there is one. */
+  path?: PathState
 }
 
 export interface Loop {
@@ -57,6 +66,8 @@ export interface Loop {
   settings: Settings
   /** Classified besides (docs/levelled.md). */
   levels?: Levels
+  /** Learnt from besides (docs/residual.md). */
+  path?: PathLoss
   batches: Batches
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
@@ -85,7 +96,7 @@ const checkpointMs = 120_000
  * diverges (docs/concepts/distillation.md).
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, network, batches, levels, signal } = loop
+  const { settings, network, batches, levels, path, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watch = new LossWatch(
@@ -100,7 +111,12 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   const sigmas = new Float64Array(batchSize)
   const firstStep = loop.state.step
   let step = firstStep
-  const state = (): LoopState => ({ step, watch: watch.state(), ...(levels && { levels: levels.stored() }) })
+  const state = (): LoopState => ({
+    step,
+    watch: watch.state(),
+    ...(levels && { levels: levels.stored() }),
+    ...(path && { path: path.stored() }),
+  })
   const began = performance.now()
   let saved = { step, at: began }
   let batch = step < steps ? await batches.prepare(step + 1) : undefined
@@ -134,6 +150,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         clip: settings.clip,
         emaDecay: decay,
         levels: levels?.prepare(step),
+        walks: path?.prepare(step),
         losses,
         sigmas,
       }),
@@ -144,6 +161,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
     batch = next
     const levelLoss = levels?.learn(step, decay)
+    const pathLoss = path?.learn()
 
     bins?.add(losses, sigmas)
     const images = step * batchSize
@@ -157,13 +175,18 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       loss,
       ...(energyLoss === undefined ? {} : { energyLoss }),
       ...(levelLoss === undefined ? {} : { levelLoss }),
+      ...(pathLoss === undefined ? {} : { pathLoss }),
       median: watch.median(),
       ...(heldOutLoss === undefined ? {} : { heldOutLoss }),
       gradNorm,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
     if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
-      await loop.log({ ...progress, ...(bins && { binLosses: bins.take() }) })
+      await loop.log({
+        ...progress,
+        ...(bins && { binLosses: bins.take() }),
+        ...(path && { pathResiduals: path.take() }),
+      })
     loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
     if (due && step < steps) {

@@ -26,6 +26,7 @@ import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import { type LevelSettings, Levels } from './levels.js'
 import type { TrainingProgress } from './loop.js'
+import { noPath, PathLoss, type PathSettings, pathOptionNames, teacherTable } from './path-loss.js'
 import { describeRecipe, holdOutFor, imageRecipe, type Recipe, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
@@ -129,7 +130,7 @@ export interface TrainingResult<M> {
 }
 
 /** Everything that fixes the final weights. */
-export interface Definition extends Settings, LevelSettings {
+export interface Definition extends Settings, LevelSettings, PathSettings {
   objective: 'dsm' | 'distill'
   kind: NetworkKind
   headScale: number
@@ -305,7 +306,7 @@ const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
 const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels }
+const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath }
 
 type StoredDefinition = Definition & { images: number }
 
@@ -359,6 +360,15 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
         ? new Levels(definition, dims, info.sigmaData, range, checkpoint?.loop.levels)
         : undefined
     const { signal } = options
+    const path =
+      definition.pathWeight > 0
+        ? new PathLoss(
+            definition,
+            range,
+            await teacherTable(teacher!, data, labels, definition, range, signal),
+            checkpoint?.loop.path,
+          )
+        : undefined
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
@@ -375,6 +385,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       energyWeight: definition.energyWeight,
       range,
       levels,
+      path,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss) => {
@@ -431,6 +442,8 @@ function define<M extends Denoiser | EnergyModel>(
     energyWeight: 1,
     ...noLevels,
     levelBatch: Math.ceil(recipe.batchSize / 4),
+    ...noPath,
+    pathBatch: Math.ceil(recipe.batchSize / 2),
     ...front.defaults,
     ...identity,
     network: chosen,
@@ -450,6 +463,11 @@ function define<M extends Denoiser | EnergyModel>(
     for (const name of ['levels', 'levelBatch'] as const)
       if (front.given[name] !== undefined) throw invalid(name, 'nothing without levelWeight', front.given[name])
   if (settled.levelWeight > 0) integer('levelBatch', settled.levelBatch, 1, settled.batchSize)
+  if (!(settled.pathWeight > 0))
+    for (const name of pathOptionNames)
+      if (name !== 'pathWeight' && front.given[name] !== undefined)
+        throw invalid(name, 'nothing without pathWeight', front.given[name])
+  if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled
 }

@@ -108,7 +108,7 @@ export async function verifyFixture(
       perSample(name, out)
     }
 
-    for (const head of ['dot', 'l2'] as const) {
+    for (const head of ['dot', 'l2', 'residual'] as const) {
       if (!tensors.has(`${head}.gradF`)) continue
       const phi = new Float64Array(batch)
       const energy = new Float64Array(batch)
@@ -119,50 +119,62 @@ export async function verifyFixture(
       perSample(`${head}.gradF`, phiGrad)
       perSample(`${head}.D`, own)
       perSample(`${head}.gradE`, grad)
-      const xt = floats('xt')
       const phi64 = doubles(`${head}.F_s.f64`)
       const energy64 = doubles(`${head}.E.f64`)
-      const norms = { xt: rowNorms(xt, batch), F: rowNorms(raw, batch), x: rowNorms(x, batch) }
+      const norms = { F: rowNorms(raw, batch), x: rowNorms(x, batch) }
       let phiError = 0
       let energyError = 0
       for (let b = 0; b < batch; b++) {
         const s = sigma[b]
+        const variance = s * s + sigmaData ** 2
+        const ofX = norms.x[b] ** 2 / (2 * variance)
         // an inner product may be near zero by chance: measure it against the product of the norms
-        const scale = head === 'dot' ? 0.5 * norms.xt[b] * norms.F[b] : Math.abs(phi64[b])
+        const scale = {
+          dot: (0.5 * norms.x[b] * norms.F[b]) / Math.sqrt(variance),
+          l2: Math.abs(phi64[b]),
+          residual: (s / sigmaData) * (ofX + energy64[b]),
+        }[head]
         phiError = worst(phiError, Math.abs(phi[b] - phi64[b]) / scale)
-        const terms = norms.x[b] ** 2 / (2 * (s * s + sigmaData ** 2)) + (sigmaData / s) * Math.abs(phi64[b])
+        // the residual energy is a sum of squares: no difference of terms
+        const terms = head === 'residual' ? energy64[b] : ofX + (sigmaData / s) * Math.abs(phi64[b])
         energyError = worst(energyError, Math.abs(energy[b] - energy64[b]) / terms)
       }
       add(`${head}.F_s`, phiError, bounds.scalar)
       add(`${head}.E`, energyError, bounds.energy)
     }
 
-    if (tensors.has('dot.jvpE.f64')) {
+    for (const head of ['dot', 'residual'] as const) {
+      if (!tensors.has(`${head}.jvpE.f64`)) continue
       const v = floats('v')
       const jvp = new Float64Array(batch)
-      await evaluate('dot', { jvp, direction: v })
-      const reference = doubles('dot.jvpE.f64')
-      const scale = rowNorms(v, batch).map((n, b) => n * rowNorms(floats('dot.gradE'), batch)[b])
+      await evaluate(head, { jvp, direction: v })
+      const reference = doubles(`${head}.jvpE.f64`)
+      const scale = rowNorms(v, batch).map((n, b) => n * rowNorms(floats(`${head}.gradE`), batch)[b])
       add(
-        'dot.jvpE',
+        `${head}.jvpE`,
         jvp.reduce((e, value, b) => worst(e, Math.abs(value - reference[b]) / scale[b]), 0),
         bounds.scalar,
       )
     }
 
-    if (tensors.has('L.f64')) {
-      const request = { ...info('dot'), x, sigma, labels, augment, target: floats('T') }
+    // the loss of the dot energy has no prefix
+    for (const [head, prefix] of [
+      ['dot', ''],
+      ['residual', 'residual.'],
+    ] as const) {
+      if (!tensors.has(`${prefix}L.f64`)) continue
+      const request = { ...info(head), x, sigma, labels, augment, target: floats('T') }
       const { loss } = await run(() => network.gradient(request), options.signal)
-      const reference = doubles('L.f64')[0]
-      add('L', Math.abs(loss - reference) / Math.abs(reference), bounds.loss)
+      const reference = doubles(`${prefix}L.f64`)[0]
+      add(`${prefix}L`, Math.abs(loss - reference) / Math.abs(reference), bounds.loss)
       const gradient = new Float32Array(network.parameterCount())
       // sine and cosine of arguments of several hundred
       const fourier = networkConfig.class === 'SongUNet' && networkConfig.args.embedding_type === 'fourier'
       await run(() => network.read('grad', gradient), options.signal)
       for (const p of network.parameters().filter((parameter) => !parameter.buffer))
         add(
-          `grad.${p.name}`,
-          worstRelative(gradient.subarray(p.offset, p.offset + p.size), floats(`grad.${p.name}`), 1),
+          `${prefix}grad.${p.name}`,
+          worstRelative(gradient.subarray(p.offset, p.offset + p.size), floats(`${prefix}grad.${p.name}`), 1),
           bounds.gradient * (fourier ? 2 : 1),
         )
     }

@@ -17,7 +17,8 @@ Kind kindOf(const Napi::Value& value) {
                        {"dot", Kind::kDot},
                        {"l2", Kind::kL2},
                        {"norm", Kind::kNorm},
-                       {"joint", Kind::kJoint}});
+                       {"joint", Kind::kJoint},
+                       {"residual", Kind::kResidual}});
 }
 
 class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
@@ -178,15 +179,18 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
         throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
     }
     const auto levels = levelsOf(o.Get("levels"), step);
+    const auto walks = walksOf(o.Get("walks"), step, *n, teacher != nullptr);
     auto kept = valuesOf(o);
-    if (levels)
-      for (const Napi::Value& value : valuesOf(o.Get("levels").As<Napi::Object>())) kept.push_back(value);
+    for (const char* name : {"levels", "walks"})
+      if (o.Get(name).IsObject())
+        for (const Napi::Value& value : valuesOf(o.Get(name).As<Napi::Object>())) kept.push_back(value);
     const auto result = std::make_shared<TrainResult>();
     return start(
         info, kept,
         [=](const Stop& stop) {
           TrainStep whole = step;
           whole.levels = levels.get();
+          whole.walks = walks.get();
           *result = n->train(whole, teacher.get(), stop);
         },
         [result, joint = step.head.kind == Kind::kJoint](Napi::Env env) {
@@ -221,6 +225,42 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     for (size_t i = 0; i < samples; ++i)
       if (l.truth[i] < 0 || l.truth[i] >= levels) throw argumentError(o.Env(), "expected a level for truth of levels");
     return std::make_shared<LevelStep>(l);
+  }
+
+  // Null where the step has none.
+  static std::shared_ptr<WalkStep> walksOf(const Napi::Value& value, const TrainStep& step, const Network& n,
+                                           bool teacher) {
+    if (value.IsUndefined()) return nullptr;
+    const Napi::Object o = objectOf(value, "walks");
+    if (step.head.kind == Kind::kDenoiser || !teacher)
+      throw argumentError(o.Env(), "walks need an energy and a teacher");
+    const Napi::Value residual = o.Get("residual");
+    const size_t samples = residual.IsTypedArray() ? residual.As<Napi::TypedArray>().ElementLength() : 0;
+    if (samples < 1 || samples > size_t(step.batch))
+      throw argumentError(o.Env(), "expected a Float64Array of 1 to batch length for residual of walks");
+    const int steps = static_cast<int>(integer(o, "steps", 1, 64));
+    const int groups = static_cast<int>(integer(o, "groups", 1, kMaxBatch));
+    WalkStep w = {steps,
+                  static_cast<int>(samples),
+                  groups,
+                  number(o, "weight"),
+                  doubles(o.Get("sigma"), (steps + 1) * samples, "sigma of walks"),
+                  doubles(o.Get("constant"), samples, "constant of walks"),
+                  doubles(o.Get("share"), samples, "share of walks"),
+                  doubles(o.Get("variances"), steps * samples * groups, "variances of walks"),
+                  ints(o.Get("group"), n.sampleSize(), "group of walks"),
+                  o.Get("cosines").ToBoolean().Value(),
+                  doubles(residual, samples, "residual of walks")};
+    for (size_t i = 0; i < (steps + 1) * samples; ++i) {
+      const double before = i < samples ? 0 : w.sigma[i - samples];
+      if (!(w.sigma[i] > before) || !std::isfinite(w.sigma[i]))
+        throw argumentError(o.Env(), "expected finite noise levels above 0 that increase along walks");
+    }
+    for (size_t i = 0; i < steps * samples * groups; ++i)
+      if (!(w.variances[i] >= 0)) throw argumentError(o.Env(), "expected variances of walks of at least 0");
+    for (size_t i = 0; i < n.sampleSize(); ++i)
+      if (w.group[i] < 0 || w.group[i] >= groups) throw argumentError(o.Env(), "expected a group for group of walks");
+    return std::make_shared<WalkStep>(w);
   }
 
   Napi::Value WorkingBytes(const Napi::CallbackInfo& info) {

@@ -87,6 +87,18 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
   };
   put(run.labels, run.ports.labels, labels);
   put(run.augment, run.ports.augment, augment);
+  if (run.rows == kNone) return;
+  std::vector<float> rows;
+  const auto append = [&](double (Levels::*factor)(int) const, double sign = 1) {
+    for (int i = 0; i < n; ++i) rows.push_back(static_cast<float>(sign * (levels.*factor)(i)));
+  };
+  append(&Levels::rOfU);  // in the order of ResidualRow
+  append(&Levels::rOfH);
+  append(&Levels::phiGradOfU);
+  append(&Levels::phiGradOfH);
+  append(&Levels::phiCurvature, -1);
+  append(&Levels::seedOfR);
+  kernels_->upload(plan.at(run.rows), rows.data(), rows.size() * sizeof(float));
 }
 
 void Network::setLossWeight(Run& run, const Head& head, double weight) {
@@ -120,6 +132,11 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
   const std::lock_guard<std::mutex> lock(mutex_);
   stop.check();
   makeReady();
+  evaluateHeld(head, batch, direction, out, stop);
+}
+
+void Network::evaluateHeld(const Head& head, const Batch& batch, const float* direction, const Outputs& out,
+                           const Stop& stop) {
   const bool energy = head.kind != Kind::kDenoiser, joint = head.kind == Kind::kJoint;
   const int n = batch.n;
   const size_t bytes = n * sampleSize() * sizeof(float);
@@ -149,9 +166,10 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     if (energy && (out.phi || out.energy)) {
       const auto phi = download(plan, run.phi), xx = download(plan, run.xx);
       for (int i = 0; i < n; ++i) {
-        const double value = phiFactor(head) * phi[i];
-        if (out.phi) out.phi[i] = value;
-        if (out.energy) out.energy[i] = levels.energyOfXx(i) * xx[i] + levels.energyOfPhi(i) * value;
+        const EnergyTerms terms = energyTerms(levels, head, i);
+        const double ofSum = terms.ofSum * phi[i], a = levels.energyOfXx(i), b = levels.energyOfPhi(i);
+        if (out.phi) out.phi[i] = ((terms.ofXx - a) * xx[i] + ofSum) / b;
+        if (out.energy) out.energy[i] = terms.ofXx * xx[i] + ofSum;
       }
     }
   }
@@ -165,6 +183,10 @@ void Network::evaluate(const Head& head, const Batch& batch, const float* direct
     plan.run(*kernels_, stop);
     const auto xv = download(plan, run.xv), one = download(plan, run.phiDot1), two = download(plan, run.phiDot2);
     for (int i = 0; i < n; ++i) {
+      if (head.kind == Kind::kResidual) {  // <r, r'>
+        out.jvp[i] = one[i];
+        continue;
+      }
       // dot and joint: a (<u, h'> + <u', h>); l2: <r, h'> - <r, u'>; norm: -<h, h'>
       double phiDot = -one[i];
       if (isDot(head.kind)) phiDot = head.scale * (one[i] + two[i]);
@@ -197,8 +219,9 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
   if (out.energy) {
     std::vector<double> a(n), b(n);
     for (int i = 0; i < n; ++i) {
-      a[i] = levels.energyOfXx(i);
-      b[i] = levels.energyOfPhi(i) * phiFactor(head);
+      const EnergyTerms terms = energyTerms(levels, head, i);
+      a[i] = terms.ofXx;
+      b[i] = terms.ofSum;
     }
     kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
     kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));

@@ -11,8 +11,9 @@
 namespace feynkac {
 
 // What h(u) is: a denoiser's raw output, or the trunk of an energy head Phi (docs/concepts/energies.md). Joint: both, of a network
-// with two output layers: h_D and Phi = a <u, h_E> (docs/joint.md).
-enum class Kind { kDenoiser, kDot, kL2, kNorm, kJoint };
+// with two output layers: h_D and Phi = a <u, h_E> (docs/joint.md). Residual: E = ||x - D_h||^2 / (2 sigma^2), D_h the denoiser
+// that h would be (docs/residual.md); its Phi is a function of sigma too.
+enum class Kind { kDenoiser, kDot, kL2, kNorm, kJoint, kResidual };
 
 struct Head {
   Kind kind;
@@ -62,6 +63,21 @@ struct LevelStep {
   double* residual;      // filled: their derivatives by F
 };
 
+// The path loss of a training step (docs/residual.md): row b of the step's x0 gets noise sigma[0, b] and walks to sigma[1, b], ...,
+// sigma[steps, b]; the energies at its ends are to differ by what the teacher's kernels say, plus constant[b]. Host memory;
+// [steps + 1, samples], [steps, samples, groups] or where it says [samples].
+struct WalkStep {
+  int steps, samples, groups;
+  double weight;            // of the mean of 32 ln cosh(r / 4), which is r^2 for small r
+  const double* sigma;      // increasing along a walk
+  const double* constant;   // [samples]
+  const double* share;      // [samples], 1, or 0 for a walk that only measures
+  const double* variances;  // V of the data, by groups of coordinates, at the levels walked to
+  const int32_t* group;     // [d], of a sample's values in the basis
+  bool cosines;             // the basis: cosines of each channel, or the values themselves
+  double* residual;         // [samples], filled: r
+};
+
 struct TrainStep {
   Head head;
   int batch, microBatch;
@@ -76,9 +92,10 @@ struct TrainStep {
   double* losses;  // [batch], mean over the dimensions
   double* sigmas;  // [batch]
   const LevelStep* levels = nullptr;
+  const WalkStep* walks = nullptr;  // with a teacher only
 };
 
-enum class Job { kForward, kGradient, kTangent, kTrain, kLevels };
+enum class Job { kForward, kGradient, kTangent, kTrain, kLevels, kWalks };
 
 class Network : public Trainable {
  public:
@@ -106,12 +123,16 @@ class Network : public Trainable {
   void written(const float* torch) override;
   Run& prepare(Job job, Kind kind, int batch, float dropout = 0, int levels = 1);
   std::unique_ptr<Run> layOut(Job job, Kind kind, int batch, float dropout, int levels);
+  void evaluateHeld(const Head& head, const Batch& batch, const float* direction, const Outputs& out, const Stop& stop);
   void upload(Run& run, const Head& head, const double* sigma, const float* labels, const float* augment);
   void convert(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
   void setTarget(Run& run, const Levels& levels);
   void classify(const TrainStep& step, double* losses, double* residual, const Stop& stop);
+  void walk(const TrainStep& step, Network& teacher, const Stop& stop);
+  void setLevelWeight(Run& run, double weight);
+  void uploadEnergyTerms(Run& run, const Head& head, const Levels& levels, double scale, const double* share);
   static void setLossWeight(Run& run, const Head& head, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
 

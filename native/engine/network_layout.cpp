@@ -74,12 +74,28 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   plan.pin(g.x(image));
   dot(r->xx, r->x, r->x);
 
+  // to[b] = factor[row] x1[b] + factor[row2] x2[b], of the residual head's factors
+  if (kind == Kind::kResidual) r->rows = plan.pinned(kResidualRows * batch * sizeof(float));
+  const auto combineRows = [&](Buffer to, ResidualRow row, Buffer x1, ResidualRow row2 = kROfU, Buffer x2 = kNone) {
+    plan.op({to, r->rows, x1, x2}, [=, &plan](Kernels& k) {
+      const float* factors = plan.at(r->rows);
+      k.toChannelsLast(plan.at(to), factors + row * batch, plan.at(x1), factors + row2 * batch, plan.at(x2), batch, 1,
+                       static_cast<int>(d));
+    });
+  };
+
   // Phi, and l2's residual r = u - h, which is also its adjoint seed
   if (dotHead) dot(r->phi, g.x(in), g.x(out));
   if (kind == Kind::kNorm) dot(r->phi, g.x(out), g.x(out));
   if (kind == Kind::kL2) {
     combine(g.a(out), 1, g.x(in), -1, g.x(out));
     dot(r->phi, g.a(out), g.a(out));
+  }
+  Buffer residual = kNone;
+  if (kind == Kind::kResidual) {
+    residual = plan.floats(all);
+    combineRows(residual, kROfU, g.x(in), kROfH, g.x(out));
+    dot(r->phi, residual, residual);
   }
 
   if (job == Job::kTangent) {
@@ -88,8 +104,14 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     prepareInput(g.t(in), r->direction);
     g.tangent(false);
     const Buffer left = kind == Kind::kL2 ? g.a(out) : g.x(out);
-    dot(r->phiDot1, dotHead ? g.x(in) : left, g.t(out));
-    if (kind != Kind::kNorm) dot(r->phiDot2, g.t(in), left);
+    if (kind == Kind::kResidual) {
+      const Buffer change = plan.floats(all);
+      combineRows(change, kROfU, g.t(in), kROfH, g.t(out));
+      dot(r->phiDot1, residual, change);
+    } else {
+      dot(r->phiDot1, dotHead ? g.x(in) : left, g.t(out));
+      if (kind != Kind::kNorm) dot(r->phiDot2, g.t(in), left);
+    }
   }
 
   if (energy && (job == Job::kGradient || job == Job::kTrain)) {
@@ -101,6 +123,10 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     } else if (kind == Kind::kL2) {
       combine(g.a(in), -1, g.a(out));
       started.push_back(in);
+    } else if (kind == Kind::kResidual) {
+      combineRows(g.a(out), kSeedOfR, residual);
+      combineRows(g.a(in), kPhiGradOfU, g.x(in), kPhiGradOfH, g.x(out));
+      started.push_back(in);
     } else {
       combine(g.a(out), -1, g.x(out));
     }
@@ -109,25 +135,29 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     plan.pin(r->g);
   }
 
-  if (job == Job::kLevels) {
-    const int samples = batch / levels;
-    r->truth = plan.pinned(samples * sizeof(int32_t));
-    for (Buffer* b : {&r->free, &r->residual}) *b = plan.pinned(batch * sizeof(double));
-    const Buffer energies = plan.bytes(batch * sizeof(double)), c = plan.floats(batch);
+  if (job == Job::kLevels || job == Job::kWalks) {
+    const int samples = batch / levels, truths = job == Job::kWalks ? levels : 1;
+    r->truth = plan.pinned(truths * samples * sizeof(int32_t));
+    for (Buffer* b : {&r->free, &r->residual, &r->slope}) *b = plan.pinned(batch * sizeof(double));
+    const Buffer energies = plan.bytes(batch * sizeof(double)), c = plan.floats(truths * batch);
     plan.op({energies, r->energyA, r->xx, r->energyB, r->phi}, [=, &plan](Kernels& k) {
       k.combineRows(plan.at<double>(energies), plan.at<double>(r->energyA), plan.at<double>(r->xx),
                     plan.at<double>(r->energyB), plan.at<double>(r->phi), batch);
     });
-    // the derivative of what phi sums by h: u, -2 (u - h) or 2 h
-    const double factor = dotHead ? 1 : kind == Kind::kL2 ? -2 : 2;
-    plan.op({c, r->losses, r->residual, energies, r->free, r->energyB, r->truth}, [=, &plan](Kernels& k) {
-      k.levelLoss(plan.at(c), plan.at<double>(r->losses), plan.at<double>(r->residual), plan.at<double>(energies),
-                  plan.at<double>(r->free), plan.at<double>(r->energyB), plan.at<int32_t>(r->truth),
-                  factor * r->levelWeight, levels, samples);
+    plan.op({c, r->losses, r->residual, energies, r->free, r->slope, r->truth}, [=, &plan](Kernels& k) {
+      for (int t = 0; t < truths; ++t)
+        k.levelLoss(plan.at(c) + t * batch, plan.at<double>(r->losses) + t * samples, plan.at<double>(r->residual),
+                    plan.at<double>(energies), plan.at<double>(r->free), plan.at<double>(r->slope),
+                    plan.at<int32_t>(r->truth) + t * samples, r->levelWeight, levels, samples);
     });
-    const Buffer seed = g.b(out), of = dotHead ? g.x(in) : kind == Kind::kL2 ? g.a(out) : g.x(out);
+    // what `slope` of EnergyTerms is times of
+    const Buffer seed = g.b(out), of = dotHead                   ? g.x(in)
+                                       : kind == Kind::kL2       ? g.a(out)
+                                       : kind == Kind::kResidual ? residual
+                                                                 : g.x(out);
     plan.op({seed, c, of}, [=, &plan](Kernels& k) {
-      k.toChannelsLast(plan.at(seed), plan.at(c), plan.at(of), nullptr, nullptr, batch, 1, static_cast<int>(d));
+      k.toChannelsLast(plan.at(seed), plan.at(c), plan.at(of), truths > 1 ? plan.at(c) + batch : nullptr,
+                       truths > 1 ? plan.at(of) : nullptr, batch, 1, static_cast<int>(d));
     });
     g.backward({true, false}, {out});
   }
@@ -152,6 +182,7 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
       if (dotHead) combine(g.b(out), 1, v, 0, kNone, true);
       if (kind == Kind::kL2) combine(g.b(out), 1, v, -1, g.t(out));
       if (kind == Kind::kNorm) combine(g.b(out), -1, g.t(out));
+      if (kind == Kind::kResidual) combineRows(g.b(out), kPhiGradOfH, v, kMinusCurvature, g.t(out));
     }
     g.backward({true, energy}, {out, image});
   }

@@ -6,6 +6,28 @@
 
 namespace feynkac {
 
+void Network::setLevelWeight(Run& run, double weight) {
+  if (run.levelWeight == weight) return;
+  run.levelWeight = weight;
+  run.program.plan.changed();
+}
+
+// The energies of the run are `scale` times E; their derivatives by h are those of E times the share of each row.
+void Network::uploadEnergyTerms(Run& run, const Head& head, const Levels& levels, double scale, const double* share) {
+  const int n = run.batch;
+  std::vector<double> a(n), b(n), slope(n);
+  for (int i = 0; i < n; ++i) {
+    const EnergyTerms terms = energyTerms(levels, head, i);
+    a[i] = scale * terms.ofXx;
+    b[i] = scale * terms.ofSum;
+    slope[i] = share != nullptr ? share[i] * terms.slope : terms.slope;
+  }
+  Plan& plan = run.program.plan;
+  kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
+  kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));
+  kernels_->upload(plan.at(run.slope), slope.data(), n * sizeof(double));
+}
+
 // Adds the gradient of weight times the mean cross-entropy; `losses` [samples] and `residual` [levels, samples] are device memory.
 void Network::classify(const TrainStep& step, double* losses, double* residual, const Stop& stop) {
   const LevelStep& l = *step.levels;
@@ -15,12 +37,8 @@ void Network::classify(const TrainStep& step, double* losses, double* residual, 
     const int samples = std::min(perPass, l.samples - first), n = l.levels * samples;
     Run& run = prepare(Job::kLevels, step.head.kind, n, 0, l.levels);
     Plan& plan = run.program.plan;
-    const double weight = l.weight / l.samples;
-    if (run.levelWeight != weight) {
-      run.levelWeight = weight;
-      plan.changed();
-    }
-    std::vector<double> sigma(n), free(n), a(n), b(n);
+    setLevelWeight(run, l.weight / l.samples);
+    std::vector<double> sigma(n), free(n);
     std::vector<float> drawn(samples);
     for (int j = 0; j < l.levels; ++j) {
       std::copy_n(l.sigma + j * l.samples + first, samples, sigma.begin() + j * samples);
@@ -29,13 +47,8 @@ void Network::classify(const TrainStep& step, double* losses, double* residual, 
     for (int s = 0; s < samples; ++s)
       drawn[s] = static_cast<float>(l.sigma[l.truth[first + s] * l.samples + first + s]);
     const Levels levels(n, sigma.data(), preconditioning_);
-    for (int i = 0; i < n; ++i) {
-      a[i] = levels.energyOfXx(i);
-      b[i] = levels.energyOfPhi(i) * phiFactor(step.head);
-    }
     upload(run, step.head, sigma.data(), nullptr, nullptr);
-    kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
-    kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));
+    uploadEnergyTerms(run, step.head, levels, 1, nullptr);
     kernels_->upload(plan.at(run.free), free.data(), n * sizeof(double));
     kernels_->upload(plan.at(run.truth), l.truth + first, samples * sizeof(int32_t));
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, samples * d * sizeof(float));

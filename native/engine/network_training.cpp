@@ -80,6 +80,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (!(teacher->preconditioning_ == preconditioning_))
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
+  if (step.walks && !teacher) throw std::invalid_argument("walks need a teacher");
   const size_t d = sampleSize();
   const int parts = joint ? 2 : 1;
   const LevelStep* levels = step.levels;
@@ -87,6 +88,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   double* losses = beginStep(parts * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0));
   double* levelLosses = losses + parts * step.batch;
   if (levels) classify(step, levelLosses, levelLosses + levels->samples, stop);
+  if (step.walks) walk(step, *teacher, stop);
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> sigma32(step.batch);

@@ -81,6 +81,17 @@ class Levels {  // as long as its preconditioning lives
   double energyOfXx(int i) const { return 0.5 * levels_[i].xOfGrad; }
   double energyOfPhi(int i) const { return -levels_[i].out / (sigma_[i] * sigma_[i] * levels_[i].in); }
 
+  // The residual head (docs/residual.md): r = (x - D_h) / sigma = rOfU u + rOfH h
+  double rOfU(int i) const { return sigma_[i] * levels_[i].xOfGrad / levels_[i].in; }
+  double rOfH(int i) const { return -levels_[i].out / sigma_[i]; }
+  // grad_u Phi = p u + w h + J^T (w u - k h) of that head; w u - k h = sigma c_in r
+  double phiGradOfU(int i) const {  // p = w c_skip / k
+    return phiGradOfH(i) * levels_[i].skip / phiCurvature(i);
+  }
+  double phiGradOfH(int i) const { return sigma_[i] * sigma_[i] * levels_[i].xOfGrad; }  // w = 1 - c_skip
+  double phiCurvature(int i) const { return levels_[i].in * levels_[i].out; }            // k
+  double seedOfR(int i) const { return sigma_[i] * levels_[i].in; }
+
  private:
   template <class F>
   std::vector<float> each(const F& f) const {

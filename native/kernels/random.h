@@ -32,6 +32,7 @@ enum Purpose : uint32_t {
   kLatent = 14,     // noise on the latents in the training of autoencoders
   kCalibrate = 15,  // noise of calibrations
   kLevels = 16,     // noise levels that training classifies, and their noise
+  kWalk = 17,       // noise levels and noise of the walks of the path loss
 };
 
 struct Philox {

@@ -12,9 +12,9 @@ void testNetwork(const char* name, const NetworkConfig& config, const Preconditi
                  bool joint = false, bool briefly = false) {
   Setup s(config, 3, 11, preconditioning, joint);
   const size_t d = s.network.sampleSize(), parameters = s.network.parameters().torchSize();
-  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint}) {
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint, Kind::kResidual}) {
     if (kind != Kind::kDenoiser && (kind == Kind::kJoint) != joint) continue;
-    if (briefly && (kind == Kind::kL2 || kind == Kind::kNorm)) continue;  // they share the network's passes with dot
+    if (briefly && (kind == Kind::kL2 || kind == Kind::kNorm)) continue;  // they share the network's passes with others
     const Head head = {kind, scaleOf(kind), 0.7};
     const char* kindName = kKindNames[static_cast<int>(kind)];
     if (kind != Kind::kDenoiser) {
@@ -131,6 +131,34 @@ void testJoint(const char* name, const NetworkConfig& config) {
   CHECK(refused([&] { s.network.evaluate({Kind::kDot, 0.5}, s.batch(), nullptr, out, Stop()); }), "joint as dot");
 }
 
+// E = ||x - D_h||^2 / (2 sigma^2) keeps its digits at the smallest noise: against the sum in float64 of
+// the network's own h.
+void testResidualDigits(const NetworkConfig& config) {
+  Setup s(config, 3, 51);
+  const size_t d = s.network.sampleSize();
+  s.sigma = {0.002, 0.002, 0.02};
+  for (size_t i = 0; i < s.x.size(); ++i) s.x[i] *= 0.5f;
+  auto raw = poisoned(s.x.size());
+  std::vector<double> energy(s.n), phi(s.n);
+  Outputs out = {};
+  out.raw = raw.data();
+  out.energy = energy.data();
+  out.phi = phi.data();
+  s.network.evaluate({Kind::kResidual, 1}, s.batch(), nullptr, out, Stop());
+  for (int b = 0; b < s.n; ++b) {
+    const double sd = s.preconditioning.sigmaData, sigma = s.sigma[b], v = sigma * sigma + sd * sd;
+    double want = 0, xx = 0;
+    for (size_t i = b * d; i < (b + 1) * d; ++i) {
+      const double r = sigma / v * s.x[i] - sd / std::sqrt(v) * raw[i];
+      want += r * r / 2;
+      xx += double(s.x[i]) * s.x[i];
+    }
+    CHECK(std::fabs(energy[b] / want - 1) < 2e-7, "residual energy at %g: %.9g, not %.9g", sigma, energy[b], want);
+    const double wantPhi = (xx / (2 * v) - want) * sigma / sd;
+    CHECK(std::fabs(phi[b] / wantPhi - 1) < 2e-6, "residual Phi at %g: %.9g, not %.9g", sigma, phi[b], wantPhi);
+  }
+}
+
 // x made, and results read, in another stream of the device.
 void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> particles, bool joint = false) {
   Setup s(config, 3, 21, {}, joint);
@@ -139,7 +167,7 @@ void testResident(const NetworkConfig& config, std::unique_ptr<ParticleKernels> 
   auto* image = static_cast<float*>(particles->allocate(bytes));
   auto* energy = static_cast<double*>(particles->allocate(s.n * sizeof(double)));
   enum Wanted { kGrad, kDenoised, kScoreGrad };
-  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint})
+  for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint, Kind::kResidual})
     for (const Wanted wanted : {kGrad, kDenoised, kScoreGrad}) {
       if (kind == Kind::kDenoiser ? wanted != kDenoised : (kind == Kind::kJoint) != joint) continue;
       if (kind != Kind::kJoint && wanted == kScoreGrad) continue;
@@ -254,6 +282,7 @@ int main() {
   for (const bool joint : {false, true})
     testResident(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3), std::unique_ptr<ParticleKernels>(makeCpuParticleKernels()),
                  joint);
+  testResidualDigits(unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
   testCancel();
   testRefusals();
   if (!cudaDevices().list.empty()) {

@@ -12,7 +12,7 @@ namespace feynkac::test {
 // The backend of the tests that follow.
 inline std::unique_ptr<Kernels> (*newKernels)() = nullptr;
 
-inline const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm", "joint"};
+inline const char* const kKindNames[] = {"denoiser", "dot", "l2", "norm", "joint", "residual"};
 inline double scaleOf(Kind kind) { return kind == Kind::kDot || kind == Kind::kJoint ? 0.5 : 1.0; }
 
 inline EdmUNetConfig unet(int channels, int height, int width, std::vector<int> mult, int blocks,

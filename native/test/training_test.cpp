@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "kernels/cpu/runtime/threads.h"
+#include "kernels/random.h"
 #include "network_cases.h"
 
 using namespace feynkac;
@@ -52,8 +53,8 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
 
 void testTraining(const NetworkConfig& config, float dropout = 0) {
   for (const bool distil : {false, true})
-    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint}) {
-      if (distil && kind != Kind::kDot) continue;
+    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint, Kind::kResidual}) {
+      if (distil ? kind == Kind::kDenoiser || kind == Kind::kJoint : kind == Kind::kResidual) continue;
       const auto whole = trained(config, kind, 6, 1, 2, distil, dropout),
                  threads = trained(config, kind, 6, 3, 2, distil, dropout);
       CHECK(whole == threads, "training depends on the number of threads");
@@ -167,6 +168,118 @@ void testLevels(const NetworkConfig& config, Kind kind) {
   }
 }
 
+// The path loss: residuals against the energies at the walks' ends and sums in float64 (without cosines), the gradient against
+// finite differences, in one pass or several.
+void testWalks(const NetworkConfig& config, Kind kind, bool cosines) {
+  constexpr int kSteps = 2, kSamples = 5, kGroups = 3;
+  constexpr double kWeight = 0.3;
+  const char* name = kKindNames[static_cast<int>(kind)];
+  Setup s(config, 6, 61);
+  Network teacher(config, {}, newKernels);
+  const auto teacherWeights = randomWeights(teacher, 71);
+  teacher.write(Slot::kParams, teacherWeights.data());
+  const size_t d = s.network.sampleSize();
+  std::vector<double> losses(s.n), sigmas(s.n), sigma, variances, constant, share(kSamples, 1), residual(kSamples);
+  for (int j = 0; j <= kSteps; ++j)
+    for (int i = 0; i < kSamples; ++i) sigma.push_back(std::exp(0.5 * i - 1.5 + 0.1 * j));
+  for (int i = 0; i < kSteps * kSamples * kGroups; ++i) variances.push_back(0.05 * (i % 7));
+  for (int i = 0; i < kSamples; ++i) constant.push_back(0.5 * i);
+  std::vector<int32_t> group(d);
+  for (size_t i = 0; i < d; ++i) group[i] = static_cast<int32_t>(i % kGroups);
+  const auto run = [&](const std::vector<float>& weights, double weight, int microBatch) {
+    s.network.write(Slot::kParams, weights.data());
+    const WalkStep walks = {kSteps,       kSamples,         kGroups,      weight,  sigma.data(),   constant.data(),
+                            share.data(), variances.data(), group.data(), cosines, residual.data()};
+    TrainStep step = {{kind, scaleOf(kind)},
+                      s.n,
+                      microBatch,
+                      s.x.data(),
+                      s.labels.data(),
+                      0,
+                      1,
+                      0.01,
+                      80,
+                      0,
+                      7,
+                      3,
+                      {0, 0.9, 0.999, 1e-8, 1, 0, 0.9},
+                      losses.data(),
+                      sigmas.data()};
+    step.walks = &walks;
+    s.network.train(step, &teacher, Stop());
+    double loss = 0;
+    for (int b = 0; b < kSamples; ++b) loss += share[b] * 32 * std::log(std::cosh(residual[b] / 4)) / kSamples;
+    return weight * loss;
+  };
+  const auto gradientOf = [&](double weight, int microBatch) {
+    run(s.weights, weight, microBatch);
+    std::vector<float> gradient(s.weights.size());
+    s.network.read(Slot::kGrad, gradient.data());
+    return gradient;
+  };
+  // as the residuals are: those beyond Huber's bound and those within it
+  run(s.weights, kWeight, 15);
+  for (int b = 0; b < kSamples; ++b) constant[b] += residual[b] - (b - 2) * 3.0;
+  auto gradient = gradientOf(kWeight, 15);
+  const auto whole = residual;
+  for (int b = 0; b < kSamples; ++b)
+    CHECK(std::fabs(residual[b] - (b - 2) * 3.0) < 1e-9, "%s walks: residual %g", name, residual[b]);
+  const double pieces = relativeError(gradientOf(kWeight, 4), gradient);
+  CHECK(pieces < 1e-5 && relativeError(residual, whole) < 1e-4, "%s: micro-batches of walks differ by %g", name,
+        pieces);
+  const auto without = gradientOf(0, 15);
+  share[1] = 0;
+  auto shared = gradientOf(kWeight, 15);
+  for (size_t i = 0; i < gradient.size(); ++i)
+    shared[i] = static_cast<float>((double(shared[i]) - without[i]) / kWeight);
+  const Slope slope = slopeOf(s.network, s.weights, shared, 62,
+                              [&](const std::vector<float>& w) { return run(w, kWeight, 15) / kWeight; });
+  CHECK(slope.error < 2e-3 && std::fabs(slope.exact) > 0, "%s walks: loss differences: %g against %g", name,
+        slope.difference, slope.exact);
+
+  if (cosines) return;
+  constant.assign(kSamples, 0);
+  run(s.weights, kWeight, 15);
+  for (int b = 0; b < kSamples; ++b) {
+    std::vector<std::vector<float>> x(kSteps + 1, std::vector<float>(s.x.begin() + b * d, s.x.begin() + (b + 1) * d));
+    double a = 0;
+    for (int j = 0; j <= kSteps; ++j) {
+      if (j > 0) x[j] = x[j - 1];
+      const double to = sigma[j * kSamples + b], from = j > 0 ? sigma[(j - 1) * kSamples + b] : 0;
+      const double v = to * to - from * from;
+      for (size_t i = 0; i < d; ++i) {
+        float z[4];
+        const auto block = static_cast<uint32_t>(j * ((d + 3) / 4) + i / 4);
+        normalsFrom(philox(7, kWalk, 3, static_cast<uint32_t>(b), block), z);
+        x[j][i] += static_cast<float>(std::sqrt(v) * z[i % 4]);
+      }
+      if (j == 0) continue;
+      std::vector<float> denoised(d);
+      Outputs out = {};
+      out.denoised = denoised.data();
+      const float* labels = s.labels.data() + b * labelDim(config);
+      teacher.evaluate({Kind::kDenoiser, 1}, {1, x[j].data(), &to, labels, nullptr}, nullptr, out, Stop());
+      for (size_t i = 0; i < d; ++i) {
+        const double moved = double(x[j - 1][i]) - x[j][i],
+                     h = 1 / (variances[((j - 1) * kSamples + b) * kGroups + i % kGroups] + to * to);
+        const double tau = v * (1 - v * h), off = moved - v * (double(denoised[i]) - x[j][i]) / (to * to);
+        a += moved * moved / (2 * v) + std::log(v) / 2 - off * off / (2 * tau) - std::log(tau) / 2;
+      }
+    }
+    double energy[2];
+    for (const int end : {0, kSteps}) {
+      Outputs out = {};
+      out.energy = &energy[end > 0];
+      const float* labels = s.labels.data() + b * labelDim(config);
+      s.network.evaluate({kind, scaleOf(kind)}, {1, x[end].data(), &sigma[end * kSamples + b], labels, nullptr},
+                         nullptr, out, Stop());
+    }
+    const double want = energy[1] - energy[0] - a;
+    CHECK(std::fabs(residual[b] - want) < 1e-4 * (1 + std::fabs(energy[0])), "%s walk %d: %g, not %g", name, b,
+          residual[b], want);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -176,9 +289,13 @@ int main() {
   testTraining(adm({1, 2}, 1), 0.3f);
   testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
   testDropout(diffusers(true, DiffusersUNetConfig::kConv, 0, 4));
-  for (const Kind kind : {Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint}) {
+  for (const Kind kind : {Kind::kDot, Kind::kL2, Kind::kNorm, Kind::kJoint, Kind::kResidual}) {
     testLevels(unet(1, 4, 4, {1, 2}, 1, {4}, 0, 0), kind);
     testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, kind);
+  }
+  for (const Kind kind : {Kind::kDot, Kind::kResidual}) {
+    testWalks(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 0), kind, true);
+    testWalks(ResidualMlpConfig{5, 32, 2, 4, 1}, kind, false);
   }
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
@@ -187,7 +304,8 @@ int main() {
 #endif
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
     testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
-    testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, Kind::kDot);
+    for (const Kind kind : {Kind::kDot, Kind::kResidual}) testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, kind);
+    testWalks(ResidualMlpConfig{5, 32, 2, 4, 1}, Kind::kResidual, false);
   }
   return report("training");
 }

@@ -1,0 +1,223 @@
+import { finiteNumber, integer } from '../args.js'
+import { type Dataset, encodeLabel, type LabelSpec, labelDim } from '../data/dataset.js'
+import { ArgumentError, invalid } from '../errors.js'
+import type { Denoiser } from '../models/denoiser.js'
+import { cellAt, interpolate } from '../models/log-normaliser.js'
+import type { NativeWalks } from '../native.js'
+import { purpose, uniformAt } from '../random.js'
+import { evenLevels, measure } from '../smc/calibrate.js'
+import type { Calibration } from '../smc/calibration.js'
+import type { EnergyFunction } from '../smc/energy-function.js'
+import { sizeOf } from '../smc/evaluation.js'
+import type { Settings } from './settings.js'
+
+/**
+ * The path loss of a distillation (docs/residual.md; a regulariser of He et al. 2025, arXiv 2506.05668, with the teacher's score and over
+ * several steps): along a short noising walk x_0, ..., x_m the energies at its ends differ by what the kernels of the teacher's denoiser say,
+ *
+ *   E(x_m, s_m) - E(x_0, s_0) = sum_j log N(x_(j-1); x_j + v_j (D(x_j) - x_j) / s_j^2, tau_j) - log N(x_j; x_(j-1), v_j) + c(s_0).
+ *
+ * c is learnt along, as a running mean, and shared by all labels.
+ */
+
+/** Options of `distill`. */
+export interface PathOptions {
+  /**
+   * Weight of the path loss, per dimension as the loss is, which makes energies agree between noise levels (docs/residual.md): 0.5, say; 0, the
+   * default: none.
+   */
+  pathWeight?: number
+  /** With pathWeight: walks per step of training, from the first samples of the batch (half of it). */
+  pathBatch?: number
+  /** Steps of a walk (3), and the length of one in ln sigma (0.1). */
+  pathSteps?: number
+  pathStep?: number
+}
+
+export const pathOptionNames = ['pathWeight', 'pathBatch', 'pathSteps', 'pathStep'] as const
+
+export type PathSettings = Required<PathOptions>
+
+/** A run without it. */
+export const noPath: PathSettings = { pathWeight: 0, pathBatch: 1, pathSteps: 3, pathStep: 0.1 }
+
+/** Those that are given, checked; throws ArgumentError. */
+export function givenPath(options: PathOptions): PathOptions {
+  const { pathWeight, pathBatch, pathSteps, pathStep } = options
+  if (pathWeight !== undefined) finiteNumber('pathWeight', pathWeight, { min: 0 })
+  if (pathBatch !== undefined) integer('pathBatch', pathBatch, 1)
+  if (pathSteps !== undefined) integer('pathSteps', pathSteps, 1, 64)
+  if (pathStep !== undefined) finiteNumber('pathStep', pathStep, { min: 1e-3, max: 1 })
+  return Object.fromEntries(
+    pathOptionNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
+  )
+}
+
+/** c(s_0) at equally spaced ln s_0, and how many walks each value has seen. */
+export interface PathState {
+  means: number[]
+  seen: number[]
+}
+
+/** Where walks begin, uniformly in ln sigma: so many standard deviations of the training's ln sigma below and above its mean. */
+const REACH = { below: 2, above: 2.5 }
+const CELLS = 24
+/** A value of c moves as if it had been seen so often before. */
+const INERTIA = 10
+const row = 0xffffffff // particle number of nothing else in a step
+/** Upper edges of the noise levels that residuals are logged for. */
+const EDGES = [0.3, 1, Number.POSITIVE_INFINITY]
+
+export class PathLoss {
+  private readonly min: number
+  private readonly max: number
+  private readonly state: PathState
+  private readonly request: NativeWalks
+  private readonly firsts: Int32Array
+  private readonly squares = new Float64Array(EDGES.length)
+  private readonly counts = new Float64Array(EDGES.length)
+
+  /** range: noise levels that the network can be told; table: of the teacher's precisions. */
+  constructor(
+    private readonly settings: PathSettings & Pick<Settings, 'seed' | 'pMean' | 'pStd'>,
+    range: { sigmaMin: number; sigmaMax: number },
+    private readonly table: Calibration,
+    state?: PathState,
+  ) {
+    const { pathBatch, pathSteps, pathWeight } = settings
+    ;[this.min, this.max] = startsWithin(settings, range)
+    if (state && [state.means, state.seen].some(({ length }) => length !== CELLS + 1))
+      throw new ArgumentError(`the checkpoint's path loss has not the ${CELLS + 1} constants of this run`)
+    const zeros = () => new Array<number>(CELLS + 1).fill(0)
+    this.state = state ?? { means: zeros(), seen: zeros() }
+    const { groups } = table.data
+    this.firsts = Int32Array.from({ length: groups.count }, (_, g) => groups.of.indexOf(g))
+    this.request = {
+      steps: pathSteps,
+      groups: groups.count,
+      weight: pathWeight / groups.of.length,
+      sigma: new Float64Array((pathSteps + 1) * pathBatch),
+      constant: new Float64Array(pathBatch),
+      share: new Float64Array(pathBatch),
+      variances: new Float64Array(pathSteps * pathBatch * groups.count),
+      group: groups.of,
+      cosines: table.basis === 'dct',
+      residual: new Float64Array(pathBatch),
+    }
+  }
+
+  /** The walks of a step: their levels are functions of the seed and the step. Valid until the next one. */
+  prepare(step: number): NativeWalks {
+    const { request, min, max, firsts, table, state } = this
+    const { seed, pathBatch, pathSteps, pathStep } = this.settings
+    for (let i = 0; i < pathBatch; i++) {
+      const start = min + (max - min) * uniformAt(seed, purpose.walk, step, row - i, 0)
+      for (let j = 0; j <= pathSteps; j++) {
+        const sigma = Math.exp(start + j * pathStep)
+        request.sigma[j * pathBatch + i] = sigma
+        if (j === 0) continue
+        const precision = table.precisionAt(sigma)
+        firsts.forEach((first, g) => {
+          const at = ((j - 1) * pathBatch + i) * firsts.length + g
+          request.variances[at] = first < 0 ? 0 : Math.max(0, 1 / precision[first]! - sigma ** 2)
+        })
+      }
+      const at = cellAt(start, min, max, CELLS)
+      request.constant[i] = interpolate(state.means, at)
+      // where c is not known yet a walk only measures it
+      request.share[i] = state.seen[at.cell]! > 0 && state.seen[at.cell + 1]! > 0 ? 1 : 0
+    }
+    return request
+  }
+
+  /** Moves c after a step. Returns the mean of 32 ln cosh(r / 4) over the walks that were learnt from, undefined where none were. */
+  learn(): number | undefined {
+    const { sigma, constant, share, residual } = this.request
+    const { means, seen } = this.state
+    const [sums, starts, counts] = [0, 0, 0].map(() => new Float64Array(CELLS + 1))
+    let [loss, rows] = [0, 0]
+    residual.forEach((r, i) => {
+      const { cell, part } = cellAt(Math.log(sigma[i]!), this.min, this.max, CELLS)
+      for (const [knot, weight] of [
+        [cell, 1 - part],
+        [cell + 1, part],
+      ] as const) {
+        // biome-ignore format: one line
+        sums![knot]! += weight * r
+        starts![knot]! += weight * (r + constant[i]!)
+        counts![knot]! += weight
+      }
+      if (share[i] === 0) return
+      const x = Math.abs(r / 4)
+      loss += 32 * (x + Math.log1p(Math.exp(-2 * x)) - Math.LN2)
+      rows++
+      const bin = EDGES.findIndex((edge) => sigma[i]! < edge)
+      this.squares[bin]! += r * r
+      this.counts[bin]! += 1
+    })
+    counts!.forEach((count, knot) => {
+      if (count === 0) return
+      means[knot] = seen[knot]! > 0 ? means[knot]! + sums![knot]! / (count + INERTIA) : starts![knot]! / count
+      seen[knot]! += count
+    })
+    return rows > 0 ? loss / rows : undefined
+  }
+
+  /** Mean r^2 since the last call, of walks that began below sigma = 0.3, below 1 and above; null where there were none. */
+  take(): (number | null)[] {
+    const found = Array.from(this.squares, (sum, i) => (this.counts[i]! > 0 ? sum / this.counts[i]! : null))
+    this.squares.fill(0)
+    this.counts.fill(0)
+    return found
+  }
+
+  stored(): PathState {
+    return structuredClone(this.state)
+  }
+}
+
+/** ln sigma of the first and last beginnings. */
+function startsWithin(
+  { pMean, pStd, pathSteps, pathStep }: PathSettings & Pick<Settings, 'pMean' | 'pStd'>,
+  range: { sigmaMin: number; sigmaMax: number },
+): [number, number] {
+  const min = Math.max(pMean - REACH.below * pStd, Math.log(range.sigmaMin))
+  const max = Math.min(pMean + REACH.above * pStd, Math.log(range.sigmaMax) - pathSteps * pathStep)
+  const told = (lnSigma: number) => Math.fround(Math.exp(lnSigma)) > 0 && Number.isFinite(Math.exp(2 * lnSigma))
+  if (!(max > min && told(min) && told(max + pathSteps * pathStep)))
+    throw invalid('pMean and pStd', 'noise that the network can be told and walks can begin at', [pMean, pStd])
+  return [min, max]
+}
+
+/** Draws of data and noise levels of the table. */
+const DRAWS = 64
+const TABLE_LEVELS = 16
+
+/** The mean precisions of the density whose score is the teacher's, under the data's labels: what the variances of the walks' kernels follow. */
+export function teacherTable(
+  teacher: Denoiser,
+  data: Dataset,
+  labels: LabelSpec | null,
+  settings: PathSettings & Pick<Settings, 'seed' | 'pMean' | 'pStd'>,
+  range: { sigmaMin: number; sigmaMax: number },
+  signal?: AbortSignal,
+): Promise<Calibration> {
+  const [min, max] = startsWithin(settings, range)
+  const sigmas = evenLevels(Math.exp(min), Math.exp(max + settings.pathSteps * settings.pathStep), TABLE_LEVELS)
+  const seenAs = (vectors?: Float32Array): EnergyFunction => ({
+    shape: teacher.shape,
+    energyGrad: async (x, sigma, options) => {
+      const denoised = await teacher.denoise(x, sigma, { ...options, labels: vectors })
+      const grad = x.map((value, i) => (value - denoised[i]!) / sigma ** 2)
+      return { energy: new Float64Array(x.length / sizeOf(teacher.shape)), grad }
+    },
+  })
+  const under = (indices: Int32Array) => {
+    if (!labels || teacher.labelDim === 0) return seenAs()
+    const dim = labelDim(labels)
+    const vectors = new Float32Array(indices.length * dim)
+    for (const [at, index] of indices.entries()) encodeLabel(labels, data.label(index), vectors, at * dim)
+    return seenAs(vectors)
+  }
+  return measure(seenAs(), under, { data, sigmas, count: DRAWS, seed: settings.seed, signal })
+}
