@@ -16,6 +16,9 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
+export type { Findings } from './fit/findings.js'
+export { type FitOptions, fit } from './fit/fit.js'
+export type { FitProgress, FitResult } from './fit/result.js'
 export {
   type EvaluateOptions,
   type EvaluationProgress,
