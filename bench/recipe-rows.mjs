@@ -9,8 +9,12 @@ const rows = (data, images, list) =>
 const before = { name: 'the defaults before', batchSize: 128, lr: 1e-3, decay: 0 }
 /** What the rules choose for labelled pictures. */
 const noise = { pMean: -0.6, pStd: 1.4 }
+const ruled = { ...noise, labelDropout: 0.25 }
 /** As the first rows were run: on all pictures. */
 const all = { labelDropout: 0.5, holdOut: 0 }
+
+/** The demo's network. */
+const small = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] }
 
 export const groups = {
   // 500 discs of 16x16x3
@@ -79,6 +83,12 @@ export const groups = {
     { batchSize: 8, lr: 1e-3 },
     { batchSize: 16, lr: 2e-3 },
   ]).map((row) => ({ ...row, teacher: rows('discs', 12_000, [{ batchSize: 8, lr: 4e-3 }])[0] })),
+  // by the noise levels and the label dropout of the rules, of a teacher by the rules; the rules have a rate of 1e-3
+  'distil-rules': rows('discs', 6000, [
+    { batchSize: 16, lr: 1e-3 },
+    { batchSize: 16, lr: 2e-3 },
+    { batchSize: 16, lr: 4e-3 },
+  ]).map((row) => ({ ...row, ...ruled, teacher: rows('discs', 12_000, [{ batchSize: 16, lr: 4e-3, ...ruled }])[0] })),
   // 60,000 pictures of 28x28, one label
   fashion: rows('fashion', 6000, [
     before,
@@ -87,10 +97,26 @@ export const groups = {
     { batchSize: 8, lr: 4e-3 },
     { batchSize: 16, lr: 4e-3, ...noise },
   ]),
+  // about three minutes of a thread
+  'fashion-longer': rows('fashion', 12_000, [
+    before,
+    // what the rules choose
+    { batchSize: 16, lr: 4e-3, ...noise },
+    { name: 'EDM', batchSize: 512, lr: 1e-3, decay: 0, emaHalfLife: 30 },
+    { name: 'diffusers, linear for cosine', batchSize: 16, lr: 1e-4, beta1: 0.95, warmUp: 8000, decay: 1 },
+  ]),
   // the demo's pictures: 8000 of 12x12, shape and place
   shapes: rows('shapes', 32_000, [
     { name: 'the demo before', batchSize: 64, lr: 2e-3, decay: 0, labelDropout: 0.5 },
     { batchSize: 32, lr: 4e-3, ...noise, labelDropout: 0.5 },
     { batchSize: 32, lr: 4e-3, ...noise, labelDropout: 0.25 },
-  ]).map((row) => ({ ...row, network: { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] } })),
+  ]).map((row) => ({ ...row, network: small })),
+  'distil-shapes': rows('shapes', 12_800, [
+    { batchSize: 16, lr: 2e-3, ...ruled },
+    { batchSize: 16, lr: 1e-3, ...ruled },
+    { batchSize: 64, lr: 1e-3, decay: 0, labelDropout: 0.5 },
+  ]).map((row) => ({
+    ...row,
+    teacher: { ...rows('shapes', 32_000, [{ batchSize: 32, lr: 4e-3, ...ruled }])[0], network: small },
+  })),
 }

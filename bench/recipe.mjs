@@ -1,7 +1,7 @@
 // What lib/training/recipe.ts rests on: the same images seen under different batches, rates, decays, averages and dropouts of labels, judged
 // by the loss on pictures of no run, and of discs by the share of samples that show what was asked for.
 //
-//   node bench/recipe.mjs [--only GROUP,...] [--seeds 0,1,...] [--threads N] [--fashion DIR] [--pictures DIR] [--out FILE] [--show]
+//   node bench/recipe.mjs [--only GROUP,...] [--rows 0,1,...] [--seeds 0,1,...] [--threads N] [--fashion DIR] [--pictures DIR] [--out FILE] [--show]
 //
 // Rows that are in the file already are not run again, only shown; with --show no others.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import {
   devices,
   distill,
   loadDataset,
+  NumericsError,
   sample,
   scoreShapes,
   setThreads,
@@ -25,6 +26,7 @@ import { groups } from './recipe-rows.mjs'
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', default: Object.keys(groups).join() },
+    rows: { type: 'string' }, // of the groups; without it all
     seeds: { type: 'string', default: '0' },
     threads: { type: 'string', default: '1' },
     fashion: { type: 'string' }, // folder of Fashion-MNIST; without it its groups are left out
@@ -194,19 +196,23 @@ console.log(
 )
 const loaded = {}
 for (const group of options.only.split(','))
-  for (const row of groups[group])
+  for (const row of options.rows ? options.rows.split(',').map((place) => groups[group][place]) : groups[group])
     for (const seed of options.seeds.split(',').map(Number)) {
       const isThis = (r) => r.seed === seed && isDeepStrictEqual(r.options, row)
       if (!record.rows.some(isThis)) {
         if (options.show || (row.data === 'fashion' && options.fashion === undefined)) continue
         loaded[row.data] ??= await dataSets[row.data]()
         const picture = `${group}-${groups[group].indexOf(row)}-${seed}.png`
-        record.rows.push({ seed, options: row, ...(await measure(row, seed, loaded[row.data], picture)) })
+        const found = await measure(row, seed, loaded[row.data], picture).catch((error) => {
+          if (error instanceof NumericsError) return { diverged: error.message }
+          throw error
+        })
+        record.rows.push({ seed, options: row, ...found })
         mkdirSync(dirname(options.out), { recursive: true })
         writeFileSync(options.out, `${JSON.stringify(record, null, 2)}\n`)
       }
       const found = record.rows.find(isThis)
       const what = `${row.data}${row.teacher ? ', distilled' : ''}`
-      const cells = columns.map((name) => found[name] ?? '')
+      const cells = columns.map((name) => found[name] ?? (found.diverged ? 'diverged' : ''))
       console.log(`| ${[what, row.images, describe(row), seed, ...cells].join(' | ')} |`)
     }

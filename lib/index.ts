@@ -17,9 +17,13 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
+export type { Findings } from './fit/findings.js'
+export type { FitOptions } from './fit/fit.js'
+export type { FitProgress, FitResult } from './fit/result.js'
 export {
   distill,
   evaluate,
+  fit,
   loadDataset,
   trainAutoencoder,
   trainClassifier,

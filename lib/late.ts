@@ -1,6 +1,8 @@
 import type { Dataset } from './data/dataset.js'
 import type { LoadDatasetOptions } from './data/load.js'
 import type { DeviceOptions } from './devices.js'
+import type { FitOptions } from './fit/fit.js'
+import type { FitResult } from './fit/result.js'
 import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
 import type { Autoencoder } from './models/autoencoder.js'
 import type { Classifier } from './models/classifier.js'
@@ -101,4 +103,21 @@ export async function verifyFixture(
 ): Promise<VerifyResult> {
   const late = await import('./verify/fixture.js')
   return late.verifyFixture(path, options)
+}
+
+/**
+ * From pictures to an energy: trains a denoiser, distils it into an energy with its table of precisions, trains a small classifier where
+ * there are labels, draws samples, says how many of them show what they were asked to and whether they are copies, and writes all of it
+ * into a folder: model.safetensors (the energy), teacher.safetensors, pictures, report.html and fit.json. The stages share the time by
+ * rules (budget.ts), and each has the recipe of its training.
+ *
+ * Throws ArgumentError for bad options and for data that no model of pictures can be learnt from, FileError and FormatError, NumericsError
+ * where training diverges, and the signal's reason when aborted.
+ *
+ * @example
+ * const { model, text } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
+ */
+export async function fit(options: FitOptions): Promise<FitResult> {
+  const late = await import('./fit/fit.js')
+  return late.fit(options)
 }

@@ -9,17 +9,23 @@ export function loadSharp(use: string): Promise<Sharp> {
   return optional(use, ['sharp'], async () => (await import('sharp')).default)
 }
 
-/** What plots are drawn by. Throws MissingPackageError. */
-export function loadPlotting() {
-  return optional('drawing plots', ['sharp', 'vega', 'vega-lite', 'dejavu-fonts-ttf'], async () => {
+const plotting = ['sharp', 'vega', 'vega-lite', 'dejavu-fonts-ttf']
+
+/** What pictures with text are drawn by, and the file of their font. Throws MissingPackageError. */
+export function loadDrawing() {
+  return optional('drawing plots', plotting, async () => {
     const { createRequire } = await import('node:module')
     const font = createRequire(import.meta.url).resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf')
-    const [{ compile }, { parse, View }, { default: sharp }] = await Promise.all([
-      import('vega-lite'),
-      import('vega'),
-      import('sharp'),
-    ])
-    return { font, compile, parse, View, sharp }
+    return { font, sharp: (await import('sharp')).default }
+  })
+}
+
+/** What plots are made by, where they can be drawn too. Throws MissingPackageError. */
+export async function loadPlotting() {
+  await loadDrawing()
+  return optional('drawing plots', plotting, async () => {
+    const [{ compile }, { parse, View }] = await Promise.all([import('vega-lite'), import('vega')])
+    return { compile, parse, View }
   })
 }
 

@@ -35,6 +35,7 @@ afterEach(async () => {
 
 const commands = [
   'demo',
+  'fit',
   'train',
   'train-autoencoder',
   'train-classifier',
@@ -70,6 +71,12 @@ describe('feynkac', () => {
     [['nonsense'], /nonsense/],
     [['--', 'build'], /first word: feynkac build/],
     [['doctor', '--nonsense'], /--nonsense/],
+    [['fit'], /missing required argument 'data'/],
+    [['fit', 'x', '--minutes', '0'], /--minutes.*Expected a number above 0/s],
+    [
+      ['fit', 'synthetic:ring:count=100', '--output', join(os.tmpdir(), 'feynkac-none')],
+      /for pictures.*train, then distill/,
+    ],
     [['train', '--data', 'x'], /--output/],
     [['train', '--output', 'x', '--lr', 'fast'], /--lr.*fast.*Expected a number above 0/s],
     [['train', '--output', 'x', '--batch', '1.5'], /Expected a whole number/],

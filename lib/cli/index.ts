@@ -13,6 +13,7 @@ interface Entry {
 // Only the chosen command's file is loaded, so that start-up and help stay quick.
 const commands: Record<string, Entry> = {
   demo: { summary: 'run the main job on synthetic data and write a report', load: () => import('./demo.js') },
+  fit: { summary: 'learn an energy from pictures, and show what it has learnt', load: () => import('./fit.js') },
   train: { summary: 'train a denoiser, or an energy by score matching', load: () => import('./train.js') },
   'train-autoencoder': {
     summary: 'train an autoencoder, whose latents the others then work in',

@@ -13,13 +13,17 @@ import { progress } from './progress.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
-export interface TrainFlags extends CommonOptions {
-  data?: string
+/** How data are read. */
+export interface ReadingFlags {
   labelFile?: string
   resize?: number
   channels?: number
   icc?: boolean
   limit?: number
+}
+
+export interface TrainFlags extends CommonOptions, ReadingFlags {
+  data?: string
   autoencoder?: string
   output: string
   images?: number
@@ -62,14 +66,20 @@ export interface TrainFlags extends CommonOptions {
 
 /** What to train on and where to. */
 export function dataFlags(command: Command): Command {
+  const data = command.option('--data <spec>', 'training data: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
+  return readingFlags(data).requiredOption(
+    '--output <directory>',
+    'where checkpoints, log.jsonl and model.safetensors go',
+  )
+}
+
+export function readingFlags(command: Command): Command {
   return command
-    .option('--data <spec>', 'training data: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
     .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
     .option('--resize <side>', 'resize images to this side', count(1, 4096))
     .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
     .option('--icc', 'convert the colours of pictures to sRGB by the profiles in their files')
     .option('--limit <number>', 'only the first so many samples', count())
-    .requiredOption('--output <directory>', 'where checkpoints, log.jsonl and model.safetensors go')
 }
 
 function resumeOf(value: string): 'auto' {
@@ -305,8 +315,12 @@ export function describePlan(
     .join('\n')
     .replace(/^--minutes(=|\n).*$/m, `--images\n${images}`)
     .split('\n')
-  const quoted = given.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : JSON.stringify(word)))
-  return `${text}\n${speed}; the same bits again: feynkac ${quoted.join(' ')}`
+  return `${text}\n${speed}; the same bits again: feynkac ${quoted(given)}`
+}
+
+/** Words of a command line, to be given again. */
+export function quoted(words: readonly string[]): string {
+  return words.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : JSON.stringify(word))).join(' ')
 }
 
 async function howToResume(command: string, output: string): Promise<string> {

@@ -57,13 +57,16 @@ export async function runDemo(
     plane: { particles: plane.particles, seeds: plane.seeds, rows: plane.rows },
     pictures: { side: pictures.side, particles: pictures.particles, rows: pictures.rows },
   }
-  await writeResults(output, result)
+  const results = await writeResults(output, result)
   const drawn = await figures(plane, pictures)
-  const files = await writeReport(output, {
+  const report = await writeReport(output, {
     title: 'feynkac: compositions of learnt energies',
     blocks: reportBlocks(result, drawn),
     figures: drawn,
-    result,
   })
-  return { result, tables: [planarTable(result.plane.rows), shapesTable(result.pictures.rows)], files }
+  return {
+    result,
+    tables: [planarTable(result.plane.rows), shapesTable(result.pictures.rows)],
+    files: [results, ...report],
+  }
 }

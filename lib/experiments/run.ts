@@ -4,7 +4,7 @@ import { type ExperimentName, experimentNames } from '../cli/lab.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { prepareFolder } from '../files.js'
 import { loadPlotting } from '../optional.js'
-import { pictureOf, writeReport } from '../report/folder.js'
+import { pictureOf, writeReport, writeResults } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { type Budget, budgets, type Experiment, type ExperimentContext, type Outcome } from './experiment.js'
 
@@ -84,8 +84,9 @@ export async function runExperiment(
   const result = { name, budget, seed, ...shown, seconds, findings: outcome.findings, data: outcome.data }
   const { title } = experiment
   const blocks = reportBlocks(experiment, outcome, result)
-  const files = await writeReport(output, { title, blocks, figures: outcome.figures, result })
-  return { result, tables: outcome.tables, files }
+  const results = await writeResults(output, result)
+  const report = await writeReport(output, { title, blocks, figures: outcome.figures })
+  return { result, tables: outcome.tables, files: [results, ...report] }
 }
 
 const SIZE = 16

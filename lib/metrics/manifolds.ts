@@ -117,7 +117,12 @@ export async function membership(
 }
 
 /** Squared distances to the k nearest others of the same set, nearest first: [n, k]. */
-async function nearestSquares(x: Float32Array, dim: number, k: number, signal?: AbortSignal): Promise<Float64Array> {
+export async function nearestSquares(
+  x: Float32Array,
+  dim: number,
+  k: number,
+  signal?: AbortSignal,
+): Promise<Float64Array> {
   const nearest = new Float64Array((x.length / dim) * k).fill(Infinity)
   const insert = (row: number, square: number) => {
     const first = row * k

@@ -18,8 +18,6 @@ export interface Report {
   title: string
   blocks: readonly Block[]
   figures: readonly Figure[]
-  /** What results.json holds. */
-  result: unknown
 }
 
 /** Writes results.json: before pictures are drawn of them, so that the numbers are not lost with those. Throws FileError. */
@@ -29,9 +27,9 @@ export async function writeResults(folder: string, result: unknown): Promise<str
   return path
 }
 
-/** Writes results.json, then report.html, which needs nothing else, report.md and the figures; the names of the files. Throws FileError. */
-export async function writeReport(folder: string, { title, blocks, figures, result }: Report): Promise<string[]> {
-  const files = [await writeResults(folder, result)]
+/** Writes report.html, which needs nothing else, report.md and the figures; the names of the files. Throws FileError. */
+export async function writeReport(folder: string, { title, blocks, figures }: Report): Promise<string[]> {
+  const files: string[] = []
   const contents: [string, string | Buffer][] = [
     ['report.html', htmlReport(title, blocks)],
     ['report.md', markdownReport(title, blocks)],

@@ -7,7 +7,7 @@ export type Block =
   | { picture: Buffer; caption: string; file: string }
   | { header: readonly string[]; rows: readonly (readonly string[])[] }
 
-const escaped = (text: string) =>
+export const escaped = (text: string) =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
 
 const style = `body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}

@@ -153,3 +153,13 @@ export class RunFolder {
     }
   }
 }
+
+/** Removes the checkpoints of a run that nobody will go on with; its log and its model stay. Throws FileError. */
+export async function removeCheckpoints(path: string): Promise<void> {
+  const folder = await RunFolder.open(path)
+  try {
+    for (const file of await folder.checkpoints()) await rm(file, { force: true })
+  } finally {
+    await folder.close()
+  }
+}

@@ -1,0 +1,110 @@
+import type { Command } from 'commander'
+import { DEFAULT_MINUTES } from '../fit/budget.js'
+import type { FitOptions } from '../fit/fit.js'
+import type { FitProgress, FitResult } from '../fit/result.js'
+import type { TrainingPlan } from '../training/run.js'
+import { Interrupted, interruptible } from './interrupt.js'
+import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
+import { type Progress, progress } from './progress.js'
+import { given, givenIfAny, quoted, type ReadingFlags, readingFlags } from './train-options.js'
+
+/** The command `fit`: from pictures to an energy. */
+
+interface Flags extends CommonOptions, ReadingFlags {
+  output: string
+  overwrite?: boolean
+  minutes?: number
+  images?: number
+}
+
+const STAGES: Record<FitProgress['stage'], string> = {
+  teacher: 'teacher',
+  energy: 'energy',
+  calibration: 'calibrating',
+  classifier: 'classifier',
+  pictures: 'drawing',
+}
+
+export function register(program: Command): void {
+  const command = program
+    .command('fit')
+    .description('Learn an energy from pictures: train a teacher, distil it, draw samples, and write a report.')
+    .argument('<data>', 'pictures: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
+    .option('--minutes <number>', 'time for all of it (10)', number({ above: 0 }))
+    .option('--images <number>', 'instead: images that the teacher sees; gives the same bits again', count())
+    .option('--output <directory>', 'where model.safetensors, report.html, fit.json and pictures go', 'feynkac-fit')
+    .option('--overwrite', 'replace what another fit has left in --output')
+  common(readingFlags(command), 'feynkac fit fashion-mnist --minutes 15 --output garments').action(
+    async (data: string, flags: Flags) => {
+      await applyThreads(flags)
+      const library = await import('../fit/fit.js')
+      const { describeFindings } = await import('../fit/findings.js')
+      const { output, overwrite, minutes, images, seed, labelFile: labels, resize, channels, icc, limit } = flags
+      const dataOptions = givenIfAny({ labels, resize, channels: channels as 1 | 3 | undefined, icc, limit })
+      const own = given({ dataOptions, minutes, images, seed, overwrite })
+      const note = (line: string) => process.stderr.write(`${line}\n`)
+      const shown = stages()
+      const run = (signal: AbortSignal) =>
+        library.fit({
+          ...deviceOf(flags),
+          ...own,
+          data,
+          output,
+          signal,
+          onFindings: (found) => describeFindings(found).forEach(note),
+          onPlan: (plan) => note(describeFitPlan(plan, minutes ?? DEFAULT_MINUTES)),
+          onProgress: shown.update,
+        } satisfies FitOptions)
+      try {
+        const result = await interruptible(run).finally(shown.end)
+        console.log(flags.json ? JSON.stringify(result) : (await summary(result)).join('\n'))
+      } catch (error) {
+        if (!(error instanceof Interrupted)) throw error
+        throw new Interrupted(error.signal, 'stopped; the same command goes on with it')
+      }
+    },
+  )
+}
+
+/** Of the teacher, from whose images all else follows; where they were chosen by the time, also the command for the same bits. */
+function describeFitPlan({ text, images, imagesPerSecond }: TrainingPlan, minutes: number): string {
+  if (imagesPerSecond === null) return `teacher: ${text}`
+  const words = process.argv.slice(2).filter((word) => !word.startsWith('--minutes='))
+  const at = words.indexOf('--minutes')
+  if (at >= 0) words.splice(at, 2)
+  const speed = `${minutes} minutes in all at ${imagesPerSecond.toPrecision(3)} images/s`
+  return `teacher: ${text}\n${speed}; the same bits again: feynkac ${quoted([...words, '--images', String(images)])}`
+}
+
+/** One bar for all stages. */
+function stages() {
+  let bar: Progress | undefined
+  let heldOut = ''
+  let last = ''
+  return {
+    update({ stage, done, total, loss, heldOutLoss }: FitProgress): void {
+      bar ??= progress(Math.round(total), Math.round(done))
+      if (stage !== last) heldOut = ''
+      last = stage
+      if (heldOutLoss !== undefined) heldOut = ` | held out ${heldOutLoss.toPrecision(4)}`
+      const losses = loss === undefined ? '' : ` | loss ${loss.toPrecision(4)}${heldOut}`
+      bar.update(Math.round(done), `${STAGES[stage]}${losses}`)
+    },
+    end: () => bar?.end(),
+  }
+}
+
+async function summary({ output, model, classifier, samples, copies, seconds }: FitResult): Promise<string[]> {
+  const { describeClassifier, rightOf } = await import('../fit/report.js')
+  const width = Math.max(...samples.flatMap(({ name, rows }) => [name, ...rows.map(({ label }) => `  ${label}`)]).map(({ length }) => length)) // biome-ignore format: one line
+  const counts = samples.flatMap(({ name, rows }) => [
+    `${name.padEnd(width)}  ${rightOf(rows)} as asked`,
+    ...rows.filter(({ label }) => label !== '').map((row) => `  ${row.label}`.padEnd(width + 2) + rightOf([row])),
+  ])
+  return [
+    ...(classifier ? [...counts, `(${describeClassifier(classifier)})`] : []),
+    copies.text,
+    `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
+    `  feynkac sample ${model} --method heun`,
+  ]
+}

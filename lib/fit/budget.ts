@@ -1,0 +1,51 @@
+/**
+ * What each stage gets, from the images that the teacher sees alone, so that these fix all of a fit. Costs are in images of the teacher's
+ * training; they were measured on 16x16x3 with the default network, and hardly depend on it as all stages grow with it.
+ */
+export interface Budget {
+  energyImages: number
+  classifierImages: number
+  /** Samples in a row of a picture. */
+  columns: number
+  /** Of each stage. */
+  work: { teacher: number; energy: number; calibration: number; classifier: number; pictures: number }
+}
+
+/** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
+const ENERGY_SHARE = 1 / 4
+const ENERGY_COST = 2.6
+const CALIBRATION_SHARE = 1 / 20
+const CLASSIFIER_COST = 0.15
+/** A classifier that has seen fewer images tells little. */
+const FEWEST_CLASSIFIER_IMAGES = 2000
+/** A sample of 18 levels of Heun's: 35 gradients. */
+const SAMPLE_COST = 25
+/** Of the teacher's work, what pictures may cost. */
+const PICTURES_SHARE = 0.25
+const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
+
+export const DEFAULT_MINUTES = 10
+/** Of the time of a fit, what the teacher gets. */
+export const TEACHER_SHARE =
+  1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_COST + PICTURES_SHARE)
+
+/** images: that the teacher sees. rows: of samples that are drawn, in evaluations of the energy. labelled: whether a classifier is trained. */
+export function budgetFor(images: number, rows: number, labelled: boolean): Budget {
+  const energyImages = Math.ceil(images * ENERGY_SHARE)
+  const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, images) : 0
+  const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
+  const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
+  const energy = energyImages * ENERGY_COST
+  return {
+    energyImages,
+    classifierImages,
+    columns,
+    work: {
+      teacher: images,
+      energy,
+      calibration: energy * CALIBRATION_SHARE,
+      classifier: classifierImages * CLASSIFIER_COST,
+      pictures: columns * rows * SAMPLE_COST,
+    },
+  }
+}

@@ -1,0 +1,236 @@
+import { boolean, finiteNumber, integer, knownOptions } from '../args.js'
+import type { Dataset } from '../data/dataset.js'
+import { type DeviceOptions, deviceOptionNames } from '../devices.js'
+import { ArgumentError, invalid } from '../errors.js'
+import { fingerprintData } from '../fingerprint.js'
+import { findCopies } from '../metrics/copies.js'
+import { pixelFeatures } from '../metrics/features.js'
+import type { Classifier } from '../models/classifier.js'
+import type { EnergyModel } from '../models/energy.js'
+import { readSamples } from '../training/batches.js'
+import { trainClassifier } from '../training/classifier.js'
+import { distill } from '../training/distill.js'
+import { trainDenoiser } from '../training/dsm.js'
+import { holdOut } from '../training/hold-out.js'
+import { holdOutFor } from '../training/recipe.js'
+import { type DataOptions, openData, type TrainingPlan, type TrainingProgress } from '../training/run.js'
+import { type Budget, budgetFor, DEFAULT_MINUTES, TEACHER_SHARE } from './budget.js'
+import { drawRow } from './draw.js'
+import { type Findings, findingsOf } from './findings.js'
+import { FitFolder, type Stage } from './folder.js'
+import { judge } from './judge.js'
+import { reportFiles, writeFitReport } from './report.js'
+import type { DrawnGroup, FitProgress, FitResult, Learnt } from './result.js'
+import { type Layout, layoutOf, rowGroups } from './rows.js'
+
+export interface FitOptions extends DeviceOptions {
+  /** Pictures, or their specification for `loadDataset`. */
+  data: Dataset | string
+  /** How `loadDataset` is to read the specification. */
+  dataOptions?: Omit<DataOptions, 'autoencoder'>
+  /** Time for all of it, on this machine as busy as it is at the start (10). */
+  minutes?: number
+  /** Instead: images that the teacher sees. All else follows from them, and the same number gives the same bits. */
+  images?: number
+  /** Folder for all that is written; a fit that was stopped there is gone on with. */
+  output: string
+  /** Replace what another fit has left in `output`. */
+  overwrite?: boolean
+  /** Of all random numbers (0). */
+  seed?: number
+  /** Aborting ends the fit after the step in progress, with a checkpoint. */
+  signal?: AbortSignal
+  /** What was found in the data; called before the work. */
+  onFindings?: (findings: Findings) => void
+  /** What the teacher's training is going to do; from its images follows the rest. */
+  onPlan?: (plan: TrainingPlan) => void
+  onProgress?: (progress: FitProgress) => void
+}
+
+/** A teacher that sees fewer images than this learns nothing that is worth to be looked at. */
+const FEWEST_IMAGES = 500
+/** Pictures that were held out, of which the nearest training picture is looked for. */
+const MOST_COMPARED = 128
+
+/** Chosen by hand for a small classifier that has minutes. */
+const classifierRecipe = { batchSize: 32, lr: 2e-3, decay: 0.5, noise: 0.1, network: { width: 16 } }
+
+/** Documented in late.ts. */
+export async function fit(options: FitOptions): Promise<FitResult> {
+  const { minutes, images } = checked(options)
+  const began = performance.now()
+  const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
+  const place = { device, precision }
+  const { data } = await openData(options, { folder: null, checkpoint: null })
+  const findings = await findingsOf(data, signal)
+  options.onFindings?.(findings)
+  const layout = layoutOf(findings.attributes)
+  const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
+  const folder = await FitFolder.open(output, asked, reportFiles(data, layout), overwrite)
+  const labelled = findings.attributes.length > 0
+  const run = (stage: Stage) => ({ ...place, data, seed, signal, output: folder.run(stage), resume: 'auto' as const })
+
+  let plan: TrainingPlan | undefined
+  let budget: Budget | undefined
+  const report = progressOf(() => budget!, onProgress)
+  const teacher = await trainDenoiser({
+    ...run('teacher'),
+    ...(images === undefined ? { minutes: minutes! * TEACHER_SHARE } : { images }),
+    onPlan: (found) => {
+      requireEnough(found, minutes, findings)
+      plan = found
+      budget = budgetFor(found.images, layout.cost, labelled)
+      options.onPlan?.(found)
+    },
+    onProgress: report('teacher'),
+  })
+  teacher.model.dispose()
+  const energy = await distill({
+    ...run('energy'),
+    teacher: teacher.path!,
+    images: budget!.energyImages,
+    onProgress: report('energy'),
+    onCalibration: ({ done, total }) => report('calibration')({ images: done, totalImages: total }),
+  })
+  using model = energy.model
+  const trained = labelled
+    ? await trainClassifier({
+        ...run('classifier'),
+        ...classifierRecipe,
+        images: budget!.classifierImages,
+        onProgress: report('classifier'),
+      })
+    : null
+  const classifier = trained?.model ?? null
+  try {
+    const groups = await drawAll(model, classifier, data, { layout, budget: budget!, seed, signal, report })
+    const copies = await copiesAmong(groups[0], data, seed, signal)
+    signal?.throwIfAborted()
+    const stages: Stage[] = ['teacher', 'energy', ...(labelled ? (['classifier'] as const) : [])]
+    const files = await folder.takeModels(stages)
+    const learnt = ({ images: seen, steps, loss, heldOutLoss }: Learnt) => ({ images: seen, steps, loss, heldOutLoss })
+    const result: FitResult = {
+      asked,
+      finished: true,
+      seconds: Math.round((performance.now() - began) / 1000),
+      output,
+      model: folder.model('energy'),
+      findings,
+      recipe: plan!.recipe,
+      teacher: learnt(teacher),
+      energy: { ...learnt(energy), recipe: model.info.training ?? null },
+      classifier:
+        classifier &&
+        Object.fromEntries(classifier.labels.attributes.map(({ name }, a) => [name, classifier.accuracy[a]])),
+      samples: groups.map(({ name, caption, rows }) => ({
+        name,
+        caption,
+        rows: rows.map(({ label, shown }) => ({ label, ...shown })),
+      })),
+      copies,
+      files: [],
+    }
+    result.files = [...files, ...(await writeFitReport(folder.path, result, groups, data))]
+    result.files.push(await folder.write(result))
+    await folder.removeCheckpoints(stages)
+    return result
+  } finally {
+    classifier?.dispose()
+  }
+}
+
+const optionNames = [
+  ...['data', 'dataOptions', 'minutes', 'images', 'output', 'overwrite', 'seed', 'signal', ...deviceOptionNames],
+  ...['onFindings', 'onPlan', 'onProgress'],
+]
+
+function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images'> {
+  knownOptions('fit', options, optionNames)
+  const { minutes, images, output, overwrite, seed, dataOptions } = options
+  if (minutes !== undefined) finiteNumber('minutes', minutes, { above: 0 })
+  if (images !== undefined) integer('images', images, 1)
+  if (images !== undefined && minutes !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
+  if (typeof output !== 'string' || output === '') throw invalid('output', 'the name of a directory', output)
+  if (overwrite !== undefined) boolean('overwrite', overwrite)
+  if (seed !== undefined) integer('seed', seed, 0)
+  for (const name of ['onFindings', 'onPlan', 'onProgress'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'function')
+      throw invalid(name, 'a function', options[name])
+  if ((dataOptions as DataOptions | undefined)?.autoencoder !== undefined)
+    throw invalid('autoencoder', 'nothing, as fit learns pictures', (dataOptions as DataOptions).autoencoder)
+  return { images, minutes: images === undefined ? (minutes ?? DEFAULT_MINUTES) : undefined }
+}
+
+function requireEnough({ images }: TrainingPlan, minutes: number | undefined, { shape }: Findings): void {
+  if (minutes === undefined || images >= FEWEST_IMAGES) return
+  const enough = Math.ceil((minutes * FEWEST_IMAGES) / images)
+  throw new ArgumentError(
+    `${minutes} minutes are enough for ${images} pictures of ${shape[2]} x ${shape[1]} here, of which nothing is learnt: give at least ${enough} minutes, or smaller pictures (give resize)`,
+  )
+}
+
+type Reporter = (stage: keyof Budget['work']) => (at: Pick<TrainingProgress, 'images' | 'totalImages'>) => void
+
+/** Progress of all stages by their work. */
+function progressOf(budget: () => Budget, onProgress: FitOptions['onProgress']): Reporter {
+  return (stage) => (at) => {
+    const { work } = budget()
+    const stages = Object.keys(work) as (typeof stage)[]
+    const before = stages.slice(0, stages.indexOf(stage)).reduce((sum, name) => sum + work[name], 0)
+    const total = stages.reduce((sum, name) => sum + work[name], 0)
+    const { median, heldOutLoss } = at as Partial<TrainingProgress>
+    onProgress?.({
+      stage,
+      done: before + (work[stage] * at.images) / at.totalImages,
+      total,
+      ...(median !== undefined && { loss: median }),
+      ...(heldOutLoss !== undefined && { heldOutLoss }),
+    })
+  }
+}
+
+async function drawAll(
+  model: EnergyModel,
+  classifier: Classifier | null,
+  data: Dataset,
+  {
+    layout,
+    budget,
+    seed,
+    signal,
+    report,
+  }: { layout: Layout; budget: Budget; seed: number; signal?: AbortSignal; report: Reporter },
+): Promise<DrawnGroup[]> {
+  const groups = rowGroups(data, layout, budget.columns, seed)
+  const total = groups.reduce((sum, { rows }) => sum + rows.length, 0)
+  const drawn: DrawnGroup[] = []
+  let done = 0
+  for (const { rows, ...group } of groups) {
+    const list: DrawnGroup['rows'] = []
+    for (const row of rows) {
+      const samples = await drawRow(model, row, {
+        seed: seed + done,
+        signal,
+        onProgress: (level, of) => report('pictures')({ images: done + level / of, totalImages: total }),
+      })
+      list.push({ label: row.label, samples, shown: await judge(classifier, samples, row.asked, signal) })
+      done++
+    }
+    drawn.push({ ...group, rows: list })
+  }
+  return drawn
+}
+
+/** Of the plain samples, against what the runs held out. */
+async function copiesAmong({ rows }: DrawnGroup, data: Dataset, seed: number, signal?: AbortSignal) {
+  const share = holdOutFor(data.size)
+  const { training, held } = share > 0 ? holdOut(data, share, seed) : { training: data, held: new Int32Array(0) }
+  const size = data.shape.reduce((a, b) => a * b, 1)
+  const samples = new Float32Array(rows.reduce((sum, row) => sum + row.samples.length, 0))
+  rows.forEach((row, i) => {
+    samples.set(row.samples, i * row.samples.length)
+  })
+  const { x0 } = await readSamples(data, null, held.subarray(0, MOST_COMPARED))
+  const heldOut = x0.length >= size ? x0 : null
+  return findCopies({ samples, heldOut, training, extractor: pixelFeatures(data.shape), signal })
+}

@@ -1,0 +1,105 @@
+import type { Dataset } from '../data/dataset.js'
+import { type Figure, pictureOf, writeReport } from '../report/folder.js'
+import type { Block } from '../report/html.js'
+import { rowsPng } from '../report/rows.js'
+import { readSamples } from '../training/batches.js'
+import { describeRecipe } from '../training/recipe.js'
+import { describeFindings } from './findings.js'
+import { models } from './folder.js'
+import type { DrawnGroup, FitResult } from './result.js'
+import { type Layout, rowGroups } from './rows.js'
+
+/** The report of a fit, for somebody who has not read how it was made. */
+
+/** Pictures of the data, to compare the samples with. */
+const DATA = 'data'
+
+/** Names of all files that a fit of the data writes, but for fit.json. */
+export function reportFiles(data: Dataset, layout: Layout): string[] {
+  const pictures = [DATA, ...rowGroups(data, layout, 1, 0).map(({ name }) => name)].map((name) => `${name}.png`)
+  return [...Object.values(models).map((name) => `${name}.safetensors`), 'report.html', 'report.md', ...pictures]
+}
+
+/** Writes the report and its pictures; the names of the files. Throws FileError. */
+export async function writeFitReport(
+  folder: string,
+  result: FitResult,
+  groups: readonly DrawnGroup[],
+  data: Dataset,
+): Promise<string[]> {
+  const figures = [...(await Promise.all(groups.map((group) => figureOf(group, data.shape)))), await dataFigure(groups[0], data)] // biome-ignore format: one line
+  return writeReport(folder, {
+    title: `feynkac fit: ${result.findings.name}`,
+    blocks: blocks(result, figures),
+    figures,
+  })
+}
+
+async function figureOf({ name, caption, rows }: DrawnGroup, shape: readonly number[]): Promise<Figure> {
+  const labelled = rows.map(({ label, samples, shown }) => ({
+    samples,
+    label: label === '' ? '' : `${label}${shown.right === null ? '' : `: ${shown.right} of ${shown.samples}`}`,
+  }))
+  const right = rightOf(rows.map(({ shown }) => shown))
+  const said = `${caption}${right === null ? '' : ` ${right} as asked.`}`
+  return { name, caption: said, png: await rowsPng(said, labelled, shape) }
+}
+
+/** As many pictures of the data as there are plain samples. */
+async function dataFigure({ rows }: DrawnGroup, data: Dataset): Promise<Figure> {
+  const columns = rows[0].shown.samples
+  const step = Math.max(1, Math.floor(data.size / (rows.length * columns)))
+  const indices = Int32Array.from({ length: rows.length * columns }, (_, i) => (i * step) % data.size)
+  const { x0 } = await readSamples(data, null, indices)
+  const width = x0.length / rows.length
+  const caption = 'For comparison: pictures of the data.'
+  const list = rows.map((_, i) => ({ label: '', samples: x0.subarray(i * width, (i + 1) * width) }))
+  return { name: DATA, caption, png: await rowsPng(caption, list, data.shape) }
+}
+
+/** Such as `31 of 36`; null where nothing tells. */
+export function rightOf(shown: readonly { samples: number; right: number | null }[]): string | null {
+  if (shown.some(({ right }) => right === null)) return null
+  const sum = (of: (s: (typeof shown)[number]) => number) => shown.reduce((total, s) => total + of(s), 0)
+  return `${sum(({ right }) => right!)} of ${sum(({ samples }) => samples)}`
+}
+
+/** How far the counts can be trusted. */
+export function describeClassifier(classifier: NonNullable<FitResult['classifier']>): string {
+  const known = Object.entries(classifier).map(([name, share]) =>
+    share === null ? `${name} not measured` : `${name} of ${(100 * share).toFixed(1)} %`,
+  )
+  return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}`
+}
+
+function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
+  const { findings, teacher, energy, classifier, copies, recipe, model } = result
+  const loss = (value: number | null) => (value === null ? 'none held out' : value.toPrecision(4))
+  const row = (name: string, { images, steps, loss: own, heldOutLoss }: FitResult['teacher']) => [
+    name,
+    String(images),
+    String(steps),
+    own.toPrecision(4),
+    loss(heldOutLoss),
+  ]
+  return [
+    ...describeFindings(findings).map((text): Block => ({ text: text.trim() })),
+    ...(classifier ? [{ text: `What is as asked is ${describeClassifier(classifier)}.` }] : []),
+    { text: `${copies.text}.` },
+    ...figures.map(pictureOf),
+    { heading: 'How it was learnt' },
+    {
+      header: ['', 'images seen', 'steps', 'loss', 'loss on pictures held out'],
+      rows: [row('teacher (a denoiser)', teacher), row('energy, on the teacher’s answers', energy)],
+    },
+    { text: `Teacher: ${describeRecipe(recipe)}.` },
+    ...(energy.recipe ? [{ text: `Energy: ${describeRecipe(energy.recipe)}.` }] : []),
+    { text: `${result.seconds} seconds in the last call. ${again(result)}` },
+    { heading: 'How to go on' },
+    { text: `feynkac sample ${model} --method heun` },
+  ]
+}
+
+function again({ asked, teacher }: FitResult): string {
+  return `The same bits again: --images ${teacher.images} --seed ${asked.seed}.`
+}

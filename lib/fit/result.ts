@@ -1,0 +1,49 @@
+import type { CopiesResult } from '../metrics/copies.js'
+import type { TrainingRecord } from '../models/training-record.js'
+import type { Recipe } from '../training/recipe.js'
+import type { TrainingResult } from '../training/run.js'
+import type { Budget } from './budget.js'
+import type { Findings } from './findings.js'
+import type { Shown } from './judge.js'
+
+export interface FitProgress {
+  stage: keyof Budget['work']
+  /** Work of all stages, in images of the teacher's training. */
+  done: number
+  total: number
+  /** While training: the running median of the loss; where it was measured, that of the pictures held out. */
+  loss?: number
+  heldOutLoss?: number
+}
+
+export type Learnt = Pick<TrainingResult<unknown>, 'images' | 'steps' | 'loss' | 'heldOutLoss'>
+
+/** A group of rows with their samples. */
+export interface DrawnGroup {
+  name: string
+  caption: string
+  rows: { label: string; samples: Float32Array; shown: Shown }[]
+}
+
+/** What fit.json holds. */
+export interface FitResult {
+  asked: { data: string; minutes: number | null; images: number | null; seed: number }
+  finished: boolean
+  seconds: number
+  output: string
+  /** File of the energy. */
+  model: string
+  findings: Findings
+  /** The teacher's. */
+  recipe: Recipe
+  teacher: Learnt
+  /** Its losses are against the teacher's answers. */
+  energy: Learnt & { recipe: TrainingRecord | null }
+  /** Share of held-out pictures whose value it tells, by attribute; null without labels. */
+  classifier: Record<string, number | null> | null
+  samples: { name: string; caption: string; rows: ({ label: string } & Shown)[] }[]
+  /** Of the plain samples. */
+  copies: CopiesResult
+  /** What was written. */
+  files: string[]
+}

@@ -1,0 +1,154 @@
+import { readFileSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MemoryDataset } from '../lib/data/dataset.js'
+import { budgetFor } from '../lib/fit/budget.js'
+import { describeFindings, findingsOf } from '../lib/fit/findings.js'
+import { layoutOf, rowGroups } from '../lib/fit/rows.js'
+import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn } from '../lib/index.js'
+import { labelledImages } from './training-data.js'
+
+/** The first n of 8x8, without labels. */
+function pictures(n: number): MemoryDataset {
+  const data = new Uint8Array(64 * n)
+  for (let k = 0; k < data.length; k++) data[k] = (k * 7919 + (k % 64) * (k >> 6) * 31) % 256
+  return new MemoryDataset({ name: 'pictures', shape: [1, 8, 8], data, labels: null })
+}
+
+let output = ''
+beforeEach(async () => {
+  output = await mkdtemp(join(tmpdir(), 'feynkac-fit-'))
+})
+afterEach(() => rm(output, { recursive: true }))
+
+describe('fit', () => {
+  it('learns an energy of labelled pictures, draws what was asked for and counts what is right', {
+    timeout: 120_000,
+  }, async () => {
+    const stages = new Set<string>()
+    let [last, findings] = [0, 0]
+    const options: FitOptions = { data: labelledImages(120), images: 64, output, seed: 3, device: 'cpu' }
+    const result = await learn({
+      ...options,
+      onFindings: () => findings++,
+      onProgress: ({ stage, done, total }) => {
+        stages.add(stage)
+        expect(done).toBeGreaterThanOrEqual(last)
+        expect(done).toBeLessThanOrEqual(total)
+        last = done
+      },
+    })
+    expect(findings).toBe(1)
+    expect([...stages]).toEqual(['teacher', 'energy', 'calibration', 'classifier', 'pictures'])
+    expect(JSON.parse(await readFile(join(output, 'fit.json'), 'utf8'))).toEqual({
+      ...result,
+      files: result.files.slice(0, -1),
+    })
+    expect(result.samples.map(({ name, rows }) => [name, rows.map(({ label }) => label)])).toEqual([
+      ['samples', ['', '', '', '']],
+      ['by-first', ['first 0', 'first 1']],
+      ['by-second', ['second 0', 'second 1', 'second 2']],
+      ['composition', ['first 0 AND second 0', 'first 1 AND second 1']],
+    ])
+    for (const { rows } of result.samples)
+      for (const { samples, right } of rows) {
+        expect(samples).toBe(4)
+        expect(right).toBeLessThanOrEqual(4)
+      }
+    // plain brightness tells both attributes
+    expect(result.classifier!.first).toBeGreaterThan(0.9)
+    expect(result.teacher).toMatchObject({ images: 64, heldOutLoss: expect.any(Number) })
+    expect(result.copies).toMatchObject({ samples: 16, reference: 12, heldOut: true })
+    expect((await readdir(output)).sort()).toEqual([
+      ...['by-first.png', 'by-second.png', 'classifier.safetensors', 'composition.png', 'data.png', 'fit.json'],
+      ...['model.safetensors', 'report.html', 'report.md', 'runs', 'samples.png', 'teacher.safetensors'],
+    ])
+    expect(await readdir(join(output, 'runs', 'energy'))).toEqual(['log.jsonl'])
+    expect(await readFile(join(output, 'report.html'), 'utf8')).not.toMatch(/src="(?!data:)/)
+    using energy = await EnergyModel.load(result.model, { device: 'cpu' })
+    expect(energy.calibration).toBeDefined()
+    await expect(learn(options)).rejects.toThrow(/a fit that is finished.*--overwrite/)
+  })
+
+  it('goes on where it was stopped, and ends with the bits of an unbroken one', { timeout: 120_000 }, async () => {
+    const options = { data: pictures(110), images: 64, device: 'cpu' }
+    const [whole, broken] = [join(output, 'whole'), join(output, 'broken')]
+    const unbroken = await learn({ ...options, output: whole })
+    expect(unbroken.classifier).toBeNull()
+    expect(unbroken.samples).toMatchObject([{ name: 'samples', rows: Array(4).fill({ right: null }) }])
+    for (const stage of ['teacher', 'energy', 'pictures']) {
+      const stop = new AbortController()
+      const reason = new Error(stage)
+      const onProgress: FitOptions['onProgress'] = (at) => at.stage === stage && stop.abort(reason)
+      await expect(learn({ ...options, output: broken, signal: stop.signal, onProgress })).rejects.toBe(reason)
+    }
+    await expect(learn({ ...options, output: broken, seed: 1 })).rejects.toThrow(/other options \(seed\)/)
+    await learn({ ...options, output: broken })
+    for (const name of ['model', 'teacher'].map((model) => `${model}.safetensors`).concat('samples.png'))
+      expect(readFileSync(join(broken, name)).equals(readFileSync(join(whole, name))), name).toBe(true)
+  })
+
+  it('refuses what it cannot learn from, and options that are wrong', async () => {
+    const refused = (options: object) => expect(learn({ data: pictures(20), output, device: 'cpu', ...options }))
+    await refused({ data: 'synthetic:ring:count=100' }).rejects.toThrow(/for pictures.*train, then distill/)
+    await refused({ data: pictures(7) }).rejects.toThrow(/at least 8 pictures for data but received 7/)
+    const data = new MemoryDataset({ name: 'same', shape: [1, 8, 8], data: new Uint8Array(640).fill(3), labels: null })
+    await refused({ data }).rejects.toThrow(/all 10 pictures of same are the same/)
+    await refused({ minutes: 1e-5 }).rejects.toThrow(/minutes are enough for \d+ pictures.*at least \d+ minutes/)
+    await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
+    await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
+    await refused({ output: '' }).rejects.toThrow(ArgumentError)
+    await refused({ output: '/proc/none/fit' }).rejects.toThrow(FileError)
+    await refused({ dataOptions: { autoencoder: 'x' } }).rejects.toThrow(ArgumentError)
+  })
+})
+
+describe('findings', () => {
+  it('count the values and say what is odd', async () => {
+    const data = new Uint8Array(3 * 81 * 12)
+    for (let i = 1; i < 12; i++) for (let k = 0; k < 243; k++) data[243 * i + k] = ((k % 81) * Math.min(i, 10)) % 256
+    const labels = { attributes: [{ name: 'kind', size: 3, values: ['a', 'b', 'c'] }] }
+    const classes = Int32Array.from({ length: 12 }, (_, i) => (i === 0 ? -1 : i % 2))
+    const findings = await findingsOf(new MemoryDataset({ name: 'odd', shape: [3, 9, 9], data, labels, classes }))
+    expect(describeFindings(findings)).toEqual([
+      'odd: 12 pictures of 9 x 9, in colour',
+      '  kind: a (5), b (6), c (0)',
+      '  note: 12 pictures are few: samples are likely to be copies of them',
+      '  note: 1 picture is the same as another one',
+      '  note: 1 picture is of one colour alone',
+      '  note: the pictures are grey, so that one channel is enough',
+      '  note: 9 x 9 does not halve evenly, which makes the network slow: 12 does',
+      '  note: no picture has kind c',
+      '  note: fewer than 10 pictures have kind a, b',
+      '  note: the kind of 1 is not known',
+    ])
+  })
+})
+
+describe('rows', () => {
+  it('are of the most frequent values, at most ten of an attribute, and of pairs of the first two attributes', () => {
+    const many = Array.from({ length: 12 }, (_, i) => ({ value: `v${i}`, count: i === 3 ? 0 : 100 - i }))
+    const attributes = [
+      { name: 'a/b', values: many, unknown: 0 },
+      { name: 'a b', values: [{ value: 'x', count: 5 }, { value: 'y', count: 7 }], unknown: 0 }, // biome-ignore format: one line
+    ]
+    const layout = layoutOf(attributes)
+    expect(layout.values.filter(({ attribute }) => attribute === 0).map(({ value }) => value)).toEqual([0, 1, 2, 4, 5, 6, 7, 8, 9, 10]) // biome-ignore format: one line
+    expect(layout.compositions).toEqual([[[0, 0], [1, 1]], [[0, 1], [1, 0]]]) // biome-ignore format: one line
+    expect(layout.cost).toBe(4 + 12 + 6)
+    const labels = { attributes: attributes.map(({ name, values }) => ({ name, size: values.length, values: values.map(({ value }) => value) })) } // biome-ignore format: one line
+    const classes = Int32Array.of(0, 1, 1, -1)
+    const data = new MemoryDataset({ name: 'd', shape: [1, 1, 1], data: new Uint8Array(2), labels, classes })
+    const groups = rowGroups(data, layout, 2, 0)
+    expect(groups.map(({ name }) => name)).toEqual(['samples', 'by-a-b', 'by-a-b1', 'composition'])
+    expect(groups[0].rows[0].asked.map(String).sort()).toEqual(['0,1', '1,'])
+    expect(groups[3].rows[0]).toEqual({ label: 'v0 AND y', asked: [[0, 1], [0, 1]], composed: true }) // biome-ignore format: one line
+  })
+
+  it('are longer where there is more time', () => {
+    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 15, true).columns)).toEqual([4, 13, 12].map((c) => Math.min(12, c))) // biome-ignore format: one line
+    expect(budgetFor(1000, 4, false).work.classifier).toBe(0)
+  })
+})
