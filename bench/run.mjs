@@ -1,17 +1,29 @@
-// The benchmark: every job on feynkac and on a peer that does the same work, alternating in one run, as ratios. Timings of two runs are not
-// to be compared; ratios within a run are.
+// The benchmark: every job on feynkac and on a peer that does the same work, side by side, as ratios. Runs of both alternate, and medians are
+// compared. Timings of two benchmarks are not to be compared; ratios within one are.
 //
-//   node bench/run.mjs [--peer torch|none] [--quick] [--sizes] [--threads N] [--out FILE] [--only NAME]
+//   node bench/run.mjs [--sizes] [--quick] [--threads 1,2] [--only TEXT] [--out FILE] [--force] [--peer torch|none] [--python PATH]
 //
-// --sizes: images from 32x32 to 256x256 instead, with the memory that inspect plans for them.
-import { execFileSync, spawn } from 'node:child_process'
+// --sizes     images from 32x32 to 256x256 instead of small networks, EDM's CIFAR-10 network and particles
+// --quick     the first network and small particles, few runs: does it work?
+// --threads   the numbers of threads, each of which every job runs with (without: 1 and all cores; with --sizes all cores)
+// --only      rows whose names hold this text
+// --out       a file of results, as JSON
+// --force     print ratios even if other work took more than 5 % of the machine's processor time: marked, and said in the file
+// --peer      none: times alone
+// --python    the Python that has PyTorch (without: the first of python3 and /usr/bin/python3)
+//
+// Memory: the peak while the job was made and run, above what was resident before, a small job having loaded the code; and activations as planned.
+import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Denoiser, devices, EnergyModel, songUNet } from '../dist/index.js'
 import { native } from '../dist/native.js'
+import { cpuName, MOST_LOAD, watchLoad } from './load.mjs'
+import { rows } from './rows.mjs'
+import { Side } from './side.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const { values: options } = parseArgs({
@@ -19,66 +31,20 @@ const { values: options } = parseArgs({
     peer: { type: 'string', default: 'torch' },
     quick: { type: 'boolean', default: false },
     sizes: { type: 'boolean', default: false },
-    threads: { type: 'string', default: String(os.availableParallelism()) },
+    threads: { type: 'string' },
+    force: { type: 'boolean', default: false },
     out: { type: 'string' },
     only: { type: 'string' },
     python: { type: 'string' },
   },
 })
-const threads = Number(options.threads)
-
-const UNETS = [
-  {
-    name: '16x16x3, 32 ch [1,2]',
-    batch: 16,
-    shape: [3, 16, 16],
-    args: { model_channels: 32, channel_mult: [1, 2], num_blocks: 1, attn_resolutions: [8] },
-  },
-  {
-    name: '28x28x1, 32 ch [1,2,2]',
-    batch: 32,
-    shape: [1, 28, 28],
-    args: { model_channels: 32, channel_mult: [1, 2, 2], num_blocks: 1, attn_resolutions: [14] },
-  },
-  {
-    name: '32x32x3, 64 ch [1,2,2]',
-    batch: 16,
-    shape: [3, 32, 32],
-    args: { model_channels: 64, channel_mult: [1, 2, 2], num_blocks: 2, attn_resolutions: [16] },
-  },
-]
-// attention over up to 1024 pixels; one more halving for every doubling of the image
-const SIZES = [
-  [32, 4, [1, 2]],
-  [64, 4, [1, 1, 2]],
-  [128, 2, [1, 1, 2, 2]],
-  [256, 1, [1, 1, 2, 2, 2]],
-].map(([side, batch, channel_mult]) => ({
-  name: `${side}x${side}x3, 32 ch [${channel_mult}]`,
-  batch,
-  shape: [3, side, side],
-  args: { model_channels: 32, channel_mult, num_blocks: 1, attn_resolutions: [32, 16] },
-}))
-const COUNTS = options.quick ? [1e3, 1e5] : [1e3, 1e4, 1e5, 1e6, 1e7]
-
-/** Runs one side of a job in its own process. */
-function side(command, args, job) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    let out = ''
-    child.stdout.on('data', (data) => {
-      out += data
-    })
-    child.on('error', reject)
-    child.on('close', (code) =>
-      code === 0 ? resolve(JSON.parse(out)) : reject(new Error(`${command} ended with ${code}`)),
-    )
-    child.stdin.end(JSON.stringify(job))
-  })
-}
-
-const ours = (job) => side(process.execPath, [join(here, 'worker.mjs')], job)
-const peer = (job) => side(found.python, [join(here, 'peers', 'torch_cpu.py')], job)
+const cores = os.availableParallelism()
+const threadCounts = options.threads
+  ? options.threads.split(',').map(Number)
+  : [...new Set(options.sizes ? [cores] : [1, cores])]
+if (!threadCounts.every((n) => Number.isInteger(n) && n > 0))
+  throw new Error(`expected --threads like 1,2 but received ${options.threads}`)
+const least = options.quick ? { rounds: 2, seconds: 0 } : { rounds: 3, seconds: 1 }
 
 /** The first Python that has PyTorch, and PyTorch's version. */
 function findPeer() {
@@ -99,128 +65,125 @@ function findPeer() {
   return null
 }
 
-/** Weights that leave no layer near zero, as a trained network has them; both sides read them from the files. */
-async function models(folder, { shape, args, batch }, index) {
-  const network = songUNet(shape, { dropout: 0, ...args })
-  const paths = {}
-  const planned = {}
-  for (const [role, Model, kind] of [
-    ['model', Denoiser],
-    ['teacher', Denoiser],
-    ['energy', EnergyModel, 'dot'],
-  ]) {
-    const model = await Model.create({ network, kind: kind ?? 'denoiser' })
-    const flat = new Float32Array(model.network.parameterCount())
-    native.normals(flat, 1, index, 11, role === 'teacher' ? 1 : 2)
-    for (const p of model.network.parameters()) {
-      const fanIn = p.shape.length > 1 ? p.size / p.shape[0] : 100
-      const mean = /norm\d?\.weight$/.test(p.name) ? 1 : 0
-      for (let i = p.offset; i < p.offset + p.size; i++) flat[i] = mean + flat[i] / Math.sqrt(fanIn)
-    }
-    await model.network.write('params', flat).promise
-    // activations of one batch, as the memory plan has them
-    const bytes = (job) => model.network.workingBytes(job, model.info.kind, batch)
-    if (role === 'model') planned.dsm = bytes('train')
-    if (role === 'energy') Object.assign(planned, { energyGrad: bytes('energyGrad'), distill: bytes('train') })
-    paths[role] = join(folder, `${index}-${role}.safetensors`)
-    await model.save(paths[role])
-    model.dispose()
-  }
-  return { paths, planned }
-}
-
-function write(folder, name, array) {
-  const path = join(folder, name)
-  writeFileSync(path, array)
-  return path
-}
-
-async function rows(folder) {
-  const list = []
-  const repeat = options.quick ? { warmup: 1, repeats: 2, seconds: 0 } : { warmup: 1, repeats: 5, seconds: 2 }
-  for (const [index, unet] of (options.sizes ? SIZES : UNETS).entries()) {
-    if (options.quick && index > 0) break
-    const { paths, planned } = await models(folder, unet, index)
-    const { batch, shape } = unet
-    const x = new Float32Array(shape.reduce((a, b) => a * b, batch))
-    native.normals(x, batch, index, 11, 3)
-    const sigma = Float32Array.from({ length: batch }, (_, b) => 0.01 * 1000 ** ((b + 0.5) / batch))
-    const input = {
-      x: write(folder, `${index}-x.bin`, x),
-      sigma: write(folder, `${index}-sigma.bin`, sigma),
-      shape: [batch, ...shape],
-    }
-    for (const job of ['energyGrad', 'dsm', 'distill'])
-      list.push({
-        name: `${job}  ${unet.name}, batch ${batch}`,
-        unet: true,
-        planned: planned[job],
-        job: {
-          ...input,
-          ...repeat,
-          threads,
-          job,
-          model: job === 'energyGrad' ? paths.energy : paths.model,
-          teacher: paths.teacher,
-        },
-      })
-  }
-  if (options.sizes) return list.filter((row) => !options.only || row.name.includes(options.only))
-  const small = { ...repeat, threads, repeats: 5 }
-  list.push({ name: 'SMC step  N = 4096, d = 3072', job: { ...small, job: 'smc', n: 4096, d: 3072 } })
-  for (const n of COUNTS)
-    list.push({ name: `resampling  N = ${n.toExponential(0)}`, job: { ...small, job: 'resample', n } })
-  return list.filter((row) => !options.only || row.name.includes(options.only))
-}
-
 /** Largest relative difference of what both sides computed from the same weights and inputs. */
 function disagreement(a, b) {
-  const pairs = ['energy', 'gradNorm', 'loss'].flatMap((key) =>
-    a[key] === undefined ? [] : [[a[key], b[key]].map((v) => [v].flat())],
-  )
+  const pairs = Object.keys(a).map((key) => [a[key], b[key]].map((v) => [v].flat()))
   return Math.max(0, ...pairs.flatMap(([p, q]) => p.map((v, i) => Math.abs(v - q[i]) / Math.max(Math.abs(q[i]), 1e-6))))
 }
 
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
+
+/** Times of the sides at a number of threads, their runs taking turns, after one of each that does not count. */
+async function alternate(sides, threads) {
+  const times = sides.map(() => [])
+  for (const side of sides) await side.time(threads)
+  const total = () => times.flat().reduce((a, b) => a + b, 0)
+  while (times[0].length < least.rounds || (total() < least.seconds && times[0].length < 25))
+    for (const [i, side] of sides.entries()) times[i].push(await side.time(threads))
+  return times.map(median)
+}
+
+/** The peer of a network's job keeps images in the order that is faster for it; both orders count for its memory. */
+async function fasterPeer(python, job, unet) {
+  const most = Math.max(...threadCounts)
+  const all = []
+  for (const channels_last of unet ? [false, true] : [false]) {
+    const side = new Side(python, [join(here, 'peers', 'torch_cpu.py')])
+    const { outputs } = await side.prepare({ ...job, channels_last }, most)
+    all.push({ side, outputs, channels_last, seconds: await side.time(most) })
+  }
+  const [best, ...others] = all.sort((a, b) => a.seconds - b.seconds)
+  const ended = []
+  for (const { side } of others) ended.push(await side.end())
+  return { ...best, ended }
+}
+
+async function measure({ name, job, unet, planned }, found) {
+  const load = watchLoad()
+  const mine = new Side(process.execPath, [join(here, 'worker.mjs')])
+  const { outputs } = await mine.prepare(job, Math.max(...threadCounts))
+  const peer = found && (await fasterPeer(found.python, job, unet))
+  const runs = {}
+  for (const threads of threadCounts) {
+    const [seconds, peerSeconds] = await alternate(peer ? [mine, peer.side] : [mine], threads)
+    runs[threads] = peer ? { seconds, peerSeconds, ratio: peerSeconds / seconds } : { seconds }
+  }
+  const ended = await mine.end()
+  const peerEnded = peer ? [...peer.ended, await peer.side.end()] : []
+  const result = { name, threads: runs }
+  if (unet) Object.assign(result, { bytes: ended.bytes, plannedBytes: planned })
+  if (unet && peer) {
+    const leanest = Math.min(...peerEnded.map(({ bytes }) => bytes))
+    result.peer = { channelsLast: peer.channels_last, bytes: leanest }
+    result.memoryRatio = ended.bytes / leanest
+    result.disagreement = disagreement(outputs, peer.outputs)
+    if (!(result.disagreement < 1e-3)) throw new Error(`${name}: the outputs disagree by ${result.disagreement}`)
+  }
+  result.load = load([ended, ...peerEnded].reduce((sum, { cpu }) => sum + cpu, 0))
+  result.underLoad = result.load > MOST_LOAD
+  if (result.underLoad && !options.force) for (const run of Object.values(runs)) delete run.ratio
+  return result
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`
+
+function print({ name, threads, bytes, peer, memoryRatio, load, underLoad, ...result }) {
+  for (const [count, { seconds, peerSeconds, ratio }] of Object.entries(threads)) {
+    const ms = (s) => (s === undefined ? '' : `${(s * 1e3).toFixed(2)} ms`).padStart(12)
+    const shown = ratio === undefined ? (peerSeconds ? 'loaded' : '') : `${ratio.toFixed(2)}${underLoad ? '*' : ''}`
+    console.log(`${name.padEnd(48)} ${count.padStart(3)} ${ms(seconds)} ${ms(peerSeconds)} ${shown.padStart(7)}`)
+  }
+  const mb = (b) => (b / 2 ** 20).toFixed(1)
+  const memory = memoryRatio
+    ? `memory ${mb(bytes)} / ${mb(peer.bytes)} MB = ${memoryRatio.toFixed(2)}, outputs agree to ${result.disagreement.toExponential(0)}, `
+    : ''
+  console.log(`    ${memory}other work ${percent(load)}`)
+}
+
 const found = findPeer()
+const idle = watchLoad()
+await sleep(2000)
+const before = idle()
+const machine = {
+  cpu: cpuName(),
+  isa: native.cpu().isa,
+  cores,
+  threads: threadCounts,
+  loadAverage: os.loadavg()[0],
+  loadBefore: before,
+}
+console.log(
+  `${machine.cpu} (${machine.isa}), ${cores} cores; load average ${machine.loadAverage.toFixed(2)}, other work ${percent(before)}`,
+)
+if (found && before > MOST_LOAD && !options.force) {
+  console.error(
+    `other work takes ${percent(before)} of this machine: ratios taken now would mislead. Wait until it is idle, or give --force and have them marked`,
+  )
+  process.exit(1)
+}
 const folder = mkdtempSync(join(os.tmpdir(), 'feynkac-bench-'))
 try {
   const results = []
   console.log(
-    `${'job'.padEnd(48)} ${'feynkac'.padStart(11)} ${'peer'.padStart(11)} ${'ratio'.padStart(7)}  memory ours/peer, outputs agree to`,
+    `${'job'.padEnd(48)} ${'thr'.padStart(3)} ${'feynkac'.padStart(12)} ${(found ? `torch ${found.version}` : '').padStart(12)} ${'ratio'.padStart(7)}`,
   )
-  for (const { name, job, unet, planned } of await rows(folder)) {
-    const mine = await ours(job)
-    const result = { name, seconds: mine.seconds, bytes: mine.bytes, plannedBytes: planned }
-    let text = `${name.padEnd(48)} ${(mine.seconds * 1e3).toFixed(2).padStart(8)} ms`
-    if (found) {
-      // the peer in the memory format that is faster for it
-      const candidates = await (unet ? [false, true] : [false]).reduce(
-        async (before, channels_last) => [
-          ...(await before),
-          { ...(await peer({ ...job, channels_last })), channels_last },
-        ],
-        [],
-      )
-      const best = candidates.reduce((a, b) => (a.seconds < b.seconds ? a : b))
-      const leanest = Math.min(...candidates.map((c) => c.bytes))
-      Object.assign(result, {
-        peer: { ...best, energy: undefined, leanestBytes: leanest },
-        ratio: best.seconds / mine.seconds,
-      })
-      text += ` ${(best.seconds * 1e3).toFixed(2).padStart(8)} ms ${result.ratio.toFixed(2).padStart(7)}`
-      if (unet) {
-        Object.assign(result, { memoryRatio: mine.bytes / leanest, disagreement: disagreement(mine, best) })
-        if (!(result.disagreement < 1e-3)) throw new Error(`${name}: the outputs disagree by ${result.disagreement}`)
-        text += `  ${(mine.bytes / 2 ** 20).toFixed(0)}/${(leanest / 2 ** 20).toFixed(0)} MB (${result.memoryRatio.toFixed(2)}), ${result.disagreement.toExponential(0)}`
-      }
-    }
-    console.log(text)
+  for await (const row of rows(folder, options)) {
+    const result = await measure(row, found)
+    print(result)
     results.push(result)
+  }
+  const loaded = results.filter(({ underLoad }) => underLoad).length
+  if (found && loaded > 0) {
+    const what = options.force ? 'ratios marked * were' : 'rows without a ratio were'
+    console.log(
+      `${loaded} of ${results.length} rows: ${what} taken while other work took more than ${percent(MOST_LOAD)} of the machine`,
+    )
+    if (!options.force) process.exitCode = 1
   }
   const record = {
     date: new Date().toISOString(),
     command: `node bench/run.mjs ${process.argv.slice(2).join(' ')}`.trim(),
-    machine: { cpu: devices()[0].description, cores: os.availableParallelism(), threads, load: os.loadavg()[0] },
+    machine: { ...machine, underLoad: loaded > 0 || before > MOST_LOAD },
     versions: { node: process.version, torch: found?.version ?? null },
     results,
   }

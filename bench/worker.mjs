@@ -1,25 +1,33 @@
-// One benchmark job on feynkac, in a process of its own: the counterpart of peers/torch_cpu.py. Reads the job as JSON from standard input and
-// prints one JSON line.
-import { readFileSync } from 'node:fs'
-import { EnergyModel, resample, setThreads } from '../dist/index.js'
+// One benchmark job on feynkac, in a process of its own: the counterpart of peers/torch_cpu.py. Standard input is JSON by the line: the job,
+// answered by { version, outputs }; then any number of { threads, calls }, answered by { seconds } of that many calls; at the end of the input
+// { bytes, cpu } follow: peak resident memory above what was resident before the job, and processor time in seconds.
+//
+// Before the job, a small one of its kind has run: code that is loaded at its first use is not memory of the job.
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { Denoiser, EnergyModel, resample, setThreads } from '../dist/index.js'
 import { loadModel } from '../dist/models/load.js'
 import { native, run } from '../dist/native.js'
 
-const job = JSON.parse(readFileSync(0, 'utf8'))
-setThreads(job.threads)
 const floats = (path) => new Float32Array(new Uint8Array(readFileSync(path)).buffer)
-const maxRss = () => process.resourceUsage().maxRSS * 1024
+const norm = (values) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0))
 
-async function energyGrad() {
+async function denoise(job) {
+  const model = await Denoiser.load(job.model)
+  const x = floats(job.x)
+  const sigma = Float64Array.from(floats(job.sigma))
+  return { work: () => model.denoise(x, sigma), outputs: { norm: norm(await model.denoise(x, sigma)) } }
+}
+
+async function energyGrad(job) {
   const model = await EnergyModel.load(job.model)
   const x = floats(job.x)
   const sigma = Float64Array.from(floats(job.sigma))
   const { energy, grad } = await model.energyGrad(x, sigma)
-  const gradNorm = Math.sqrt(grad.reduce((sum, g) => sum + g * g, 0))
-  return { work: () => model.energyGrad(x, sigma), outputs: { energy: [...energy], gradNorm } }
+  return { work: () => model.energyGrad(x, sigma), outputs: { energy: [...energy], norm: norm(grad) } }
 }
 
-async function training() {
+async function training(job) {
   const { network } = await loadModel(job.model, { device: 'cpu' })
   const distil = job.job === 'distill'
   const teacher = distil ? (await loadModel(job.teacher, { device: 'cpu' })).network : undefined
@@ -62,7 +70,7 @@ async function training() {
   return { work, outputs: { loss } }
 }
 
-async function smcStep() {
+async function smcStep(job) {
   const { n, d } = job
   const [x, grad, y, kept, keptGrad] = Array.from({ length: 5 }, () => new Float32Array(n * d))
   for (const array of [x, grad]) native.normals(array, n, 0, 11, array === x ? 0 : 1)
@@ -86,7 +94,7 @@ async function smcStep() {
   return { work, outputs: {} }
 }
 
-async function resampling() {
+async function resampling(job) {
   const weights = new Float64Array(job.n)
   native.uniforms(weights, job.n, 0, 11, 0)
   const sum = weights.reduce((a, b) => a + b, 0)
@@ -98,17 +106,37 @@ async function resampling() {
   }
 }
 
-const jobs = { energyGrad, distill: training, dsm: training, smc: smcStep, resample: resampling }
-// what is held now: the peak so far is that of starting up
-const start = process.memoryUsage.rss()
-const { work, outputs } = await jobs[job.job]()
-for (let i = 0; i < job.warmup; i++) await work()
-const times = []
-while (times.length < job.repeats || times.reduce((a, b) => a + b, 0) < job.seconds) {
-  const begin = performance.now()
-  await work()
-  times.push((performance.now() - begin) / 1000)
+const jobs = { denoise, energyGrad, distill: training, dsm: training, smc: smcStep, resample: resampling }
+
+/** Peak resident memory since resetPeak, in bytes; where the system cannot reset it, since the start of the process. */
+function peak() {
+  if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024
+  return Number(readFileSync('/proc/self/status', 'utf8').match(/VmHWM:\s+(\d+)/)[1]) * 1024
 }
-times.sort((a, b) => a - b)
-const seconds = times[Math.floor(times.length / 2)]
-console.log(JSON.stringify({ seconds, bytes: maxRss() - start, ...outputs }))
+
+/** Makes what is resident now the peak. */
+function resetPeak() {
+  if (process.platform === 'linux') writeFileSync('/proc/self/clear_refs', '5')
+}
+
+const answer = (object) => console.log(JSON.stringify(object))
+let start, work
+for await (const line of createInterface({ input: process.stdin })) {
+  const asked = JSON.parse(line)
+  setThreads(asked.threads)
+  if (asked.job) {
+    const small = await jobs[asked.job]({ ...asked, ...asked.small })
+    await small.work()
+    resetPeak()
+    start = process.memoryUsage.rss()
+    const made = await jobs[asked.job](asked)
+    work = made.work
+    answer({ version: process.version, outputs: made.outputs })
+  } else {
+    const begin = performance.now()
+    for (let i = 0; i < asked.calls; i++) await work()
+    answer({ seconds: (performance.now() - begin) / 1000 })
+  }
+}
+const { user, system } = process.cpuUsage()
+answer({ bytes: peak() - start, cpu: (user + system) / 1e6 })

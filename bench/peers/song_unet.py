@@ -117,6 +117,13 @@ def precondition(sigma):
     return s, 1 / (s**2 + SD**2).sqrt(), SD**2 / (s**2 + SD**2), s * SD / (s**2 + SD**2).sqrt()
 
 
+@torch.no_grad()
+def denoise(net, x, sigma):
+    """D(x, sigma)."""
+    _, c_in, c_skip, c_out = precondition(sigma)
+    return c_skip * x + c_out * net(c_in * x, sigma.log() / 4)
+
+
 def energy_grad(net, x, sigma):
     """E(x, sigma) and its gradient for the dot head: Phi = <u, h(u)> / 2."""
     s, c_in, _, c_out = precondition(sigma)

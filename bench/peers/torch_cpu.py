@@ -1,7 +1,6 @@
 """The benchmark's jobs in PyTorch on the CPU: what its users would write, eager, double backward by autograd.
 
-Reads one job as JSON from standard input and prints one JSON line: median seconds, peak memory over the start, and outputs to
-compare.
+Speaks over standard input and output as ../worker.mjs does.
 """
 import json
 import math
@@ -13,7 +12,7 @@ import time
 import numpy as np
 import torch
 
-from song_unet import SongUNet, energy_grad, precondition
+from song_unet import SongUNet, denoise, energy_grad, precondition
 
 
 def load(path):
@@ -40,7 +39,8 @@ def network(path, channels_last):
 class Training:
     def __init__(self, job, objective):
         self.student = network(job['model'], job['channels_last'])
-        self.teacher = network(job['teacher'], job['channels_last']).requires_grad_(False)
+        if objective == 'distill':
+            self.teacher = network(job['teacher'], job['channels_last']).requires_grad_(False)
         self.objective = objective
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-4)
         self.average = [p.detach().clone() for p in self.student.parameters()]
@@ -81,10 +81,13 @@ def unet_job(job):
     x = numbers(job['x'], job['shape'])
     sigma = numbers(job['sigma'], [len(x)])
     x = x.contiguous(memory_format=torch.channels_last) if job['channels_last'] else x
-    if job['job'] == 'energyGrad':
+    if job['job'] in ('denoise', 'energyGrad'):
         net = network(job['model'], job['channels_last']).requires_grad_(False)
+    if job['job'] == 'denoise':
+        return lambda: denoise(net, x, sigma), {'norm': denoise(net, x, sigma).double().norm().item()}
+    if job['job'] == 'energyGrad':
         energy, grad = energy_grad(net, x, sigma)
-        return lambda: energy_grad(net, x, sigma), {'energy': energy.tolist(), 'gradNorm': grad.double().norm().item()}
+        return lambda: energy_grad(net, x, sigma), {'energy': energy.tolist(), 'norm': grad.double().norm().item()}
     training = Training(job, job['job'])
     loss = training.gradient(0.3 * x, x, sigma).item()
     return lambda: training.step(0.3 * x), {'loss': loss}
@@ -121,24 +124,47 @@ def smc_job(job):
     return step, {}
 
 
-def main():
-    job = json.load(sys.stdin)
-    torch.set_num_threads(job['threads'])
-    torch.manual_seed(0)
-    # what is held now: the peak so far is that of importing
+def peak():
+    """Peak resident memory since reset_peak, in bytes; where the system cannot reset it, since the start of the process."""
+    if sys.platform != 'linux':
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    with open('/proc/self/status') as f:
+        return next(int(line.split()[1]) for line in f if line.startswith('VmHWM')) * 1024
+
+
+def reset_peak():
+    """Makes what is resident now the peak, and returns it in bytes."""
+    if sys.platform != 'linux':
+        return peak()
+    with open('/proc/self/clear_refs', 'w') as f:
+        f.write('5')
     with open('/proc/self/statm') as f:
-        start = int(f.read().split()[1]) * resource.getpagesize()
-    make = {'resample': resample_job, 'smc': smc_job}.get(job['job'], unet_job)
-    work, outputs = make(job)
-    for _ in range(job['warmup']):
-        work()
-    times = []
-    while len(times) < job['repeats'] or sum(times) < job['seconds']:
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start
-    print(json.dumps({'seconds': sorted(times)[len(times) // 2], 'bytes': peak, 'version': torch.__version__, **outputs}))
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+
+def make(job):
+    return {'resample': resample_job, 'smc': smc_job}.get(job['job'], unet_job)(job)
+
+
+def main():
+    torch.manual_seed(0)
+    start, work = 0, None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        torch.set_num_threads(asked['threads'])
+        if 'job' in asked:
+            small, _ = make({**asked, **asked['small']})
+            small()
+            start = reset_peak()
+            work, outputs = make(asked)
+            print(json.dumps({'version': torch.__version__, 'outputs': outputs}), flush=True)
+        else:
+            begin = time.perf_counter()
+            for _ in range(asked['calls']):
+                work()
+            print(json.dumps({'seconds': time.perf_counter() - begin}), flush=True)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({'bytes': peak() - start, 'cpu': used.ru_utime + used.ru_stime}), flush=True)
 
 
 if __name__ == '__main__':
