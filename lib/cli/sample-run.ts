@@ -30,8 +30,8 @@ export interface Drawn {
   shown: Float32Array
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
-  /** PNG, of SMC. */
-  genealogy?: Buffer
+  /** Draws the PNG, of SMC. */
+  genealogy?: () => Promise<Buffer>
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>
   report: object
@@ -146,7 +146,7 @@ async function drawFrom(
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
-      genealogy: await genealogyPng(result),
+      genealogy: () => genealogyPng(result),
       report: {
         ...summary,
         warnings,
