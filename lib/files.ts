@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import type { Stats } from 'node:fs'
 import { access, constants, type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ArgumentError, FeynkacError, FileError, invalid } from './errors.js'
@@ -61,12 +62,32 @@ function checkPath(path: unknown): void {
 export async function openFile(path: string): Promise<{ handle: FileHandle; size: number }> {
   checkPath(path)
   try {
-    const found = await stat(path)
-    if (found.isDirectory()) throw new FileError(`cannot read ${JSON.stringify(path)}: ${CAUSES.EISDIR}`, path)
-    if (!found.isFile()) throw new FileError(`cannot read ${JSON.stringify(path)}: it is no regular file`, path)
+    const there = await stat(path)
+    if (there.isDirectory()) throw new FileError(`cannot read ${JSON.stringify(path)}: ${CAUSES.EISDIR}`, path)
+    if (!there.isFile()) throw new FileError(`cannot read ${JSON.stringify(path)}: it is no regular file`, path)
     const handle = await open(path, 'r')
-    return { handle, size: found.size }
+    return { handle, size: there.size }
   } catch (error) {
+    throw fileError(error, path, 'read')
+  }
+}
+
+/** Closes a file that was read: whatever the system says to that, nothing is lost by it. */
+export async function release(handle: FileHandle): Promise<void> {
+  await handle.close().catch(() => {})
+}
+
+/** The text of a file; null where there is none. Throws FileError. */
+export async function textOf(path: string): Promise<string | null> {
+  return (await found(path)) === null ? null : Buffer.from(await readFileChecked(path)).toString()
+}
+
+/** What a path leads to; null: nothing. Throws FileError where the system does not say. */
+export async function found(path: string): Promise<Stats | null> {
+  try {
+    return await stat(path)
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return null
     throw fileError(error, path, 'read')
   }
 }
@@ -106,7 +127,7 @@ export async function readFileChecked(
     await readFully(handle, bytes, 0, path)
     return bytes
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }
 
@@ -158,11 +179,11 @@ export async function writeFileAtomic(
 async function destination(path: string): Promise<{ target: string; mode: number }> {
   try {
     const target = await realpath(path)
-    const found = await stat(target)
-    if (found.isDirectory()) throw new FileError(`cannot write ${JSON.stringify(path)}: ${CAUSES.EISDIR}`, path)
+    const there = await stat(target)
+    if (there.isDirectory()) throw new FileError(`cannot write ${JSON.stringify(path)}: ${CAUSES.EISDIR}`, path)
     // a rename would replace a device or pipe by a file
-    if (!found.isFile()) throw new FileError(`cannot write ${JSON.stringify(path)}: it is no regular file`, path)
-    return { target, mode: found.mode & 0o777 }
+    if (!there.isFile()) throw new FileError(`cannot write ${JSON.stringify(path)}: it is no regular file`, path)
+    return { target, mode: there.mode & 0o777 }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     return { target: path, mode: 0o666 }
@@ -198,7 +219,7 @@ export async function makeFolder(path: string): Promise<void> {
 }
 
 /**
- * Makes the folder of an output where there is none, and tries whether files can be written there: before the work, so that the work is not
+ * Makes the folder of an output where there is none, and asks whether files can be written there: before the work, so that the work is not
  * lost. Throws FileError.
  */
 export async function prepareFolder(path: string): Promise<void> {
@@ -210,9 +231,7 @@ export async function prepareFolder(path: string): Promise<void> {
         `cannot write to ${JSON.stringify(path)}: it is a file, not a folder: choose another name`,
         path,
       )
-    const probe = join(path, `.writable-${randomBytes(6).toString('hex')}`)
-    await writeFileAtomic(probe, '')
-    await rm(probe, { force: true })
+    await access(path, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw fileError(error, path, 'write to the directory')
   }
@@ -229,15 +248,21 @@ export async function prepareFile(path: string): Promise<void> {
   }
 }
 
+/** Removes files, those that are there. Throws FileError. */
+export async function removeFiles(paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    try {
+      await rm(path, { force: true })
+    } catch (error) {
+      throw fileError(error, path, 'remove')
+    }
+}
+
 /** Throws where some of the files of an output are there already, unless they may be replaced. */
 export async function refuseOverwriting(paths: readonly string[], overwrite: boolean): Promise<void> {
   if (overwrite) return
-  const found: string[] = []
-  for (const path of paths)
-    await access(path).then(
-      () => found.push(path),
-      () => {},
-    )
-  if (found.length > 0)
-    throw new ArgumentError(`${found.join(', ')} would be overwritten: give another --output, or --overwrite`)
+  const there: string[] = []
+  for (const path of paths) if (await found(path)) there.push(path)
+  if (there.length > 0)
+    throw new ArgumentError(`${there.join(', ')} would be overwritten: give another --output, or --overwrite`)
 }

@@ -282,12 +282,41 @@ function load(): Addon<NativeModule> {
   }
 }
 
+const networks = ['createNetwork', 'createAutoencoder', 'createClassifier'] as const
+
+/** With the package's errors in every function, and in every method of a network: any call may find that memory has run out. */
+function translating<T extends object>(object: T, names: readonly string[]): T {
+  for (const name of names) {
+    const method = object[name as keyof T]
+    if (typeof method === 'function' && name !== 'constructor')
+      Object.defineProperty(object, name, { value: (...args: unknown[]) => now(() => method.apply(object, args)) })
+  }
+  return object
+}
+
+const methodsOf = (object: object) => Object.getOwnPropertyNames(Object.getPrototypeOf(object))
+
+function translated(module: NativeModule): NativeModule {
+  const all = translating({ ...module }, Object.keys(module))
+  for (const name of networks) {
+    const create = all[name] as (...args: unknown[]) => object
+    Object.defineProperty(all, name, {
+      value: (...args: unknown[]) => {
+        const network = create(...args)
+        return translating(network, methodsOf(network))
+      },
+    })
+  }
+  return all
+}
+
 /** The addon, its file, and why it is not the one with CUDA kernels. */
 export const addon = load()
-export const native = addon.module
+export const native = translated(addon.module)
 
 /** Native errors carry a code; this is the one place where they become the package's classes. */
 export function translate(error: unknown): unknown {
+  if (error instanceof FeynkacError) return error
   const { code, message } = error as { code?: string; message: string }
   const options = { cause: error }
   switch (code) {
@@ -302,7 +331,8 @@ export function translate(error: unknown): unknown {
     case 'FEYNKAC_INTERNAL':
       return new FeynkacError(message, options)
     default:
-      return error
+      // thrown beside the addon's own checks, in its bindings
+      return message === 'std::bad_alloc' ? new OutOfMemoryError('out of memory', options) : error
   }
 }
 

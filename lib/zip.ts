@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import { crc32, inflateRaw as inflateRawCallback } from 'node:zlib'
 import type { Entry, ZipFile } from 'yauzl'
 import { FeynkacError, formatFailure } from './errors.js'
-import { fileError, formatBytes, openFile, readFully } from './files.js'
+import { fileError, formatBytes, openFile, readFully, release } from './files.js'
 import { allocate } from './memory.js'
 
 /** Reading the files of a zip archive from where they lie: nothing is unpacked to the disk. */
@@ -88,7 +88,7 @@ export async function withZip<T>(
     }
     return await use({ sizes, packedSize, read })
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }
 

@@ -30,7 +30,7 @@ export interface Drawn {
   shown: Float32Array
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
-  /** PNG, of SMC. */
+  /** Draws the PNG, of SMC. */
   genealogy?: () => Promise<Buffer>
   /** For people, and all of the diagnostics for samples.json. */
   summary: Record<string, number | string | boolean>

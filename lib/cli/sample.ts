@@ -1,8 +1,7 @@
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError, formatFailure, MissingPackageError } from '../errors.js'
-import { prepareFolder, readFileChecked, refuseOverwriting, writeFileAtomic } from '../files.js'
+import { prepareFolder, readFileChecked, refuseOverwriting, removeFiles, writeFileAtomic } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import type { SmcOptions } from '../smc/smc.js'
@@ -115,7 +114,7 @@ export function register(program: Command): void {
     await refuseOverwriting(paths, flags.overwrite ?? false)
     const drawn = await interruptible((signal) => draw(model, flags, signal))
     // what is left of a run before does not belong to these samples
-    for (const path of paths) await rm(path, { force: true })
+    await removeFiles(paths)
     const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
     const summary = { model, files, particles: flags.particles, ...drawn.summary }
     if (flags.json) console.log(JSON.stringify(summary))

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { FormatError } from '../errors.js'
+import { textOf } from '../files.js'
 import { allocateBytes, inSlices, readContent } from './content.js'
 import type { Attribute, DatasetParts } from './dataset.js'
 
@@ -83,8 +83,7 @@ function noBatch(path: string): never {
 
 /** The names in the file that comes with the batches, when it is there. */
 async function classNames(file: string, count: number): Promise<{ values?: string[] }> {
-  const text = await readFile(file, 'utf8').catch(() => '')
-  const values = text
+  const values = ((await textOf(file)) ?? '')
     .split('\n')
     .map((line) => line.trim())
     .filter(Boolean)

@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FormatError, formatFailure } from '../errors.js'
+import { found } from '../files.js'
 import { readContent } from './content.js'
 import type { LabelSpec } from './dataset.js'
 
@@ -55,11 +55,10 @@ export function parseIdx(bytes: Uint8Array, path: string): Idx {
   return { shape, data: bytes.subarray(start) }
 }
 
-const ofFile = (path: string) =>
-  stat(path).then(
-    (found) => (found.isFile() ? 'file' : found.isDirectory() ? 'folder' : null),
-    () => null,
-  )
+async function ofFile(path: string): Promise<'file' | 'folder' | null> {
+  const there = await found(path)
+  return there?.isFile() ? 'file' : there?.isDirectory() ? 'folder' : null
+}
 
 /** A file of this name, or one in a folder that is called as the file in it, as some archives unpack; null when there is none. */
 export async function idxFile(folder: string, name: string): Promise<string | null> {

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { boolean, integer, knownOptions } from '../args.js'
 import { ArgumentError, FormatError, invalid } from '../errors.js'
-import { fileError, openFile, readFully } from '../files.js'
+import { fileError, found, openFile, readFully, release } from '../files.js'
 import { standIn } from '../stand-ins.js'
 import { looksLikeZip, withZip } from '../zip.js'
 import { BATCH_NAME, looksLikeCifar, readCifar, TRAIN_NAME } from './cifar.js'
@@ -82,11 +82,11 @@ function checkOptions(spec: unknown, options: LoadDatasetOptions): void {
 
 async function readParts(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {
   const { path: file, array } = splitNpz(path)
-  if (array !== undefined && !(await stat(path).then(Boolean, () => false))) return readFile(file, options, array)
-  const found = await stat(path).catch((error) => {
+  if (array !== undefined && !(await found(path))) return readFile(file, options, array)
+  const there = await stat(path).catch((error) => {
     throw fileError(error, path, 'read')
   })
-  return found.isDirectory() ? readFolder(path, options) : readFile(path, options)
+  return there.isDirectory() ? readFolder(path, options) : readFile(path, options)
 }
 
 /** Data that bring their own labels. */
@@ -172,7 +172,7 @@ async function firstBytes(path: string): Promise<Uint8Array> {
     await readFully(handle, bytes, 0, path)
     return bytes
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }
 

@@ -1,7 +1,7 @@
 import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../args.js'
 import { resampler } from '../data/resample.js'
 import { ArgumentError, FeynkacError, FormatError, invalid } from '../errors.js'
-import { openFile } from '../files.js'
+import { openFile, release } from '../files.js'
 import { optional } from '../optional.js'
 import { sizeOf } from '../smc/evaluation.js'
 import type { FeatureExtractor } from './features.js'
@@ -57,7 +57,7 @@ export async function onnxFeatures(path: string, options: OnnxFeatureOptions): P
   knownOptions('onnxFeatures', options, [...['shape', 'size', 'range', 'mean', 'std', 'input', 'output', 'runtime']])
   const { shape } = options
   if (!isShape(shape) || shape.length !== 3) throw invalid('shape', '[channels, height, width]', shape)
-  await (await openFile(path)).handle.close()
+  await release((await openFile(path)).handle)
   const runtime = options.runtime ?? (await loadRuntime())
   const session = await runtime.InferenceSession.create(path).catch((cause) => {
     throw new FormatError(`${path}: no ONNX network that can be read: ${cause.message}`, path, { cause })

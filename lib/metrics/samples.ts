@@ -1,10 +1,9 @@
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { parseNpyArray } from '../data/npy.js'
 import { FormatError } from '../errors.js'
-import { readFileChecked } from '../files.js'
+import { found, readFileChecked } from '../files.js'
 
 /** Samples as `feynkac sample` writes them. */
 export interface Samples {
@@ -24,22 +23,15 @@ interface SampleLoading extends Pick<LoadDatasetOptions, 'resize' | 'channels' |
  */
 export async function loadSamples(spec: string, { weights: file, ...options }: SampleLoading = {}): Promise<Samples> {
   const { limit } = options
-  const written = await exists(join(spec, 'samples.npy'))
+  const written = await found(join(spec, 'samples.npy'))
   const data = await loadDataset(written ? join(spec, 'samples.npy') : spec, options)
   const beside = join(spec, 'weights.npy')
-  const path = file ?? (written && (await exists(beside)) ? beside : undefined)
+  const path = file ?? (written && (await found(beside)) ? beside : undefined)
   if (path === undefined) return { data, weights: null }
   const weights = await readWeights(path)
   if (weights.length < data.size || (limit === undefined && weights.length !== data.size))
     throw new FormatError(`${path}: ${weights.length} weights for ${data.size} samples`, path)
   return { data, weights: weights.subarray(0, data.size) }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
 }
 
 async function readWeights(path: string): Promise<Float64Array> {

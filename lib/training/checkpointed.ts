@@ -56,10 +56,12 @@ export async function runWithCheckpoints<
   const seen = start.step * definition.batchSize
   if (checkpoint && Math.ceil(images / definition.batchSize) < start.step)
     throw new ArgumentError(`images: the run to resume has seen ${seen} images already, more than ${images}: give more, or a new output directory`) // biome-ignore format: one line
-  // the first checkpoint shows before the first step whether there is room for the others
-  if (!checkpoint) await save(start)
-  await folder?.rewindLog(start.step)
-  if (!checkpoint && plan) await folder?.log({ step: 0, ...plan })
+  await folder?.rewindLog(checkpoint ? start.step : -1)
+  if (!checkpoint) {
+    if (plan) await folder?.log({ step: 0, ...plan })
+    // it shows before the first step whether there is room for the others
+    await save(start)
+  }
 
   const end = await trainingLoop({
     ...loop,

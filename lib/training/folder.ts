@@ -1,9 +1,9 @@
-import { appendFile, type FileHandle, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../errors.js'
-import { fileError, prepareFolder, writeFileAtomic } from '../files.js'
-import { native } from '../native.js'
+import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../files.js'
+import { native, now } from '../native.js'
 import type { LogLine } from './loop.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
@@ -13,13 +13,13 @@ const LOCK = '.lock'
 /** Holds a directory until the handle is closed or the process has ended, however it ends. Throws FileError where another run holds it. */
 async function lockFolder(path: string): Promise<FileHandle> {
   const file = join(path, LOCK)
+  let handle: FileHandle | undefined
   try {
     for (;;) {
-      const handle = await open(file, 'a+')
-      const state = native.lockFile(handle.fd)
+      handle = await open(file, 'a+')
+      const state = now(() => native.lockFile(handle!.fd))
       if (state === 'busy') {
         const holder = await readFile(file, 'utf8').catch(() => '')
-        await handle.close()
         throw new FileError(
           `${path} is in use by another run${holder && ` (${holder.trim()})`}: wait for it, or choose another directory`,
           path,
@@ -31,19 +31,22 @@ async function lockFolder(path: string): Promise<FileHandle> {
         return handle
       }
       // whoever held it before may have removed the file in the meantime: the lock is that of a file which nobody else will find
-      const there = await stat(file).catch(() => null)
-      if (there?.ino === (await handle.stat()).ino) {
+      if ((await found(file))?.ino === (await handle.stat()).ino) {
         await handle.truncate()
         await handle.write(`process ${process.pid} on ${hostname()}\n`)
         return handle
       }
-      await handle.close()
+      await release(handle)
     }
   } catch (error) {
+    if (handle) await release(handle)
     throw fileError(error, file, 'lock')
   }
 }
 
+const KEPT = 2
+/** As writeFileAtomic names what it has not yet finished. */
+const temporary = /^\..*\.[0-9a-f]+\.tmp$/
 const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
 
 export class RunFolder {
@@ -58,21 +61,23 @@ export class RunFolder {
   static async open(path: string): Promise<RunFolder> {
     // an unwritable directory must stop a run before its first step
     await prepareFolder(path)
-    const lock = await lockFolder(path)
+    const folder = new RunFolder(path, await lockFolder(path))
     try {
-      // what a killed run was writing
-      for (const name of await readdir(path)) if (/^\.checkpoint-.*\.tmp$/.test(name)) await rm(join(path, name))
+      // what a killed run was writing, or had not yet removed
+      const unfinished = (await folder.names()).filter((name) => temporary.test(name))
+      await removeFiles([...unfinished.map((name) => join(path, name)), ...(await folder.checkpoints()).slice(KEPT)])
     } catch (error) {
-      await lock.close()
-      throw fileError(error, path, 'write to the directory')
+      await release(folder.lock)
+      throw error
     }
-    return new RunFolder(path, lock)
+    return folder
   }
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
-    await rm(join(this.path, LOCK), { force: true })
-    await this.lock.close()
+    // a lock file that is left behind locks nothing
+    await rm(join(this.path, LOCK), { force: true }).catch(() => {})
+    await release(this.lock)
   }
 
   get model(): string {
@@ -88,9 +93,17 @@ export class RunFolder {
     return this.last
   }
 
+  private async names(): Promise<string[]> {
+    try {
+      return await readdir(this.path)
+    } catch (error) {
+      throw fileError(error, this.path, 'read the directory')
+    }
+  }
+
   /** Paths of the checkpoints, newest first. */
   async checkpoints(): Promise<string[]> {
-    const names = (await readdir(this.path)).filter((name) => checkpointName.test(name)).sort()
+    const names = (await this.names()).filter((name) => checkpointName.test(name)).sort()
     return names.reverse().map((name) => join(this.path, name))
   }
 
@@ -116,7 +129,7 @@ export class RunFolder {
     const path = join(this.path, `checkpoint-${String(step).padStart(9, '0')}.safetensors`)
     await this.explained(() => write(path))
     this.last = path
-    for (const old of (await this.checkpoints()).slice(2)) await rm(old, { force: true })
+    await removeFiles((await this.checkpoints()).slice(KEPT))
   }
 
   /** Appends one line to log.jsonl. */
@@ -130,9 +143,9 @@ export class RunFolder {
     })
   }
 
-  /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint. */
+  /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
-    const text = await readFile(this.logFile, 'utf8').catch(() => '')
+    const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {
         return (JSON.parse(line) as LogLine).step <= step

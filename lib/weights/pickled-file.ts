@@ -1,5 +1,5 @@
 import { formatFailure } from '../errors.js'
-import { formatBytes, openFile, readFully } from '../files.js'
+import { formatBytes, openFile, readFully, release } from '../files.js'
 import { allocate } from '../memory.js'
 import { type PickleHost, unpickle } from './pickle.js'
 import { PickleBudget } from './pickle-bytes.js'
@@ -57,6 +57,6 @@ async function readWhole(path: string, fail: (what: string) => never): Promise<U
     await readFully(handle, bytes, 0, path)
     return bytes
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }

@@ -1,5 +1,5 @@
 import { describe, FileError, formatFailure, invalid } from '../errors.js'
-import { formatBytes, openFile, readFully, writeFileAtomic } from '../files.js'
+import { formatBytes, openFile, readFully, release, writeFileAtomic } from '../files.js'
 import { duplicateKey, isObject, parseBounded } from '../json.js'
 import { allocate } from '../memory.js'
 
@@ -84,7 +84,7 @@ export async function readSafetensors(path: string): Promise<Safetensors> {
     }
     return { metadata, tensors }
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }
 

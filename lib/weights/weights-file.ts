@@ -1,5 +1,5 @@
 import { FormatError } from '../errors.js'
-import { openFile, readFileChecked, readFully } from '../files.js'
+import { openFile, readFileChecked, readFully, release } from '../files.js'
 import { parseJsonObject } from '../json.js'
 import { looksLikeZip } from '../zip.js'
 import { readPickle, readTorchZip } from './pickled-file.js'
@@ -46,7 +46,7 @@ async function beginning(path: string): Promise<{ head: Uint8Array; size: number
     await readFully(handle, head, 0, path)
     return { head, size }
   } finally {
-    await handle.close()
+    await release(handle)
   }
 }
 

@@ -8,13 +8,15 @@
 namespace feynkac::addon {
 namespace {
 
+// Of static storage, or of an exception that is being handled: where memory has run out there is none for copies.
 struct Failure {
-  std::string code, message;
+  const char *code, *message;
 };
 
-Failure failureOf(const std::exception_ptr& error) {
+// Of the exception that is being handled.
+Failure currentFailure() {
   try {
-    std::rethrow_exception(error);
+    throw;
   } catch (const Cancelled&) {
     return {"FEYNKAC_ABORTED", "the work was cancelled"};
   } catch (const std::bad_alloc&) {
@@ -40,12 +42,15 @@ Napi::Error errorOf(Napi::Env env, const Failure& failure) {
   return error;
 }
 
+struct Job;
+void onJsThread(Napi::Env env, Napi::Function, void*, Job* job);
+
 struct Job {
   Napi::Promise::Deferred deferred;
   std::vector<Napi::ObjectReference> keep;
   std::function<void(const Stop&)> work;
   std::function<Napi::Value(Napi::Env)> result;
-  Napi::ThreadSafeFunction toJs;
+  Napi::TypedThreadSafeFunction<void, Job, onJsThread> toJs;  // its calls need no memory of ours
   std::thread thread;
   std::shared_ptr<std::atomic<bool>> stop = std::make_shared<std::atomic<bool>>(false);
   std::exception_ptr error;
@@ -64,18 +69,21 @@ void onEnvironmentClose(void* p) {
 void finish(Job* job, Napi::Env env) {
   napi_remove_env_cleanup_hook(job->env, onEnvironmentClose, job);
   job->thread.join();
-  std::unique_ptr<Job> owner(job);
+  const std::unique_ptr<Job> owner(job);
   Napi::HandleScope scope(env);
-  if (job->error) {
-    job->deferred.Reject(errorOf(env, failureOf(job->error)).Value());
-  } else {
-    try {
-      job->deferred.Resolve(job->result ? job->result(env) : env.Undefined());
-    } catch (const Napi::Error& e) {
-      job->deferred.Reject(e.Value());
-    }
+  try {
+    if (job->error) std::rethrow_exception(job->error);
+    job->deferred.Resolve(job->result ? job->result(env) : env.Undefined());
+  } catch (const Napi::Error& e) {
+    job->deferred.Reject(e.Value());
+  } catch (...) {
+    job->deferred.Reject(currentError(env).Value());
   }
   job->toJs.Release();
+}
+
+void onJsThread(Napi::Env env, Napi::Function, void*, Job* job) {
+  if (env != nullptr) finish(job, env);  // null: the environment has closed, and the job is gone with it
 }
 
 void runOnThread(Job* job) {  // no Napi value may be touched here
@@ -86,14 +94,12 @@ void runOnThread(Job* job) {  // no Napi value may be touched here
   } catch (...) {
     job->error = std::current_exception();
   }
-  job->toJs.BlockingCall([job](Napi::Env env, Napi::Function) {
-    if (env != nullptr) finish(job, env);  // null: the environment has closed, and the job is gone with it
-  });
+  job->toJs.BlockingCall(job);
 }
 
 }  // namespace
 
-Napi::Error currentError(Napi::Env env) { return errorOf(env, failureOf(std::current_exception())); }
+Napi::Error currentError(Napi::Env env) { return errorOf(env, currentFailure()); }
 
 Napi::Value startJob(Napi::Env env, const std::vector<Napi::Value>& keepAlive, std::function<void(const Stop&)> work,
                      std::function<Napi::Value(Napi::Env)> result) {
@@ -103,17 +109,18 @@ Napi::Value startJob(Napi::Env env, const std::vector<Napi::Value>& keepAlive, s
     if (value.IsObject()) job->keep.push_back(Napi::Persistent(value.As<Napi::Object>()));
   job->work = std::move(work);
   job->result = std::move(result);
-  auto nothing = Napi::Function::New(env, [](const Napi::CallbackInfo&) {});
-  job->toJs = Napi::ThreadSafeFunction::New(env, nothing, "feynkac job", /*maxQueueSize=*/0, /*initialThreadCount=*/1);
-
   auto out = Napi::Object::New(env);
   out["promise"] = job->deferred.Promise();
   out["cancel"] = Napi::Function::New(env, [stop = job->stop](const Napi::CallbackInfo&) { *stop = true; });
+  job->toJs = decltype(job->toJs)::New(env, "feynkac job", /*maxQueueSize=*/0, /*initialThreadCount=*/1);
   try {
     job->thread = std::thread(runOnThread, job);
-  } catch (const std::system_error& e) {
+  } catch (const std::system_error&) {
     job->toJs.Release();
-    throw errorOf(env, {"FEYNKAC_OUT_OF_MEMORY", std::string("cannot start a thread: ") + e.what()});
+    throw errorOf(env, {"FEYNKAC_OUT_OF_MEMORY", "the system does not start another thread: end other work first"});
+  } catch (...) {
+    job->toJs.Release();
+    throw;
   }
   napi_add_env_cleanup_hook(env, onEnvironmentClose, owner.release());
   return out;

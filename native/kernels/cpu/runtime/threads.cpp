@@ -7,7 +7,6 @@
 #include <exception>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 
 #include "host_memory.h"
@@ -61,8 +60,8 @@ class Pool {
     for (; hired_ < workers; ++hired_) {
       try {
         std::thread(&Pool::work, this).detach();
-      } catch (const std::system_error&) {
-        return;  // fewer threads: slower, and the same results
+      } catch (const std::exception&) {  // no thread, or no memory for one
+        return;                          // fewer threads: slower, and the same results
       }
     }
   }

@@ -1,0 +1,123 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { main } from '../../dist/cli/index.js'
+import { writeNpy } from '../../dist/cli/outputs.js'
+import { EnergyModel, residualMLP } from '../../dist/index.js'
+
+/** Short runs of the commands in this process, for the trials that repeat them a thousand times. */
+
+/** Runs a command; what it says on its outputs, and its status. */
+export async function command(argv) {
+  const said = { out: '', err: '' }
+  const streams = { out: process.stdout, err: process.stderr }
+  const before = { out: process.stdout.write, err: process.stderr.write }
+  for (const name of ['out', 'err'])
+    streams[name].write = (text) => {
+      said[name] += text
+      return true
+    }
+  try {
+    return { ...said, status: await main([...argv, '--threads', '1']), ...said }
+  } finally {
+    for (const name of ['out', 'err']) streams[name].write = before[name]
+  }
+}
+
+const network = ['--width', '4', '--channel-mult', '1', '--blocks', '1']
+const often = ['--images', '32', '--batch', '8', '--checkpoint-every', '16', '--log-every', '8']
+
+/**
+ * Of each: the arguments in a folder that `prepare` has filled, the files or folders that it makes, and whether its answer is on the output.
+ */
+export const jobs = {
+  train: {
+    argv: (at) => ['train', '--data', at('pictures'), '--output', at('run'), '--resume', 'auto', ...often, ...network],
+    makes: ['run'],
+  },
+  sample: {
+    argv: (at) => [
+      'sample',
+      at('energy.safetensors'),
+      '--output',
+      at('samples'),
+      '--overwrite',
+      '--particles',
+      '8',
+      '--steps',
+      '3',
+    ],
+    makes: ['samples'],
+  },
+  evaluate: {
+    native: false,
+    argv: (at) => [
+      'evaluate',
+      '--samples',
+      at('points.npy'),
+      '--data',
+      at('others.npy'),
+      '--metrics',
+      'frechet,mmd,coverage',
+      '--json',
+    ],
+    makes: [],
+  },
+  distill: {
+    argv: (at) => [
+      'distill',
+      '--teacher',
+      at('teacher.safetensors'),
+      '--data',
+      at('others.npy'),
+      '--output',
+      at('run'),
+      '--resume',
+      'auto',
+      ...often,
+    ],
+    makes: ['run'],
+  },
+}
+
+/** Fills a folder with what the jobs read. */
+export async function prepare(folder) {
+  const { writePng } = await import('./pictures.mjs')
+  const at = (name) => path.join(folder, name)
+  fs.mkdirSync(at('pictures'))
+  for (let i = 0; i < 5; i++) await writePng(at(`pictures/${i}.png`), 8, i)
+  const points = (from) => Float32Array.from({ length: 48 }, (_, i) => Math.sin(from + i * i))
+  await writeNpy(at('points.npy'), points(0), [24, 2])
+  await writeNpy(at('others.npy'), points(1), [24, 2])
+  const energy = await EnergyModel.create(
+    { network: residualMLP(2, { hidden: 8, layers: 1 }), kind: 'dot' },
+    { seed: 1 },
+  )
+  await energy.save(at('energy.safetensors'))
+  energy.dispose()
+  const { Denoiser } = await import('../../dist/index.js')
+  const teacher = await Denoiser.create({ network: residualMLP(2, { hidden: 8, layers: 1 }) }, { seed: 1 })
+  await teacher.save(at('teacher.safetensors'))
+  teacher.dispose()
+}
+
+/** What a job has made: files by name, without what differs from run to run (times). */
+export function made(folder, { makes }) {
+  const files = {}
+  const walk = (name) => {
+    const at = path.join(folder, name)
+    if (!fs.existsSync(at)) return
+    if (fs.statSync(at).isDirectory()) for (const each of fs.readdirSync(at).sort()) walk(path.join(name, each))
+    else files[name] = withoutTimes(name, fs.readFileSync(at))
+  }
+  for (const name of makes) walk(name)
+  return files
+}
+
+const TIMES = /"(seconds|imagesPerSecond|time|elapsed|rate)":[^,}]*/g
+function withoutTimes(name, bytes) {
+  return name.endsWith('.jsonl') ? Buffer.from(bytes.toString().replace(TIMES, '')) : bytes
+}
+
+export function remove(folder, { makes }) {
+  for (const name of makes) fs.rmSync(path.join(folder, name), { recursive: true, force: true })
+}
