@@ -35,6 +35,8 @@ export type {
   EvaluateOptions,
   EvaluationProgress,
   EvaluationResult,
+  MetricName,
+  MetricValues,
 } from './metrics/evaluate.js'
 export { type FeatureExtractor, openFeatures, pixelFeatures } from './metrics/features.js'
 export { type FrechetOptions, frechetDistance } from './metrics/frechet.js'
@@ -49,7 +51,6 @@ export {
 export { type Mmd, type MmdOptions, mmd } from './metrics/mmd.js'
 export { FeatureMoments } from './metrics/moments.js'
 export { type OnnxFeatureOptions, type OnnxRuntime, onnxFeatures } from './metrics/onnx.js'
-export type { MetricName, MetricValues } from './metrics/registry.js'
 export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
 export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'

@@ -1,6 +1,4 @@
-import type { SmcResult } from '../smc/smc.js'
-
-/** What the command line asks of the lab: the demo, the experiments and plots, which need more than the engine does. */
+/** What the command line asks of the lab: the demo and the experiments, which need more than the engine does. */
 
 export const experimentNames = [
   'bounds',
@@ -47,6 +45,4 @@ export interface Lab {
     tables: readonly LabTable[]
     files: string[]
   }>
-  /** PNG of who descends from whom. */
-  genealogyPng(run: Pick<SmcResult, 'ancestors' | 'logWeights' | 'diagnostics'>): Promise<Buffer>
 }

@@ -6,6 +6,7 @@ import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
+import { genealogyPng } from '../report/genealogy.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { seedAfter } from '../smc/random.js'
@@ -15,7 +16,6 @@ import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import type { Target } from '../smc/targets.js'
 import { composeTarget, type NamedLabels } from './composition.js'
-import { loadLab } from './load-lab.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
 import type { SampleFlags } from './sample.js'
@@ -146,7 +146,7 @@ async function drawFrom(
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
-      genealogy: async () => (await loadLab()).genealogyPng(result),
+      genealogy: () => genealogyPng(result),
       report: {
         ...summary,
         warnings,

@@ -2,7 +2,7 @@ import { finiteNumber, integer, knownOptions } from '../args.js'
 import { prepareFolder } from '../files.js'
 import { loadPlotting } from '../optional.js'
 import { writeReport, writeResults } from '../report/folder.js'
-import { figures, planarTable, reportBlocks, shapesTable } from './figures.js'
+import { figures, reportBlocks } from './figures.js'
 import { type PlanarResult, planarDemo } from './planar.js'
 import { type ShapesResult, shapesDemo } from './shapes.js'
 
@@ -34,9 +34,7 @@ export interface DemoResult {
 }
 
 /** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError, MissingPackageError */
-export async function runDemo(
-  options: DemoOptions,
-): Promise<{ result: DemoResult; tables: ReturnType<typeof planarTable>[]; files: string[] }> {
+export async function runDemo(options: DemoOptions): Promise<{ result: DemoResult; files: string[] }> {
   knownOptions('runDemo', options, ['output', 'seed', 'shorter', 'signal', 'onStage'])
   const began = performance.now()
   const { output, signal } = options
@@ -64,9 +62,5 @@ export async function runDemo(
     blocks: reportBlocks(result, drawn),
     figures: drawn,
   })
-  return {
-    result,
-    tables: [planarTable(result.plane.rows), shapesTable(result.pictures.rows)],
-    files: [results, ...report],
-  }
+  return { result, files: [results, ...report] }
 }

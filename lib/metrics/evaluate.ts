@@ -12,6 +12,8 @@ import { type MetricName, type MetricValues, measures, metricNames } from './reg
 import { loadSamples } from './samples.js'
 import { type SideFeatures, sideFeatures } from './side-features.js'
 
+export type { MetricName, MetricValues } from './registry.js'
+
 /** As many as coverage takes with its fifth nearest neighbours. */
 const LEAST = 6
 
