@@ -6,9 +6,10 @@ import { ArgumentError } from '../errors.js'
 import { isObject } from '../json.js'
 import { type CalibrateOptions, calibrate, evenLevels, measure } from '../smc/calibrate.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/calibration.js'
+import type { EnergyFunction } from '../smc/energy-function.js'
 import { sizeOf } from '../smc/evaluation.js'
-import type { EnergyModel } from './energy.js'
 import { type Labels, labelSpecOf } from './labels.js'
+import type { ModelInfo } from './model-file.js'
 
 /** The tables of precisions of a model (smc/calibration.ts), and how its file keeps them: as JSON of its description. */
 
@@ -108,9 +109,16 @@ export interface ModelCalibrateOptions extends Omit<CalibrateOptions, 'data' | '
   levels?: number
 }
 
+/** What is measured: the energy of a model, which may take labels. */
+export interface Calibrated extends EnergyFunction {
+  readonly info: ModelInfo
+  readonly labelDim: number
+  conditioned(labels?: Labels): EnergyFunction
+}
+
 /** Measures a model's tables: without labels and, where it takes labels, under those of the data. Errors as `calibrate`. */
 export async function measureTables(
-  model: EnergyModel,
+  model: Calibrated,
   { levels = 32, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
 ): Promise<ModelTables> {
   const { data } = rest
