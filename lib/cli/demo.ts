@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { interruptible } from './interrupt.js'
+import { loadLab } from './load-lab.js'
 import { applyThreads, type CommonOptions, common } from './options.js'
 import { stageBars } from './stages.js'
 import { printTable } from './tables.js'
@@ -19,15 +20,14 @@ export function register(program: Command): void {
     .option('--quick', 'train and compare a twentieth as long: shows that it runs, not how well')
   common(command, 'feynkac demo --output report --seed 1').action(async (flags: Flags) => {
     await applyThreads(flags)
-    const { runDemo } = await import('../demo/run.js')
+    const { runDemo } = await loadLab()
     const bars = stageBars()
     const { output, seed, quick } = flags
     const run = (signal: AbortSignal) =>
       runDemo({ output, seed, signal, onStage: bars.onStage, ...(quick && { shorter: 0.05 }) })
-    const { result, files } = await interruptible(run).finally(bars.end)
+    const { result, tables, files } = await interruptible(run).finally(bars.end)
     if (flags.json) return console.log(JSON.stringify({ ...result, files }))
-    const { planarTable, shapesTable } = await import('../demo/figures.js')
-    for (const table of [planarTable(result.plane.rows), shapesTable(result.pictures.rows)]) printTable(table)
+    for (const table of tables) printTable(table)
     console.log(`${result.seconds} s. Written:\n${files.map((file) => `  ${file}`).join('\n')}`)
   })
 }

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { Argument, type Command, Option } from 'commander'
-import { type ExperimentName, experimentNames } from '../experiments/run.js'
 import { interruptible } from './interrupt.js'
+import { type ExperimentName, experimentNames } from './lab.js'
+import { loadLab } from './load-lab.js'
 import { applyThreads, type CommonOptions, common, count } from './options.js'
 import { stageBars } from './stages.js'
 import { printTable } from './tables.js'
@@ -42,7 +43,7 @@ export function register(program: Command): void {
   common(command, 'feynkac experiment exact --budget medium --seed 1').action(
     async (name: ExperimentName, flags: Flags) => {
       await applyThreads(flags)
-      const { runExperiment } = await import('../experiments/run.js')
+      const { runExperiment } = await loadLab()
       const { budget, models, data, size, seed, device, json } = flags
       const { output = join('experiments', data === undefined ? name : `${name}-images`) } = flags
       const bars = stageBars()

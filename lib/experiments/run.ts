@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { integer, knownOptions, oneOf } from '../args.js'
+import { type ExperimentName, experimentNames } from '../cli/lab.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { prepareFolder } from '../files.js'
 import { pictureOf, writeReport } from '../report/folder.js'
@@ -16,10 +17,7 @@ const experiments = {
   initialisation: async () => (await import('./initialisation.js')).initialisation,
   'teacher-quality': async () => (await import('./teacher-quality.js')).teacherQuality,
   temperature: async () => (await import('./temperature.js')).temperature,
-} satisfies Record<string, () => Promise<Experiment>>
-
-export type ExperimentName = keyof typeof experiments
-export const experimentNames = Object.keys(experiments) as ExperimentName[]
+} satisfies Record<ExperimentName, () => Promise<Experiment>>
 
 export interface ExperimentOptions {
   /** Folder of the report; made if it is not there. */
