@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
-import type { EvaluationResult, MetricName, MetricValues } from '../metrics/evaluate.js'
+import type { EvaluationResult } from '../metrics/evaluate.js'
+import { type MetricName, measures, metricNames } from '../metrics/registry.js'
 import { type NamedLabels, parseAttributes } from './composition.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, number, usage } from './options.js'
@@ -53,7 +54,7 @@ export function register(program: Command): void {
     .option('--feature-output <name>', 'of an .onnx network: the output that has the features (the first)')
     .option(
       '--metrics <list>',
-      'of frechet, kernel, precision-recall, coverage, sliced-wasserstein and mmd (all)',
+      `of ${metricNames.slice(0, -1).join(', ')} and ${metricNames.at(-1)} (all)`,
       (text) => text.split(',') as MetricName[],
     )
     .option('--pairs <number>', 'most samples of either side for metrics of pairs, drawn at random (5000)', count(6))
@@ -128,29 +129,21 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
   }
 }
 
-const rows: [name: string, key: keyof MetricValues][] = [
-  ['frechet', 'frechet'],
-  ['kernel', 'kernel'],
-  ['precision', 'precision'],
-  ['recall', 'recall'],
-  ['density', 'density'],
-  ['coverage', 'coverage'],
-  ['sliced-wasserstein', 'slicedWasserstein'],
-  ['mmd', 'mmd'],
-]
-
 function describe(flags: Flags, result: EvaluationResult): string[] {
   const { samples, data, weighted, features, dim, values, attributes, notes } = result
   const line = (name: string, value: string) => `${name.padEnd(20)}${value}`
-  const shown = (key: keyof MetricValues) => {
-    const value = values[key]!.toPrecision(5)
-    return key === 'kernel' ? `${value} ± ${values.kernelStandardError!.toPrecision(2)}` : value
-  }
+  const shown = measures.flatMap((measure) =>
+    measure.shown.flatMap(({ name, key, error }) => {
+      if (values[key] === undefined) return []
+      const value = values[key].toPrecision(5)
+      return line(name, error ? `${value} ± ${values[error]!.toPrecision(2)}` : value)
+    }),
+  )
   return [
     line('samples', `${flags.samples} (${samples}${weighted ? ', weighted' : ''})`),
     line('data', `${flags.data} (${data})`),
     line('features', `${features} (${dim})`),
-    ...rows.filter(([, key]) => values[key] !== undefined).map(([name, key]) => line(name, shown(key))),
+    ...shown,
     ...Object.entries<number>(attributes ?? {}).map(([name, share]) => line(`shows ${name}`, share.toFixed(3))),
     ...notes.map((note) => line('note', note)),
   ]

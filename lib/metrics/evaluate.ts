@@ -6,18 +6,13 @@ import { ArgumentError, invalid } from '../errors.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
 import { type FeatureExtractor, openFeatures } from './features.js'
-import { frechetDistance } from './frechet.js'
 import { normalisedWeights, ownWeights, rowsAt } from './inputs.js'
-import { kernelDistance } from './kernel.js'
-import { compareManifolds } from './manifolds.js'
-import { mmd } from './mmd.js'
 import type { OnnxFeatureOptions } from './onnx.js'
+import { type MetricName, type MetricValues, measures, metricNames } from './registry.js'
 import { loadSamples } from './samples.js'
 import { type SideFeatures, sideFeatures } from './side-features.js'
-import { slicedWasserstein } from './sliced-wasserstein.js'
 
-export const metricNames = ['frechet', 'kernel', 'precision-recall', 'coverage', 'sliced-wasserstein', 'mmd'] as const
-export type MetricName = (typeof metricNames)[number]
+export type { MetricName, MetricValues } from './registry.js'
 
 /** As many as coverage takes with its fifth nearest neighbours. */
 const LEAST = 6
@@ -59,21 +54,6 @@ export interface EvaluationProgress {
   done: number
   total: number
   stage: 'features' | MetricName
-}
-
-/** Values of the metrics asked for. */
-export interface MetricValues {
-  frechet?: number
-  kernel?: number
-  kernelStandardError?: number
-  precision?: number
-  recall?: number
-  density?: number
-  coverage?: number
-  slicedWasserstein?: number
-  /** Squared, with the Gaussian kernel of bandwidth `mmdBandwidth`. */
-  mmd?: number
-  mmdBandwidth?: number
 }
 
 export interface EvaluationResult {
@@ -179,12 +159,12 @@ async function measure(
   const [n, m] = [Math.min(samples.size, limit), Math.min(data.size, limit)]
   if (Math.min(n, m) < LEAST)
     throw new ArgumentError(`metrics need at least ${LEAST} samples and data but there are ${n} and ${m}`)
-  const wants = (...names: MetricName[]) => names.some((name) => metrics.includes(name))
+  const wantedOnes = measures.filter(({ names }) => names.some((name) => metrics.includes(name)))
   const common = {
     seed,
     batch: integer('batch', options.batch ?? 64, 1),
-    moments: wants('frechet'),
-    pairs: metrics.every((name) => name === 'frechet') ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
+    moments: wantedOnes.some(({ moments }) => moments),
+    pairs: wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
     signal,
   }
   const total = n + m
@@ -209,42 +189,13 @@ async function measure(
   const values: MetricValues = {}
   const notes: string[] = []
   const { dim } = extractor
-  const call = { dim, signal }
-  const begin = (stage: MetricName) => onProgress?.({ done: total, total, stage })
-  const equal = equallyWeighted(a, dim, seed)
-  if (wants('frechet')) {
-    begin('frechet')
-    values.frechet = await frechetDistance(a.moments!, b.moments!, { signal })
-  }
-  if (wants('kernel')) {
-    begin('kernel')
-    const { mean, standardError } = await kernelDistance(equal, b.rows, { ...call, seed })
-    Object.assign(values, { kernel: mean, kernelStandardError: standardError })
-  }
-  if (wants('precision-recall', 'coverage')) {
-    begin(wants('coverage') ? 'coverage' : 'precision-recall')
-    const k = {
-      ...(wants('precision-recall') && { precisionRecall: 3 }),
-      ...(wants('coverage') && { densityCoverage: 5 }),
-    }
-    const { precisionRecall, densityCoverage } = await compareManifolds(equal, b.rows, { ...call, ...k })
-    Object.assign(values, precisionRecall, densityCoverage)
-  }
-  const weighted = { ...call, seed, ...(a.weights && { weightsA: a.weights }) }
-  if (wants('sliced-wasserstein')) {
-    begin('sliced-wasserstein')
-    values.slicedWasserstein = await slicedWasserstein(a.rows, b.rows, weighted)
-  }
-  if (wants('mmd')) {
-    begin('mmd')
-    try {
-      const { squared, bandwidths } = await mmd(a.rows, b.rows, weighted)
-      Object.assign(values, { mmd: squared, mmdBandwidth: bandwidths[0] })
-    } catch (error) {
-      // samples that collapsed are no reason to lose the other metrics
-      if (!(error instanceof ArgumentError)) throw error
-      notes.push(`mmd: ${error.message}`)
-    }
+  const sides = { samples: a, data: b, equal: equallyWeighted(a, dim, seed), dim, seed, signal }
+  for (const { names, measure } of wantedOnes) {
+    const wanted = names.filter((name) => metrics.includes(name))
+    onProgress?.({ done: total, total, stage: wanted.at(-1)! })
+    const found = await measure(sides, wanted)
+    Object.assign(values, found.values)
+    if (found.note) notes.push(found.note)
   }
   const counts = { samples: n, data: m, pairs: [a.rows.length / dim, b.rows.length / dim] as const, dim }
   return {
@@ -266,18 +217,15 @@ function notesOn(
   counts: { samples: number; data: number; pairs: readonly [number, number]; dim: number },
   weights: Float64Array | null,
 ): string[] {
-  const { samples, data, pairs, dim } = counts
-  const ofPairs = metrics.filter((name) => name !== 'frechet').join(', ')
-  const notes: string[] = []
-  if (metrics.includes('frechet') && Math.min(samples, data) <= dim)
-    notes.push(`frechet: no more samples than features (${dim}), so that the fitted covariances are singular`)
-  if (metrics.includes('frechet') && samples !== data)
-    notes.push('frechet depends on the numbers of samples: compare it only with values at the same ones')
+  const { samples, data, pairs } = counts
+  const measureOf = (name: MetricName) => measures.find(({ names }) => names.includes(name))!
+  const ofPairs = metrics.filter((name) => !measureOf(name).moments).join(', ')
+  const notes = [...new Set(metrics.map(measureOf))].flatMap((measure) => measure.notes?.(counts) ?? [])
   if (ofPairs && (pairs[0] < samples || pairs[1] < data))
     notes.push(`${ofPairs}: of ${pairs[0]} samples and ${pairs[1]} data drawn at random`)
   if (weights) {
-    const direct = pairs[0] < samples ? [] : ['sliced-wasserstein', 'mmd']
-    const resampled = metrics.filter((name) => !direct.includes(name)).join(', ')
+    const direct = (name: MetricName) => pairs[0] >= samples && measureOf(name).weighted
+    const resampled = metrics.filter((name) => !direct(name)).join(', ')
     const ess = effectiveSampleSize(weights.map(Math.log)).toFixed(1)
     notes.push(
       `weights of effective sample size ${ess}${resampled ? `; resampled systematically for ${resampled}` : ''}`,
