@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError, formatFailure } from '../errors.js'
 import { prepareFolder, readFileChecked, refuseOverwriting, writeFileAtomic } from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
+import { resamplingSchemes } from '../smc/resampling.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
 import { interruptible } from './interrupt.js'
@@ -87,11 +88,7 @@ export function register(program: Command): void {
         ...['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde', 'tempered'],
       ]),
     )
-    .addOption(
-      choice('--resampling <scheme>', 'of smc (systematic)', [
-        ...['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'],
-      ]),
-    )
+    .addOption(choice('--resampling <scheme>', 'of smc (systematic)', resamplingSchemes))
     .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
     .option(
       '--ess-after <share>',

@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/parallel.h"
@@ -190,9 +191,16 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
 }  // namespace
 
 Scheme schemeOf(const char* name) {
-  static const char* const names[] = {"systematic", "stratified", "multinomial", "residual", "ssp", "killing"};
-  for (int i = 0; i < 6; ++i)
-    if (std::string(name) == names[i]) return static_cast<Scheme>(i);
+  static constexpr std::pair<const char*, Scheme> named[] = {
+      {"systematic", Scheme::kSystematic},
+      {"stratified", Scheme::kStratified},
+      {"multinomial", Scheme::kMultinomial},
+      {"residual", Scheme::kResidual},
+      {"ssp", Scheme::kSsp},
+      {"killing", Scheme::kKilling},
+  };
+  for (const auto& [its, scheme] : named)
+    if (std::string(name) == its) return scheme;
   throw std::invalid_argument(std::string("unknown resampling scheme ") + name);
 }
 
@@ -225,6 +233,7 @@ void resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights
       checkKillingSizes(n, count);
       return killing(ancestors, weights, count, u);
   }
+  throw std::invalid_argument("unknown resampling scheme");
 }
 
 }  // namespace feynkac

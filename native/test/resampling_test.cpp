@@ -56,6 +56,13 @@ void testResampling(ParticleKernels& k, const std::vector<size_t>& counts) {
     }
     CHECK(threw, "bad weights were taken");
   }
+  bool threw = false;
+  try {
+    draw(k, static_cast<Scheme>(99), {1, 1}, 1);
+  } catch (const std::invalid_argument&) {
+    threw = true;
+  }
+  CHECK(threw, "a scheme that is none was drawn by");
 }
 
 void testThreads(ParticleKernels& k) {

@@ -9,6 +9,7 @@
 // schemes each tile of weights is one block's: it finds which points fall into the tile (`begins`), makes the tile's prefix
 // sums in shared memory, and writes the points' ancestors. Weights are read twice, ancestors written once.
 #include <cmath>
+#include <stdexcept>
 
 #include "cuda_particles.h"
 #include "engine/resampling.h"
@@ -362,17 +363,33 @@ void resampleOnHost(Context& context, int32_t* ancestors, size_t n, Scheme schem
 void CudaParticleKernels::resample(int32_t* ancestors, size_t n, Scheme scheme, const double* weights, size_t count,
                                    const Uniforms& uniforms) {
   checkResamplingSizes(n, count);
-  if (scheme == Scheme::kSystematic)
-    return resampleInPasses<SystematicPoints>(context_, ancestors, n, weights, count, uniforms, 1);
-  if (scheme == Scheme::kStratified)
-    return resampleInPasses<StratifiedPoints>(context_, ancestors, n, weights, count, uniforms, n);
-  if (scheme == Scheme::kSsp) return resampleOnHost(context_, ancestors, n, scheme, weights, count, uniforms);
-  Resampling resampling(context_, weights, count, uniforms, n, scheme == Scheme::kKilling);
-  if (n == 0) return;
-  if (scheme == Scheme::kMultinomial) return resampling.multinomial(ancestors, n);
-  if (scheme == Scheme::kResidual) return resampling.residual(ancestors, n);
-  checkKillingSizes(n, count);
-  resampling.killing(ancestors);
+  // which checks the weights, even where there is nothing to draw
+  const auto inSteps = [&](bool killing) { return Resampling(context_, weights, count, uniforms, n, killing); };
+  switch (scheme) {
+    case Scheme::kSystematic:
+      return resampleInPasses<SystematicPoints>(context_, ancestors, n, weights, count, uniforms, 1);
+    case Scheme::kStratified:
+      return resampleInPasses<StratifiedPoints>(context_, ancestors, n, weights, count, uniforms, n);
+    case Scheme::kMultinomial: {
+      auto resampling = inSteps(false);
+      if (n > 0) resampling.multinomial(ancestors, n);
+      return;
+    }
+    case Scheme::kResidual: {
+      auto resampling = inSteps(false);
+      if (n > 0) resampling.residual(ancestors, n);
+      return;
+    }
+    case Scheme::kSsp:
+      return resampleOnHost(context_, ancestors, n, scheme, weights, count, uniforms);
+    case Scheme::kKilling: {
+      auto resampling = inSteps(true);
+      if (n == 0) return;
+      checkKillingSizes(n, count);
+      return resampling.killing(ancestors);
+    }
+  }
+  throw std::invalid_argument("unknown resampling scheme");
 }
 
 }  // namespace feynkac
