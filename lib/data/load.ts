@@ -26,8 +26,33 @@ export interface LoadDatasetOptions extends ImageOptions {
 }
 
 const SYNTHETIC = 'synthetic:'
-const EXPECTED =
-  'expected IDX (also .gz), a batch of CIFAR-10 or CIFAR-100 (.bin, .bin.gz), a zip of images, .npy, .npz, a folder of images, or synthetic:NAME'
+
+/** A kind of file that is read whole, unfolded where it is gzip. */
+interface FileFormat {
+  /** As messages name it. */
+  name: string
+  is(bytes: Uint8Array): boolean
+  /** The bytes of the whole file, by its first ones; undefined where they are not of this kind, or do not say. */
+  length?(head: Uint8Array, path: string): number | undefined
+  read(bytes: Uint8Array, path: string, signal?: AbortSignal): Promise<DatasetParts>
+  /** Where its labels are: in it, or, if there are any, in the file that is found beside it, or that the options name. */
+  labels: 'own' | ((path: string) => Promise<string | null>)
+}
+
+/** The first whose `is` holds is taken. A zip is told apart before, as it is never read whole. */
+const formats: readonly FileFormat[] = [
+  { name: '.npy', is: looksLikeNpy, length: npyLength, read: parseNpy, labels: async () => null },
+  {
+    name: 'a batch of CIFAR-10 or CIFAR-100 (.bin, .bin.gz)',
+    // it may begin like IDX (label 0, a dark pixel, ...) and IDX have a batch's length, but an IDX header that says the length is one
+    is: (bytes) => idxLength(bytes) !== bytes.length && looksLikeCifar(bytes),
+    read: (_, path, signal) => readCifar([path], signal),
+    labels: 'own',
+  },
+  { name: 'IDX (also .gz)', is: looksLikeIdx, length: idxLength, read: readIdx, labels: labelsBeside },
+]
+
+const EXPECTED = `expected ${formats.map(({ name }) => name).join(', ')}, a zip of images, .npz, a folder of images, or synthetic:NAME`
 
 /**
  * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
@@ -117,23 +142,28 @@ async function readFile(path: string, options: LoadDatasetOptions, array?: strin
       { signal },
     )
   const bytes = await readContent(path, signal, (head) => lengthOf(head, path))
-  if (looksLikeNpy(bytes)) return withLabels(await parseNpy(bytes, path, signal), labels ?? null, signal)
-  // a CIFAR batch may begin like IDX (label 0, a dark pixel, ...) and IDX have a batch's length, but an IDX header that says the length is one
-  if (idxLength(bytes) !== bytes.length && looksLikeCifar(bytes))
-    return labelled(await readCifar([path], signal), path, options)
-  if (!looksLikeIdx(bytes)) return unknown(path, bytes)
+  const format = formats.find(({ is }) => is(bytes))
+  if (!format) return unknown(path, bytes)
+  const parts = await format.read(bytes, path, signal)
+  if (format.labels === 'own') return labelled(parts, path, options)
+  return withLabels(parts, labels ?? (await format.labels(path)), signal)
+}
+
+async function readIdx(bytes: Uint8Array, path: string): Promise<DatasetParts> {
   const { shape, data } = parseIdx(bytes, path)
   if (shape.length !== 3 || data.length === 0)
     throw new FormatError(`${path}: IDX of shape [${shape}]: expected images [N, height, width]`, path)
-  const parts: DatasetParts = { name: path, shape: [1, shape[1], shape[2]], data, labels: null }
-  return withLabels(parts, labels ?? (await labelsBeside(path)), signal)
+  return { name: path, shape: [1, shape[1], shape[2]], data, labels: null }
 }
 
 /** What a compressed file unfolds to, by its first bytes. */
 function lengthOf(head: Uint8Array, path: string): number | undefined {
-  const length = npyLength(head, path) ?? idxLength(head)
+  for (const { length } of formats) {
+    const found = length?.(head, path)
+    if (found !== undefined) return found
+  }
   // label bytes of CIFAR's records come first; anything else is refused before all of it is unfolded
-  return length ?? (head[0] < 20 ? undefined : unknown(path, head))
+  return head[0] < 20 ? undefined : unknown(path, head)
 }
 
 function unknown(path: string, bytes: Uint8Array): never {
