@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Addon, findAddon } from './addon.js'
 import { checkSignal } from './args.js'
@@ -267,10 +269,27 @@ export interface NativeModule extends NativeParticles {
   lockFile(descriptor: number): 'locked' | 'busy' | 'unsupported'
 }
 
-// lib/ and dist/ both sit one level under the package root, so this line serves tests and the shipped build
-const root = fileURLToPath(new URL('..', import.meta.url))
+/** The folder of this package, one level above lib/ and dist/. Throws DeviceError in a bundle, which has no package around it. */
+function packageRoot(): string {
+  const own: string | undefined = import.meta.url // undefined in a bundle of CommonJS
+  const root = own === undefined ? null : fileURLToPath(new URL('..', own))
+  if (root !== null && isOurs(join(root, 'package.json'))) return root
+  throw new DeviceError(
+    `feynkac was put into a bundle${own === undefined ? '' : ` (${own})`}, which its native addon is not in. ` +
+      "Keep it out: external: ['feynkac'] in the options of esbuild, Rollup, Vite or webpack, serverExternalPackages: ['feynkac'] in Next.js",
+  )
+}
+
+function isOurs(manifest: string): boolean {
+  try {
+    return JSON.parse(readFileSync(manifest, 'utf8')).name === 'feynkac'
+  } catch {
+    return false
+  }
+}
 
 function load(): Addon<NativeModule> {
+  const root = packageRoot()
   try {
     return findAddon(root)
   } catch (cause) {

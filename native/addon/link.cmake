@@ -8,8 +8,14 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
       LINKER:--version-script=${CMAKE_SOURCE_DIR}/native/addon/exports.map $<${release}:-s>)
   endif()
 elseif(APPLE)
-  target_link_options(feynkac PRIVATE LINKER:-undefined,dynamic_lookup LINKER:-dead_strip $<${release}:LINKER:-x>
-    LINKER:-exported_symbol,_napi_register_module_v1 LINKER:-exported_symbol,_node_api_module_get_api_version_v1)
+  target_link_options(feynkac PRIVATE LINKER:-undefined,dynamic_lookup LINKER:-dead_strip)
+  if(ZIG_TARGET) # whose linker knows neither bundles nor lists of exports: what of the C++ library is visible stays so
+    set(CMAKE_SHARED_MODULE_CREATE_CXX_FLAGS -shared)
+    target_link_options(feynkac PRIVATE $<${release}:-s>)
+  else()
+    target_link_options(feynkac PRIVATE $<${release}:LINKER:-x> LINKER:-exported_symbol,_napi_register_module_v1
+      LINKER:-exported_symbol,_node_api_module_get_api_version_v1)
+  endif()
 elseif(MSVC) # CMAKE_JS_SRC has the hook that finds node.exe's symbols in a Node of another name
   if(CMAKE_JS_NODELIB_DEF AND CMAKE_JS_NODELIB_TARGET)
     execute_process(COMMAND ${CMAKE_AR} /def:${CMAKE_JS_NODELIB_DEF} /out:${CMAKE_JS_NODELIB_TARGET} /machine:x64)

