@@ -3,6 +3,7 @@ import { NumericsError } from '../errors.js'
 import type { NativeNetwork, NetworkKind } from '../native.js'
 import { run } from '../native.js'
 import type { Batches } from './batches.js'
+import type { BestState } from './best.js'
 import type { LevelState, Levels } from './levels.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { Settings } from './settings.js'
@@ -44,6 +45,8 @@ export interface LoopState {
   watch: { losses: number[]; means: number[] }
   /** Free energies of the levels, where there are any. */
   levels?: LevelState
+  /** Of the averaged weights with the lowest held-out loss, where there are any. */
+  best?: BestState
 }
 
 export interface Loop {
@@ -59,7 +62,7 @@ export interface Loop {
   levels?: Levels
   batches: Batches
   /** Measured every so many images, and after the last step. */
-  heldOut?: { every: number; measure(): Promise<number> }
+  heldOut?: { every: number; measure(images: number): Promise<number> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
   state: LoopState
@@ -148,7 +151,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     bins?.add(losses, sigmas)
     const images = step * batchSize
     const measured = loop.heldOut && (step === steps || passes(loop.heldOut.every, images, batchSize))
-    const heldOutLoss = measured ? await loop.heldOut!.measure() : undefined
+    const heldOutLoss = measured ? await loop.heldOut!.measure(images) : undefined
     const now = performance.now()
     const progress: TrainingProgress = {
       step,
