@@ -97,7 +97,9 @@ export async function readCheckpoint(
     !['increments', 'average', 'm', 'v'].every((name) => numbers(loop!.levels![name as keyof LevelState]))
   )
     return fail('the state of the training has no valid free energies')
-  const { best } = loop!
+  const { best, slowed = 0 } = loop!
+  if (!Number.isSafeInteger(slowed) || slowed < 0)
+    return fail('the state of the training does not say how often it was slowed')
   if (best !== undefined && !(Number.isFinite(best.loss) && Number.isSafeInteger(best.images)))
     return fail('the state of the training does not say how good its best weights are')
   if (!isObject(definition) || !isObject(sources)) return fail('the state of the training lacks its options')

@@ -76,6 +76,7 @@ export async function runWithCheckpoints<
     },
     signal,
     onProgress,
+    goBack: () => goBack(network, best?.weights ?? null),
     log: async (line) => folder?.log(line),
     checkpoint: save,
     lastCheckpoint: () => folder?.lastCheckpoint ?? null,
@@ -97,6 +98,20 @@ export async function runWithCheckpoints<
     heldOutLoss,
     path: folder?.model ?? null,
   }
+}
+
+/**
+ * Makes the network begin again from average weights, the best or the last. Adam's second moments stay, as large as divergence has made
+ * them: the rate rises as they are forgotten. Returns false where they or the weights are not finite.
+ */
+async function goBack(network: NetworkWeights, best: Float32Array | null): Promise<boolean> {
+  const [average, moments] = [best ?? new Float32Array(network.parameterCount()), new Float32Array(network.parameterCount())] // biome-ignore format: one line
+  if (!best) await run(() => network.read('ema', average))
+  await run(() => network.read('v', moments))
+  if (![average, moments].every((values) => values.every(Number.isFinite))) return false
+  for (const slot of ['params', 'ema'] as const) await run(() => network.write(slot, average))
+  await run(() => network.write('m', moments.fill(0)))
+  return true
 }
 
 /** The averaged weights become the network's own. */
