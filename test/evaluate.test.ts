@@ -144,6 +144,16 @@ describe('evaluate', () => {
     await expect(evaluate({ samples, data, features: short })).rejects.toThrow(/features of double/)
   })
 
+  it('says whether the samples are copies of what the model was trained on', async () => {
+    const copied = await evaluate({ samples, data, training: samples, metrics: ['frechet'] })
+    expect(copied.copies).toMatchObject({ copies: true, samples: 61, reference: 45, sampleDistance: 0 })
+    const others = await evaluate({ samples, data: samples, training: data, metrics: ['frechet'] })
+    expect(others.copies).toMatchObject({ copies: false, sampleShare: others.copies!.referenceShare })
+    expect(others.values).toEqual((await evaluate({ samples, data: samples, metrics: ['frechet'] })).values)
+    await expect(evaluate({ samples, data, training: dataset(a, [1]) })).rejects.toThrow(/the training data are \[1\]/)
+    await expect(evaluate({ samples, data, training: 'none' })).rejects.toThrow(FileError)
+  })
+
   it('refuses what cannot be, and stops when aborted', async () => {
     const bad: [object, RegExp][] = [
       [{ metrics: ['fid'] }, /one of 'frechet'.* for metrics .* "fid"/],

@@ -1,12 +1,13 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { ArgumentError, FileError, NumericsError } from '../lib/errors.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { native, run } from '../lib/native.js'
+import { readCheckpoint } from '../lib/training/checkpoint.js'
 import { distill } from '../lib/training/distill.js'
 import { trainDenoiser, trainEnergy } from '../lib/training/dsm.js'
 import type { LogLine, TrainingProgress } from '../lib/training/loop.js'
@@ -228,6 +229,36 @@ describe('what can go wrong', () => {
     await expect(attempt).rejects.toThrow(
       /step [1-4]: the loss is not finite.*sigma (from|above|below).*checkpoint-0{8}[0-3]/,
     )
+  })
+
+  it('goes on from average weights at half of the rate where the loss diverges once', async () => {
+    let reads = 0
+    // one batch in the middle is of far other points
+    const spiked = {
+      ...{ name: 'spiked', size: points.size, shape: [2], labels: null, origin: 'spiked', label: () => [] },
+      read: (index: number, out: Float32Array, offset: number) => {
+        points.read(index, out, offset)
+        const at = Math.floor(reads++ / quick.batchSize)
+        if (at === 200) out.fill(1e3, offset, offset + 2)
+      },
+    }
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const options = { ...quick, data: spiked, sigmaData: 0.5, holdOut: 0, output: folder }
+    const { model, loss, steps } = await trainDenoiser(options)
+    expect(warned).toHaveBeenCalledWith(
+      expect.stringMatching(
+        /^training diverged at step 201: the loss .* going on from average weights at 1\/2 of the rate$/,
+      ),
+      'FeynkacWarning',
+    )
+    warned.mockRestore()
+    expect(steps).toBe(400)
+    expect(loss).toBeLessThan(1)
+    const lines = (await readFile(join(folder, 'log.jsonl'), 'utf8')).trim().split('\n')
+    expect(lines.filter((line) => JSON.parse(line).diverged)).toHaveLength(1)
+    const { loop } = await readCheckpoint(join(folder, 'checkpoint-000000400.safetensors'))
+    expect(loop.slowed).toBe(1)
+    model.dispose()
   })
 
   it('stops where the loss diverges', async () => {

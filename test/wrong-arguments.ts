@@ -157,7 +157,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     distill: [{ ...training, teacher: unconditional, calibrate: 4, head: 'l2', init: 'random', pathWeight: 0.5, pathBatch: 2, pathSteps: 2, pathStep: 0.1 }], // biome-ignore format: one line
     effectiveSampleSize: [Float64Array.of(0, 1)],
     encodeLabel: [labels, [1], new Float32Array(2), 0],
-    evaluate: [{ samples: data, data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batch: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line
+    evaluate: [{ samples: data, data, training: data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batch: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line
     fit: [{ data, minutes: 1, output: `${folder}/fit`, overwrite: false, seed: 0, device: 'cpu' }], // of vectors, which it does not take
     frechetDistance: [x, moments, { dim: 2 }],
     gaussianMixture: [{ weights: [1, 1], means: [[0, 0], [1, 1]], covariances: [1, [1, 2]] }], // biome-ignore format: one line

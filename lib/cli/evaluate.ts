@@ -10,6 +10,7 @@ import { given } from './train-options.js'
 interface Flags extends CommonOptions {
   samples: string
   data: string
+  training?: string
   resize?: number
   channels?: 1 | 3
   icc?: boolean
@@ -36,6 +37,7 @@ export function register(program: Command): void {
       "sample's output folder or samples.npy, or any data: a folder or zip of images ...",
     )
     .requiredOption('--data <spec>', 'what to compare with: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
+    .option('--training <spec>', 'what the model was trained on, where --data was held out: are the samples copies?')
     .option('--resize <side>', 'resize the images of both sides to this side', count(1, 4096))
     .option('--channels <number>', 'of both sides: 1: to grey, 3: to colour', count(1, 3))
     .option('--icc', 'convert the colours of pictures to sRGB by the profiles in their files')
@@ -79,6 +81,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
   const {
     samples,
     data,
+    training,
     features,
     attributes,
     device,
@@ -105,6 +108,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
       ...given({
         samples,
         data,
+        training,
         features,
         attributes,
         device,
@@ -130,7 +134,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
 }
 
 function describe(flags: Flags, result: EvaluationResult): string[] {
-  const { samples, data, weighted, features, dim, values, attributes, notes } = result
+  const { samples, data, weighted, features, dim, values, attributes, copies, notes } = result
   const line = (name: string, value: string) => `${name.padEnd(20)}${value}`
   const shown = measures.flatMap((measure) =>
     measure.shown.flatMap(({ name, key, error }) => {
@@ -145,6 +149,7 @@ function describe(flags: Flags, result: EvaluationResult): string[] {
     line('features', `${features} (${dim})`),
     ...shown,
     ...Object.entries<number>(attributes ?? {}).map(([name, share]) => line(`shows ${name}`, share.toFixed(3))),
+    ...(copies ? [line('copies', copies.text)] : []),
     ...notes.map((note) => line('note', note)),
   ]
 }

@@ -229,8 +229,9 @@ function describeTables(tables: StoredTables | undefined): string[] {
 
 function describeTraining(training: ModelInfo['training']): string[] {
   if (!training) return []
-  const { images, heldOut } = training
-  const loss = heldOut === null ? [] : [`held out    loss ${heldOut.toPrecision(4)}`]
+  const { images, heldOut, averagedAt = images } = training
+  const when = averagedAt < images ? `, the best of the run, after ${averagedAt} images` : ''
+  const loss = heldOut === null ? [] : [`held out    loss ${heldOut.toPrecision(4)}${when}`]
   return [`trained     ${images} images: ${describeRecipe(training)}`, ...loss]
 }
 

@@ -285,15 +285,17 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     shown?.end()
     const { json, text } = more(result.model)
     result.model.dispose()
-    const { steps, images, loss, heldOutLoss, path } = result
+    const { steps, images, loss, heldOutLoss, averagedAt, path } = result
     const seconds = (performance.now() - began) / 1000
     const { recipe } = plan ?? {}
-    const found = { model: path, steps, images, loss, heldOutLoss, seconds, recipe, ...json }
+    const found = { model: path, steps, images, loss, heldOutLoss, averagedAt, seconds, recipe, ...json }
     if (flags.json) console.log(JSON.stringify(found))
     else {
       const losses = `loss ${loss.toPrecision(4)}${heldOutLoss === null ? '' : `, held out ${heldOutLoss.toPrecision(4)}`}`
       const what = `${images} images in ${steps} steps, ${losses}, ${seconds.toFixed(1)} s`
-      console.log(`${path}: ${what}${text}`)
+      const kept =
+        averagedAt === images ? '' : `, kept the weights of ${averagedAt} images, whose held-out loss is lower`
+      console.log(`${path}: ${what}${kept}${text}`)
     }
   } catch (error) {
     calibrating?.end()

@@ -5,6 +5,7 @@ import type { Precision } from '../devices.js'
 import { ArgumentError, invalid } from '../errors.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
+import { type CopiesResult, findCopies } from './copies.js'
 import { type FeatureExtractor, openFeatures } from './features.js'
 import { normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 import type { OnnxFeatureOptions } from './onnx.js'
@@ -16,13 +17,17 @@ export type { MetricName, MetricValues } from './registry.js'
 
 /** As many as coverage takes with its fifth nearest neighbours. */
 const LEAST = 6
+/** Of either side, drawn at random: the nearest of all training data is looked for. */
+const MOST_COMPARED = 512
 
 export interface EvaluateOptions {
   /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
   samples: string | Dataset
   /** What the samples are compared with. */
   data: string | Dataset
-  /** Of loading `data`, and `samples` where they are named too. */
+  /** What the model was trained on, where `data` were held out: are the samples nearer to it, as copies are? */
+  training?: string | Dataset
+  /** Of loading `data` and `training`, and `samples` where they are named too. */
   dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
   /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor
@@ -53,7 +58,7 @@ export interface EvaluationProgress {
   /** Samples of both sides whose features are there. */
   done: number
   total: number
-  stage: 'features' | MetricName
+  stage: 'features' | MetricName | 'copies'
 }
 
 export interface EvaluationResult {
@@ -66,6 +71,8 @@ export interface EvaluationResult {
   values: MetricValues
   /** Shares of the samples that show what they were asked to. */
   attributes?: AttributeShares
+  /** Where the training data were given. */
+  copies?: CopiesResult
   /** What to know of the values. */
   notes: string[]
 }
@@ -76,6 +83,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
     ...[
       'samples',
       'data',
+      'training',
       'dataOptions',
       'features',
       'featureOptions',
@@ -96,8 +104,11 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
   if (metrics.length === 0) throw invalid('metrics', 'at least one name', metrics)
   if (limit !== undefined) integer('limit', limit, 1)
-  const { data: given, dataOptions } = options
-  for (const [name, side] of Object.entries({ samples: options.samples, data: given }))
+  const { data: given, training: learnt, dataOptions } = options
+  for (const [
+    name,
+    side,
+  ] of Object.entries({ samples: options.samples, data: given, ...(learnt !== undefined && { training: learnt }) })) // biome-ignore format: one line
     if (typeof side !== 'string' && typeof side?.read !== 'function')
       throw invalid(name, 'a path or specification of data, or a Dataset', side)
   if (typeof features !== 'string') {
@@ -108,6 +119,9 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels', 'icc'])
   const { samples, weights } = await samplesOf(options)
   const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
+  const training = typeof learnt === 'string' ? await loadDataset(learnt, { ...dataOptions, signal }) : (learnt ?? null)
+  if (training && training.shape.join() !== data.shape.join())
+    throw new ArgumentError(`the training data are [${training.shape}] but the data are [${data.shape}]: give resize or channels`) // biome-ignore format: one line
   if (samples.shape.join() !== data.shape.join())
     throw new ArgumentError(
       `the samples are [${samples.shape}] but the data are [${data.shape}]: give resize or channels`,
@@ -120,7 +134,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
   try {
     if (extractor.shape.join() !== data.shape.join())
       throw new ArgumentError(`${extractor.name} is for samples of [${extractor.shape}] but these are [${data.shape}]`)
-    return await measure(extractor, samples, weights, data, metrics, options)
+    return await measure(extractor, { samples, weights, data, training }, metrics, options)
   } finally {
     await opened?.dispose?.()
   }
@@ -140,11 +154,16 @@ async function samplesOf({ samples, weights, dataOptions, limit, signal }: Evalu
   return { samples, weights: given ?? null }
 }
 
+interface Sides {
+  samples: Dataset
+  weights: Float64Array | null
+  data: Dataset
+  training: Dataset | null
+}
+
 async function measure(
   extractor: FeatureExtractor,
-  samples: Dataset,
-  weights: Float64Array | null,
-  data: Dataset,
+  { samples, weights, data, training }: Sides,
   metrics: readonly MetricName[],
   options: EvaluateOptions,
 ): Promise<EvaluationResult> {
@@ -158,7 +177,7 @@ async function measure(
     seed,
     batch: integer('batch', options.batch ?? 64, 1),
     moments: wantedOnes.some(({ moments }) => moments),
-    pairs: wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
+    pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
     signal,
   }
   const total = n + m
@@ -183,7 +202,8 @@ async function measure(
   const values: MetricValues = {}
   const notes: string[] = []
   const { dim } = extractor
-  const sides = { samples: a, data: b, equal: equallyWeighted(a, dim, seed), dim, seed, signal }
+  const equal = equallyWeighted(a, dim, seed)
+  const sides = { samples: a, data: b, equal, dim, seed, signal }
   for (const { names, measure } of wantedOnes) {
     const wanted = names.filter((name) => metrics.includes(name))
     onProgress?.({ done: total, total, stage: wanted.at(-1)! })
@@ -191,10 +211,16 @@ async function measure(
     Object.assign(values, found.values)
     if (found.note) notes.push(found.note)
   }
+  if (training) onProgress?.({ done: total, total, stage: 'copies' })
+  const some = (rows: Float32Array) => rows.subarray(0, MOST_COMPARED * dim)
+  const copies = training
+    ? await findCopies({ samples: some(equal), heldOut: some(b.rows), training, extractor, signal })
+    : undefined
   const counts = { samples: n, data: m, pairs: [a.rows.length / dim, b.rows.length / dim] as const, dim }
   return {
     ...{ samples: n, data: m, weighted: weights !== null, features: extractor.name, dim, values },
     ...(shares && { attributes: shares }),
+    ...(copies && { copies }),
     notes: [...notesOn(metrics, counts, normalised), ...notes],
   }
 }

@@ -14,6 +14,8 @@ export interface TrainingRecord {
   pStd: number
   /** The loss of its weights on samples held out, in units of c_out^2; null where none were. */
   heldOut: number | null
+  /** The images seen when they were averaged; models of before this was chosen have none. */
+  averagedAt?: number
 }
 
 const NUMBERS = [
@@ -38,5 +40,7 @@ export function parseTrainingRecord(json: unknown, fail: (what: string) => never
       : fail(`expected a number for ${name} of how the model was trained`)
   }
   const numbers = Object.fromEntries(NUMBERS.map((name) => [name, number(name)]))
-  return { ...numbers, heldOut: record.heldOut === null ? null : number('heldOut') } as TrainingRecord
+  const heldOut = record.heldOut === null ? null : number('heldOut')
+  const averaged = record.averagedAt !== undefined && { averagedAt: number('averagedAt') }
+  return { ...numbers, heldOut, ...averaged } as TrainingRecord
 }

@@ -45,14 +45,23 @@ export interface Checkpoint extends CheckpointState {
 
 const format = 'feynkac-checkpoint-1'
 const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
+/** Of the averaged weights with the lowest held-out loss so far. */
+const BEST = 'best'
 
-export async function writeCheckpoint(path: string, state: CheckpointState, network: NetworkWeights): Promise<void> {
+/** best: all weights of the model, where `state.loop` says that there are any. */
+export async function writeCheckpoint(
+  path: string,
+  state: CheckpointState,
+  network: NetworkWeights,
+  best?: Float32Array | null,
+): Promise<void> {
   const tensors: [string, { shape: number[]; data: Float32Array }][] = []
   for (const slot of slots) {
     const values = new Float32Array(network.parameterCount())
     await run(() => network.read(slot, values))
     tensors.push(...unflatten(network, values, `${slot}.`))
   }
+  if (best) tensors.push(...unflatten(network, best, `${BEST}.`))
   const { info, ...rest } = state
   await writeSafetensors(path, tensors, { ...modelMetadata(info), training: JSON.stringify({ format, ...rest }) })
 }
@@ -90,6 +99,11 @@ export async function readCheckpoint(
     return fail('the state of the training has no valid free energies')
   if (loop!.path !== undefined && !(numbers(loop!.path?.means) && numbers(loop!.path?.seen)))
     return fail('the state of the training has no valid constants of the path loss')
+  const { best, slowed = 0 } = loop!
+  if (!Number.isSafeInteger(slowed) || slowed < 0)
+    return fail('the state of the training does not say how often it was slowed')
+  if (best !== undefined && !(Number.isFinite(best.loss) && Number.isSafeInteger(best.images)))
+    return fail('the state of the training does not say how good its best weights are')
   if (!isObject(definition) || !isObject(sources)) return fail('the state of the training lacks its options')
   const { data, teacher } = sources as Partial<CheckpointState['sources']>
   const named = data === null || (typeof data?.spec === 'string' && isObject(data.options))
@@ -113,11 +127,19 @@ export function checkDefinition({ path, definition }: Checkpoint): void {
 }
 
 /** Fills all of a network's slots. Throws FormatError where names or shapes do not fit. */
-export async function restore(network: NetworkWeights, { path, tensors }: Checkpoint): Promise<void> {
+export async function restore(network: NetworkWeights, checkpoint: Checkpoint): Promise<void> {
   for (const slot of slots) {
-    const values = await flatten(network, tensors, path, `${slot}.`, (name) =>
-      slots.some((other) => name.startsWith(`${other}.`)),
-    )
+    const values = await weightsOf(network, checkpoint, slot)
     await run(() => network.write(slot, values))
   }
+}
+
+/** The best weights of a checkpoint; null where it has none. Throws FormatError where names or shapes do not fit. */
+export async function bestWeights(network: NetworkWeights, checkpoint: Checkpoint): Promise<Float32Array | null> {
+  return checkpoint.loop.best ? weightsOf(network, checkpoint, BEST) : null
+}
+
+function weightsOf(network: NetworkWeights, { path, tensors }: Checkpoint, slot: string): Promise<Float32Array> {
+  const known = [...slots, BEST]
+  return flatten(network, tensors, path, `${slot}.`, (name) => known.some((other) => name.startsWith(`${other}.`)))
 }

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.js'
 import type { NetworkWeights } from '../models/model-file.js'
 import { run } from '../native.js'
+import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
 import { type Loop, trainingLoop } from './loop.js'
 import type { Opened, TrainingOptions, TrainingResult } from './run.js'
@@ -11,17 +12,10 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 export interface Run<M>
   extends Pick<
     Loop,
-    | 'teacher'
-    | 'kind'
-    | 'headScale'
-    | 'energyWeight'
-    | 'levels'
-    | 'path'
-    | 'range'
-    | 'batches'
-    | 'heldOut'
-    | 'smallestLoss'
+    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'path' | 'range' | 'batches' | 'smallestLoss'
   > {
+  /** Measured every so many images, and after the last step. */
+  heldOut?: { every: number; measure(): Promise<number> }
   model: M
   /** Steps of training; its weights are those of the model's network. */
   steps: Loop['network']
@@ -30,15 +24,15 @@ export interface Run<M>
   images: number
   /** What the log begins with. */
   plan?: object
-  /** After the weights are averaged and before the model is saved; heldOutLoss: theirs. */
-  finish?: (heldOutLoss: number | null) => Promise<void>
+  /** After the weights are averaged and before the model is saved; heldOutLoss: theirs; averagedAt: the images seen by then. */
+  finish?: (heldOutLoss: number | null, averagedAt: number) => Promise<void>
 }
 
 /** Trains from where the checkpoint ends, or from the start, and saves the model. */
 export async function runWithCheckpoints<
   M extends { info: CheckpointState['info']; network: NetworkWeights; save(path: string): Promise<void> },
 >(
-  { model, steps, definition, sources, images, plan, finish, ...loop }: Run<M>,
+  { model, steps, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
   { folder, checkpoint }: Opened,
   {
     logEvery,
@@ -48,10 +42,13 @@ export async function runWithCheckpoints<
   }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'signal' | 'onProgress'>,
 ): Promise<TrainingResult<M>> {
   const { network } = model
-  const save = async (state: Checkpoint['loop']) =>
-    folder?.checkpoint(state.step, (path) =>
-      writeCheckpoint(path, { loop: state, info: model.info, definition: { ...definition, images }, sources }, network),
-    )
+  // free energies of noise levels belong to the last weights
+  const best = heldOut && !loop.levels ? await BestAverage.of(network, checkpoint) : null
+  const save = async (state: Checkpoint['loop']) => {
+    const own = { info: model.info, definition: { ...definition, images }, sources }
+    const loop = { ...state, ...(best?.state && { best: best.state }) }
+    await folder?.checkpoint(state.step, (path) => writeCheckpoint(path, { loop, ...own }, network, best?.weights))
+  }
   const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
   const seen = start.step * definition.batchSize
   if (checkpoint && Math.ceil(images / definition.batchSize) < start.step)
@@ -71,29 +68,56 @@ export async function runWithCheckpoints<
     images,
     logEvery: logEvery ?? Math.ceil(images / 200),
     checkpointEvery,
+    heldOut: heldOut && {
+      every: heldOut.every,
+      measure: async (images) => {
+        const loss = await heldOut.measure()
+        await best?.consider({ loss, images })
+        return loss
+      },
+    },
     signal,
     onProgress,
+    goBack: () => goBack(network, best?.weights ?? null),
     log: async (line) => folder?.log(line),
     checkpoint: save,
     lastCheckpoint: () => folder?.lastCheckpoint ?? null,
   })
 
-  await averageInto(network)
-  const heldOutLoss = (await loop.heldOut?.measure()) ?? null
-  await finish?.(heldOutLoss)
+  if (!best?.weights) await copyAverage(network)
+  else await run(() => network.write('params', best.weights!))
+  const last = end.step * definition.batchSize
+  const averagedAt = best?.state?.images ?? last
+  const heldOutLoss = best?.state?.loss ?? (await heldOut?.measure()) ?? null
+  await finish?.(heldOutLoss, averagedAt)
   if (folder) await model.save(folder.model)
   return {
     model,
     steps: end.step,
-    images: end.step * definition.batchSize,
+    images: last,
+    averagedAt,
     loss: end.median,
     heldOutLoss,
     path: folder?.model ?? null,
   }
 }
 
+/**
+ * Makes the network begin again from average weights, the best or the last. Adam's second moments stay, as large as divergence has made
+ * them: the rate rises as they are forgotten. Returns false where they or the weights are not finite.
+ */
+async function goBack(network: NetworkWeights, best: Float32Array | null): Promise<boolean> {
+  const [average, moments] = [best ?? new Float32Array(network.parameterCount()), new Float32Array(network.parameterCount())] // biome-ignore format: one line
+  if (!best) await run(() => network.read('ema', average))
+  await run(() => network.read('v', moments))
+  if (![average, moments].every((values) => values.every(Number.isFinite))) return false
+  for (const slot of ['params', 'ema'] as const) await run(() => network.write(slot, average))
+  await run(() => network.write('m', moments.fill(0)))
+  return true
+}
+
 /** The averaged weights become the network's own. */
-async function averageInto(network: NetworkWeights): Promise<void> {
+async function copyAverage(network: NetworkWeights): Promise<void> {
   const values = new Float32Array(network.parameterCount())
   await run(() => network.read('ema', values))
   await run(() => network.write('params', values))

@@ -3,6 +3,7 @@ import { NumericsError } from '../errors.js'
 import type { NativeNetwork, NetworkKind } from '../native.js'
 import { run } from '../native.js'
 import type { Batches } from './batches.js'
+import type { BestState } from './best.js'
 import type { LevelState, Levels } from './levels.js'
 import type { PathLoss, PathState } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
@@ -53,6 +54,10 @@ export interface LoopState {
   levels?: LevelState
   /** Constants of the path loss, where there is one. */
   path?: PathState
+  /** Of the averaged weights with the lowest held-out loss, where there are any. */
+  best?: BestState
+  /** How often the run has diverged and gone on at half of its rate. */
+  slowed?: number
 }
 
 export interface Loop {
@@ -70,7 +75,7 @@ export interface Loop {
   path?: PathLoss
   batches: Batches
   /** Measured every so many images, and after the last step. */
-  heldOut?: { every: number; measure(): Promise<number> }
+  heldOut?: { every: number; measure(images: number): Promise<number> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
   state: LoopState
@@ -81,31 +86,32 @@ export interface Loop {
   checkpointEvery?: number
   signal?: AbortSignal
   onProgress?: (progress: TrainingProgress) => void
-  log: (line: LogLine) => Promise<void>
+  log: (line: LogLine | { step: number; diverged: string }) => Promise<void>
   /** Saves the state and the network; resolves after it is safely on disk. */
   checkpoint: (state: LoopState) => Promise<void>
+  /** After the loss has diverged: puts average weights in the place of the weights; false: there are none that are finite. */
+  goBack: () => Promise<boolean>
   /** Path of the last checkpoint that is known to be good, for messages. */
   lastCheckpoint: () => string | null
 }
 
 const checkpointMs = 120_000
+/** A run that diverges at a quarter of its rate diverges for another reason. */
+const MOST_SLOWED = 2
 
 /**
  * Runs until `images` have been seen. An aborted signal lets the step in progress finish, saves a checkpoint and throws the
- * signal's reason. Throws NumericsError, before anything is saved, where the loss or the gradient is not finite or the loss
- * diverges (docs/concepts/distillation.md).
+ * signal's reason. Where the loss diverges (docs/concepts/distillation.md), the run goes on from average weights at half of the rate. The third time,
+ * and where the loss or the gradient is not finite, it throws NumericsError, before anything is saved.
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
   const { settings, network, batches, levels, path, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
-  const watch = new LossWatch(
-    batchSize,
-    settings.divergence,
-    loop.state.watch.losses,
-    loop.state.watch.means,
-    loop.smallestLoss,
-  )
+  const watched = (losses?: number[], means?: number[]) =>
+    new LossWatch(batchSize, settings.divergence, losses, means, loop.smallestLoss)
+  let watch = watched(loop.state.watch.losses, loop.state.watch.means)
+  let slowed = loop.state.slowed ?? 0
   const bins = loop.range ? new SigmaBins(settings.pMean, settings.pStd) : null
   const losses = new Float64Array(batchSize)
   const sigmas = new Float64Array(batchSize)
@@ -116,6 +122,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     watch: watch.state(),
     ...(levels && { levels: levels.stored() }),
     ...(path && { path: path.stored() }),
+    ...(slowed > 0 && { slowed }),
   })
   const began = performance.now()
   let saved = { step, at: began }
@@ -143,7 +150,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         dropout: settings.dropout,
         seed,
         step,
-        lr: learningRate(settings, imagesBefore + batchSize, steps * batchSize),
+        lr: learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed,
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
@@ -157,16 +164,24 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     )
     // the next batch is put together while the step runs on the addon's threads
     const [{ loss, gradNorm, energyLoss }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
-    if (watch.diverged(loss) || !Number.isFinite(gradNorm))
-      throw divergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
     batch = next
+    if (watch.diverged(loss) || !Number.isFinite(gradNorm)) {
+      const what = describeDivergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
+      const finite = Number.isFinite(loss) && Number.isFinite(gradNorm)
+      if (!finite || slowed === MOST_SLOWED || !(await loop.goBack())) throw divergence(loop, what)
+      slowed++
+      watch = watched([], watch.state().means.slice(0, -1))
+      const next = `${what}: going on from average weights at 1/${2 ** slowed} of the rate`
+      await loop.log({ step, diverged: next })
+      process.emitWarning(next, 'FeynkacWarning')
+    }
     const levelLoss = levels?.learn(step, decay)
     const pathLoss = path?.learn()
 
     bins?.add(losses, sigmas)
     const images = step * batchSize
     const measured = loop.heldOut && (step === steps || passes(loop.heldOut.every, images, batchSize))
-    const heldOutLoss = measured ? await loop.heldOut!.measure() : undefined
+    const heldOutLoss = measured ? await loop.heldOut!.measure(images) : undefined
     const now = performance.now()
     const progress: TrainingProgress = {
       step,
@@ -211,13 +226,13 @@ async function both<A, B>(first: Promise<A>, second: B | Promise<B>): Promise<[A
   return [a.value, b.value]
 }
 
-function divergence(
+function describeDivergence(
   loop: Loop,
   { step, loss, gradNorm, median }: { step: number; loss: number; gradNorm: number; median: number },
   bins: SigmaBins | null,
   losses: Float64Array,
   sigmas: Float64Array,
-): NumericsError {
+): string {
   let worst = 0
   losses.forEach((value, i) => {
     if (Number.isNaN(losses[worst]!)) return
@@ -228,9 +243,13 @@ function divergence(
     : !Number.isFinite(gradNorm)
       ? 'the gradient is not finite'
       : `the loss ${loss.toPrecision(4)} is above ${loop.settings.divergence} times its running median ${median.toPrecision(4)}`
+  return `training diverged at step ${step}: ${what}${bins ? `; the worst sample has ${bins.describe(sigmas[worst]!)}` : ''}`
+}
+
+function divergence(loop: Loop, what: string): NumericsError {
   const checkpoint = loop.lastCheckpoint()
   return new NumericsError(
-    `training diverged at step ${step}: ${what}${bins ? `; the worst sample has ${bins.describe(sigmas[worst]!)}` : ''}. ` +
+    `${what}. ` +
       (checkpoint ? `The last good checkpoint is ${checkpoint}. ` : 'There is no checkpoint. ') +
       'A lower learning rate, a longer warm-up or stronger clipping may help',
   )

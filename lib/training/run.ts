@@ -125,6 +125,8 @@ export interface TrainingResult<M> {
   loss: number
   /** The loss of the model on the samples held out; null where none were. */
   heldOutLoss: number | null
+  /** The images seen when the averaged weights were those of the model: of the ten times that the loss was measured at, the best. */
+  averagedAt: number
   /** The model's file, where there is an output directory. */
   path: string | null
 }
@@ -388,9 +390,9 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       path,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
-      finish: async (heldOutLoss) => {
+      finish: async (heldOutLoss, averagedAt) => {
         if (levels) info.logNormaliser = levels.normaliser(dims, info.sigmaData)
-        info.training = { images, ...recipeOf(definition), heldOut: heldOutLoss }
+        info.training = { images, ...recipeOf(definition), heldOut: heldOutLoss, averagedAt }
         await front.finish?.(model, data, { images, seed })
       },
     }

@@ -41,6 +41,7 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
     },
     log: async () => {},
     checkpoint: async () => {},
+    goBack: async () => false,
     lastCheckpoint: () => null,
   })
   await loop.catch((reason) => {

@@ -1,0 +1,43 @@
+import type { NetworkWeights } from '../models/model-file.js'
+import { run } from '../native.js'
+import { bestWeights, type Checkpoint } from './checkpoint.js'
+
+/**
+ * The averaged weights that a run ends with: of those that were measured, the ones with the lowest loss on the samples held out. The last
+ * ones, unless the run has begun to learn its samples by heart, or was spoilt, since.
+ */
+
+export interface BestState {
+  loss: number
+  /** Seen by then. */
+  images: number
+}
+
+export class BestAverage {
+  private constructor(
+    private readonly network: NetworkWeights,
+    private found: { state: BestState; weights: Float32Array } | null,
+  ) {}
+
+  /** As the checkpoint has it. Throws FormatError. */
+  static async of(network: NetworkWeights, checkpoint: Checkpoint | null): Promise<BestAverage> {
+    const weights = checkpoint && (await bestWeights(network, checkpoint))
+    return new BestAverage(network, weights && { state: checkpoint.loop.best!, weights })
+  }
+
+  get state(): BestState | undefined {
+    return this.found?.state
+  }
+
+  get weights(): Float32Array | null {
+    return this.found?.weights ?? null
+  }
+
+  /** Takes in the loss of the averaged weights as they are now. */
+  async consider(state: BestState): Promise<void> {
+    if (!(state.loss < (this.found?.state.loss ?? Infinity))) return
+    const weights = this.found?.weights ?? new Float32Array(this.network.parameterCount())
+    await run(() => this.network.read('ema', weights))
+    this.found = { state, weights }
+  }
+}
