@@ -85,7 +85,7 @@ async function cost() {
   for (let r = -1; r < repeats; r++)
     for (const [i, { target }] of ways.entries()) {
       const [began, cpu] = [performance.now(), process.cpuUsage()]
-      const { diagnostics } = await smc(target, { particles, sigmas, seed: r + 1, essThreshold: 0 })
+      const { diagnostics } = await smc(target, { particles, sigmas, seed: r + 1, weights: 'bridge', essThreshold: 0 })
       ways[i].evaluations = diagnostics.evaluations
       if (r < 0) continue
       const { user, system } = process.cpuUsage(cpu)

@@ -141,7 +141,12 @@ function twoModes({ name, dims, second, apart, std, from }) {
         0,
       )
     }
-    const settings = { particles: 1024, sigmas: sigmaGrid({ steps: 64, min: 0.05, max: 10 }), seed: 1 }
+    const settings = {
+      particles: 1024,
+      sigmas: sigmaGrid({ steps: 64, min: 0.05, max: 10 }),
+      seed: 1,
+      weights: 'bridge',
+    }
     out['cold share'] = share(await smc(lowTemperature(model, { gamma: 2 }), settings), dims, isSecond)
     out['product share'] = share(await smc(product([model, swapped]), settings), dims, isSecond)
     return out
@@ -202,7 +207,12 @@ async function boots() {
       out[`within ${sigma}`] = deviation(difference)
     }
     for (const gamma of [1, 1.5]) {
-      const settings = { particles: 256, sigmas: sigmaGrid({ steps: 40, min: 0.1, max: 10 }), seed: 1 }
+      const settings = {
+        particles: 256,
+        sigmas: sigmaGrid({ steps: 40, min: 0.1, max: 10 }),
+        seed: 1,
+        weights: 'bridge',
+      }
       out[`share at gamma ${gamma}`] = share(await smc(lowTemperature(model, { gamma }), settings), size, isMirrored)
     }
     return out

@@ -178,7 +178,7 @@ it('distil, sample, calibrate again and inspect', async () => {
   expect(await main(['inspect', file])).toBe(0)
   expect(out).toContain('calibrated  2 precisions at 6 noise levels, from 50 draws of data\n')
   expect(out).toMatch(/trained {5}\d+ images: batch .*\nheld out {4}loss \d/)
-  const sample = ['sample', file, '--proposal', 'calibrated', '--output', folder, '--particles', '8', '--steps', '8']
+  const sample = ['sample', file, '--proposal', 'calibrated', '--output', folder, '--particles', '8', '--steps', '8', '--allow-collapse'] // biome-ignore format: one line
   expect(await main(sample)).toBe(0)
   const bytes = await readFile(file)
   expect(await main(['calibrate', file, '--data', 'synthetic:shapes:count=4,size=8'])).toBe(2)

@@ -203,7 +203,7 @@ describe('of compositions', () => {
     await refused({ proposal: 'calibrated', weights: 'fkc' }, /proposal/)
     // the default, where it applies
     const d = async (extra: object) => (await smc(with_(1), { ...options, ...extra })).diagnostics.precisions[0].length
-    expect([await d({}), await d({ kernel: 'plain' }), await d({ weights: 'none' }), await d({ weights: 'tilt' })]).toEqual([2, 1, 2, 1]) // biome-ignore format: one line
+    expect([await d({}), await d({ kernel: 'plain' }), await d({ weights: 'none' }), await d({ weights: 'tilt', kernel: 'plain' }), await d({ weights: 'tilt' })]).toEqual([2, 1, 2, 1, 2]) // biome-ignore format: one line
     expect(await d({ proposal: 'sde' })).toBe(1)
   })
 })

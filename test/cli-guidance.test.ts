@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import type { LabelSpec } from '../lib/data/dataset.js'
-import { residualMLP } from '../lib/models/config.js'
+import { residualMLP, songUNet } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { guidedDenoiser } from '../lib/models/guidance.js'
@@ -46,6 +46,9 @@ beforeAll(async () => {
   await write('unnamed', 3, null, 'denoiser')
   await write('plain', 0, null, 'denoiser')
   await write('plain-energy', 0, null, 'dot')
+  const network = songUNet([1, 8, 8], { model_channels: 4, channel_mult: [1], num_blocks: 1, attn_resolutions: [] })
+  using picture = await EnergyModel.create({ network, kind: 'dot', sigmaMin: 0.1, sigmaMax: 10 })
+  await picture.save(file('picture'))
 })
 afterAll(() => rm(folder, { recursive: true }))
 
@@ -141,6 +144,31 @@ describe('feynkac sample of an energy', () => {
     expect((await drawn('energy', '--attributes', 'shape=bar', '--guidance', '1')).samples).toEqual(plain.samples)
     // guidance of a condition of --with, by a model without labels
     expect((await drawn('plain-energy', '--with', `${file('energy')}@shape=0`, '--guidance', '2')).summary).toMatchObject({ evaluations: 12 * 3 * 6 }) // biome-ignore format: one call
+  })
+})
+
+describe('what samples are of', () => {
+  it('is said first, and a collapse by the exit status', async () => {
+    const summary = async (status: number, name: string, ...args: string[]) => {
+      out = err = ''
+      expect(await command(name, ...args), err).toBe(status)
+      return JSON.parse(out)
+    }
+    const usual = await summary(0, 'picture', '--gamma', '2')
+    expect(Object.keys(usual).slice(0, 2)).toEqual(['collapsed', 'note'])
+    expect(usual).toMatchObject({ collapsed: false, weights: 'none', note: expect.stringMatching(/^no weights: .*--weigh-above 0\.5/) }) // biome-ignore format: one line
+    expect(usual).not.toHaveProperty('logZ')
+    const above = await summary(0, 'picture', '--weigh-above', '1', '--allow-collapse')
+    expect(above).toMatchObject({ weights: 'bridge', logZ: expect.any(Number) })
+    expect((await summary(0, 'picture', '--gamma', '2', '--method', 'heun')).note).toMatch(/^a baseline: the scores/)
+    expect(await summary(0, 'picture', '--method', 'heun')).not.toHaveProperty('note')
+    const cold = ['--gamma', '40', '--weights', 'tilt', '--kernel', 'plain']
+    const lost = await summary(3, 'plain-energy', ...cold)
+    expect(lost).toMatchObject({ collapsed: true, note: expect.stringMatching(/^collapsed: .*--weights none/) })
+    expect(err).toMatch(/--allow-collapse/)
+    expect(await summary(0, 'plain-energy', ...cold, '--allow-collapse')).toEqual(lost)
+    const report = JSON.parse(await readFile(join(folder, 'out', 'samples.json'), 'utf8'))
+    expect(report).toMatchObject({ collapsed: true, note: lost.note, families: lost.families })
   })
 })
 

@@ -1,9 +1,10 @@
 import { Command, CommanderError } from 'commander'
 import { ArgumentError, FeynkacError } from '../errors.js'
 import { Interrupted } from './interrupt.js'
+import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
-/** The command line: exit codes 0 ok, 1 failed, 2 wrong usage, 128 + signal when interrupted. */
+/** The command line: exit codes 0 ok, 1 failed, 2 wrong usage, 3 done but not to be relied on, 128 + signal when interrupted. */
 
 interface Entry {
   summary: string
@@ -84,7 +85,7 @@ const FLAGS: Record<string, string> = {
 
 function report(error: unknown, argv: string[]): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
-  if (error instanceof Interrupted) {
+  if (error instanceof Interrupted || error instanceof Unsound) {
     if (error.message) process.stderr.write(`${error.message}\n`)
     return error.exitCode
   }

@@ -9,9 +9,8 @@ import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
-import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
-import { type SampleMethod, type SampleResult, sample } from '../smc/samplers.js'
+import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import type { Target } from '../smc/targets.js'
@@ -112,37 +111,41 @@ async function drawFrom(
       rejectSmcOptions(flags, `--method ${method}`)
       return await unweighted(target, method)
     }
-    const grid = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
-    if (grid.length < 2)
-      throw new ArgumentError(`--weigh-above ${flags.weighAbove} leaves no step from the largest noise, ${sigmas[0]}`)
-    const { weights, kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { weighAbove, kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    // levels are placed by what they cost the weights
+    const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
     const steppers = { seed, signal, weights, kernel, proposal, controlDrift, moves }
-    const pilot = flags.adaptLevels ? await adapted(target, grid, flags.adaptLevels, steppers) : null
-    const weighed = pilot?.sigmas ?? grid
+    const grid = sigmas.filter((sigma) => sigma >= (weighAbove ?? 0))
+    const pilot = flags.adaptLevels && grid.length > 1 ? await adapted(target, grid, flags.adaptLevels, steppers) : null
+    const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
     const result = await smc(target, {
       ...steppers,
-      ...{ particles, sigmas: weighed, resampling, essThreshold, essAfter },
+      ...{ particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter },
       onProgress({ level, sigma, ess, distinctRoots, warning }) {
-        const state = `ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`
-        bar.update(level, `sigma ${sigma.toPrecision(3)} | ${state}`)
+        bar.update(
+          level,
+          `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
+        )
         if (warning) bar.note(`warning: ${warning}`)
       },
     })
-    const { logWeights, logZ, diagnostics } = result
-    const tail = flags.weighAbove === undefined ? null : await settled(target, result.samples, grid.length)
-    const samples = tail?.samples ?? result.samples
-    const summary = {
-      method,
-      logZ,
+    const { samples, logWeights, diagnostics } = result
+    const { distinctRoots, resamplings, families } = diagnostics
+    const weighed = {
+      logZ: result.logZ,
       logZError: result.logZError,
       ess: result.ess.at(-1)!,
       smallestEss: Math.min(...result.ess),
-      resamplings: diagnostics.resamplings,
-      distinctRoots: diagnostics.distinctRoots,
-      evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0) + (tail?.evaluations ?? 0),
+      ...{ resamplings, distinctRoots, families },
     }
-    const { levels, roots, warnings, drift } = diagnostics
+    const summary = {
+      ...{ collapsed: result.collapsed, ...(result.note && { note: result.note }) },
+      ...{ method, weights: result.weights! },
+      ...(result.weights !== 'none' && weighed),
+      evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
+    }
+    const { roots, warnings, drift } = diagnostics
     return {
       ...{ samples, logWeights, shape, summary },
       shown: byWeight(samples, logWeights, seed ?? 0),
@@ -150,8 +153,8 @@ async function drawFrom(
       report: {
         ...summary,
         warnings,
-        sigmas: [...weighed, ...sigmas.slice(grid.length)],
-        levels,
+        sigmas: [...levels],
+        levels: diagnostics.levels,
         roots: [...roots],
         drift: drift.map((theta) => [...theta]),
       },
@@ -182,23 +185,12 @@ async function drawFrom(
     return levels
   }
 
-  /** Goes on without weights from the last weighed level, as `ancestral` does, to noise 0. */
-  async function settled(
-    target: Parameters<typeof sample>[0],
-    initial: Float32Array,
-    weighed: number,
-  ): Promise<SampleResult> {
-    const rest = [...sigmas.slice(weighed - 1), 0]
-    const own = seedAfter(seed ?? 0)
-    return sample(target, { particles, sigmas: rest, initial, method: 'ancestral', seed: own, signal })
-  }
-
   async function unweighted(
     model: Parameters<typeof sample>[0],
     method: Exclude<NonNullable<SampleFlags['method']>, 'smc'>,
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
-    const { samples, evaluations } = await sample(model, {
+    const { samples, evaluations, note } = await sample(model, {
       particles,
       sigmas: [...sigmas, 0],
       method: name,
@@ -206,7 +198,7 @@ async function drawFrom(
       signal,
       onProgress: ({ level, sigma }) => bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
     })
-    const summary = { method: name, evaluations }
+    const summary = { ...(note && { note }), method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
 }

@@ -9,6 +9,7 @@ import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './c
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, common, count, number, repeated, usage } from './options.js'
 import type { Drawn } from './sample-run.js'
+import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
 /** The command `sample`: its options and the files it writes. */
@@ -44,6 +45,7 @@ export interface SampleFlags extends CommonOptions {
   essThreshold?: number
   essAfter?: number
   weighAbove?: number
+  allowCollapse?: boolean
   adaptLevels?: true | number
   controlDrift?: boolean
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
@@ -80,7 +82,11 @@ export function register(program: Command): void {
     .option('--guidance <scale>', 'classifier-free guidance by the labels; 1: none', number(), 1)
     .option('--guidance-interval <lo,hi>', 'of a denoiser: guide at these noise levels only', parseInterval)
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
-    .addOption(choice('--weights <form>', 'of smc (bridge)', ['bridge', 'tilt', 'fkc', 'rne', 'none']))
+    .addOption(
+      choice('--weights <form>', 'of smc (none for learnt energies of pictures, else bridge)', [
+        ...['bridge', 'tilt', 'fkc', 'rne', 'none'],
+      ]),
+    )
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
     .addOption(
       choice('--proposal <form>', 'of smc (calibrated where every model has a table, else analytic)', [
@@ -94,7 +100,8 @@ export function register(program: Command): void {
       'resample extreme weights alone, up to this share (1: all)',
       number({ max: 1, above: 0 }),
     )
-    .option('--weigh-above <sigma>', 'smc: no weights below this noise, where images are settled (0)', positive)
+    .option('--weigh-above <sigma>', 'smc: bridge weights, but none below this noise, where networks err', positive)
+    .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
     .option(
       '--adapt-levels [cess]',
       'smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
@@ -116,14 +123,18 @@ export function register(program: Command): void {
     // what is left of a run before does not belong to these samples
     await removeFiles(paths)
     const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
-    const summary = { model, files, particles: flags.particles, ...drawn.summary }
+    // first what decides whether the rest means anything
+    const { collapsed, note, ...figures } = drawn.summary
+    const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
+    const summary = { ...first, model, files, particles: flags.particles, ...figures }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
+    if (drawn.summary.collapsed && !flags.allowCollapse) throw new Unsound('--allow-collapse exits with 0 all the same')
   })
 }
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device']
+const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse']
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {

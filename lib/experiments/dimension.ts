@@ -9,7 +9,7 @@ import type { Method } from './methods.js'
 
 /** The published choices and the remedies. */
 const remedies: Method[] = [
-  { name: 'tilt', smc: { weights: 'tilt' } },
+  { name: 'tilt', smc: { weights: 'tilt', kernel: 'plain' } },
   { name: 'plain bridge', smc: { kernel: 'plain', proposal: 'sde' } },
   { name: 'scaled', smc: { proposal: 'sde' } },
   { name: 'analytic', smc: { proposal: 'analytic' } },

@@ -14,7 +14,7 @@ export interface Method {
   adapt?: boolean
   /** Annealed MCMC: moves at every level. */
   mcmc?: MoveOptions
-  /** Options of `smc`. Neither: the summed scores, without weights, by the ancestral sampler. */
+  /** Options of `smc`, with weights 'bridge' where it names none. Neither: the summed scores, without weights, by the ancestral sampler. */
   smc?: Pick<
     SmcOptions,
     | 'weights'
@@ -64,7 +64,7 @@ export async function runMethod(target: Target, method: Method, options: RunOpti
     return { samples, weights, logZ: Number.NaN, smallestEss: n, distinctRoots: n, evaluations, seconds: seconds() }
   }
   const pilot = method.adapt ? await adapted(target, method.smc, { ...options, sigmas }) : { sigmas, evaluations: 0 }
-  const result = await smc(target, { ...options, sigmas: pilot.sigmas, ...method.smc })
+  const result = await smc(target, { ...options, sigmas: pilot.sigmas, weights: 'bridge', ...method.smc })
   const { distinctRoots, evaluations } = result.diagnostics
   return {
     samples: result.samples,
@@ -100,7 +100,7 @@ export const weightings: readonly Method[] = [
   { name: 'proposals alone', smc: { weights: 'none' } },
   { name: 'FKC', smc: { weights: 'fkc' } },
   { name: 'RNE', smc: { weights: 'rne', proposal: 'analytic' } },
-  { name: 'tilt', smc: { weights: 'tilt' } },
+  { name: 'tilt', smc: { weights: 'tilt', kernel: 'plain' } },
   { name: 'bridge, plain, sde', smc: { kernel: 'plain', proposal: 'sde' } },
   { name: 'bridge, scaled, sde', smc: { proposal: 'sde' } },
   { name: 'bridge, scaled, posterior', smc: { proposal: 'posterior' } },

@@ -97,6 +97,8 @@ export class EnergyModel implements ResidentEnergy {
     return this.info.network.shape
   }
 
+  readonly learnt = true
+
   /** The device it is on. */
   get residence(): string {
     return this.network.device()
@@ -196,6 +198,7 @@ export class EnergyModel implements ResidentEnergy {
     return {
       shape: this.shape,
       residence: this.residence,
+      learnt: true,
       calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),

@@ -4,6 +4,7 @@ import type { EnergyFunction } from './energy-function.js'
 import { sigmaGrid } from './schedule.js'
 import { type SmcOptions, smc } from './smc.js'
 
+/** Options of the pilot runs as for smc; their weights are 'bridge' by default, as it is weights that the levels are placed by. */
 export interface AdaptSigmasOptions
   extends Pick<
     SmcOptions,
@@ -70,7 +71,13 @@ export async function adaptSigmas(target: EnergyFunction, options: AdaptSigmasOp
   let rates: Rates | undefined
   let evaluations = 0
   for (let pilot = 0; pilot < (steps ? PILOTS.steps : PILOTS.conditionalEss); pilot++) {
-    const { diagnostics } = await smc(target, { ...rest, sigmas, particles, seed: first + pilot })
+    const { diagnostics } = await smc(target, {
+      ...rest,
+      weights: rest.weights ?? 'bridge',
+      sigmas,
+      particles,
+      seed: first + pilot,
+    })
     evaluations += diagnostics.evaluations
     const shares = diagnostics.levels.slice(1).map((l) => l.conditionalEss / particles)
     const measured = ratesOf(sigmas, cautious(shares.map((share) => -Math.log(share))))

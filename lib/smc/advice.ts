@@ -13,6 +13,8 @@ export interface Setting {
   where(level: number): string
   /** Of a target; a model of one's own has none. */
   weights?: WeightScheme
+  /** Whether the target has learnt energies in it. */
+  learnt?: boolean
   kernel?: Kernel
   proposal?: Proposal
   moves?: MoveOptions
@@ -76,16 +78,17 @@ export class Advisor {
 
   /** For steps that cost too much: kernels nearer to the target. */
   #nearer(): string {
-    const { weights, kernel, proposal, moves } = this.setting
+    const { weights, kernel, proposal, moves, learnt } = this.setting
     if (weights === undefined) return 'Use more particles, or proposals nearer to the model'
     const better = []
+    if (learnt) better.push("weights above some noise alone (weighAbove, --weigh-above) or none (weights: 'none', --weights none), as a network's energy errs between noise levels, or a model that was trained longer") // biome-ignore format: one line
     if (weights !== 'bridge' || kernel !== 'scaled') better.push("weights: 'bridge' with kernel: 'scaled'")
     if (proposal === 'analytic' || proposal === 'posterior' || proposal === 'sde')
       better.push("proposal: 'calibrated' or 'analytic-diagonal'")
     better.push('more levels (--steps)')
     if (!moves && weights === 'bridge') better.push("moves: { kernel: 'mala' } (--moves mala)")
     better.push('more particles')
-    return `In this order: ${better.join('; ')}; for networks, weights only above some noise (--weigh-above)`
+    return `In this order: ${better.join('; ')}`
   }
 
   /** For losses by resampling itself. */

@@ -3,6 +3,7 @@ import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import { ControlDrift } from './control-drift.js'
+import type { EnergyFunction } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
@@ -42,6 +43,9 @@ interface WeightRule {
   proposals: readonly Proposal[]
 }
 
+/** Of a step that weighs nothing. */
+const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
+
 export const weightRules = {
   /** Exact at any step count: log G = U(x) - U'(x') + log L(x|x') - log M(x'|x). */
   bridge: {
@@ -64,8 +68,8 @@ export const weightRules = {
       coefficients: [1, -1, -1, 1],
       constant: 0,
     }),
-    kernels: ['plain'],
-    proposals: ['analytic', 'analytic-diagonal', 'posterior', 'sde'],
+    kernels: ['scaled', 'plain'],
+    proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
   /**
    * Feynman–Kac correctors (Skreta et al. 2025) in their form for any exponents w_j: along the reverse SDE with the composed score S,
@@ -101,7 +105,7 @@ export const weightRules = {
   none: {
     extra: 'none',
     drift: 'target',
-    increment: () => ({ terms: [], coefficients: [], constant: 0 }),
+    increment: () => NOTHING,
     kernels: ['scaled', 'plain'],
     proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
@@ -109,10 +113,16 @@ export const weightRules = {
 
 export type WeightScheme = keyof typeof weightRules
 
+/** What drives the particles under a scheme: the target, or its first model. */
+export const driver = (target: Target, weights: WeightScheme): EnergyFunction & { lambda?: number } =>
+  weightRules[weights].drift === 'base' ? target.models[0] : target
+
 export interface AnnealingOptions {
   particles: number
   sigmas: Float64Array
   weights: WeightScheme
+  /** Below this noise level nothing is weighed. */
+  weighAbove: number
   kernel: Kernel
   proposal: Proposal
   moves?: MoveOptions
@@ -130,6 +140,7 @@ export class AnnealedPopulation implements Population {
   /** m of every step taken, as used by the analytic proposals; h of the calibrated one. */
   readonly precisions: Float64Array[] = []
   readonly #rule: WeightRule
+  readonly #driver: ReturnType<typeof driver>
   readonly #evaluator: Evaluator
   readonly #mover?: Mover
   readonly #control?: ControlDrift
@@ -145,9 +156,10 @@ export class AnnealedPopulation implements Population {
   ) {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
+    this.#driver = driver(target, options.weights)
     const { moves, particles, seed, signal, batch, controlDrift } = options
     this.#evaluator = new Evaluator(target, batch, this.#rule.extra, signal, space, controlDrift)
-    if (options.proposal === 'calibrated' && target.calibration!.basis === 'dct') this.#cosines = target.shape
+    if (options.proposal === 'calibrated' && this.#driver.calibration!.basis === 'dct') this.#cosines = target.shape
     const models = target.models.length
     // particles before and after a step, the gradients of both, and a step in cosines; a device says itself when its memory runs out
     const arrays = (this.#cosines ? 5 : 4) + (controlDrift ? ControlDrift.arrays(models, !!this.#cosines) : 0)
@@ -184,7 +196,7 @@ export class AnnealedPopulation implements Population {
     const x = this.samples
     await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
     await this.#evaluate(0)
-    if (weights === 'none') return { terms: [], coefficients: [], constant: 0 }
+    if (weights === 'none') return NOTHING
     const squares = this.space.doubles(rows)
     await run(() => native.rowSquares({ out: squares, terms: [x], coefficients: Float64Array.of(1) }), signal)
     return {
@@ -195,7 +207,7 @@ export class AnnealedPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    const { particles: n, sigmas } = this.options
+    const { particles: n, sigmas, weighAbove } = this.options
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     const before = this.#state
     const grad = this.#rule.drift === 'base' ? before.baseGrad! : before.grad
@@ -207,11 +219,13 @@ export class AnnealedPopulation implements Population {
       gradSquares: this.space.doubles(n),
     }
     const [x, out] = [this.samples, this.#spare]
-    const drive = this.#control ? await this.#control.drive(before) : grad
+    const weighs = next >= weighAbove
+    const drive = this.#control && weighs ? await this.#control.drive(before) : grad
     await this.#propose(move, out, x, drive, kernel, k)
     this.samples = out
     this.#spare = x
     await this.#evaluate(k)
+    if (!weighs) return NOTHING
     const exponent = this.target.exponents?.reduce((a, b) => a + b, 0) ?? 1
     const step = {
       before,
@@ -264,18 +278,19 @@ export class AnnealedPopulation implements Population {
   }
 
   async #kernel(k: number, grad: Floats, weights: Doubles): Promise<StepKernel> {
-    const { sigmas, kernel, proposal } = this.options
+    const { sigmas, kernel, proposal, weighAbove } = this.options
+    const { lambda = 1 } = this.#driver
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     if (proposal === 'calibrated') {
-      const table = this.target.calibration!
+      const table = this.#driver.calibration!
       this.precisions.push(table.precisionAt(s))
-      return calibratedKernel(s, next, this.target.lambda, table)
+      return calibratedKernel(s, next, lambda, table)
     }
     const precision = await this.#precision(k, grad, weights)
     const scaled = kernel === 'scaled' || proposal === 'tempered'
     const needed = precisionForm(proposal) !== 'none'
-    const curvature = needed ? await this.#control?.curvature(this.#state, weights) : 0
-    return stepKernel(s, next, scaled ? this.target.lambda : 1, proposal, precision, curvature)
+    const curvature = needed && next >= weighAbove ? await this.#control?.curvature(this.#state, weights) : 0
+    return stepKernel(s, next, scaled ? lambda : 1, proposal, precision, curvature)
   }
 
   /**

@@ -41,6 +41,11 @@ export interface SmcDiagnostics {
   roots: Int32Array
   /** How many initial particles have descendants: 1 means that the population collapsed. */
   distinctRoots: number
+  /**
+   * Effective number of initial particles that the samples' weight descends from, 1 / sum over them of their share squared: at most distinctRoots,
+   * and less where few of them have most of the weight.
+   */
+  families: number
   /** The levels' warnings. */
   warnings: string[]
   /** m of every step of the analytic proposals, which `precisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
@@ -48,6 +53,13 @@ export interface SmcDiagnostics {
   /** theta of every step, one value for each model of the target; empty without `controlDrift`. */
   drift: Float64Array[]
 }
+
+/** Fewer families than MANY are a collapse, or than this share of a population that is small, though one and a half are not. */
+const [MANY, SHARE, LEAST] = [8, 1 / 16, 1.5]
+
+/** Whether weights have left next to nothing of a population of n particles: SmcResult.collapsed. */
+export const hasCollapsed = (families: number, n: number): boolean =>
+  n > 1 && families < Math.max(LEAST, Math.min(MANY, SHARE * n))
 
 /**
  * Follows the genealogy down: the initial particle that every particle descends from, and what the roots tell of log Z.
@@ -74,6 +86,11 @@ export class Roots {
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
   logZError(weights: Float64Array): number {
     return Math.sqrt(Math.max(0, this.#variance + this.#stretch(weights)))
+  }
+
+  /** 1 / S: how many initial particles the weight descends from, in effect. */
+  families(weights: Float64Array): number {
+    return 1 / this.#concentration(weights)
   }
 
   /** @param before the weights that were resampled @param after those that resampling left */

@@ -22,6 +22,11 @@ export interface EnergyFunction {
    * model of a target. Targets take theirs when they are made.
    */
   readonly calibration?: PrecisionTable
+  /**
+   * Whether it was learnt, so that its differences between noise levels hold a network's error; default false, a closed form. smc takes its
+   * weights by it where it is told none (default-weights.ts), and words its advice.
+   */
+  readonly learnt?: boolean
 }
 
 /** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */

@@ -7,6 +7,7 @@ import { purpose } from '../random.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
+import { baselineNote } from './notes.js'
 import { checkedSigmas } from './schedule.js'
 import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { asTarget } from './targets.js'
@@ -72,6 +73,8 @@ export interface SampleResult {
   samples: Float32Array
   /** Evaluations of a model at a particle. */
   evaluations: number
+  /** What the samples are of where the model is a composed target: not it. */
+  note?: string
 }
 
 /**
@@ -98,7 +101,7 @@ async function runSampler(
   const seed = integer('seed', options.seed ?? 0, 0)
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count } = denoiserOf(model, options, space)
+  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
   if (space === host) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
@@ -146,7 +149,7 @@ async function runSampler(
     space.keep([x])
     options.onProgress?.({ level: k, lastLevel: last, sigma: next })
   }
-  return { samples: await toHost(x, signal), evaluations: count() }
+  return { samples: await toHost(x, signal), evaluations: count(), ...(note && { note }) }
 }
 
 const knownSample = [
@@ -204,7 +207,8 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
       await run(() => native.combine({ out, terms: [x, grad], coefficients, rows: energy.length }), signal)
       return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
-    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count }
+    const note = baselineNote(target)
+    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count, note }
   }
   const denoiser = model as DenoiserFunction
   if (!isShape(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)

@@ -3,14 +3,16 @@ import { ArgumentError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { Advisor } from './advice.js'
-import { AnnealedPopulation, type WeightScheme, weightRules } from './annealing.js'
-import { type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
+import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
+import { isLearnt, usualWeights } from './default-weights.js'
+import { hasCollapsed, type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
 import type { EnergyFunction } from './energy-function.js'
 import { notANumber, sizeOf } from './evaluation.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import type { LogWeightStats } from './native-particles.js'
+import { noteOf } from './notes.js'
 import { uncalibrated } from './precisions.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
@@ -42,9 +44,18 @@ export interface SmcRunOptions {
 export interface SmcOptions extends SmcRunOptions {
   /** Strictly decreasing, positive: sigmaGrid, or one's own. */
   sigmas: ArrayLike<number>
-  /** Default 'bridge'. 'fkc' and 'rne' need a target with exponents (linear in the energies). */
+  /**
+   * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
+   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
+   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'.
+   */
   weights?: WeightScheme
-  /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that tilt, fkc and rne have). */
+  /**
+   * Weights act at noise levels from here up alone; below, the same proposals go on without. Default 0: at all. For networks, whose energies
+   * err most at small noise; what the samples are of there is not corrected.
+   */
+  weighAbove?: number
+  /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that fkc and rne have); Lambda of 'tilt' is its base model's. */
   kernel?: Kernel
   /**
    * Variances of the step; default 'calibrated' where every model of the target has a table of precisions (`calibrate`), the weights are
@@ -76,9 +87,19 @@ export interface SmcOptions extends SmcRunOptions {
 export interface SmcResult {
   /** [particles, ...shape], weighted by logWeights. */
   samples: Float32Array
+  /**
+   * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
+   * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
+   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
+   */
+  collapsed: boolean
+  /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */
+  note?: string
+  /** How they were weighed; none for a FeynmanKacModel, which weighs by itself. */
+  weights?: WeightScheme
   /** Normalised: their exponentials sum to one. */
   logWeights: Float64Array
-  /** log of the estimated normaliser of the last level's exp(-U); NaN without weights. */
+  /** log of the estimated normaliser of exp(-U) at the last level that was weighed; NaN without weights. */
   logZ: number
   /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
   logZError: number
@@ -109,10 +130,12 @@ export async function smc(
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
-  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, (space) => {
+  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, async (space) => {
     const population = new AnnealedPopulation(target, annealing, space)
-    const advisor = new Advisor({ ...annealing, where: (k) => population.where(k) })
-    return runSmc(population, common, advisor, annealing.sigmas, annealing.weights !== 'none')
+    const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
+    const result = await runSmc(population, common, new Advisor(setting), annealing.sigmas, annealing.weights)
+    const note = noteOf(target, annealing, result)
+    return { ...result, weights: annealing.weights, ...(note && { note }) }
   })
 }
 
@@ -129,6 +152,7 @@ const runOptions = [
 const targetOptions = [
   'sigmas',
   'weights',
+  'weighAbove',
   'kernel',
   'proposal',
   'moves',
@@ -164,29 +188,42 @@ function checkedRun(options: SmcRunOptions) {
 
 function checkedTarget(target: Target, options: SmcOptions) {
   const sigmas = checkedSigmas(options.sigmas, 2)
-  const weights = oneOf('weights', options.weights ?? 'bridge', Object.keys(weightRules) as WeightScheme[])
+  const controlDrift = boolean('controlDrift', options.controlDrift ?? false)
+  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
+  const weights = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
   const rule = weightRules[weights]
+  const { calibration } = driver(target, weights)
   const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
   const proposals: readonly Proposal[] = rule.proposals
   const usual =
-    target.calibration && kernel === 'scaled' && options.precisions === undefined && proposals.includes('calibrated')
+    calibration && kernel === 'scaled' && options.precisions === undefined && proposals.includes('calibrated')
       ? 'calibrated'
       : proposals[0]
   const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? usual, proposals)
-  if (proposal === 'calibrated') checkCalibrated(target, kernel, options.precisions)
+  if (proposal === 'calibrated') checkCalibrated(driver(target, weights), kernel, options.precisions)
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
   if (options.moves !== undefined && extra !== 'none')
     throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
-  const controlDrift = boolean('controlDrift', options.controlDrift ?? false)
   if (controlDrift && weights !== 'bridge')
     throw new ArgumentError(
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
   const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
   const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
-  return { sigmas, weights, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
+  const weighAbove = checkedWeighAbove(options.weighAbove, weights, sigmas)
+  return { sigmas, weights, weighAbove, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
+}
+
+function checkedWeighAbove(given: number | undefined, weights: WeightScheme, sigmas: Float64Array): number {
+  if (given === undefined) return 0
+  if (weights === 'none') throw invalid("weighAbove with weights: 'none'", 'nothing', given)
+  const above = finiteNumber('weighAbove', given, { min: 0 })
+  if (above <= sigmas[1]) return above
+  throw new ArgumentError(
+    `weighAbove: ${above} leaves no step from the largest noise, ${sigmas[0]}, to one that is weighed`,
+  )
 }
 
 /** A copy. */
@@ -207,7 +244,7 @@ function checkedPrecisions(
   })
 }
 
-function checkCalibrated(target: Target, kernel: Kernel, precisions: unknown): void {
+function checkCalibrated(target: EnergyFunction, kernel: Kernel, precisions: unknown): void {
   if (kernel === 'plain') throw invalid("kernel with proposal 'calibrated'", "'scaled'", kernel)
   if (precisions !== undefined)
     throw invalid("precisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
@@ -224,9 +261,10 @@ async function runSmc(
   options: ReturnType<typeof checkedRun>,
   advisor: Advisor,
   sigmas?: Float64Array,
-  weighted = true,
+  scheme?: WeightScheme,
 ): Promise<SmcResult> {
-  const { particles: n, seed, signal, resampling: scheme } = options
+  const weighted = scheme !== 'none'
+  const { particles: n, seed, signal, resampling } = options
   const { space } = population
   const logWeights = space.doubles(n)
   const weights = space.doubles(n)
@@ -269,7 +307,7 @@ async function runSmc(
     }
     if (report.resampled) {
       const essAfter = k < lastLevel ? options.essAfter : 1
-      const how = { scheme, essAfter, seed, step: k, signal }
+      const how = { scheme: resampling, essAfter, seed, step: k, signal }
       const drawn = await redraw(population, { logWeights, weights }, share, how)
       roots.resample(drawn.ancestors, share, drawn.weights)
       ancestors.push(drawn.ancestors)
@@ -288,8 +326,10 @@ async function runSmc(
   }
 
   const last = levels[lastLevel]
+  const families = roots.families(await toHost(weights, signal))
   return {
     samples: await toHost(population.samples, signal),
+    collapsed: weighted && hasCollapsed(families, n),
     logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
     logZ: last.logZ,
     logZError: last.logZError,
@@ -301,6 +341,7 @@ async function runSmc(
       resamplings: ancestors.filter(Boolean).length,
       roots: roots.of,
       distinctRoots: roots.distinct,
+      families,
       warnings: levels.flatMap(({ warning }) => warning ?? []),
       precisions: population instanceof AnnealedPopulation ? population.precisions : [],
       drift: population instanceof AnnealedPopulation ? population.drift : [],

@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import { finiteNumber, isList, isShape, knownOptions, numberList } from '../args.js'
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
+import { isLearnt } from './default-weights.js'
 import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
 import {
   callback,
@@ -27,6 +28,11 @@ export interface Target extends ResidentEnergy {
   readonly models: readonly EnergyFunction[]
   /** Where U = sum_j exponents[j] E_j and nothing else: the exponents. */
   readonly exponents?: readonly number[]
+  /**
+   * Whether U is the energy of models[0] and the price of a set or a reward beside it, which proposals do not see, or not all of: of the
+   * weights, 'tilt' has the price alone in them.
+   */
+  readonly factored?: boolean
   /**
    * U and its gradient from the models' evaluations at the same x. `squares`, to be filled with sum_j exponents[j] |grad E_j|^2, may be
    * given where the target has exponents. May return the arrays of `parts`; new ones are of `space`, the host if none is given.
@@ -220,6 +226,7 @@ export function negation(
       precisionAt: (sigma, noise = sigma) => calibration.precisionAt(Math.max(sigma, floor), Math.max(noise, floor)),
     },
     residence: residenceOf([other]),
+    learnt: isLearnt(other),
     energyGrad: (x, sigma, given) => other.energyGrad(x, Math.max(sigma, floor), given),
     energyGradIn: (space, x, sigma, given) =>
       (other as ResidentEnergy).energyGradIn(space, x, Math.max(sigma, floor), given),
@@ -338,6 +345,7 @@ function boundedBySet(model: EnergyFunction, options: ContainsOptions): Target {
   return makeTarget(
     {
       name: 'bounded',
+      factored: true,
       models: [model],
       lambda: lambdaOf(model),
       calibration: model.calibration,
@@ -384,6 +392,7 @@ export function rewardTilt(
   return makeTarget(
     {
       name: 'rewardTilt',
+      factored: true,
       models: [model],
       lambda: lambdaOf(model),
       calibration: model.calibration,

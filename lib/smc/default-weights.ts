@@ -1,0 +1,34 @@
+import type { WeightScheme } from './annealing.js'
+import type { EnergyFunction } from './energy-function.js'
+import type { Target } from './targets.js'
+
+/**
+ * The weights that smc takes where it is told none: this is the one place that decides (docs/degeneracy.md, "Learnt energies").
+ *
+ * Weights are differences of energies between noise levels. A closed form has them to the last digit, and 'bridge' is exact at any number
+ * of levels. A network has them as well as it was trained: in a few dimensions well enough that the bridge samples nearer to the target
+ * than no weights do, while of pictures its errors add up to hundreds of nats below a tenth of the data's scale, and the population ends
+ * as copies of one picture. A form of weights is the default for a kind of model and target only where it was measured to beat no weights
+ * (`feynkac experiment consistency`).
+ */
+export function usualWeights(target: Target): WeightScheme {
+  if (!isPicture(target.shape) || !isLearnt(target)) return 'bridge'
+  // the factor alone is weighed: the learnt energy cancels from its weights
+  if (target.factored) return isFactored(target.models[0]) ? 'bridge' : 'tilt'
+  // a set or a reward within is seen by weights alone
+  return isFactored(target) ? 'bridge' : 'none'
+}
+
+/** Samples of [channels, height, width], of pixels or of an autoencoder's latents; vectors and other shapes are not pictures. */
+export const isPicture = (shape: readonly number[]): boolean => shape.length === 3
+
+/** Whether an energy, or any that a target is made of, was learnt. */
+export function isLearnt(energy: EnergyFunction): boolean {
+  return energy.learnt === true || modelsOf(energy).some(isLearnt)
+}
+
+function isFactored(energy: EnergyFunction): boolean {
+  return (energy as Partial<Target>).factored === true || modelsOf(energy).some(isFactored)
+}
+
+const modelsOf = (energy: EnergyFunction) => (energy as Partial<Target>).models ?? []

@@ -1,0 +1,48 @@
+import type { WeightScheme } from './annealing.js'
+import { isLearnt } from './default-weights.js'
+import type { SmcDiagnostics } from './diagnostics.js'
+import type { Target } from './targets.js'
+
+/** What samples are of, where that is not what was asked for: SmcResult.note and SampleResult.note, and the first lines of the command. */
+
+interface Ended {
+  collapsed: boolean
+  logWeights: Float64Array
+  diagnostics: Pick<SmcDiagnostics, 'distinctRoots' | 'families'>
+}
+
+/** Of a run of smc. */
+export function noteOf(
+  target: Target,
+  { weights, weighAbove, sigmas }: { weights: WeightScheme; weighAbove: number; sigmas: Float64Array },
+  { collapsed, logWeights, diagnostics: { distinctRoots, families } }: Ended,
+): string | undefined {
+  const learnt = isLearnt(target)
+  if (collapsed) {
+    const left = `the samples are copies of few: all descend from ${distinctRoots} of ${logWeights.length} particles, in effect from ${families.toFixed(1)}, and logZ says nothing`
+    const means = learnt
+      ? "Try no weights, weights: 'none' (--weights none): weights hold the error of a learnt energy between noise levels"
+      : 'Try four times the levels (sigmas, --steps)'
+    return `collapsed: ${left}. ${means}`
+  }
+  if (weights === 'none') {
+    const how = learnt ? 'weighAbove: 0.5 (--weigh-above 0.5)' : "weights: 'bridge' (--weights bridge)"
+    return isSingle(target)
+      ? `no weights: the samples are the model's own, as its gradients draw them. To weigh: ${how}`
+      : `no weights: the samples are what the gradients of target '${target.name}' lead to, which is near it and not it: nothing corrects the shares of its modes. To weigh: ${how}`
+  }
+  if (weights === 'tilt' && target.factored && learnt)
+    return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
+  if (weighAbove > sigmas[sigmas.length - 1])
+    return `weighed at noise levels from ${weighAbove} up alone: below, the samples follow the gradients of target '${target.name}', and nothing corrects them`
+  return undefined
+}
+
+/** Of samples without weights of a target: summed scores, unless it is one model and nothing else. */
+export function baselineNote(target: Target): string | undefined {
+  if (isSingle(target)) return undefined
+  return `a baseline: the scores of target '${target.name}' are summed at every noise level, which samples something else than it. smc (--method smc) has the kernels that fit it, and weights`
+}
+
+/** Whether a target is one density and nothing else. */
+const isSingle = ({ models, exponents }: Target): boolean => models.length === 1 && exponents?.[0] === 1
