@@ -110,7 +110,8 @@ async function drawFrom(
     const target = await composeTarget(composition, load)
     if (method !== 'smc') {
       rejectSmcOptions(flags, `--method ${method}`)
-      return await unweighted(target, method)
+      const drawn = await unweighted(target, method)
+      return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
     const grid = sigmas.filter((sigma) => sigma >= (flags.weighAbove ?? 0))
     if (grid.length < 2)
@@ -148,6 +149,7 @@ async function drawFrom(
       shown: byWeight(samples, logWeights, seed ?? 0),
       genealogy: () => genealogyPng(result),
       report: {
+        target: describeTarget(target),
         ...summary,
         warnings,
         sigmas: [...weighed, ...sigmas.slice(grid.length)],
@@ -209,6 +211,13 @@ async function drawFrom(
     const summary = { method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
+}
+
+/** The density, in words and exponents. */
+function describeTarget(target: Target | EnergyFunction): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'an energy')
+  const { models, exponents } = target as Partial<Target>
+  return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
 
 /** The command's own labels. Other models of a composition may have labels where its own has none. */

@@ -87,8 +87,11 @@ for (const name of names ?? Object.keys(jobs)) {
     const code = CODES[k % CODES.length]
     remove(folder, job)
     const hurt = await run(job, k, code)
-    let wrong = judge(hurt, whole, job.answers)
-    if (wrong === null) {
+    let wrong = null
+    // the one thing that a run may leave out, and says so: a model without a table is better than none
+    const without = kind === 'memory' && /FeynkacWarning: the energy is not calibrated: out of memory/.test(hurt.err)
+    if (!without) wrong = judge(hurt, whole, job.answers)
+    if (wrong === null && !without) {
       const next = await run(job, 0)
       if (next.status !== 0) wrong = `the next run: ${next.err.trim()}`
       else wrong = different(next.files, whole.files)
