@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Dataset } from './data/dataset.js'
 import { encodeLabel, labelDim } from './data/dataset.js'
@@ -29,8 +29,43 @@ export async function fingerprintData(data: Dataset): Promise<string> {
     if (labels) hash.update(bytesOf(vectors, count * dim))
     await breathe()
   }
-  return `${data.size} samples of ${data.shape.join('x')} (${hash.digest('hex').slice(0, 12)})`
+  return described(data, hash)
 }
+
+/** Samples that checkpoints of before knew their data by. */
+const FIRST = 16
+
+export function fingerprintFirst(data: Dataset): string {
+  const { labels, origin } = data
+  const count = Math.min(FIRST, data.size)
+  const width = data.shape.reduce((a, b) => a * b, 1)
+  const dim = labelDim(labels)
+  const [x0, vectors] = [new Float32Array(count * width), new Float32Array(count * dim)]
+  for (let i = 0; i < count; i++) {
+    data.read(i, x0, i * width)
+    if (labels) encodeLabel(labels, data.label(i), vectors, i * dim)
+  }
+  const hash = createHash('sha256').update(origin ?? bytesOf(x0, x0.length))
+  if (labels) hash.update(bytesOf(vectors, vectors.length))
+  return described(data, hash)
+}
+
+/**
+ * The fingerprint of the data of a run. Where the options in its checkpoint know them by the first samples alone, as those of before do, they are told
+ * by these, with a warning, and the options have the whole fingerprint from then on.
+ */
+export async function fingerprintFor(data: Dataset, stored: { data: string } | undefined): Promise<string> {
+  const fingerprint = await fingerprintData(data)
+  if (stored && stored.data !== fingerprint && stored.data === fingerprintFirst(data)) {
+    const what = `the checkpoint is of an older version, which knew its data by their first ${FIRST} samples: only those were compared`
+    process.emitWarning(what, 'FeynkacWarning')
+    stored.data = fingerprint
+  }
+  return fingerprint
+}
+
+const described = (data: Dataset, hash: Hash) =>
+  `${data.size} samples of ${data.shape.join('x')} (${hash.digest('hex').slice(0, 12)})`
 
 const bytesOf = (values: Float32Array, count: number) => new Uint8Array(values.buffer, values.byteOffset, 4 * count)
 

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
+import { recordCommit } from './commit.mjs'
 import { buildAddon, checkTools, root, runQuietly, SetupError } from './native.mjs'
 
 /**
@@ -109,6 +110,7 @@ const typescript = {
     await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc')], { onChild })
     const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js)$/, '.ts')
     for (const name of files('dist')) if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
+    recordCommit()
     writeStamp({ typescript: sources })
   },
 }

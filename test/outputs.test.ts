@@ -1,10 +1,11 @@
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { ArgumentError, FileError, FormatError } from '../lib/errors.js'
 import { prepareFile, prepareFolder, refuseOverwriting } from '../lib/files.js'
+import { fingerprintFirst } from '../lib/fingerprint.js'
 import { trainDenoiser } from '../lib/index.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 
@@ -80,6 +81,29 @@ describe('a run folder', () => {
     await trainDenoiser(run)
     const other = { ...run, data: points(199), resume: true, images: 32 }
     await expect(trainDenoiser(other)).rejects.toThrow(/data \(/)
+  })
+
+  it('knows data by their first samples where its checkpoint does', async () => {
+    const output = join(folder, 'before')
+    await trainDenoiser({ ...options, output, images: 16 })
+    for (const name of (await readdir(output)).filter((file) => file.startsWith('checkpoint'))) {
+      const { tensors, metadata } = await readSafetensors(join(output, name))
+      const state = JSON.parse(metadata.training)
+      state.definition.data = fingerprintFirst(points())
+      const training = JSON.stringify(state)
+      await writeSafetensors(join(output, name), tensors as never, { ...metadata, training })
+    }
+    const run = { ...options, output, resume: true as const, images: 32 }
+    await expect(trainDenoiser({ ...run, data: points(5) })).rejects.toThrow(/data \(/)
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    try {
+      expect((await trainDenoiser(run)).steps).toBe(4)
+      expect(warned.mock.calls).toEqual([[expect.stringMatching(/first 16 samples/), 'FeynkacWarning']])
+      await trainDenoiser({ ...run, images: 40 }) // the last checkpoint has the whole fingerprint
+      expect(warned).toHaveBeenCalledTimes(1)
+    } finally {
+      warned.mockRestore()
+    }
   })
 })
 

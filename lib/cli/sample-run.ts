@@ -109,7 +109,8 @@ async function drawFrom(
     const target = await composeTarget(composition, load)
     if (method !== 'smc') {
       rejectSmcOptions(flags, `--method ${method}`)
-      return await unweighted(target, method)
+      const drawn = await unweighted(target, method)
+      return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
     const { weighAbove, kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
     // levels are placed by what they cost the weights
@@ -151,6 +152,7 @@ async function drawFrom(
       shown: byWeight(samples, logWeights, seed ?? 0),
       genealogy: () => genealogyPng(result),
       report: {
+        target: describeTarget(target),
         ...summary,
         warnings,
         sigmas: [...levels],
@@ -201,6 +203,13 @@ async function drawFrom(
     const summary = { ...(note && { note }), method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
+}
+
+/** The density, in words and exponents. */
+function describeTarget(target: Target | EnergyFunction): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'an energy')
+  const { models, exponents } = target as Partial<Target>
+  return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
 
 /** The command's own labels. Other models of a composition may have labels where its own has none. */

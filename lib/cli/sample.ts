@@ -1,7 +1,18 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError, formatFailure, MissingPackageError } from '../errors.js'
-import { prepareFolder, readFileChecked, refuseOverwriting, removeFiles, writeFileAtomic } from '../files.js'
+import {
+  found,
+  openFile,
+  prepareFolder,
+  readFileChecked,
+  readFully,
+  refuseOverwriting,
+  release,
+  removeFiles,
+  writeFileAtomic,
+} from '../files.js'
 import { isObject, parseJsonObject } from '../json.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import type { SmcOptions } from '../smc/smc.js'
@@ -10,7 +21,7 @@ import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, choice, common, count, number, repeated, usage } from './options.js'
 import type { Drawn } from './sample-run.js'
 import { Unsound } from './unsound.js'
-import { version } from './version.js'
+import { commit, version } from './version.js'
 
 /** The command `sample`: its options and the files it writes. */
 
@@ -133,13 +144,55 @@ export function register(program: Command): void {
   })
 }
 
+/** Bytes that are read and hashed at once: half a millisecond. */
+const PIECE = 2 ** 19
+
 /** Options that say where and how a run goes, not what it draws. */
 const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse']
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {
   const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
-  return { version: await version(), model, options: { ...options, seed: flags.seed ?? 0 } }
+  const others = [...(flags.with ?? []), ...(flags.not ?? [])].flatMap(({ file }) => file ?? [])
+  const files: Record<string, string> = {}
+  for (const file of new Set([model, flags.autoencoder ?? model, ...others])) {
+    const digest = await digestOf(file)
+    if (digest !== null) files[file] = digest
+  }
+  return {
+    version: await version(),
+    commit: await commit(),
+    model,
+    sha256: files,
+    options: { ...options, seed: flags.seed ?? 0 },
+  }
+}
+
+/** SHA-256 of a file of weights; null of a folder. */
+async function digestOf(path: string): Promise<string | null> {
+  if ((await found(path))?.isDirectory()) return null
+  const hash = createHash('sha256')
+  const { handle, size } = await openFile(path)
+  try {
+    const piece = new Uint8Array(Math.min(PIECE, size))
+    for (let at = 0; at < size; at += piece.length) {
+      const part = piece.subarray(0, size - at)
+      await readFully(handle, part, at, path)
+      hash.update(part)
+    }
+  } finally {
+    await release(handle)
+  }
+  return hash.digest('hex')
+}
+
+/** Throws ArgumentError where a file of a run before is not the one that it was then. */
+async function sameFiles(digests: unknown, again: string): Promise<void> {
+  if (digests === undefined) return // of a version that did not record them
+  if (!isObject(digests)) return formatFailure(again)('sha256: expected the digests of the models')
+  for (const [file, digest] of Object.entries(digests))
+    if (digest !== (await digestOf(file)))
+      throw new ArgumentError(`${file} has changed since the samples of ${again} were drawn: give a model to draw with another`) // biome-ignore format: one line
 }
 
 /** The model and the options: those of the run before where they are not given. Throws ArgumentError, FileError, FormatError. */
@@ -150,11 +203,13 @@ async function settle(model: string | undefined, flags: SampleFlags, command: Co
     return { model, flags }
   }
   const before = parseJsonObject(await readFileChecked(flags.again), flags.again)
-  const { model: earlier, options } = before
+  const { model: earlier, options, sha256 } = before
   if (typeof earlier !== 'string' || !isObject(options))
     return formatFailure(flags.again)('it does not say how its samples were drawn: is it the samples.json of a run?')
   const chosen = Object.entries(flags).filter(([name]) => command.getOptionValueSource(name) !== 'default')
-  return { model: model ?? earlier, flags: { ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags }
+  const settled = { ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags
+  if (model === undefined) await sameFiles(sha256, flags.again)
+  return { model: model ?? earlier, flags: settled }
 }
 
 function text(value: unknown): string {

@@ -2,7 +2,7 @@ import { finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { type DeviceOptions, deviceOptionNames } from '../devices.js'
 import { invalid } from '../errors.js'
-import { fingerprintData } from '../fingerprint.js'
+import { fingerprintFor } from '../fingerprint.js'
 import type { NetworkWeights } from '../models/model-file.js'
 import type { ImageTrainRequest, NativeNetwork } from '../native.js'
 import { type CheckpointState, readCheckpoint, restore } from './checkpoint.js'
@@ -150,7 +150,7 @@ async function define<M extends ImageModel, D extends ImageDefinition>(
 ): Promise<D> {
   const network = options.network === undefined ? undefined : configure(checkObject(options.network), data)
   const general = { ...generalSettings, ...imageRecipe(images) }
-  const identity = { objective: name, data: await fingerprintData(data) }
+  const identity = { objective: name, data: await fingerprintFor(data, stored) }
   const { noise } = options
   const settled = settle<ImageDefinition>(
     { ...onlySettings(options), ...given, ...identity, network, ...(noise !== undefined && { noise }) },

@@ -4,7 +4,7 @@ import { latentDataset } from '../data/latents.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
 import { ArgumentError, FileError, invalid } from '../errors.js'
-import { fingerprintData, fingerprintNetwork } from '../fingerprint.js'
+import { fingerprintFor, fingerprintNetwork } from '../fingerprint.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import {
   configDropout,
@@ -274,7 +274,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     labels: front.conditional ? data.labels : null,
     shape: data.shape,
     size: data.size,
-    data: await fingerprintData(data),
+    data: await fingerprintFor(data, stored),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   }
   const prepare = (images: number) =>

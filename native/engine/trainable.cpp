@@ -14,45 +14,60 @@ std::unique_ptr<Trainable::Memory> Trainable::hold(size_t bytes) {
 }
 
 void Trainable::makeReady() {
-  if (packed_) return;
+  if (ready_) return;
   if (!kernels_) kernels_ = makeKernels_();
   slot(Slot::kParams);
+  if (!packed_) preparePacking();
+  packWeights();
+}
+
+// All of it or, where memory runs out, nothing.
+void Trainable::preparePacking() {
   size_t total = 0;
   std::vector<size_t> offsets;
   for (const auto& p : packings_) {
     offsets.push_back(total);
     total += (kernels_->convPackedBytes(p.kernel, p.in, p.out) + 63) / 64 * 64;
   }
-  packed_ = hold(total);
-  weights_.packed.clear();
-  for (const size_t offset : offsets) weights_.packed.push_back(static_cast<char*>(packed_->data()) + offset);
+  auto memory = hold(total);
+  std::vector<void*> places;
+  for (const size_t offset : offsets) places.push_back(static_cast<char*>(memory->data()) + offset);
+  Plan plan;
   for (size_t i = 0; i < packings_.size(); ++i)
-    packing_.op({}, [this, i](Kernels& k) {
+    plan.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
       k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
     });
-  packWeights();
+  packed_ = std::move(memory);
+  weights_.packed = std::move(places);
+  packing_ = std::move(plan);
 }
 
 float* Trainable::slot(Slot s) {
   auto& memory = slots_[static_cast<int>(s)];
   if (!memory) {
     const size_t bytes = parameters_.engineSize() * sizeof(float);
-    memory = hold(bytes);
-    kernels_->zero(memory->data(), bytes);
+    auto fresh = hold(bytes);
+    kernels_->zero(fresh->data(), bytes);
+    memory = std::move(fresh);
     if (s == Slot::kParams) weights_.params = static_cast<float*>(memory->data());
     if (s == Slot::kGrad) weights_.grad = static_cast<float*>(memory->data());
   }
   return static_cast<float*>(memory->data());
 }
 
-void Trainable::packWeights() { packing_.run(*kernels_, Stop()); }
+void Trainable::packWeights() {
+  ready_ = false;
+  packing_.run(*kernels_, Stop());
+  ready_ = true;
+}
 
 void Trainable::write(Slot s, const float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
   makeReady();
   std::vector<float> engine(parameters_.engineSize());
   parameters_.toEngine(engine.data(), torch);
+  if (s == Slot::kParams) ready_ = false;
   kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
   if (s != Slot::kParams) return;
   written(torch);
@@ -96,6 +111,7 @@ TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
+  ready_ = false;
   kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
                  parameters_.engineSize());
   packWeights();

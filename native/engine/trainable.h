@@ -53,6 +53,7 @@ class Trainable {
   void
   makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
   float* slot(Slot s);
+  void preparePacking();
   void packWeights();
   virtual void written(const float* /*torch*/) {}  // the weights, before they are packed
   std::unique_ptr<Memory> hold(size_t bytes);
@@ -82,6 +83,7 @@ class Trainable {
   double downloadLosses(double* losses, int batch, double d);  // as endStep; their mean
 
   MakeKernels makeKernels_;
+  bool ready_ = false;  // the packed weights are those of Slot::kParams
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;

@@ -9,7 +9,7 @@ import * as memory from './faulty-memory.mjs'
 /**
  * Lets each operation on files, or each allocation of the addon, fail once in turn, in short runs of the commands: `node scripts/torture/faults.mjs files`
  * or `memory`. Each time the command must end with a typed error or have done its work; what is on the disk must be
- * whole; the next run must go on and give what it would have given. Prints a line for each job, and ends with status 1 where something was wrong.
+ * whole; the next run must go on and give what it would have given. Of `memory` so must calls of the library (retries.mjs). Prints a line for each job, and ends with status 1 where something was wrong.
  */
 
 const integer = (text) => Number.parseInt(text, 10)
@@ -32,6 +32,7 @@ if (kind === 'memory' && !memory.ready) {
   process.exit(status ?? 1)
 }
 const { command, jobs, made, prepare, remove } = await import('./jobs.mjs')
+const { retries } = await import('./retries.mjs')
 await prepare(folder)
 const at = (name) => path.join(folder, name)
 
@@ -87,8 +88,11 @@ for (const name of names ?? Object.keys(jobs)) {
     const code = CODES[k % CODES.length]
     remove(folder, job)
     const hurt = await run(job, k, code)
-    let wrong = judge(hurt, whole, job.answers)
-    if (wrong === null) {
+    let wrong = null
+    // the one thing that a run may leave out, and says so: a model without a table is better than none
+    const without = kind === 'memory' && /FeynkacWarning: the energy is not calibrated: out of memory/.test(hurt.err)
+    if (!without) wrong = judge(hurt, whole, job.answers)
+    if (wrong === null && !without) {
       const next = await run(job, 0)
       if (next.status !== 0) wrong = `the next run: ${next.err.trim()}`
       else wrong = different(next.files, whole.files)
@@ -106,6 +110,7 @@ for (const name of names ?? Object.keys(jobs)) {
     `${name.padEnd(10)} ${whole.count} places, ${refused + done} faults: ${refused} refused, ${done} done in spite of them`,
   )
 }
+if (kind === 'memory' && !names) bad += await retries(memory, most, seed)
 fs.rmSync(folder, { recursive: true, force: true })
 console.log(`${bad} wrong`)
 process.exitCode = bad > 0 ? 1 : 0
