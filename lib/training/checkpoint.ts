@@ -48,14 +48,15 @@ const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
 /** Of the averaged weights with the lowest held-out loss so far. */
 const BEST = 'best'
 
-/** best: all weights of the model, where `state.loop` says that there are any. */
+/** best: all weights of the model, where `state.loop` says that there are any; own: states of the run, beside the network's. */
 export async function writeCheckpoint(
   path: string,
   state: CheckpointState,
   network: NetworkWeights,
   best?: Float32Array | null,
+  own: [string, { shape: number[]; data: Float32Array }][] = [],
 ): Promise<void> {
-  const tensors: [string, { shape: number[]; data: Float32Array }][] = []
+  const tensors = [...own]
   for (const slot of slots) {
     const values = new Float32Array(network.parameterCount())
     await run(() => network.read(slot, values))
@@ -140,6 +141,6 @@ export async function bestWeights(network: NetworkWeights, checkpoint: Checkpoin
 }
 
 function weightsOf(network: NetworkWeights, { path, tensors }: Checkpoint, slot: string): Promise<Float32Array> {
-  const known = [...slots, BEST]
+  const known = [...slots, BEST, 'own']
   return flatten(network, tensors, path, `${slot}.`, (name) => known.some((other) => name.startsWith(`${other}.`)))
 }

@@ -12,7 +12,7 @@ import type { Opened, TrainingOptions, TrainingResult } from './run.js'
 export interface Run<M>
   extends Pick<
     Loop,
-    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'path' | 'range' | 'batches' | 'smallestLoss'
+    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'path' | 'own' | 'range' | 'batches' | 'smallestLoss'
   > {
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
@@ -45,9 +45,11 @@ export async function runWithCheckpoints<
   // free energies of noise levels belong to the last weights
   const best = heldOut && !loop.levels ? await BestAverage.of(network, checkpoint) : null
   const save = async (state: Checkpoint['loop']) => {
-    const own = { info: model.info, definition: { ...definition, images }, sources }
-    const loop = { ...state, ...(best?.state && { best: best.state }) }
-    await folder?.checkpoint(state.step, (path) => writeCheckpoint(path, { loop, ...own }, network, best?.weights))
+    const all = { info: model.info, definition: { ...definition, images }, sources }
+    const kept = { ...state, ...(best?.state && { best: best.state }) }
+    await folder?.checkpoint(state.step, (path) =>
+      writeCheckpoint(path, { loop: kept, ...all }, network, best?.weights, loop.own?.tensors()),
+    )
   }
   const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
   const seen = start.step * definition.batchSize
