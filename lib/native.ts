@@ -29,6 +29,22 @@ export interface ParameterInfo {
   buffer: boolean
 }
 
+/** One convolution of a network, kernel x kernel, or a linear layer (kernel 1, one pixel), and how its device does it. */
+export interface ConvolutionInfo {
+  kernel: number
+  /** Channels. */
+  in: number
+  out: number
+  height: number
+  width: number
+  /** Names of the algorithms of the forward pass, the gradient of the data and that of the weights. */
+  forward: string
+  dataGrad: string
+  weightGrad: string
+  /** Memory of its weights as the algorithms want them, for both directions, besides the weights themselves. */
+  packedBytes: number
+}
+
 export type ElementType = 'float32' | 'float64' | 'int32' | 'uint8'
 
 /** A typed array in the memory of a device; lib/smc/space.ts makes them. */
@@ -186,6 +202,8 @@ export interface NativeNetwork {
   read(slot: ParameterSlot, out: Float32Array): NativeJob<void>
   /** The network's own initialisation (docs/concepts/networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
   initialise(seed: number): NativeJob<void>
+  /** The convolutions at a batch, in the order of the program. */
+  convolutions(batch: number): NativeJob<ConvolutionInfo[]>
   evaluate(request: EvaluateRequest): NativeJob<void>
   gradient(request: GradientRequest): NativeJob<{ loss: number }>
   /** energyLoss: of a joint network, the mean of (grad Phi - h_D)^2. */
@@ -199,7 +217,7 @@ export interface NativeNetwork {
 /** What every network has. */
 type NativeTrainable = Pick<
   NativeNetwork,
-  'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'dispose'
+  'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'convolutions' | 'dispose'
 >
 
 /** Training steps of networks that know no noise levels: images [batch, ...shape]. */

@@ -11,6 +11,7 @@ import type { StoredTables } from '../models/tables.js'
 import type { NativeNetwork } from '../native.js'
 import { describeRecipe } from '../training/recipe.js'
 import type { SourceModel } from '../weights/source-model.js'
+import { convolutionShapes, describeConvolutions } from './convolutions.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { type SourceFlags, sourceFlags, sourceOptions } from './source-options.js'
 
@@ -30,7 +31,10 @@ export function register(program: Command): void {
   const command = sourceFlags(
     program
       .command('inspect')
-      .description('Show what a model holds, in any format that convert reads, and the memory that its jobs need.')
+      .description(
+        'Show what a model holds, in any format that convert reads, and the memory that its jobs need; with --verbose also by which algorithm ' +
+          'each shape of convolution is done.',
+      )
       .argument('<source>', 'model.safetensors, or a file or folder of another framework'),
   ).option('--batch <number>', 'batch for the memory figures', count(), 64)
   common(command, 'feynkac inspect runs/energy/model.safetensors --batch 256').action(
@@ -64,8 +68,17 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
     const parameters = network.parameterCount()
     const memory = needs(network, info, flags.batch, await freeOnDevices())
     const { calibration, ...rest } = info
+    const convolutions = flags.verbose ? await convolutionShapes(network, flags.batch) : undefined
     return {
-      json: { notes, ...rest, precisions: summary(calibration), parameters, weights: weightsOf(parameters), memory },
+      json: {
+        notes,
+        ...rest,
+        precisions: summary(calibration),
+        parameters,
+        weights: weightsOf(parameters),
+        memory,
+        convolutions,
+      },
       lines: [
         ...describeModel(info),
         ...describeNetwork(info.network, parameters),
@@ -74,6 +87,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
         ...describeTables(calibration),
         ...describeTraining(info.training),
         ...describeMemory(memory, flags.batch),
+        ...(convolutions ? describeConvolutions(convolutions) : []),
         ...notes.map((note) => `note        ${note}`),
       ],
     }
@@ -86,7 +100,7 @@ async function ofAutoencoder(source: SourceModel, flags: Flags): Promise<Shown> 
   const { Autoencoder } = await import('../models/autoencoder.js')
   using model = await Autoencoder.from(source, deviceOf(flags))
   const { latentShape } = model
-  return await ofImageNetwork(flags.batch, model, ['encode', 'decode', 'train'], { latentShape }, [
+  return await ofImageNetwork(flags, model, ['encode', 'decode', 'train'], { latentShape }, [
     `latents     ${latentShape.join(' x ')}`,
   ])
 }
@@ -96,7 +110,7 @@ async function ofClassifier(source: SourceModel, flags: Flags): Promise<Shown> {
   const { describeAccuracy } = await import('./train-classifier.js')
   using model = await Classifier.from(source, deviceOf(flags))
   const { featureSize, labels, accuracy } = model
-  return await ofImageNetwork(flags.batch, model, ['classify', 'train'], { featureSize }, [
+  return await ofImageNetwork(flags, model, ['classify', 'train'], { featureSize }, [
     `features    ${featureSize}`,
     ...describeLabels(labels),
     `accuracy    ${describeAccuracy(labels, accuracy)}`,
@@ -105,11 +119,14 @@ async function ofClassifier(source: SourceModel, flags: Flags): Promise<Shown> {
 
 /** A network of images that knows no noise levels: its description, what it does, and the memory of its jobs. */
 async function ofImageNetwork<Job extends string>(
-  batch: number,
+  { batch, verbose }: Flags,
   {
     info,
     network,
-  }: { info: ImageNetworkInfo; network: { parameterCount(): number; workingBytes(job: Job, batch: number): number } },
+  }: {
+    info: ImageNetworkInfo
+    network: Pick<NativeNetwork, 'parameterCount' | 'convolutions'> & { workingBytes(job: Job, batch: number): number }
+  },
   jobs: readonly Job[],
   json: object,
   lines: readonly string[],
@@ -119,14 +136,16 @@ async function ofImageNetwork<Job extends string>(
   const memory = jobs.map((job) =>
     needOf(job, batch, job === 'train', parameters, free, (n) => network.workingBytes(job, n)),
   )
+  const convolutions = verbose ? await convolutionShapes(network, batch) : undefined
   return {
-    json: { ...info, ...json, parameters, weights: weightsOf(parameters), memory },
+    json: { ...info, ...json, parameters, weights: weightsOf(parameters), memory, convolutions },
     lines: [
       `kind        ${info.kind}`,
       `images      ${info.network.shape.join(' x ')}`,
       ...lines,
       ...describeNetwork(info.network, parameters),
       ...describeMemory(memory, batch),
+      ...(convolutions ? describeConvolutions(convolutions) : []),
     ],
   }
 }

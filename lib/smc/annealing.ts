@@ -163,7 +163,7 @@ export class AnnealedPopulation implements Population {
     const models = target.models.length
     // particles before and after a step, the gradients of both, and a step in cosines; a device says itself when its memory runs out
     const arrays = (this.#cosines ? 5 : 4) + (controlDrift ? ControlDrift.arrays(models, !!this.#cosines) : 0)
-    if (space === host)
+    if (space.device === host.device)
       requireMemory(4 * arrays * particles * this.#evaluator.d, `${particles} particles of [${target.shape}]`)
     this.samples = space.floats(particles * this.#evaluator.d)
     this.#spare = space.floats(this.samples.length)

@@ -150,14 +150,13 @@ class Draws {
     this.#mark = space.mark()
   }
 
-  /** s (grad E(x0 + s n) - grad E(x0 - s n)) / 2 */
+  /** s (grad E(x0 + s n) - grad E(x0 - s n)) / 2, until the next call */
   async slope(energy: EnergyFunction, sigma: number): Promise<Float32Array> {
+    this.space.keep([], this.#mark)
     const above = await this.#grad(energy, sigma, 1)
     const below = await this.#grad(energy, sigma, -1)
     const out = await this.#combine([above, below], [sigma / 2, -sigma / 2])
-    const slope = await this.#inBasis(out)
-    this.space.keep([], this.#mark)
-    return slope
+    return this.#inBasis(out)
   }
 
   async #grad(energy: EnergyFunction, sigma: number, sign: number): Promise<Floats> {

@@ -76,9 +76,11 @@ export class Roots {
   distinct: number
   #variance = 0 // of log Z-hat, up to the last resampling
   #start: number // S after it
+  #families?: Float64Array // shares of the roots; none before the first resampling, when every particle is its own
 
   constructor(readonly particles: number) {
-    this.of = Int32Array.from({ length: particles }, (_, i) => i)
+    this.of = new Int32Array(particles)
+    for (let i = 0; i < particles; i++) this.of[i] = i
     this.distinct = particles
     this.#start = 1 / particles
   }
@@ -105,6 +107,7 @@ export class Roots {
       if (!alive[root]) this.distinct++
       alive[root] = 1
     }
+    this.#families ??= new Float64Array(this.particles)
     this.#start = this.#concentration(after)
   }
 
@@ -115,9 +118,15 @@ export class Roots {
 
   /** S = sum over roots of (sum of their descendants' weights)^2 */
   #concentration(weights: Float64Array): number {
-    const families = new Float64Array(this.particles)
-    for (let i = 0; i < weights.length; i++) families[this.of[i]] += weights[i]
-    return families.reduce((sum, share) => sum + share * share, 0)
+    const families = this.#families
+    if (families) {
+      families.fill(0)
+      for (let i = 0; i < weights.length; i++) families[this.of[i]] += weights[i]
+    }
+    const shares = families ?? weights
+    let sum = 0
+    for (let i = 0; i < shares.length; i++) sum += shares[i] * shares[i]
+    return sum
   }
 }
 

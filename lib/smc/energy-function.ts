@@ -41,3 +41,16 @@ export interface ResidentEnergy extends EnergyFunction {
     options?: { signal?: AbortSignal },
   ): Promise<{ energy: Doubles; grad: Floats }>
 }
+
+const trusted = new WeakMap<ResidentEnergy, unknown>()
+
+/** Marks an energy function of the package that leaves x as it is and keeps nothing: a run gives it its own arrays, on the host too. */
+export function trust<T extends ResidentEnergy>(model: T): T {
+  trusted.set(model, model.energyGrad)
+  return model
+}
+
+/** Whether it is such a one, and nobody has put another energyGrad into it. */
+export function isTrusted(model: EnergyFunction): model is ResidentEnergy {
+  return trusted.has(model as ResidentEnergy) && trusted.get(model as ResidentEnergy) === model.energyGrad
+}

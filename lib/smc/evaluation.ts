@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../args.js'
 import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
-import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
+import { type EnergyFunction, isTrusted, type ResidentEnergy } from './energy-function.js'
 import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
 import type { Target } from './targets.js'
 
@@ -125,11 +125,13 @@ export class Evaluator {
   async #batches(x: Float32Array, sigma: number): Promise<TargetEvaluation> {
     const n = x.length / this.d
     const whole = {
-      energy: new Float64Array(n),
-      grad: new Float32Array(x.length),
-      extra: this.extra === 'none' ? undefined : new Float64Array(n),
-      baseGrad: this.extra === 'base' ? new Float32Array(x.length) : undefined,
-      modelGrads: this.keepsModels ? this.target.models.map(() => new Float32Array(x.length)) : undefined,
+      energy: this.space.doubles(n) as Float64Array,
+      grad: this.space.floats(x.length) as Float32Array,
+      extra: this.extra === 'none' ? undefined : (this.space.doubles(n) as Float64Array),
+      baseGrad: this.extra === 'base' ? (this.space.floats(x.length) as Float32Array) : undefined,
+      modelGrads: this.keepsModels
+        ? this.target.models.map(() => this.space.floats(x.length) as Float32Array)
+        : undefined,
     }
     const suspects: (Suspect | undefined)[] = []
     for (let first = 0; first < n; first += this.batch) {
@@ -185,7 +187,7 @@ export async function evaluateModels(
   const parts: Evaluation[] = []
   for (const model of models)
     parts.push(
-      x instanceof Float32Array
+      x instanceof Float32Array && !isTrusted(model)
         ? await energyGrad(model, x, sigma, signal)
         : await (model as ResidentEnergy).energyGradIn(space, x, sigma, { signal }),
     )

@@ -239,7 +239,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   const seed = integer('seed', s ?? 0, 0)
   const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal, space)
   const { d } = evaluator
-  if (space === host) requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
+  if (space.device === host.device) requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
   const mover = new Mover(moves, chains, d, seed, signal, space)
   const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
   let x: Floats
@@ -271,7 +271,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     stepSizes[level] = mover.step
     x = state.x
     energy = await toHost(state.energy, signal)
-    space.keep([x, weights])
+    space.keep([x, weights, state.energy])
     onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
   }
   return {

@@ -2,7 +2,7 @@ import { finiteNumber, integer, knownOptions, numberList } from '../args.js'
 import { invalid } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, now, run } from '../native.js'
-import type { ResidentEnergy } from './energy-function.js'
+import { type ResidentEnergy, trust } from './energy-function.js'
 import { checkedPoints, type HostEvaluation } from './evaluation.js'
 import type { MixtureArrays } from './native-particles.js'
 import { host } from './space.js'
@@ -34,7 +34,7 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
     await run(() => native.mixtureEnergy({ ...out, x, sigma, mixture }), signal)
     return out
   }
-  return {
+  return trust({
     shape: [d],
     residence: 'any',
     energyGradIn,
@@ -51,7 +51,7 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
       now(() => native.mixtureSample(out, mixture, seed))
       return out
     },
-  }
+  })
 }
 
 /** Components, and dimensions. */

@@ -18,6 +18,8 @@ export interface LogWeightStats {
   logSum: number
   ess: number
   invalid: number
+  /** Of reweight alone: logSum if the log-weights had got their increment twice. */
+  logSumAgain: number
 }
 
 /** A Gaussian mixture in the layout of native/engine/gaussian_mixture.h. */

@@ -40,7 +40,7 @@ export async function redraw(
     await population.gather(there)
     await fill(logWeights, 0, signal)
     await fill(weights, 1 / n, signal)
-    return { ancestors: await toHost(there, signal), unique, weights: new Float64Array(n).fill(1 / n) }
+    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: new Float64Array(n).fill(1 / n) }
   }
   const chosen = extremes(before, essAfter)
   const share = chosen.reduce((sum, i) => sum + before[i], 0)

@@ -102,7 +102,7 @@ async function runSampler(
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
   const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
-  if (space === host) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
+  if (space.device === host.device) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */

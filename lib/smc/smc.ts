@@ -17,7 +17,7 @@ import { uncalibrated } from './precisions.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { checkedSigmas } from './schedule.js'
-import { type Doubles, fill, inSpaceOf, type Space, toHost } from './space.js'
+import { type Doubles, fill, inSpaceOf, toHost } from './space.js'
 import { asTarget, type Target } from './targets.js'
 
 /** Options of a run on any model. */
@@ -270,12 +270,13 @@ async function runSmc(
   const weights = space.doubles(n)
   await fill(logWeights, 0, signal)
   await fill(weights, 1 / n, signal)
+  const share = new Float64Array(n) // the weights, on the host
   const ancestors: (Int32Array | null)[] = []
   const roots = new Roots(n)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
-  let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1 }
+  let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1, logSumAgain: Math.log(n) }
 
   for (let k = 0; k <= lastLevel; k++) {
     signal?.throwIfAborted()
@@ -289,13 +290,14 @@ async function runSmc(
     }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
-    const share = (await toHost(weights, signal)).slice()
+    share.set(await toHost(weights, signal))
     const report: LevelReport = {
       level: k,
       lastLevel,
       sigma: sigmas?.[k] ?? Number.NaN,
       ess: stats.ess,
-      conditionalEss: await conditionalEss(space, logWeights, increment, logSum, stats.logSum, signal),
+      // N (sum W G)^2 / sum W G^2 of the increment G: the sums of w, w G and w G^2 in the log domain
+      conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
       logZError: weighted ? roots.logZError(share) : Number.NaN,
       meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
@@ -354,22 +356,6 @@ function reweight(
   signal?: AbortSignal,
 ): Promise<LogWeightStats> {
   return run(() => native.reweight({ ...request, coefficients: Float64Array.from(coefficients) }), signal)
-}
-
-/** N (sum W G)^2 / sum W G^2 of the step whose increment gave `logWeights`, in the log domain: the sums of w, w G and w G^2. */
-async function conditionalEss(
-  space: Space,
-  logWeights: Doubles,
-  increment: Increment,
-  before: number,
-  after: number,
-  signal?: AbortSignal,
-): Promise<number> {
-  const twice = { logWeights: space.like(logWeights), weights: space.like(logWeights) }
-  const copy = { out: twice.logWeights, terms: [logWeights], coefficients: Float64Array.of(1), constant: 0 }
-  await run(() => native.sumTerms(copy), signal)
-  const { logSum } = await reweight({ ...twice, ...increment }, signal)
-  return logWeights.length * Math.exp(2 * after - before - logSum)
 }
 
 function collapsed(where: string): NumericsError {

@@ -27,6 +27,7 @@ export interface Space {
   close(): void
 }
 
+/** The host without a run: every array is new, and its maker's to keep. */
 export const host: Space = {
   device: 'cpu',
   floats: (length) => new Float32Array(length),
@@ -39,32 +40,33 @@ export const host: Space = {
   close() {},
 }
 
-/** Memory of a device, ordered by one stream: an array that is free may be used anew while its last reader still runs. */
-class DeviceSpace implements Space {
-  readonly #used = new Map<DeviceArray, number>() // and when they were made
-  readonly #free = new Map<string, DeviceArray[]>()
+/** A space whose arrays are used anew: what `keep` frees is what the next ones of the same type and length are made of. */
+abstract class Recycling<A extends Values> implements Space {
+  readonly #used = new Map<A, number>() // and when they were made
+  readonly #free = new Map<string, A[]>()
   #made = 0
 
-  constructor(
-    readonly device: string,
-    readonly space: NativeSpace,
-  ) {}
+  constructor(readonly device: string) {}
 
-  floats = (length: number) => this.#array('float32', length)
-  doubles = (length: number) => this.#array('float64', length)
-  ints = (length: number) => this.#array('int32', length)
-  bytes = (length: number) => this.#array('uint8', length)
-  like = <T extends Values>(array: T) => this.#array((array as DeviceArray).type, array.length) as T
+  protected abstract allocate(type: ElementType, length: number): A
+  protected abstract typeOf(array: A): ElementType
+  protected abstract dispose(array: A): void
 
-  #array(type: ElementType, length: number): DeviceArray {
+  floats = (length: number) => this.#array('float32', length) as unknown as Floats
+  doubles = (length: number) => this.#array('float64', length) as unknown as Doubles
+  ints = (length: number) => this.#array('int32', length) as unknown as Ints
+  bytes = (length: number) => this.#array('uint8', length) as unknown as Bytes
+  like = <T extends Values>(array: T) => this.#array(this.typeOf(array as unknown as A), array.length) as unknown as T
+
+  #array(type: ElementType, length: number): A {
     const array = this.#free.get(`${type} ${length}`)?.pop() ?? this.#allocate(type, length)
     this.#used.set(array, this.#made++)
     return array
   }
 
-  #allocate(type: ElementType, length: number): DeviceArray {
+  #allocate(type: ElementType, length: number): A {
     try {
-      return this.space.allocate(type, length)
+      return this.allocate(type, length)
     } catch (error) {
       const translated = translate(error)
       if (!(translated instanceof OutOfMemoryError) || this.#free.size === 0) throw translated
@@ -76,11 +78,11 @@ class DeviceSpace implements Space {
   mark = () => this.#made
 
   keep(live: Iterable<Values | undefined>, mark = 0): void {
-    const kept = new Set(live)
+    const kept = new Set<unknown>(live)
     for (const [array, made] of this.#used) {
       if (made < mark || kept.has(array)) continue
       this.#used.delete(array)
-      const key = `${array.type} ${array.length}`
+      const key = `${this.typeOf(array)} ${array.length}`
       const list = this.#free.get(key)
       if (list) list.push(array)
       else this.#free.set(key, [array])
@@ -88,20 +90,59 @@ class DeviceSpace implements Space {
   }
 
   #dispose(): void {
-    for (const list of this.#free.values()) for (const array of list) array.dispose()
+    for (const list of this.#free.values()) for (const array of list) this.dispose(array)
     this.#free.clear()
   }
 
   close(): void {
     this.keep([])
     this.#dispose()
+  }
+}
+
+/** Memory of a device, ordered by one stream: an array that is free may be used anew while its last reader still runs. */
+class DeviceSpace extends Recycling<DeviceArray> {
+  constructor(
+    device: string,
+    readonly space: NativeSpace,
+  ) {
+    super(device)
+  }
+
+  protected allocate = (type: ElementType, length: number) => this.space.allocate(type, length)
+  protected typeOf = (array: DeviceArray) => array.type
+  protected dispose = (array: DeviceArray) => array.dispose()
+
+  override close(): void {
+    super.close()
     this.space.dispose()
   }
 }
 
-/** A space of its own on a device. Close it. Throws DeviceError. */
+const hostArrays = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array }
+type HostArray = InstanceType<(typeof hostArrays)[ElementType]>
+
+/** The host's memory during a run: arrays of a million particles are not made and collected at every level. */
+class HostSpace extends Recycling<HostArray> {
+  constructor() {
+    super(host.device)
+  }
+
+  protected allocate = (type: ElementType, length: number): HostArray => new hostArrays[type](length)
+  protected typeOf = (array: HostArray): ElementType =>
+    array instanceof Float32Array
+      ? 'float32'
+      : array instanceof Float64Array
+        ? 'float64'
+        : array instanceof Int32Array
+          ? 'int32'
+          : 'uint8'
+  protected dispose = () => {}
+}
+
+/** A space of its own, on a device or on the host. Close it. Throws DeviceError. */
 export async function openSpace(device: string, signal?: AbortSignal): Promise<Space> {
-  if (device === 'cpu') return host
+  if (device === host.device) return new HostSpace()
   const index = /^cuda:(\d{1,3})$/.exec(device)?.[1]
   if (index === undefined) throw new DeviceError(`there is no device '${device}': use 'auto', 'cpu' or 'cuda:0'`)
   return new DeviceSpace(device, await run(() => native.openSpace(Number(index)), signal))
@@ -109,9 +150,7 @@ export async function openSpace(device: string, signal?: AbortSignal): Promise<S
 
 type HostOf<T> = T extends DeviceArray ? never : T
 
-const hostArrays = { float32: Float32Array, float64: Float64Array, int32: Int32Array, uint8: Uint8Array }
-
-/** The array on the host: itself, or a copy. */
+/** The array on the host: itself, or a copy. Take a copy of what is to outlive the space's next `keep`. */
 export async function toHost<T extends Values>(array: T, signal?: AbortSignal): Promise<HostOf<T>> {
   if (ArrayBuffer.isView(array)) return array as HostOf<T>
   const there = array as DeviceArray
@@ -122,7 +161,7 @@ export async function toHost<T extends Values>(array: T, signal?: AbortSignal): 
 
 /** A copy of a host's array in a space; the array itself where that is the host. */
 export async function toSpace(space: Space, values: Float32Array, signal?: AbortSignal): Promise<Floats> {
-  if (space === host) return values
+  if (space.device === host.device) return values
   const out = space.floats(values.length)
   await upload(out, values, signal)
   return out

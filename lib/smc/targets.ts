@@ -3,7 +3,7 @@ import { finiteNumber, isList, isShape, knownOptions, numberList } from '../args
 import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { isLearnt } from './default-weights.js'
-import type { EnergyFunction, ResidentEnergy } from './energy-function.js'
+import { type EnergyFunction, type ResidentEnergy, trust } from './energy-function.js'
 import {
   callback,
   checkedPoints,
@@ -307,14 +307,14 @@ function softBox(shape: readonly number[], options: BoxOptions): ResidentEnergy 
     await run(() => native.softBox({ ...out, x, lower, upper, t: Math.hypot(softness, sigma) }), signal)
     return out
   }
-  return {
+  return trust({
     name: 'the box',
     shape,
     residence: 'any',
     calibration: boxPrecisions(shape, lower, upper, softness),
     energyGradIn,
     energyGrad: onHost(energyGradIn, shape),
-  }
+  })
 }
 
 /** The residence of targets that call the user's functions with arrays. */

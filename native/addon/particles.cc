@@ -200,6 +200,7 @@ Value statsObject(Napi::Env env, const LogWeightStats& s) {
   out["logSum"] = Napi::Number::New(env, s.logSum);
   out["ess"] = Napi::Number::New(env, s.ess);
   out["invalid"] = Napi::Number::New(env, static_cast<double>(s.invalid));
+  out["logSumAgain"] = Napi::Number::New(env, s.logSumAgain);
   return out;
 }
 

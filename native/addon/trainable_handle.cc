@@ -45,6 +45,25 @@ Napi::Value parameterList(Napi::Env env, const Parameters& parameters) {
   return out;
 }
 
+Napi::Value convolutionList(Napi::Env env, const std::vector<Trainable::Convolution>& list) {
+  auto out = Napi::Array::New(env, list.size());
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Trainable::Convolution& c = list[i];
+    auto item = Napi::Object::New(env);
+    item["kernel"] = Napi::Number::New(env, c.shape.kernel);
+    item["in"] = Napi::Number::New(env, c.shape.in);
+    item["out"] = Napi::Number::New(env, c.shape.out);
+    item["height"] = Napi::Number::New(env, c.shape.height);
+    item["width"] = Napi::Number::New(env, c.shape.width);
+    item["forward"] = Napi::String::New(env, c.algorithms.forward);
+    item["dataGrad"] = Napi::String::New(env, c.algorithms.dataGrad);
+    item["weightGrad"] = Napi::String::New(env, c.algorithms.weightGrad);
+    item["packedBytes"] = Napi::Number::New(env, double(c.packedBytes));
+    out[i] = item;
+  }
+  return out;
+}
+
 Napi::Value trainResult(Napi::Env env, const TrainResult& result) {
   auto out = Napi::Object::New(env);
   out["loss"] = Napi::Number::New(env, result.loss);

@@ -31,6 +31,7 @@ Trainable::MakeKernels kernelsOf(const std::string& device, Precision precision)
 Precision precisionOf(const Napi::Value& value);
 Slot slotOf(const Napi::Value& value);
 Napi::Value parameterList(Napi::Env env, const Parameters& parameters);
+Napi::Value convolutionList(Napi::Env env, const std::vector<Trainable::Convolution>& list);
 Napi::Value trainResult(Napi::Env env, const TrainResult& result);
 // Adam's settings of a training request; `step` is its number.
 AdamStep adamOf(const Napi::Object& request, uint32_t step);
@@ -69,6 +70,7 @@ class TrainableHandle : public Napi::ObjectWrap<Self> {
             method("write", &TrainableHandle::Write),
             method("read", &TrainableHandle::Read),
             method("initialise", &TrainableHandle::Initialise),
+            method("convolutions", &TrainableHandle::Convolutions),
             method("dispose", &TrainableHandle::Dispose)};
   }
 
@@ -130,6 +132,15 @@ class TrainableHandle : public Napi::ObjectWrap<Self> {
     if (!info[0].IsNumber()) throw argumentError(info.Env(), "expected a number for seed");
     const auto seed = static_cast<uint64_t>(info[0].As<Napi::Number>().Int64Value());
     return start(info, {}, [=](const Stop&) { n->initialise(seed); });
+  }
+
+  Napi::Value Convolutions(const Napi::CallbackInfo& info) {
+    const auto n = network();
+    const int batch = batchOf(info[0]);
+    const auto list = std::make_shared<std::vector<Trainable::Convolution>>();
+    return start(
+        info, {}, [=](const Stop&) { *list = n->convolutions(batch); },
+        [list](Napi::Env env) { return convolutionList(env, *list); });
   }
 
   void report(Napi::Env env) {

@@ -367,7 +367,7 @@ VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias
   layer->bias = bias;
   layer->index = static_cast<int>(packings.size());
   layer->shape = {batch, v.height, v.width, v.channels, outChannels, kernel};
-  packings.push_back({w, kernel, v.channels, outChannels});
+  packings.push_back({w, kernel, v.channels, outChannels, v.height, v.width});
   return append(std::move(layer), v.height, v.width, outChannels, v.active);
 }
 

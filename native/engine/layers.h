@@ -103,6 +103,7 @@ class Program {
   struct Packing {
     size_t w;
     int kernel, in, out;
+    int height, width;  // of its images
   };
   std::vector<Packing> packings;  // of the convolutions, in program order
 

@@ -56,6 +56,17 @@ float* Trainable::slot(Slot s) {
   return static_cast<float*>(memory->data());
 }
 
+std::vector<Trainable::Convolution> Trainable::convolutions(int batch) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!kernels_) kernels_ = makeKernels_();
+  std::vector<Convolution> list;
+  for (const auto& p : packings_) {
+    const ConvShape shape = {batch, p.height, p.width, p.in, p.out, p.kernel};
+    list.push_back({shape, kernels_->convAlgorithms(shape), kernels_->convPackedBytes(p.kernel, p.in, p.out)});
+  }
+  return list;
+}
+
 void Trainable::packWeights() {
   ready_ = false;
   packing_.run(*kernels_, Stop());

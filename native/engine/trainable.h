@@ -43,6 +43,13 @@ class Trainable {
   void initialise(uint64_t seed);
   size_t bytesHeld() const { return bytesHeld_; }  // memory of the device, now
 
+  struct Convolution {
+    ConvShape shape;
+    Kernels::ConvAlgorithms algorithms;
+    size_t packedBytes;  // of its weights, for both directions
+  };
+  std::vector<Convolution> convolutions(int batch);  // in program order
+
  protected:
   class Memory;
 

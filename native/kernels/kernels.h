@@ -94,6 +94,11 @@ class Kernels {
   virtual double elapsed(const std::function<void()>& calls);
 
   // ---- convolution (conv) --------------------------------------------------------------------------------------------
+  // By which algorithms each direction of a convolution is done, as people call them.
+  struct ConvAlgorithms {
+    const char *forward, *dataGrad, *weightGrad;
+  };
+  virtual ConvAlgorithms convAlgorithms(const ConvShape&) { return {"product", "product", "product"}; }
   // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both
   // directions, made anew whenever they change.
   virtual size_t convPackedBytes(int kernel, int in, int out) = 0;

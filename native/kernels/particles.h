@@ -48,9 +48,10 @@ struct Composition {
 };
 
 struct LogWeightStats {
-  double logSum;    // log sum_n exp(lw[n]); -infinity when all are
-  double ess;       // (sum w)^2 / sum w^2; 0 when all are -infinity
-  int64_t invalid;  // the first NaN or +infinity, -1: none. Then the other two mean nothing
+  double logSum;           // log sum_n exp(lw[n]); -infinity when all are
+  double ess;              // (sum w)^2 / sum w^2; 0 when all are -infinity
+  int64_t invalid;         // the first NaN or +infinity, -1: none. Then the other two mean nothing
+  double logSumAgain = 0;  // of reweight alone: logSum if lw had got its increment twice, for the conditional ESS
 };
 
 enum class Scheme { kSystematic, kStratified, kMultinomial, kResidual, kSsp, kKilling };

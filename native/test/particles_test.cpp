@@ -197,6 +197,7 @@ void testLogWeights(ParticleKernels& k) {
   const LogWeightStats s = k.reweight(lw.data(), w.data(), terms, &c, 1, -7, 3);
   CHECK(s.invalid == -1 && lw[0] == -inf && w[0] == 0, "a dead particle came back");
   CHECK(std::fabs(w[2] - 0.9) < 1e-15 && std::fabs(s.logSum + 5 - std::log(10.)) < 1e-14, "weights");
+  CHECK(std::fabs(s.logSumAgain + 10 - std::log(82.)) < 1e-14, "the increment once more");
 }
 
 // What the CPU does, on other inputs than its own tests have: compositions, moves of rows, counts, uniforms.
@@ -310,6 +311,7 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
     CHECK(std::fabs(s.logSum - want.logSum) < 1e-11 && std::fabs(s.ess - want.ess) < 1e-9 * want.ess && s.invalid == -1,
           "n=%zu: %.17g %.17g, %.17g %.17g", n, s.logSum, want.logSum, s.ess, want.ess);
     CHECK(relativeError(w, wantW) < 1e-12, "weights of %zu", n);
+    CHECK(std::fabs(s.logSumAgain - want.logSumAgain) < 1e-11, "%zu weights with the increment once more", n);
     bool same = true;
     for (size_t i = 0; i < n; ++i) same &= lw[i] == wantLw[i] || std::fabs(lw[i] - wantLw[i]) < 1e-12;
     CHECK(same, "log-weights of %zu", n);

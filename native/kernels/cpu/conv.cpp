@@ -19,7 +19,28 @@ void apply(float* y, const float* x, const float* packed, const Epilogue& e, con
   }
 }
 
+const char* nameOf(ConvAlgorithm algorithm) {
+  switch (algorithm) {
+    case ConvAlgorithm::kPointwise:
+      return "pointwise";
+    case ConvAlgorithm::kNarrow:
+      return "narrow";
+    case ConvAlgorithm::kWinograd:
+      return "winograd";
+    case ConvAlgorithm::kWinogradLarge:
+      return "winograd (large)";
+    case ConvAlgorithm::kDirect:
+      break;
+  }
+  return "direct";
+}
+
 }  // namespace
+
+Kernels::ConvAlgorithms CpuKernels::convAlgorithms(const ConvShape& s) {
+  return {nameOf(convAlgorithm(s.kernel, s.in, s.out)), nameOf(convAlgorithm(s.kernel, s.out, s.in)),
+          nameOf(weightGradAlgorithm(s))};
+}
 
 void CpuKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
                       float scale, const ConvShape& s) {

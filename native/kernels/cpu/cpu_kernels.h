@@ -24,6 +24,7 @@ class CpuKernels final : public Kernels {
   void zero(void* to, size_t bytes) override;
   void copy(void* to, const void* from, size_t bytes) override;
   // conv.cpp, conv_weight_grad.cpp
+  ConvAlgorithms convAlgorithms(const ConvShape& s) override;
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;
   void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,

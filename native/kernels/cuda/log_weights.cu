@@ -61,9 +61,11 @@ struct Increment {
   }
 };
 
-// With `update` the increment is added first, where a weight is alive.
+// What is summed: the log-weights as they are, after the increment, or after it and once more, where a weight is alive.
+enum class Summed { kThese, kUpdated, kAgain };
+
 __global__ void __launch_bounds__(kBlock)
-    sumPieces(Partial* partials, double* lw, Increment add, bool update, size_t n) {
+    sumPieces(Partial* partials, double* lw, Increment add, Summed which, size_t n) {
   const size_t first = blockIdx.x * kPiece;
   double v[kEach], most = -HUGE_VAL;
   long long invalid = kNone;
@@ -73,10 +75,8 @@ __global__ void __launch_bounds__(kBlock)
     v[k] = -HUGE_VAL;
     if (i >= n) continue;
     double l = lw[i];
-    if (update && l != -HUGE_VAL) {
-      l += add(i);
-      lw[i] = l;
-    }
+    if (which != Summed::kThese && l != -HUGE_VAL) l += add(i);
+    if (which == Summed::kUpdated) lw[i] = l;
     if (!(l < HUGE_VAL) && static_cast<long long>(i) < invalid) invalid = static_cast<long long>(i);
     if (l > most) most = l;
     v[k] = l;
@@ -159,7 +159,8 @@ LogWeightStats CudaParticleKernels::logWeightStats(const double* lw, size_t n) {
   if (n == 0) return {-HUGE_VAL, 0, -1};
   const unsigned pieces = cover(n, kPiece);
   Partial* all = context_.scratch<Partial>(size_t(pieces) + 1);
-  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(all + 1, const_cast<double*>(lw), Increment{}, false, n);
+  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())
+  (all + 1, const_cast<double*>(lw), Increment{}, Summed::kThese, n);
   LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, all + 1, size_t(pieces));
   launched("logWeightStats");
   return statsOf(context_, all);
@@ -171,13 +172,17 @@ LogWeightStats CudaParticleKernels::reweight(double* lw, double* weights, const 
   const unsigned pieces = cover(n, kPiece);
   char* partials = nullptr;
   const Increment add =
-      incrementOf(context_, terms, coefficients, count, constant, (size_t(pieces) + 1) * sizeof(Partial), &partials);
-  Partial* all = as<Partial>(partials);
-  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(all + 1, lw, add, true, n);
-  LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, all + 1, size_t(pieces));
+      incrementOf(context_, terms, coefficients, count, constant, (size_t(pieces) + 2) * sizeof(Partial), &partials);
+  Partial *all = as<Partial>(partials), *again = all + 1, *parts = all + 2;
+  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(parts, lw, add, Summed::kUpdated, n);
+  LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(all, parts, size_t(pieces));
   LAUNCH((normalise), blocksFor(n, kBlock), kBlock, 0, context_.stream())(weights, lw, all, n);
+  LAUNCH((sumPieces), pieces, kBlock, 0, context_.stream())(parts, lw, add, Summed::kAgain, n);
+  LAUNCH((mergePieces), 1, kTopBlock, 0, context_.stream())(again, parts, size_t(pieces));
   launched("reweight");
-  return statsOf(context_, all);
+  LogWeightStats stats = statsOf(context_, all);
+  stats.logSumAgain = statsOf(context_, again).logSum;
+  return stats;
 }
 
 }  // namespace feynkac
