@@ -25,7 +25,8 @@ it('draws the same samples again from samples.json, and refuses models that have
     }
     await save(1, 'one.safetensors')
     await save(2, 'two.safetensors')
-    const sample = (...argv: string[]) => main(['sample', ...argv, '--threads', '1', '--device', 'cpu'])
+    const sample = (...argv: string[]) =>
+      main(['sample', ...argv, '--threads', '1', '--device', 'cpu', '--allow-collapse'])
     const options = ['--particles', '6', '--steps', '3', '--gamma', '2', '--seed', '5']
     const other = ['--with', at('two.safetensors')]
     expect(await sample(at('one.safetensors'), ...other, ...options, '--output', at('first'))).toBe(0)

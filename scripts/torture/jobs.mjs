@@ -45,6 +45,7 @@ export const jobs = {
       '8',
       '--steps',
       '3',
+      '--allow-collapse',
     ],
     makes: ['samples'],
   },
