@@ -30,6 +30,7 @@ void Trainable::makeReady() {
     packing_.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
       k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+      if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
     });
   packWeights();
 }
@@ -87,7 +88,13 @@ void Trainable::initialise(uint64_t seed) {
   for (const Slot s : {Slot::kM, Slot::kV}) kernels_->zero(slot(s), parameters_.engineSize() * sizeof(float));
 }
 
-void Trainable::useArena(Plan& plan) {
+void Trainable::equip(Program& program) {
+  if (program.dataGrads && !packsForGrads_) {
+    packsForGrads_ = true;
+    packing_.changed();
+    packWeights();
+  }
+  Plan& plan = program.plan;
   const size_t need = plan.arenaBytes();
   if (!arena_ || arena_->bytes() < need) {
     arena_.reset();  // first: the old and the new one need not fit together

@@ -63,7 +63,9 @@ class Trainable {
   void packWeights();
   virtual void written(const float* /*torch*/) {}  // the weights, before they are packed
   std::unique_ptr<Memory> hold(size_t bytes);
-  void useArena(Plan& plan);  // one for all plans: they do not run at the same time
+  // Gives a program the memory of its plan, which is one for all plans, for they do not run at the same time, and the weights
+  // that its passes read.
+  void equip(Program& program);
 
   // A training step: what comes before the passes, and what follows them.
   double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
@@ -92,7 +94,8 @@ class Trainable {
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  Plan packing_;  // of all convolutions, after each change of the parameters
+  Plan packing_;                // of all convolutions, after each change of the parameters
+  bool packsForGrads_ = false;  // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.
