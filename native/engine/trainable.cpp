@@ -14,6 +14,13 @@ std::unique_ptr<Trainable::Memory> Trainable::hold(size_t bytes) {
 }
 
 void Trainable::makeReady() {
+  allocateWeights();
+  if (isPacked_) return;
+  packing_.run(*kernels_, Stop());
+  isPacked_ = true;
+}
+
+void Trainable::allocateWeights() {
   if (packed_) return;
   if (!kernels_) kernels_ = makeKernels_();
   slot(Slot::kParams);
@@ -32,7 +39,6 @@ void Trainable::makeReady() {
       k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
       if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
     });
-  packWeights();
 }
 
 float* Trainable::slot(Slot s) {
@@ -58,22 +64,24 @@ std::vector<Trainable::Convolution> Trainable::convolutions(int batch) {
   return list;
 }
 
-void Trainable::packWeights() { packing_.run(*kernels_, Stop()); }
-
 void Trainable::write(Slot s, const float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
-  std::vector<float> engine(parameters_.engineSize());
-  parameters_.toEngine(engine.data(), torch);
-  kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
+  allocateWeights();
+  if (kernels_->device() < 0) {
+    parameters_.toEngine(slot(s), torch);  // the host's memory
+  } else {
+    std::vector<float> engine(parameters_.engineSize());
+    parameters_.toEngine(engine.data(), torch);
+    kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
+  }
   if (s != Slot::kParams) return;
   written(torch);
-  packWeights();
+  isPacked_ = false;
 }
 
 void Trainable::read(Slot s, float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
+  allocateWeights();
   std::vector<float> engine(parameters_.engineSize());
   kernels_->download(engine.data(), slot(s), engine.size() * sizeof(float));
   parameters_.toTorch(torch, engine.data());
@@ -92,7 +100,8 @@ void Trainable::equip(Program& program) {
   if (program.dataGrads && !packsForGrads_) {
     packsForGrads_ = true;
     packing_.changed();
-    packWeights();
+    isPacked_ = false;
+    makeReady();
   }
   Plan& plan = program.plan;
   const size_t need = plan.arenaBytes();
@@ -116,7 +125,7 @@ TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double
   kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
   kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
                  parameters_.engineSize());
-  packWeights();
+  isPacked_ = false;
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));

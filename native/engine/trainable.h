@@ -57,10 +57,10 @@ class Trainable {
   ~Trainable();
 
   // All of the following under mutex_.
-  void
-  makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
+  // Before every job: allocates and packs what is not yet, so that neither making a network nor giving it weights costs that.
+  void makeReady();
+  void allocateWeights();
   float* slot(Slot s);
-  void packWeights();
   virtual void written(const float* /*torch*/) {}  // the weights, before they are packed
   std::unique_ptr<Memory> hold(size_t bytes);
   // Gives a program the memory of its plan, which is one for all plans, for they do not run at the same time, and the weights
@@ -94,7 +94,8 @@ class Trainable {
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  Plan packing_;                // of all convolutions, after each change of the parameters
+  Plan packing_;                // of all convolutions
+  bool isPacked_ = false;       // the parameters as they are now
   bool packsForGrads_ = false;  // from the first program on that has gradients of data
 };
 
