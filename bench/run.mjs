@@ -73,10 +73,10 @@ function disagreement(a, b) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 
-/** Times of the sides at a number of threads, their runs taking turns, after one of each that does not count. */
+/** Median times of the sides at a number of threads, their runs taking turns, after one of each that does not count. */
 async function alternate(sides, threads) {
   const times = sides.map(() => [])
-  for (const side of sides) await side.time(threads)
+  for (const side of sides) if (!side.warm.has(threads)) await side.time(threads)
   const total = () => times.flat().reduce((a, b) => a + b, 0)
   while (times[0].length < least.rounds || (total() < least.seconds && times[0].length < 25))
     for (const [i, side] of sides.entries()) times[i].push(await side.time(threads))
@@ -104,7 +104,7 @@ async function measure({ name, job, unet, planned }, found) {
   const { outputs } = await mine.prepare(job, Math.max(...threadCounts))
   const peer = found && (await fasterPeer(found.python, job, unet))
   const runs = {}
-  for (const threads of threadCounts) {
+  for (const threads of threadCounts.toSorted((a, b) => b - a)) {
     const [seconds, peerSeconds] = await alternate(peer ? [mine, peer.side] : [mine], threads)
     runs[threads] = peer ? { seconds, peerSeconds, ratio: peerSeconds / seconds } : { seconds }
   }

@@ -10,6 +10,8 @@ export class Side {
   #child
   #answers
   #calls = 1
+  /** The numbers of threads that it has been timed with. */
+  warm = new Set()
 
   constructor(command, args) {
     this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -35,6 +37,7 @@ export class Side {
   /** Seconds of one run. */
   async time(threads) {
     const { seconds } = await this.#ask({ threads, calls: this.#calls })
+    this.warm.add(threads)
     await sleep(PAUSE)
     const each = seconds / this.#calls
     if (this.#calls === 1) this.#calls = Math.max(1, Math.ceil(LEAST_SECONDS / each))

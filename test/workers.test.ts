@@ -54,3 +54,26 @@ it('FEYNKAC_ISA chooses the instruction set', async () => {
   }
   expect(await run('sse')).toEqual(['FEYNKAC_ARGUMENT'])
 })
+
+it.skipIf(process.platform !== 'linux')('jobs share a thread, which ends when it has rested', async () => {
+  const counting = `import(process.env.ENTRY).then(async ({ gaussianMixture, setThreads }) => {
+    const { readdirSync } = await import('node:fs')
+    const threads = () => readdirSync('/proc/self/task').length
+    setThreads(1)
+    const mixture = gaussianMixture({ weights: [1], means: [[0]], covariances: [1] })
+    const before = threads()
+    for (let i = 0; i < 50; i++) await mixture.energyGrad(new Float32Array(4), 0.5)
+    const after = threads()
+    const ended = Date.now() + 20000
+    while (threads() > before && Date.now() < ended) await new Promise((done) => setTimeout(done, 100))
+    console.log(JSON.stringify([after - before, threads() - before]))
+  })`
+  const env = { ...process.env, ENTRY: new URL('../dist/index.js', import.meta.url).href }
+  const child = spawn(process.execPath, ['-e', counting], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.on('data', (data) => (output += data))
+  await new Promise((done) => child.on('close', done))
+  const [more, left] = JSON.parse(output)
+  expect(more).toBeLessThan(10) // a thread may not have come to rest yet when the next job starts
+  expect(left).toBeLessThanOrEqual(0)
+})

@@ -221,6 +221,7 @@ export async function writeWeights(
     if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
   }
   await run(() => network.write('params', flat))
+  native.detach(flat)
 }
 
 /** Writes a model file atomically. */

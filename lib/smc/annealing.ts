@@ -246,13 +246,17 @@ export class AnnealedPopulation implements Population {
     const { energy, grad, extra, baseGrad, modelGrads } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
-    const rows = { x: this.samples, u: energy, g: drift }
-    const { x, u, g } = await gatherRows(this.space, rows, ancestors, signal)
-    const { e } = extra ? await gatherRows(this.space, { e: extra }, ancestors, signal) : {}
-    const models =
-      modelGrads && (await gatherRows(this.space, Object.fromEntries(modelGrads.entries()), ancestors, signal))
+    const models: Record<string, Floats> = Object.fromEntries((modelGrads ?? []).entries())
+    const rows = { x: this.samples, u: energy, g: drift, ...(extra && { e: extra }), ...models }
+    const { x, u, g, e, ...grads } = await gatherRows(this.space, rows, ancestors, signal)
     this.samples = x
-    this.#state = { energy: u, grad: g, extra: e, baseGrad: baseGrad && g, modelGrads: models && Object.values(models) }
+    this.#state = {
+      energy: u,
+      grad: g,
+      extra: e,
+      baseGrad: baseGrad && g,
+      modelGrads: modelGrads && Object.values(grads),
+    }
   }
 
   async move(k: number, weights: Doubles): Promise<number> {

@@ -175,6 +175,10 @@ export async function upload<T extends Values>(array: T, values: HostOf<T>, sign
 
 /** Sets all values. */
 export async function fill(array: Doubles, value: number, signal?: AbortSignal): Promise<void> {
+  if (ArrayBuffer.isView(array)) {
+    array.fill(value)
+    return
+  }
   const request = { out: array, terms: [], coefficients: new Float64Array(0), constant: value }
   await run(() => native.sumTerms(request), signal)
 }

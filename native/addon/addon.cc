@@ -69,6 +69,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     if (n < 1 || n > 1024) throw Napi::RangeError::New(info.Env(), "expected 1 to 1024 threads");
     setThreadCount(n);
   });
+  exports["detach"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+    if (info[0].IsTypedArray()) info[0].As<Napi::TypedArray>().ArrayBuffer().Detach();
+  });
   initNetwork(env, exports);
   initAutoencoder(env, exports);
   initClassifier(env, exports);

@@ -159,7 +159,7 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
 Autoencoder::Run& Autoencoder::prepare(Job job, int batch) {
   Run& run =
       runs_.find([&](const Run& r) { return r.job == job && r.batch == batch; }, [&] { return layOut(job, batch); });
-  useArena(run.program.plan);
+  equip(run.program);
   run.fillOnes(*kernels_);
   return run;
 }

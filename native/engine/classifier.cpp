@@ -107,7 +107,7 @@ std::unique_ptr<Classifier::Run> Classifier::layOut(Job job, int batch) {
 Classifier::Run& Classifier::prepare(Job job, int batch) {
   Run& run =
       runs_.find([&](const Run& r) { return r.job == job && r.batch == batch; }, [&] { return layOut(job, batch); });
-  useArena(run.program.plan);
+  equip(run.program);
   run.fillOnes(*kernels_);
   return run;
 }

@@ -47,6 +47,7 @@ struct ConvLayer final : Layer {
     if (g.wanted(in, mode)) {
       const bool add = g.accumulates(in);
       const Buffer dx = g.adjoint(in, mode);
+      g.dataGrads = true;
       g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
         k.convDataGrad(g.plan.at(dx), g.plan.at(dy), g.weights->packed[index], scale, add, shape);
       });

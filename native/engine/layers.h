@@ -106,6 +106,7 @@ class Program {
     int height, width;  // of its images
   };
   std::vector<Packing> packings;  // of the convolutions, in program order
+  bool dataGrads = false;         // whether the passes so far call convDataGrad
 
  private:
   // Puts the layer at the end; returns its output, a new variable.

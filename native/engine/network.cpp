@@ -51,7 +51,7 @@ Network::Run& Network::prepare(Job job, Kind kind, int batch, float dropout, int
         return r.job == job && r.kind == kind && r.batch == batch && r.dropout == dropout && r.levels == levels;
       },
       [&] { return layOut(job, kind, batch, dropout, levels); });
-  useArena(run.program.plan);
+  equip(run.program);
   return run;
 }
 

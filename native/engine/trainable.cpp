@@ -14,15 +14,17 @@ std::unique_ptr<Trainable::Memory> Trainable::hold(size_t bytes) {
 }
 
 void Trainable::makeReady() {
-  if (ready_) return;
-  if (!kernels_) kernels_ = makeKernels_();
-  slot(Slot::kParams);
-  if (!packed_) preparePacking();
-  packWeights();
+  allocateWeights();
+  if (isPacked_) return;
+  packing_.run(*kernels_, Stop());
+  isPacked_ = true;
 }
 
 // All of it or, where memory runs out, nothing.
-void Trainable::preparePacking() {
+void Trainable::allocateWeights() {
+  if (packed_) return;
+  if (!kernels_) kernels_ = makeKernels_();
+  slot(Slot::kParams);
   size_t total = 0;
   std::vector<size_t> offsets;
   for (const auto& p : packings_) {
@@ -37,6 +39,7 @@ void Trainable::preparePacking() {
     plan.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
       k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+      if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
     });
   packed_ = std::move(memory);
   weights_.packed = std::move(places);
@@ -67,27 +70,23 @@ std::vector<Trainable::Convolution> Trainable::convolutions(int batch) {
   return list;
 }
 
-void Trainable::packWeights() {
-  ready_ = false;
-  packing_.run(*kernels_, Stop());
-  ready_ = true;
-}
-
 void Trainable::write(Slot s, const float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
-  std::vector<float> engine(parameters_.engineSize());
-  parameters_.toEngine(engine.data(), torch);
-  if (s == Slot::kParams) ready_ = false;
-  kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
-  if (s != Slot::kParams) return;
-  written(torch);
-  packWeights();
+  allocateWeights();
+  if (s == Slot::kParams) isPacked_ = false;
+  if (kernels_->device() < 0) {
+    parameters_.toEngine(slot(s), torch);  // the host's memory
+  } else {
+    std::vector<float> engine(parameters_.engineSize());
+    parameters_.toEngine(engine.data(), torch);
+    kernels_->upload(slot(s), engine.data(), engine.size() * sizeof(float));
+  }
+  if (s == Slot::kParams) written(torch);
 }
 
 void Trainable::read(Slot s, float* torch) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  makeReady();
+  allocateWeights();
   std::vector<float> engine(parameters_.engineSize());
   kernels_->download(engine.data(), slot(s), engine.size() * sizeof(float));
   parameters_.toTorch(torch, engine.data());
@@ -102,7 +101,14 @@ void Trainable::initialise(uint64_t seed) {
   for (const Slot s : {Slot::kM, Slot::kV}) kernels_->zero(slot(s), parameters_.engineSize() * sizeof(float));
 }
 
-void Trainable::useArena(Plan& plan) {
+void Trainable::equip(Program& program) {
+  if (program.dataGrads && !packsForGrads_) {
+    packsForGrads_ = true;
+    packing_.changed();
+    isPacked_ = false;
+    makeReady();
+  }
+  Plan& plan = program.plan;
   const size_t need = plan.arenaBytes();
   if (!arena_ || arena_->bytes() < need) {
     arena_.reset();  // first: the old and the new one need not fit together
@@ -122,10 +128,9 @@ TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
-  ready_ = false;
+  isPacked_ = false;
   kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
                  parameters_.engineSize());
-  packWeights();
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));

@@ -57,14 +57,15 @@ class Trainable {
   ~Trainable();
 
   // All of the following under mutex_.
-  void
-  makeReady();  // at the first job: allocates and packs, so that making a network costs nothing on the caller's thread
+  // Before every job: allocates and packs what is not yet, so that neither making a network nor giving it weights costs that.
+  void makeReady();
+  void allocateWeights();
   float* slot(Slot s);
-  void preparePacking();
-  void packWeights();
   virtual void written(const float* /*torch*/) {}  // the weights, before they are packed
   std::unique_ptr<Memory> hold(size_t bytes);
-  void useArena(Plan& plan);  // one for all plans: they do not run at the same time
+  // Gives a program the memory of its plan, which is one for all plans, for they do not run at the same time, and the weights
+  // that its passes read.
+  void equip(Program& program);
 
   // A training step: what comes before the passes, and what follows them.
   double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
@@ -90,11 +91,12 @@ class Trainable {
   double downloadLosses(double* losses, int batch, double d);  // as endStep; their mean
 
   MakeKernels makeKernels_;
-  bool ready_ = false;  // the packed weights are those of Slot::kParams
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  Plan packing_;  // of all convolutions, after each change of the parameters
+  Plan packing_;                // of all convolutions
+  bool isPacked_ = false;       // the parameters as they are now
+  bool packsForGrads_ = false;  // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.

@@ -103,6 +103,8 @@ class Kernels {
   // directions, made anew whenever they change.
   virtual size_t convPackedBytes(int kernel, int in, int out) = 0;
   virtual void convPack(void* packed, const float* w, int kernel, int in, int out) = 0;
+  // What convDataGrad reads of `packed`, where the backend keeps that apart: call after convPack, or never.
+  virtual void convPackForGrad(void* /*packed*/, const float* /*w*/, int /*kernel*/, int /*in*/, int /*out*/) {}
   // y = scale (W x + bias + residual); bias [out] and residual [like y] may be null. y may be the same memory as residual.
   virtual void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
                     const ConvShape& s) = 0;

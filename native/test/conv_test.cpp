@@ -98,6 +98,7 @@ void testProducts(const std::string& kernels, Kernels& k, const Case& c, double 
   const char* name = title.c_str();
   void* packed = k.allocate(k.convPackedBytes(s.kernel, s.in, s.out));
   k.convPack(packed, c.w.data(), s.kernel, s.in, s.out);
+  k.convPackForGrad(packed, c.w.data(), s.kernel, s.in, s.out);
 
   auto y = poisoned(c.pixels * s.out);
   k.conv(y.data(), c.x.data(), packed, nullptr, nullptr, 1.0f, s);
@@ -155,6 +156,7 @@ void testBits(const std::string& kernels, Kernels& k, const Case& c) {
     Results r = {poisoned(k.convPackedBytes(s.kernel, s.in, s.out) / sizeof(float)), poisoned(pixels * s.out),
                  poisoned(pixels * s.in), c.w};
     k.convPack(r.packed.data(), c.w.data(), s.kernel, s.in, s.out);
+    k.convPackForGrad(r.packed.data(), c.w.data(), s.kernel, s.in, s.out);
     k.conv(r.y.data(), c.x.data(), r.packed.data(), c.bias.data(), nullptr, 0.7f, part);
     k.convDataGrad(r.dx.data(), c.y.data(), r.packed.data(), 0.7f, false, part);
     const ConvGradTerm terms[] = {{c.x.data(), c.y.data()}, {c.otherX.data(), c.otherY.data()}};

@@ -59,6 +59,7 @@ Case conv() {
   return {name, true, [=](Kernels& k) {
             void* packed = k.allocate(k.convPackedBytes(s.kernel, s.in, s.out));
             k.convPack(packed, w.data(), s.kernel, s.in, s.out);
+            k.convPackForGrad(packed, w.data(), s.kernel, s.in, s.out);
             Results r = {poisoned(pixels * s.out), poisoned(pixels * s.in), std::vector<float>(weights)};
             k.conv(r[0].data(), x.data(), packed, bias.data(), dy.data(), 0.7f, s);
             k.convDataGrad(r[1].data(), dy.data(), packed, 0.7f, false, s);

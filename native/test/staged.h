@@ -27,6 +27,10 @@ class Staged final : public Kernels {
     Call c = call();
     k_->convPack(packed, c(w, size_t(kernel) * kernel * in * out), kernel, in, out);
   }
+  void convPackForGrad(void* packed, const float* w, int kernel, int in, int out) override {
+    Call c = call();
+    k_->convPackForGrad(packed, c(w, size_t(kernel) * kernel * in * out), kernel, in, out);
+  }
   void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
             const ConvShape& s) override {
     Call c = call();

@@ -73,9 +73,11 @@ size_t CpuKernels::convPackedBytes(int kernel, int in, int out) {
 }
 
 void CpuKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
-  float* forward = static_cast<float*>(packed);
-  pack(forward, {w, kernel * kernel, in, out, false});
-  pack(forward + packedFloats(kernel, in, out), {w, kernel * kernel, out, in, true});
+  pack(static_cast<float*>(packed), {w, kernel * kernel, in, out, false});
+}
+
+void CpuKernels::convPackForGrad(void* packed, const float* w, int kernel, int in, int out) {
+  pack(static_cast<float*>(packed) + packedFloats(kernel, in, out), {w, kernel * kernel, out, in, true});
 }
 
 }  // namespace FEYNKAC_ISA

@@ -27,6 +27,7 @@ class CpuKernels final : public Kernels {
   ConvAlgorithms convAlgorithms(const ConvShape& s) override;
   size_t convPackedBytes(int kernel, int in, int out) override;
   void convPack(void* packed, const float* w, int kernel, int in, int out) override;
+  void convPackForGrad(void* packed, const float* w, int kernel, int in, int out) override;
   void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
             const ConvShape& s) override;
   void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,

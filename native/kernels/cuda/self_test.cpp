@@ -76,7 +76,9 @@ std::vector<Case> cases(int multiprocessors) {
     const size_t pixels = size_t(s.batch) * s.height * s.width, weights = size_t(s.kernel) * s.kernel * s.in * s.out;
     const auto setUp = [=](Kernels& k, Arrays& a) {
       void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));
-      k.convPack(packed, a(normals(weights, 1)), s.kernel, s.in, s.out);
+      const float* w = a(normals(weights, 1));
+      k.convPack(packed, w, s.kernel, s.in, s.out);
+      k.convPackForGrad(packed, w, s.kernel, s.in, s.out);
       return packed;
     };
     out.push_back({"convolution", true, [=](Kernels& k) {
