@@ -96,6 +96,10 @@ describe('fit', () => {
     await refused({ data: pictures(7) }).rejects.toThrow(/at least 8 pictures for data but received 7/)
     const data = new MemoryDataset({ name: 'same', shape: [1, 8, 8], data: new Uint8Array(640).fill(3), labels: null })
     await refused({ data }).rejects.toThrow(/all 10 pictures of same are the same/)
+    const labels = { attributes: [{ name: 'kind', size: 2 }] }
+    const classes = Int32Array.from({ length: 20 }, (_, i) => (i < 9 ? 1 : -1))
+    const few = new MemoryDataset({ name: 'few', shape: [1, 8, 8], data: Uint8Array.from({ length: 1280 }, (_, k) => k % 251), labels, classes }) // biome-ignore format: one line
+    await refused({ data: few }).rejects.toThrow(/the kind of 9 pictures alone is known: label at least 10/)
     await refused({ minutes: 1e-5 }).rejects.toThrow(/minutes are enough for \d+ pictures.*at least \d+ minutes/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)

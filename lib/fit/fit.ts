@@ -108,13 +108,20 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     signal?.throwIfAborted()
     const stages: Stage[] = ['teacher', 'energy', ...(labelled ? (['classifier'] as const) : [])]
     const files = await folder.takeModels(stages)
-    const learnt = ({ images: seen, steps, loss, heldOutLoss }: Learnt) => ({ images: seen, steps, loss, heldOutLoss })
+    const learnt = ({ images: seen, steps, loss, heldOutLoss, averagedAt }: Learnt): Learnt => ({
+      images: seen,
+      steps,
+      loss,
+      heldOutLoss,
+      averagedAt,
+    })
     const result: FitResult = {
       asked,
       finished: true,
       seconds: Math.round((performance.now() - began) / 1000),
       output,
       model: folder.model('energy'),
+      images: plan!.images,
       findings,
       recipe: plan!.recipe,
       teacher: learnt(teacher),

@@ -100,6 +100,6 @@ function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
   ]
 }
 
-function again({ asked, teacher }: FitResult): string {
-  return `The same bits again: --images ${teacher.images} --seed ${asked.seed}.`
+function again({ asked, images }: FitResult): string {
+  return `The same bits again: --images ${images} --seed ${asked.seed}.`
 }
