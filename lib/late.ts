@@ -115,7 +115,7 @@ export async function verifyFixture(
  * where training diverges, and the signal's reason when aborted.
  *
  * @example
- * const { model, text } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
+ * const { model, copies } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')
