@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
+import { sampleCommand } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn } from '../lib/index.js'
 import { labelledImages } from './training-data.js'
@@ -129,6 +130,19 @@ describe('findings', () => {
       '  note: the kind of 1 is not known',
     ])
   })
+})
+
+it('says how to draw more, by labels that a command line can say', () => {
+  const values = (...names: string[]) => names.map((value, count) => ({ value, count }))
+  const attributes = [
+    { name: 'kind', values: values('none', 'b.1'), unknown: 0 },
+    { name: 'a place', values: values('x', 'y'), unknown: 0 },
+  ]
+  const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
+  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method heun --attributes kind=b.1')
+  expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
+    'feynkac sample m --method heun',
+  )
 })
 
 describe('rows', () => {
