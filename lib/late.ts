@@ -111,11 +111,12 @@ export async function verifyFixture(
  * into a folder: model.safetensors (the energy), teacher.safetensors, pictures, report.html and fit.json. The stages share the time by
  * rules (budget.ts), and each has the recipe of its training.
  *
- * Throws ArgumentError for bad options and for data that no model of pictures can be learnt from, FileError and FormatError, NumericsError
+ * Throws ArgumentError for bad options and for data that no model of pictures can be learnt from, MissingPackageError without the packages
+ * that draw pictures, FileError and FormatError, NumericsError
  * where training diverges, and the signal's reason when aborted.
  *
  * @example
- * const { model, text } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
+ * const { model, copies } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')

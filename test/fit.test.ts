@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
+import { sampleCommand } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn } from '../lib/index.js'
 import { labelledImages } from './training-data.js'
@@ -96,6 +97,10 @@ describe('fit', () => {
     await refused({ data: pictures(7) }).rejects.toThrow(/at least 8 pictures for data but received 7/)
     const data = new MemoryDataset({ name: 'same', shape: [1, 8, 8], data: new Uint8Array(640).fill(3), labels: null })
     await refused({ data }).rejects.toThrow(/all 10 pictures of same are the same/)
+    const labels = { attributes: [{ name: 'kind', size: 2 }] }
+    const classes = Int32Array.from({ length: 20 }, (_, i) => (i < 9 ? 1 : -1))
+    const few = new MemoryDataset({ name: 'few', shape: [1, 8, 8], data: Uint8Array.from({ length: 1280 }, (_, k) => k % 251), labels, classes }) // biome-ignore format: one line
+    await refused({ data: few }).rejects.toThrow(/the kind of 9 pictures alone is known: label at least 10/)
     await refused({ minutes: 1e-5 }).rejects.toThrow(/minutes are enough for \d+ pictures.*at least \d+ minutes/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
@@ -125,6 +130,19 @@ describe('findings', () => {
       '  note: the kind of 1 is not known',
     ])
   })
+})
+
+it('says how to draw more, by labels that a command line can say', () => {
+  const values = (...names: string[]) => names.map((value, count) => ({ value, count }))
+  const attributes = [
+    { name: 'kind', values: values('none', 'b.1'), unknown: 0 },
+    { name: 'a place', values: values('x', 'y'), unknown: 0 },
+  ]
+  const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
+  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method heun --attributes kind=b.1')
+  expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
+    'feynkac sample m --method heun',
+  )
 })
 
 describe('rows', () => {

@@ -94,8 +94,9 @@ function stages() {
   }
 }
 
-async function summary({ output, model, classifier, samples, copies, seconds }: FitResult): Promise<string[]> {
-  const { describeClassifier, rightOf } = await import('../fit/report.js')
+async function summary(result: FitResult): Promise<string[]> {
+  const { output, model, classifier, samples, copies, seconds } = result
+  const { describeClassifier, rightOf, sampleCommand } = await import('../fit/report.js')
   const width = Math.max(...samples.flatMap(({ name, rows }) => [name, ...rows.map(({ label }) => `  ${label}`)]).map(({ length }) => length)) // biome-ignore format: one line
   const counts = samples.flatMap(({ name, rows }) => [
     `${name.padEnd(width)}  ${rightOf(rows)} as asked`,
@@ -105,6 +106,6 @@ async function summary({ output, model, classifier, samples, copies, seconds }: 
     ...(classifier ? [...counts, `(${describeClassifier(classifier)})`] : []),
     copies.text,
     `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
-    `  feynkac sample ${model} --method heun`,
+    `  ${sampleCommand(result)}`,
   ]
 }

@@ -52,11 +52,10 @@ export async function shapesDemo(context: DemoContext): Promise<ShapesResult> {
 }
 
 async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
-  const common = { data: `synthetic:shapes:count=8000,size=${SIDE}`, batchSize: 64, labelDropout: 0.5, seed, signal }
+  const common = { data: `synthetic:shapes:count=8000,size=${SIDE}`, seed, signal }
   const teacher = await trainDenoiser({
     ...common,
     images: Math.round(32_000 * shorter),
-    lr: 2e-3,
     network: { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] },
     onProgress: (p) => stage('pictures: denoiser', p.images, p.totalImages),
   })
@@ -64,7 +63,6 @@ async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<Ene
     const { model } = await distill({
       ...common,
       images: Math.round(12_800 * shorter),
-      lr: 1e-3,
       teacher: teacher.model,
       onProgress: (p) => stage('pictures: energy', p.images, p.totalImages),
     })

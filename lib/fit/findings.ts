@@ -70,6 +70,11 @@ export async function findingsOf(data: Dataset, signal?: AbortSignal): Promise<F
   }
   if (seen.size === 1)
     throw new ArgumentError(`all ${size} pictures of ${name} are the same: there is nothing to learn`)
+  for (const { name: attribute, unknown } of attributes)
+    if (size - unknown < FEW)
+      throw new ArgumentError(
+        `the ${attribute} of ${size - unknown} pictures alone is known: label at least ${FEW}, or leave it out`,
+      )
   const odd = [
     ...(size < 100 ? [`${size} pictures are few: samples are likely to be copies of them`] : []),
     ...(seen.size < size ? [`${counted(size - seen.size)} the same as another one`] : []),

@@ -7,6 +7,7 @@ import { findCopies } from '../metrics/copies.js'
 import { pixelFeatures } from '../metrics/features.js'
 import type { Classifier } from '../models/classifier.js'
 import type { EnergyModel } from '../models/energy.js'
+import { loadDrawing } from '../optional.js'
 import { readSamples } from '../training/batches.js'
 import { trainClassifier } from '../training/classifier.js'
 import { distill } from '../training/distill.js'
@@ -61,6 +62,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const began = performance.now()
   const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
   const place = { device, precision }
+  await loadDrawing() // what is missing for the pictures must stop a fit before its work
   const { data } = await openData(options, { folder: null, checkpoint: null })
   const findings = await findingsOf(data, signal)
   options.onFindings?.(findings)
@@ -108,13 +110,20 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     signal?.throwIfAborted()
     const stages: Stage[] = ['teacher', 'energy', ...(labelled ? (['classifier'] as const) : [])]
     const files = await folder.takeModels(stages)
-    const learnt = ({ images: seen, steps, loss, heldOutLoss }: Learnt) => ({ images: seen, steps, loss, heldOutLoss })
+    const learnt = ({ images: seen, steps, loss, heldOutLoss, averagedAt }: Learnt): Learnt => ({
+      images: seen,
+      steps,
+      loss,
+      heldOutLoss,
+      averagedAt,
+    })
     const result: FitResult = {
       asked,
       finished: true,
       seconds: Math.round((performance.now() - began) / 1000),
       output,
       model: folder.model('energy'),
+      images: plan!.images,
       findings,
       recipe: plan!.recipe,
       teacher: learnt(teacher),

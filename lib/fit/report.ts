@@ -73,7 +73,7 @@ export function describeClassifier(classifier: NonNullable<FitResult['classifier
 }
 
 function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
-  const { findings, teacher, energy, classifier, copies, recipe, model } = result
+  const { findings, teacher, energy, classifier, copies, recipe } = result
   const loss = (value: number | null) => (value === null ? 'none held out' : value.toPrecision(4))
   const row = (name: string, { images, steps, loss: own, heldOutLoss }: FitResult['teacher']) => [
     name,
@@ -96,10 +96,20 @@ function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
     ...(energy.recipe ? [{ text: `Energy: ${describeRecipe(energy.recipe)}.` }] : []),
     { text: `${result.seconds} seconds in the last call. ${again(result)}` },
     { heading: 'How to go on' },
-    { text: `feynkac sample ${model} --method heun` },
+    { text: sampleCommand(result) },
   ]
 }
 
-function again({ asked, teacher }: FitResult): string {
-  return `The same bits again: --images ${teacher.images} --seed ${asked.seed}.`
+/** Draws more of it, asking for the first values of the first two attributes where the command line can say them. */
+export function sampleCommand({ model, findings }: Pick<FitResult, 'model' | 'findings'>): string {
+  const asked = findings.attributes
+    .slice(0, 2)
+    .flatMap(({ name, values }) => values.filter(({ count }) => count > 0).slice(0, 1).map(({ value }) => `${name}=${value}`)) // biome-ignore format: one line
+    .filter((pair) => /^[\w.-]+=[\w.-]+$/.test(pair))
+  const labels = asked.length > 0 ? ` --attributes ${asked.join(',')}` : ''
+  return `feynkac sample ${model} --method heun${labels}`
+}
+
+function again({ asked, images }: FitResult): string {
+  return `The same bits again: --images ${images} --seed ${asked.seed}.`
 }

@@ -16,7 +16,7 @@ export interface FitProgress {
   heldOutLoss?: number
 }
 
-export type Learnt = Pick<TrainingResult<unknown>, 'images' | 'steps' | 'loss' | 'heldOutLoss'>
+export type Learnt = Pick<TrainingResult<unknown>, 'images' | 'steps' | 'loss' | 'heldOutLoss' | 'averagedAt'>
 
 /** A group of rows with their samples. */
 export interface DrawnGroup {
@@ -33,6 +33,8 @@ export interface FitResult {
   output: string
   /** File of the energy. */
   model: string
+  /** That the teacher was to see: given instead of a time, they lead to the same bits. */
+  images: number
   findings: Findings
   /** The teacher's. */
   recipe: Recipe

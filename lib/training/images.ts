@@ -1,6 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
-import { type DeviceOptions, deviceOptionNames } from '../devices.js'
+import type { DeviceOptions } from '../devices.js'
 import { invalid } from '../errors.js'
 import { fingerprintFor } from '../fingerprint.js'
 import type { NetworkWeights } from '../models/model-file.js'
@@ -15,6 +15,8 @@ import {
   onlySettings,
   openData,
   openRun,
+  runOptionNames,
+  settingNames,
   type TrainingOptions,
   type TrainingResult,
 } from './run.js'
@@ -23,31 +25,20 @@ import { checkSettings, generalSettings, type Settings, settle } from './setting
 /** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
 
 export interface ImageTrainingOptions<Network>
-  extends Omit<TrainingOptions, 'network' | 'pMean' | 'pStd' | 'labelDropout' | 'dropout'> {
+  extends Omit<TrainingOptions, 'network' | 'minutes' | 'holdOut' | 'onPlan' | (typeof ofNoiseLevels)[number]> {
   /** A new network's shape (default: small). */
   network?: Network
   /** Standard deviation of the noise in training. */
   noise?: number
 }
 
-const optionNames = [
-  ...['data', 'dataOptions', 'images', 'network', 'noise', 'output', 'resume', 'checkpointEvery', 'logEvery'],
-  ...[
-    'batchSize',
-    'microBatch',
-    'lr',
-    'warmUp',
-    'decay',
-    'emaHalfLife',
-    'clip',
-    'beta1',
-    'beta2',
-    'eps',
-    'flips',
-    'seed',
-  ],
-  ...['divergence', ...deviceOptionNames, 'signal', 'onProgress'],
-]
+/** What only networks that know noise levels have. */
+const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout'] as const
+const optionNames = [...runOptionNames, ...settingNames.filter((name) => !isOfNoiseLevels(name)), 'noise']
+
+function isOfNoiseLevels(name: string): boolean {
+  return (ofNoiseLevels as readonly string[]).includes(name)
+}
 
 /** Everything that fixes the final weights. */
 export interface ImageDefinition extends Settings {

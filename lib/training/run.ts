@@ -83,39 +83,15 @@ export interface TrainingPlan {
   text: string
 }
 
-export const trainingOptionNames = [
-  ...[
-    'data',
-    'dataOptions',
-    'images',
-    'minutes',
-    'holdOut',
-    'network',
-    'output',
-    'resume',
-    'checkpointEvery',
-    'logEvery',
-    ...deviceOptionNames,
-    'signal',
-    'onPlan',
-    'onProgress',
-  ],
-  ...[
-    'batchSize',
-    'microBatch',
-    'lr',
-    'warmUp',
-    'decay',
-    'emaHalfLife',
-    'clip',
-    'beta1',
-    'beta2',
-    'eps',
-    'pMean',
-    'pStd',
-  ],
-  ...['labelDropout', 'dropout', 'flips', 'seed', 'divergence'],
+/** Of every training run, beside what defines it. */
+export const runOptionNames = [
+  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery'],
+  ...[...deviceOptionNames, 'signal', 'onProgress'],
 ]
+
+export const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
+
+export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
 
 export interface TrainingResult<M> {
   /** The trained model: the averaged weights. Its `dispose` is the caller's. */
@@ -507,8 +483,6 @@ function configure(network: Architecture | NetworkConfig, shape: readonly number
   if (!('class' in network)) return networkFor(shape, labels, network)
   return givenNetworkConfig(network)
 }
-
-const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
 
 export function onlySettings(options: Partial<Settings>): Partial<Settings> {
   return Object.fromEntries(

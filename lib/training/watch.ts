@@ -2,11 +2,13 @@
 
 const windowSteps = 101
 const fewestMeans = 3
+const recentSteps = 5
 const fewestSamples = 64
 
 /**
  * Running median of the loss over the last 101 steps. With small batches one step's loss is mostly noise, so what is
- * compared with the median, and enters it, is the mean over the last 64 samples or more. Losses near 0 may grow many times
+ * compared with the median, and enters it, is the mean over the last 64 samples or more. An energy may be wrong by hundreds of times its
+ * median at a single sample, and well a step later: most of the last five steps must be so bad, or one beyond all measure. Losses near 0 may grow many times
  * over without harm: the loss of a network that is always 0 is about 1.
  */
 export class LossWatch {
@@ -23,14 +25,17 @@ export class LossWatch {
     this.averaged = Math.ceil(fewestSamples / batchSize)
   }
 
-  /** Takes one step's loss in; true: it is above `limit` times the running median, or not finite. */
+  /** Takes one step's loss in; true: losses are above `limit` times the running median, or it is not finite. */
   diverged(loss: number): boolean {
     if (!Number.isFinite(loss)) return true
     this.losses.push(loss)
-    if (this.losses.length > this.averaged) this.losses.shift()
+    if (this.losses.length > Math.max(this.averaged, recentSteps)) this.losses.shift()
     if (this.losses.length < this.averaged) return false
-    const mean = this.losses.reduce((sum, value) => sum + value, 0) / this.losses.length
-    const above = this.means.length >= fewestMeans && mean > this.limit * Math.max(this.smallest, this.median())
+    const mean = this.losses.slice(-this.averaged).reduce((sum, value) => sum + value, 0) / this.averaged
+    const bad = this.limit * Math.max(this.smallest, this.median())
+    const steps = this.losses.slice(-recentSteps).filter((value) => value > bad).length
+    const lasting = steps > recentSteps / 2 || loss > this.limit ** 2 * bad
+    const above = this.means.length >= fewestMeans && mean > bad && lasting
     this.means.push(mean)
     if (this.means.length > windowSteps) this.means.shift()
     return above
