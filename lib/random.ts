@@ -19,6 +19,8 @@ export const purpose = {
   calibrate: 15,
   levels: 16,
   walk: 17,
+  ownStates: 18,
+  ownPaths: 19,
 } as const
 
 /** High 32 bits of the product of two unsigned 32-bit numbers, in halves that stay exact in a double. */

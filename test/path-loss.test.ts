@@ -95,6 +95,36 @@ describe('the path loss', () => {
     )
   })
 
+  it('resumes bit by bit with the energy’s own states, with and without labels', async () => {
+    const images = await labelledImages(64)
+    const own = { network: { width: 8, channelMult: [1], blocks: 1, attention: [] }, batchSize: 8, images: 64 }
+    using pictures = (await trainDenoiser({ data: images, ...own })).model
+    const trained = async (extra: object) => {
+      const { model } = await distill({
+        ...{ data: images, teacher: pictures, batchSize: 8, warmUp: 0, decay: 0, emaHalfLife: 500, calibrate: false },
+        ...{ pathWeight: 0.5, selfPlay: 2, images: 8 * 16 },
+        ...extra,
+      })
+      const values = new Float32Array(model.network.parameterCount())
+      await run(() => model.network.read('params', values))
+      model.dispose()
+      return values
+    }
+    const whole = await trained({})
+    const output = join(folder, 'own')
+    const stop = new AbortController()
+    // after the first rounds
+    const onProgress = ({ step }: { step: number }) => step === 11 && stop.abort()
+    await expect(trained({ output, signal: stop.signal, onProgress })).rejects.toThrow()
+    expect(await trained({ output, resume: true })).toEqual(whole)
+    await expect(trained({ output, resume: true, selfPlay: 3, images: 8 * 17 })).rejects.toThrow(/selfPlay/)
+    expect(await trained({ selfPlay: 0 })).not.toEqual(whole)
+    const plain = { data, teacher, images: 64 * 8, batchSize: 64, labelDropout: 0, selfPlay: 2, pathWeight: 0 }
+    expect((await trained(plain)).every(Number.isFinite)).toBe(true)
+    await expect(trained({ ...plain, levelWeight: 0.5 })).rejects.toThrow(/selfPlay/)
+    await expect(trained({ selfPlay: -1 })).rejects.toThrow(/selfPlay/)
+  })
+
   it('takes labels, and images', async () => {
     const images = await labelledImages(64)
     const own = { network: { width: 8, channelMult: [1], blocks: 1, attention: [] }, batchSize: 8, images: 64 }

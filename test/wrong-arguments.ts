@@ -154,7 +154,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     conservativity: [guided, { x, sigma: 1, probes: 1, seed: 0 }],
     densityCoverage: [new Float32Array(16), new Float32Array(16), { dim: 2, k: 2 }],
     dhariwalUNet: [[3, 8, 8], { model_channels: 8 }],
-    distill: [{ ...training, teacher: unconditional, calibrate: 4, head: 'l2', init: 'random', pathWeight: 0.5, pathBatch: 2, pathSteps: 2, pathStep: 0.1 }], // biome-ignore format: one line
+    distill: [{ ...training, teacher: unconditional, calibrate: 4, head: 'l2', init: 'random', pathWeight: 0.5, pathBatch: 2, pathSteps: 2, pathStep: 0.1, selfPlay: 2 }], // biome-ignore format: one line
     effectiveSampleSize: [Float64Array.of(0, 1)],
     encodeLabel: [labels, [1], new Float32Array(2), 0],
     evaluate: [{ samples: data, data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batch: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line

@@ -16,6 +16,7 @@ interface Flags extends TrainFlags {
   head?: Head
   teacher?: string
   init?: 'teacher' | 'random'
+  selfPlay?: number
   calibrate?: number | boolean
 }
 
@@ -42,17 +43,18 @@ export function register(program: Command): void {
     .option('--path-batch <number>', 'walks per step (half the batch)', count())
     .option('--path-steps <number>', 'steps of a walk (3)', count(1, 64))
     .option('--path-step <length>', 'of a step in ln sigma (0.1)', number({ min: 1e-3, max: 1 }))
+    .option('--self-play <paths>', "also train on states of the energy's own paths, such as 32 (0: none)", count(0))
   common(
     command,
     'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
       '    --output runs/energy --minutes 10',
   ).action(async (flags: Flags) => {
     const { distill } = await import('../training/distill.js')
-    const { teacher, init } = flags
+    const { teacher, init, selfPlay } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
     const { pathWeight, pathBatch, pathSteps, pathStep } = flags
     const path = given({ pathWeight, pathBatch, pathSteps, pathStep })
-    const own = { ...given({ teacher, init, calibrate }), ...headOptions(flags), ...path }
+    const own = { ...given({ teacher, init, calibrate, selfPlay }), ...headOptions(flags), ...path }
     const options = { ...(await modelTrainingOptions(flags)), ...own } as DistillOptions
     await runTrainingCommand('distill', flags, (run, also) => distill({ ...options, ...run, ...also }))
   })

@@ -46,8 +46,14 @@ export interface Checkpoint extends CheckpointState {
 const format = 'feynkac-checkpoint-1'
 const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
 
-export async function writeCheckpoint(path: string, state: CheckpointState, network: NetworkWeights): Promise<void> {
-  const tensors: [string, { shape: number[]; data: Float32Array }][] = []
+/** own: of the run, beside the network's. */
+export async function writeCheckpoint(
+  path: string,
+  state: CheckpointState,
+  network: NetworkWeights,
+  own: [string, { shape: number[]; data: Float32Array }][] = [],
+): Promise<void> {
+  const tensors = [...own]
   for (const slot of slots) {
     const values = new Float32Array(network.parameterCount())
     await run(() => network.read(slot, values))
@@ -116,7 +122,7 @@ export function checkDefinition({ path, definition }: Checkpoint): void {
 export async function restore(network: NetworkWeights, { path, tensors }: Checkpoint): Promise<void> {
   for (const slot of slots) {
     const values = await flatten(network, tensors, path, `${slot}.`, (name) =>
-      slots.some((other) => name.startsWith(`${other}.`)),
+      [...slots, 'own'].some((other) => name.startsWith(`${other}.`)),
     )
     await run(() => network.write(slot, values))
   }

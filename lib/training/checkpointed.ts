@@ -17,6 +17,7 @@ export interface Run<M>
     | 'energyWeight'
     | 'levels'
     | 'path'
+    | 'own'
     | 'range'
     | 'batches'
     | 'heldOut'
@@ -50,7 +51,12 @@ export async function runWithCheckpoints<
   const { network } = model
   const save = async (state: Checkpoint['loop']) =>
     folder?.checkpoint(state.step, (path) =>
-      writeCheckpoint(path, { loop: state, info: model.info, definition: { ...definition, images }, sources }, network),
+      writeCheckpoint(
+        path,
+        { loop: state, info: model.info, definition: { ...definition, images }, sources },
+        network,
+        loop.own?.tensors(),
+      ),
     )
   const start = checkpoint?.loop ?? { step: 0, watch: { losses: [], means: [] } }
   const seen = start.step * definition.batchSize

@@ -22,6 +22,11 @@ import {
 export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {
   /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
   teacher?: Denoiser | string
+  /**
+   * Paths of the energy's own without weights, of each of a few targets, four times in the second half of the run: 32, say; their states are
+   * then two fifths of what is trained on (docs/residual.md). 0, the default: none.
+   */
+  selfPlay?: number
   /** Begin with the teacher's weights ('teacher', the default where the networks agree) or new ones ('random'). */
   init?: 'teacher' | 'random'
   /**
@@ -43,12 +48,13 @@ const levels = 16
  * NumericsError where training diverges, and the signal's reason when aborted.
  */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = [...headOptionNames, ...pathOptionNames, 'teacher', 'init', 'calibrate', 'onCalibration']
+  const own = [...headOptionNames, ...pathOptionNames, 'selfPlay', 'teacher', 'init', 'calibrate', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
   const { calibrate: draws, onCalibration } = options
   if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
+  if (options.selfPlay !== undefined) integer('selfPlay', options.selfPlay, 0, 2 ** 16)
   if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
   return inRun(openRun(options), (opened) => distillIn(opened, options))
 }
@@ -74,7 +80,12 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
     return await train(options, opened, source, {
       objective: 'distill',
-      given: { ...givenHead(options), ...givenPath(options), ...(options.init && { init: options.init }) },
+      given: {
+        ...givenHead(options),
+        ...givenPath(options),
+        ...(options.selfPlay !== undefined && { selfPlay: options.selfPlay }),
+        ...(options.init && { init: options.init }),
+      },
       defaults: {
         ...headDefaults(options),
         sigmaData: info.sigmaData,

@@ -6,6 +6,7 @@ import type { Batches } from './batches.js'
 import type { LevelState, Levels } from './levels.js'
 import type { PathLoss, PathState } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
+import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
@@ -68,6 +69,8 @@ export interface Loop {
   levels?: Levels
   /** Learnt from besides (docs/residual.md). */
   path?: PathLoss
+  /** The sampler's own states beside the data (docs/residual.md). */
+  own?: SelfPlay
   batches: Batches
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
@@ -96,7 +99,7 @@ const checkpointMs = 120_000
  * diverges (method.md section 5).
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, network, batches, levels, path, signal } = loop
+  const { settings, network, batches, levels, path, own, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watch = new LossWatch(
@@ -129,6 +132,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     const imagesBefore = step * batchSize
     step++
     const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
+    const states = own?.mix(batch, step)
     const job = run(() =>
       network.train({
         kind: loop.kind,
@@ -150,7 +154,8 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         clip: settings.clip,
         emaDecay: decay,
         levels: levels?.prepare(step),
-        walks: path?.prepare(step),
+        walks: path?.prepare(step, states),
+        states,
         losses,
         sigmas,
       }),
@@ -162,6 +167,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     batch = next
     const levelLoss = levels?.learn(step, decay)
     const pathLoss = path?.learn()
+    await own?.after(step, steps, signal)
 
     bins?.add(losses, sigmas)
     const images = step * batchSize

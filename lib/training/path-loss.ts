@@ -106,12 +106,16 @@ export class PathLoss {
     }
   }
 
-  /** The walks of a step: their levels are functions of the seed and the step. Valid until the next one. */
-  prepare(step: number): NativeWalks {
+  /**
+   * The walks of a step: their levels are functions of the seed and the step, but for rows that are states at a noise of their own. Valid until
+   * the next one.
+   */
+  prepare(step: number, states?: Float64Array): NativeWalks {
     const { request, min, max, firsts, table, state } = this
     const { seed, pathBatch, pathSteps, pathStep } = this.settings
     for (let i = 0; i < pathBatch; i++) {
-      const start = min + (max - min) * uniformAt(seed, purpose.walk, step, row - i, 0)
+      const own = states?.[i] ?? 0
+      const start = own > 0 ? Math.log(own) : min + (max - min) * uniformAt(seed, purpose.walk, step, row - i, 0)
       for (let j = 0; j <= pathSteps; j++) {
         const sigma = Math.exp(start + j * pathStep)
         request.sigma[j * pathBatch + i] = sigma
@@ -176,8 +180,8 @@ export class PathLoss {
   }
 }
 
-/** ln sigma of the first and last beginnings. */
-function startsWithin(
+/** ln sigma of the lowest and highest beginnings. Throws ArgumentError. */
+export function startsWithin(
   { pMean, pStd, pathSteps, pathStep }: PathSettings & Pick<Settings, 'pMean' | 'pStd'>,
   range: { sigmaMin: number; sigmaMax: number },
 ): [number, number] {

@@ -26,8 +26,9 @@ import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import { type LevelSettings, Levels } from './levels.js'
 import type { TrainingProgress } from './loop.js'
-import { noPath, PathLoss, type PathSettings, pathOptionNames, teacherTable } from './path-loss.js'
+import { noPath, PathLoss, type PathSettings, pathOptionNames, startsWithin, teacherTable } from './path-loss.js'
 import { describeRecipe, holdOutFor, imageRecipe, type Recipe, recipeFor, recipeOf } from './recipe.js'
+import { SelfPlay } from './self-play.js'
 import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
 
@@ -131,6 +132,8 @@ export interface TrainingResult<M> {
 
 /** Everything that fixes the final weights. */
 export interface Definition extends Settings, LevelSettings, PathSettings {
+  /** Paths of each target in a round of own states; 0: none. */
+  selfPlay: number
   objective: 'dsm' | 'distill'
   kind: NetworkKind
   headScale: number
@@ -306,7 +309,7 @@ const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
 const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath }
+const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath, selfPlay: 0 }
 
 type StoredDefinition = Definition & { images: number }
 
@@ -369,6 +372,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
             checkpoint?.loop.path,
           )
         : undefined
+    const own = definition.selfPlay > 0 ? selfPlayOf(definition, front, labels, range, network, checkpoint) : undefined
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
@@ -386,6 +390,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       range,
       levels,
       path,
+      own,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss) => {
@@ -398,6 +403,26 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
     model.dispose()
     throw error
   }
+}
+
+function selfPlayOf<M extends Denoiser | EnergyModel>(
+  definition: Definition,
+  front: FrontEnd<M>,
+  labels: LabelSpec | null,
+  told: { sigmaMin: number; sigmaMax: number },
+  trained: NativeNetwork,
+  checkpoint: Checkpoint | null,
+): SelfPlay {
+  const [min, max] = startsWithin(definition, told)
+  const range = { min: Math.exp(min), max: Math.exp(max) }
+  const averaged = async () => {
+    const model = (await front.create(definition, labels)) as EnergyModel
+    const values = new Float32Array(trained.parameterCount())
+    await run(() => trained.read('ema', values))
+    await run(() => model.network.write('params', values))
+    return model
+  }
+  return new SelfPlay(definition.selfPlay, definition, labels, range, averaged, checkpoint?.tensors)
 }
 
 function planOf({ images, definition, samples }: Prepared<unknown>, rate: number | undefined): TrainingPlan {
@@ -443,6 +468,7 @@ function define<M extends Denoiser | EnergyModel>(
     ...noLevels,
     levelBatch: Math.ceil(recipe.batchSize / 4),
     ...noPath,
+    selfPlay: 0,
     pathBatch: Math.ceil(recipe.batchSize / 2),
     ...front.defaults,
     ...identity,
@@ -467,6 +493,8 @@ function define<M extends Denoiser | EnergyModel>(
     for (const name of pathOptionNames)
       if (name !== 'pathWeight' && front.given[name] !== undefined)
         throw invalid(name, 'nothing without pathWeight', front.given[name])
+  if (settled.selfPlay > 0 && settled.levelWeight > 0)
+    throw invalid('selfPlay', 'nothing beside levelWeight, which classifies noised data', settled.selfPlay)
   if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled

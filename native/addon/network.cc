@@ -166,6 +166,7 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     step.adam = adamOf(o, step.step);
     step.losses = doubles(losses, rows, "losses");
     step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
+    step.states = doubles(o.Get("states"), rows, "states", true);
     std::shared_ptr<Network> teacher;
     const Napi::Value t = o.Get("teacher");
     if (!t.IsUndefined() && !t.IsNull()) {
@@ -178,6 +179,10 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
       if (labelDim(teacher->config()) != 0 && labelDim(teacher->config()) != labelDim(n->config()))
         throw argumentError(info.Env(), "the teacher's label_dim must be 0 or the student's");
     }
+    for (size_t i = 0; step.states != nullptr && i < rows; ++i)
+      if (!(step.states[i] >= 0) || !std::isfinite(step.states[i]))
+        throw argumentError(info.Env(), "expected finite noise levels, or 0 for clean samples, for states");
+    if (step.states && !teacher) throw argumentError(info.Env(), "expected a teacher for states");
     const auto levels = levelsOf(o.Get("levels"), step);
     const auto walks = walksOf(o.Get("walks"), step, *n, teacher != nullptr);
     auto kept = valuesOf(o);

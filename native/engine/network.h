@@ -93,6 +93,8 @@ struct TrainStep {
   double* sigmas;  // [batch]
   const LevelStep* levels = nullptr;
   const WalkStep* walks = nullptr;  // with a teacher only
+  // [batch] or null; with a teacher only. Above 0: the row of x0 is no clean sample but a state at this noise, to be taken as it is.
+  const double* states = nullptr;
 };
 
 enum class Job { kForward, kGradient, kTangent, kTrain, kLevels, kWalks };

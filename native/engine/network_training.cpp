@@ -80,7 +80,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (!(teacher->preconditioning_ == preconditioning_))
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
-  if (step.walks && !teacher) throw std::invalid_argument("walks need a teacher");
+  if ((step.walks || step.states) && !teacher) throw std::invalid_argument("walks and states need a teacher");
   const size_t d = sampleSize();
   const int parts = joint ? 2 : 1;
   const LevelStep* levels = step.levels;
@@ -91,13 +91,15 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   if (step.walks) walk(step, *teacher, stop);
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
-  std::vector<float> sigma32(step.batch);
+  std::vector<float> added(step.batch);
   for (int i = 0; i < step.batch; ++i) {
     float normal[4];
     normalsFrom(philox(step.seed, kSigma, step.step, static_cast<uint32_t>(i), 0), normal);
-    const double sigma = std::exp(step.pMean + step.pStd * normal[0]);
-    sigma32[i] = static_cast<float>(std::clamp(sigma, step.sigmaMin, step.sigmaMax));
-    step.sigmas[i] = sigma32[i];
+    const bool given = step.states != nullptr && step.states[i] > 0;
+    const double sigma = given ? step.states[i] : std::exp(step.pMean + step.pStd * normal[0]);
+    const auto rounded = static_cast<float>(std::clamp(sigma, step.sigmaMin, step.sigmaMax));
+    added[i] = given ? 0 : rounded;
+    step.sigmas[i] = rounded;
   }
 
   for (int first = 0; first < step.batch; first += step.microBatch) {
@@ -113,7 +115,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       kernels_->upload(plan.at<uint32_t>(run.program.dropoutKey), key, sizeof(key));
     }
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
-    kernels_->upload(plan.at(run.coefficientA), sigma32.data() + first, n * sizeof(float));
+    kernels_->upload(plan.at(run.coefficientA), added.data() + first, n * sizeof(float));
     kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise, step.step,
                        static_cast<uint32_t>(first), n, d);
     if (teacher) {

@@ -74,7 +74,10 @@ void Network::walk(const TrainStep& step, Network& teacher, const Stop& stop) {
     std::vector<float> start(samples * d), x, next, denoised(samples * d);
     std::vector<double> want(samples), sigma(n), share(n), off(d);
     std::copy_n(step.x0 + first * d, samples * d, start.begin());
-    for (int b = 0; b < samples; ++b) addNormals(&start[b * d], d, w.sigma[first + b], step, first + b, 0);
+    for (int b = 0; b < samples; ++b) {
+      const bool noised = step.states != nullptr && step.states[first + b] > 0;
+      if (!noised) addNormals(&start[b * d], d, w.sigma[first + b], step, first + b, 0);
+    }
     x = start;
     const float* labels = step.labels ? step.labels + size_t(first) * labelled : nullptr;
     for (int j = 1; j <= w.steps; ++j) {

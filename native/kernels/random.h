@@ -33,6 +33,8 @@ enum Purpose : uint32_t {
   kCalibrate = 15,  // noise of calibrations
   kLevels = 16,     // noise levels that training classifies, and their noise
   kWalk = 17,       // noise levels and noise of the walks of the path loss
+  kOwnStates = 18,  // which of the sampler's own states training takes, and their labels
+  kOwnPaths = 19,   // noise of the paths that they come from
 };
 
 struct Philox {

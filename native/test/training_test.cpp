@@ -280,6 +280,48 @@ void testWalks(const NetworkConfig& config, Kind kind, bool cosines) {
   }
 }
 
+// Rows that are states at a noise of their own are taken as they are: the step's gradient is that of the explicit batch.
+void testStates(const NetworkConfig& config, Kind kind) {
+  Setup s(config, 3, 81);
+  Network teacher(config, {}, newKernels);
+  const auto teacherWeights = randomWeights(teacher, 82);
+  teacher.write(Slot::kParams, teacherWeights.data());
+  Outputs out = {};
+  out.denoised = s.target.data();
+  std::fill(s.augment.begin(), s.augment.end(), 0.0f);
+  for (double& sigma : s.sigma) sigma = static_cast<float>(sigma);
+  teacher.evaluate({Kind::kDenoiser, 1}, s.batch(), nullptr, out, Stop());
+  const Head head = {kind, scaleOf(kind)};
+  const double want = s.loss(head, s.weights);
+  std::vector<float> wanted(s.weights.size()), found = wanted;
+  s.network.read(Slot::kGrad, wanted.data());
+  std::vector<double> losses(s.n), sigmas(s.n);
+  TrainStep step = {head,
+                    s.n,
+                    2,
+                    s.x.data(),
+                    s.labels.data(),
+                    0,
+                    1,
+                    0.01,
+                    80,
+                    0,
+                    7,
+                    3,
+                    {0, 0.9, 0.999, 1e-8, 0, 0, 0.9},
+                    losses.data(),
+                    sigmas.data()};
+  step.states = s.sigma.data();
+  const double loss = s.network.train(step, &teacher, Stop()).loss;
+  s.network.read(Slot::kGrad, found.data());
+  CHECK(std::fabs(loss / want - 1) < 1e-4 && relativeError(found, wanted) < 1e-4 && sigmas == s.sigma,
+        "states: loss %g, not %g; gradient %g", loss, want, relativeError(found, wanted));
+  const std::vector<double> some = {s.sigma[0], 0, 0};
+  step.states = some.data();
+  s.network.train(step, &teacher, Stop());
+  CHECK(sigmas[0] == s.sigma[0] && sigmas[1] != s.sigma[1], "states: only of some rows");
+}
+
 }  // namespace
 
 int main() {
@@ -297,6 +339,7 @@ int main() {
     testWalks(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 0), kind, true);
     testWalks(ResidualMlpConfig{5, 32, 2, 4, 1}, kind, false);
   }
+  testStates(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 0), Kind::kResidual);
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
 #ifdef FEYNKAC_EMULATED
