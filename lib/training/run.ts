@@ -19,16 +19,16 @@ import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js
 import { type NativeNetwork, type NetworkKind, run } from '../native.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
+import { lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
-import { type LevelSettings, Levels } from './levels.js'
+import type { LevelSettings } from './levels.js'
 import type { TrainingProgress } from './loop.js'
-import { noPath, PathLoss, type PathSettings, pathOptionNames, startsWithin, teacherTable } from './path-loss.js'
+import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { describeRecipe, holdOutFor, imageRecipe, type Recipe, recipeFor, recipeOf } from './recipe.js'
-import { SelfPlay } from './self-play.js'
 import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
 
@@ -336,21 +336,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
 
     const range = conditionedRange(info.preconditioning.noise)
     const dims = data.shape.reduce((product, extent) => product * extent, 1)
-    const levels =
-      definition.levelWeight > 0
-        ? new Levels(definition, dims, info.sigmaData, range, checkpoint?.loop.levels)
-        : undefined
     const { signal } = options
-    const path =
-      definition.pathWeight > 0
-        ? new PathLoss(
-            definition,
-            range,
-            await teacherTable(teacher!, data, labels, definition, range, signal),
-            checkpoint?.loop.path,
-          )
-        : undefined
-    const own = definition.selfPlay > 0 ? selfPlayOf(definition, front, labels, range, network, checkpoint) : undefined
+    const beside = await lossesBeside(definition, {
+      ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
+      create: async () => (await front.create(definition, labels)) as EnergyModel,
+    })
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
@@ -366,13 +356,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       headScale: definition.headScale,
       energyWeight: definition.energyWeight,
       range,
-      levels,
-      path,
-      own,
+      ...beside,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss, averagedAt) => {
-        if (levels) info.logNormaliser = levels.normaliser(dims, info.sigmaData)
+        if (beside.levels) info.logNormaliser = beside.levels.normaliser(dims, info.sigmaData)
         info.training = { images, ...recipeOf(definition), heldOut: heldOutLoss, averagedAt }
         await front.finish?.(model, data, { images, seed })
       },
@@ -381,26 +369,6 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
     model.dispose()
     throw error
   }
-}
-
-function selfPlayOf<M extends Denoiser | EnergyModel>(
-  definition: Definition,
-  front: FrontEnd<M>,
-  labels: LabelSpec | null,
-  told: { sigmaMin: number; sigmaMax: number },
-  trained: NativeNetwork,
-  checkpoint: Checkpoint | null,
-): SelfPlay {
-  const [min, max] = startsWithin(definition, told)
-  const range = { min: Math.exp(min), max: Math.exp(max) }
-  const averaged = async () => {
-    const model = (await front.create(definition, labels)) as EnergyModel
-    const values = new Float32Array(trained.parameterCount())
-    await run(() => trained.read('ema', values))
-    await run(() => model.network.write('params', values))
-    return model
-  }
-  return new SelfPlay(definition.selfPlay, definition, labels, range, averaged, checkpoint?.tensors)
 }
 
 function planOf({ images, definition, samples }: Prepared<unknown>, rate: number | undefined): TrainingPlan {

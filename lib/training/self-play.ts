@@ -41,8 +41,8 @@ export class SelfPlay {
     private readonly paths: number,
     private readonly settings: Pick<Settings, 'seed' | 'batchSize'>,
     private readonly labels: LabelSpec | null,
-    /** Noise levels of the paths, from the highest to the lowest. */
-    private readonly range: { min: number; max: number },
+    /** Lowest and highest noise of the paths. */
+    private readonly range: readonly [number, number],
     /** A model of the averaged weights as they are. */
     private readonly averaged: () => Promise<EnergyModel>,
     tensors?: ReadonlyMap<string, Tensor>,
@@ -149,7 +149,7 @@ export class SelfPlay {
   async #path(target: Target, asked: Float32Array[], step: number, k: number, signal?: AbortSignal): Promise<States[]> {
     const d = sizeOf(target.shape)
     const rows = this.paths
-    const { min, max } = this.range
+    const [min, max] = this.range
     const sigmas = evenLevels(min, max, Math.ceil(PER_OCTAVE * Math.log2(max / min)) + 1).map(Math.fround)
     const normals = (level: number) => {
       const out = new Float32Array(rows * d)
