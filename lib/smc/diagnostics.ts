@@ -66,7 +66,7 @@ export class Roots {
   #start: number // S after it
 
   constructor(readonly particles: number) {
-    this.of = Int32Array.from({ length: particles }, (_, i) => i)
+    this.of = indices(particles)
     this.distinct = particles
     this.#start = 1 / particles
   }
@@ -100,8 +100,17 @@ export class Roots {
   #concentration(weights: Float64Array): number {
     const families = new Float64Array(this.particles)
     for (let i = 0; i < weights.length; i++) families[this.of[i]] += weights[i]
-    return families.reduce((sum, share) => sum + share * share, 0)
+    let sum = 0
+    for (let root = 0; root < families.length; root++) sum += families[root] * families[root]
+    return sum
   }
+}
+
+/** 0 .. n - 1 */
+export function indices(n: number): Int32Array {
+  const all = new Int32Array(n)
+  for (let i = 0; i < n; i++) all[i] = i
+  return all
 }
 
 /** sum_i weights[i] values[i]; particles without weight have no say, whatever their value. */
