@@ -1,6 +1,8 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 
 const SLICE_MS = 2
+/** Texts that are sorted or merged between two looks at the clock: below a millisecond. */
+const PIECE = 2048
 
 /**
  * A function to await between pieces of a long computation on this thread: it gives the event loop a turn where 2 ms have
@@ -14,5 +16,42 @@ export function turns(signal?: AbortSignal): () => Promise<void> {
     await breathe()
     signal?.throwIfAborted()
     last = performance.now()
+  }
+}
+
+/** Texts in the order of `sort`, a piece at a time; `turn`, of `turns`, is awaited between them. */
+export async function sortTexts(texts: readonly string[], turn: () => Promise<void>): Promise<string[]> {
+  let runs: string[][] = []
+  for (let at = 0; at < texts.length; at += PIECE) {
+    runs.push(texts.slice(at, at + PIECE).sort())
+    await turn()
+  }
+  while (runs.length > 1) {
+    const merged: string[][] = []
+    for (let i = 0; i < runs.length; i += 2) merged.push(await merge(runs[i]!, runs[i + 1] ?? [], turn))
+    runs = merged
+  }
+  return runs[0] ?? []
+}
+
+async function merge(a: readonly string[], b: readonly string[], turn: () => Promise<void>): Promise<string[]> {
+  const out: string[] = []
+  for (let [i, j] = [0, 0]; i < a.length || j < b.length; ) {
+    out.push(j === b.length || (i < a.length && a[i]! <= b[j]!) ? a[i++]! : b[j++]!)
+    if (out.length % PIECE === 0) await turn()
+  }
+  return out
+}
+
+/** Calls `visit` with each item, in turns. */
+export async function eachInTurns<T>(
+  items: Iterable<T>,
+  turn: () => Promise<void>,
+  visit: (item: T, index: number) => void,
+): Promise<void> {
+  let index = 0
+  for (const item of items) {
+    visit(item, index++)
+    if (index % PIECE === 0) await turn()
   }
 }

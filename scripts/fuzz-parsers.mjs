@@ -26,7 +26,7 @@ const options = new Command('fuzz-parsers')
   .opts()
 
 /** Without a word from the child for so long it hangs; the machine may be busy. */
-const SILENCE = 20_000
+const SILENCE = 180_000
 const work = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-fuzz-'))
 const folder = path.join(work, 'input')
 const began = performance.now()

@@ -59,6 +59,17 @@ function run(name, seed) {
 }
 
 const table = Object.fromEntries(options.trials.map((name) => [name, { runs: 0, failures: 0, first: '' }]))
+function show() {
+  console.log(`\n${'trial'.padEnd(18)} ${'runs'.padStart(8)} ${'failures'.padStart(9)}  first failing seed`)
+  for (const [name, { runs, failures, first }] of Object.entries(table))
+    console.log(`${name.padEnd(18)} ${String(runs).padStart(8)} ${String(failures).padStart(9)}  ${first.padEnd(18)} ${TRIALS[name]}`) // biome-ignore format: one line
+}
+
+process.once('SIGINT', () => {
+  show()
+  process.exit(130)
+})
+
 const end = performance.now() + 60_000 * options.minutes
 console.log(`seed ${options.seed}`)
 for (let seed = options.seed; performance.now() < end; seed++)
@@ -72,9 +83,5 @@ for (let seed = options.seed; performance.now() < end; seed++)
     for (const failure of failures) console.log(`FAILED ${name}, seed ${seed}: ${failure}`)
   }
 
-console.log(`\n${'trial'.padEnd(18)} ${'runs'.padStart(8)} ${'failures'.padStart(9)}  first failing seed`)
-for (const [name, { runs, failures, first }] of Object.entries(table))
-  console.log(
-    `${name.padEnd(18)} ${String(runs).padStart(8)} ${String(failures).padStart(9)}  ${first.padEnd(18)} ${TRIALS[name]}`,
-  )
+show()
 process.exitCode = Object.values(table).some(({ failures }) => failures > 0) ? 1 : 0

@@ -1,4 +1,5 @@
 import { FormatError } from '../errors.js'
+import { eachInTurns, sortTexts } from '../turns.js'
 import type { Attribute, LabelSpec } from './dataset.js'
 
 /**
@@ -19,7 +20,13 @@ const MAX_WIDTH = 1 << 12
 type Fail = (what: string) => never
 
 /** The labels of named images. attributes: the content of attributes.json, undefined when there is none. */
-export function datasetLabels(json: unknown, attributes: unknown, names: readonly string[], path: string): Labelling {
+export async function datasetLabels(
+  json: unknown,
+  attributes: unknown,
+  names: readonly string[],
+  path: string,
+  turn: () => Promise<void>,
+): Promise<Labelling> {
   const fail: Fail = (what) => {
     throw new FormatError(`${path}: dataset.json: ${what}`, path)
   }
@@ -29,7 +36,7 @@ export function datasetLabels(json: unknown, attributes: unknown, names: readonl
   if (!Array.isArray(list)) return fail('expected a list of [file name, label] for labels')
   const byName = new Map<string, number[]>()
   let width = -1
-  for (const pair of list) {
+  await eachInTurns(list, turn, (pair) => {
     if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== 'string')
       return fail(`expected [file name, label] in labels but found ${JSON.stringify(pair).slice(0, 80)}`)
     const [name, label] = pair as [string, unknown]
@@ -44,12 +51,12 @@ export function datasetLabels(json: unknown, attributes: unknown, names: readonl
       fail(`the label of '${name}' has ${vector.length} attributes, others have ${width}`)
     width = vector.length
     byName.set(name.replaceAll('\\', '/'), vector)
-  }
+  })
   if (width < 0) return NONE
   const sizes = new Array<number>(width).fill(1)
   for (const vector of byName.values()) for (let a = 0; a < width; a++) sizes[a] = Math.max(sizes[a], vector[a] + 1)
   const classes = new Int32Array(names.length * width)
-  names.forEach((name, i) => {
+  await eachInTurns(names, turn, (name, i) => {
     classes.set(byName.get(name) ?? fail(`image '${name}' has no label`), i * width)
   })
   return { labels: { attributes: describe(attributes, sizes, path) }, classes }
@@ -82,24 +89,27 @@ function describe(json: unknown, sizes: readonly number[], path: string): Attrib
  * Labels by the top folder of each image, below the folders that all of them lie in; none unless every image lies in one of two folders or
  * more.
  */
-export function folderLabels(all: readonly string[]): Labelling {
-  const common = commonFolder(all)
-  const names = all.map((name) => name.slice(common))
-  const tops = names.map((name) => name.slice(0, Math.max(0, name.indexOf('/'))))
-  const values = [...new Set(tops)].sort()
+export async function folderLabels(all: readonly string[], turn: () => Promise<void>): Promise<Labelling> {
+  const common = await commonFolder(all, turn)
+  const top = (name: string) => name.slice(common, Math.max(common, name.indexOf('/', common)))
+  const tops = new Set<string>()
+  await eachInTurns(all, turn, (name) => tops.add(top(name)))
+  const values = await sortTexts([...tops], turn)
   if (values.length < 2 || values.includes('')) return NONE
   const index = new Map(values.map((value, i) => [value, i]))
-  return {
-    labels: { attributes: [{ name: 'class', size: values.length, values }] },
-    classes: Int32Array.from(tops, (top) => index.get(top)!),
-  }
+  const classes = new Int32Array(all.length)
+  await eachInTurns(all, turn, (name, i) => {
+    classes[i] = index.get(top(name))!
+  })
+  return { labels: { attributes: [{ name: 'class', size: values.length, values }] }, classes }
 }
 
 /** Length of the path, with its last '/', that all names begin with. */
-function commonFolder(names: readonly string[]): number {
+async function commonFolder(names: readonly string[], turn: () => Promise<void>): Promise<number> {
   const [first] = names
   let length = first.lastIndexOf('/') + 1
-  while (length > 0 && !names.every((name) => name.startsWith(first.slice(0, length))))
-    length = first.lastIndexOf('/', length - 2) + 1
+  await eachInTurns(names, turn, (name) => {
+    while (length > 0 && !name.startsWith(first.slice(0, length))) length = first.lastIndexOf('/', length - 2) + 1
+  })
   return length
 }

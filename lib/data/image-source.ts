@@ -1,5 +1,6 @@
 import { FormatError, formatFailure } from '../errors.js'
 import { parseJson } from '../json.js'
+import { eachInTurns, sortTexts, turns } from '../turns.js'
 import type { DatasetParts } from './dataset.js'
 import { datasetLabels, folderLabels, type Labelling } from './dataset-json.js'
 import { type ImageOptions, isImageName, loadImages } from './images.js'
@@ -30,9 +31,14 @@ export async function loadSource(
   options: ImageOptions & { limit?: number },
 ): Promise<DatasetParts> {
   const { path } = source
-  const all = source.names.filter((name) => isImageName(name) && !isHidden(name)).sort()
+  const turn = turns(options.signal)
+  const images: string[] = []
+  await eachInTurns(source.names, turn, (name) => {
+    if (isImageName(name) && !isHidden(name)) images.push(name)
+  })
+  const all = await sortTexts(images, turn)
   if (all.length === 0) throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)`, path)
-  const { labels, classes } = await labelsOf(source, all)
+  const { labels, classes } = await labelsOf(source, all, turn)
   const names = all.slice(0, options.limit)
   const picture = async (index: number) => ({
     bytes: await source.read(names[index]),
@@ -48,10 +54,10 @@ function isHidden(name: string): boolean {
   return name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX')
 }
 
-async function labelsOf(source: ImageSource, images: readonly string[]): Promise<Labelling> {
+async function labelsOf(source: ImageSource, images: readonly string[], turn: () => Promise<void>): Promise<Labelling> {
   const { path } = source
   const file = labelFile(source)
-  if (file === null) return folderLabels(images)
+  if (file === null) return folderLabels(images, turn)
   const folder = file.slice(0, -'dataset.json'.length)
   const json = async (name: string, bytes: number, values: number) =>
     source.names.includes(name) ? parseJson(await source.read(name, bytes), `${path}: ${name}`, values) : undefined
@@ -60,12 +66,14 @@ async function labelsOf(source: ImageSource, images: readonly string[]): Promise
   const attributes = await json(`${folder}attributes.json`, MAX_ATTRIBUTES.bytes, MAX_ATTRIBUTES.values)
   // the names in it are relative to where it lies
   const names = images.map((name) => (name.startsWith(folder) ? name.slice(folder.length) : `../${name}`))
-  return datasetLabels(dataset, attributes, names, path)
+  return datasetLabels(dataset, attributes, names, path, turn)
 }
 
 /** The dataset.json of a collection, at the top or in a folder that an archive was made of; null: none. */
 function labelFile({ names, path }: ImageSource): string | null {
-  const found = names.filter((name) => /(^|\/)dataset\.json$/.test(name) && !isHidden(name))
+  const found = names.filter(
+    (name) => name.endsWith('dataset.json') && /(^|\/)dataset\.json$/.test(name) && !isHidden(name),
+  )
   if (found.includes('dataset.json')) return 'dataset.json'
   if (found.length > 1) formatFailure(path)(`it holds several dataset.json: ${found.slice(0, 3).join(', ')}`)
   return found[0] ?? null

@@ -1,4 +1,5 @@
-import { readdir, stat } from 'node:fs/promises'
+import type { Dirent } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { boolean, integer, knownOptions } from '../args.js'
 import { ArgumentError, FormatError, invalid } from '../errors.js'
@@ -10,7 +11,7 @@ import { pythonBatches, readPythonCifar } from './cifar-python.js'
 import { readContent } from './content.js'
 import { type Dataset, type DatasetParts, MemoryDataset } from './dataset.js'
 import { idxFile, idxLength, labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
-import { folderSource } from './image-folder.js'
+import { entriesOf, folderSource } from './image-folder.js'
 import { loadSource } from './image-source.js'
 import { zipSource } from './image-zip.js'
 import { convertImages, type ImageOptions, isImageName } from './images.js'
@@ -97,9 +98,16 @@ function labelled(parts: DatasetParts, path: string, { labels }: LoadDatasetOpti
 
 async function readFolder(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {
   const { signal } = options
-  const entries = await readdir(path, { withFileTypes: true }).catch((error) => {
+  let images = false
+  const entries: Dirent[] = [] // of what may be more than one picture
+  try {
+    for await (const entry of entriesOf(path)) {
+      if (isImageName(entry.name)) images = true
+      else entries.push(entry)
+    }
+  } catch (error) {
     throw fileError(error, path, 'read the folder')
-  })
+  }
   const names = entries.map(({ name }) => name)
   const batches = names.filter((name) => BATCH_NAME.test(name)).sort()
   const binary = batches.length > 0 ? batches : names.filter((name) => TRAIN_NAME.test(name)).slice(0, 1)
@@ -114,7 +122,7 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
     if (idx !== null) return readFile(idx, options)
   }
   const test = names.find((name) => /^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?)$/.test(name))
-  if (test !== undefined && !names.some(isImageName))
+  if (test !== undefined && !images)
     throw new FormatError(
       `${path}: it holds the test half of a data set alone: give ${join(path, test)} to take that`,
       path,

@@ -190,11 +190,15 @@ export async function flatten(
   const flat = new Float32Array(network.parameterCount())
   let copied = 0
   for (const p of parameters) {
-    flat.set(toFloat32(tensors.get(prefix + p.name)!), p.offset)
-    copied += p.size
-    if (copied < SLICE) continue
-    copied = 0
-    await breathe()
+    const tensor = tensors.get(prefix + p.name)!
+    for (let at = 0; at < p.size; at += SLICE) {
+      const size = Math.min(SLICE, p.size - at)
+      flat.set(toFloat32({ ...tensor, data: tensor.data.subarray(at, at + size) }), p.offset + at)
+      copied += size
+      if (copied < SLICE) continue
+      copied = 0
+      await breathe()
+    }
   }
   return flat
 }

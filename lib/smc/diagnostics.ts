@@ -79,8 +79,7 @@ export class Roots {
   #families?: Float64Array // shares of the roots; none before the first resampling, when every particle is its own
 
   constructor(readonly particles: number) {
-    this.of = new Int32Array(particles)
-    for (let i = 0; i < particles; i++) this.of[i] = i
+    this.of = indices(particles)
     this.distinct = particles
     this.#start = 1 / particles
   }
@@ -128,6 +127,13 @@ export class Roots {
     for (let i = 0; i < shares.length; i++) sum += shares[i] * shares[i]
     return sum
   }
+}
+
+/** 0 .. n - 1 */
+export function indices(n: number): Int32Array {
+  const all = new Int32Array(n)
+  for (let i = 0; i < n; i++) all[i] = i
+  return all
 }
 
 /** sum_i weights[i] values[i]; particles without weight have no say, whatever their value. */

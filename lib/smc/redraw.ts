@@ -1,4 +1,5 @@
 import { native, run } from '../native.js'
+import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
 import type { ResamplingScheme } from './resampling.js'
 import { type Doubles, fill, toHost, upload } from './space.js'
@@ -47,7 +48,7 @@ export async function redraw(
   const drawn = new Int32Array(chosen.length)
   const among = Float64Array.from(chosen, (i) => before[i] / share)
   const unique = await run(() => native.resampleJob({ ancestors: drawn, weights: among, scheme, seed, step }), signal)
-  const ancestors = Int32Array.from(before, (_, i) => i)
+  const ancestors = indices(n)
   const after = before.slice()
   chosen.forEach((i, j) => {
     ancestors[i] = chosen[drawn[j]]
@@ -74,7 +75,7 @@ export async function redraw(
  */
 export function extremes(weights: Float64Array, share: number): Int32Array {
   const n = weights.length
-  const order = Int32Array.from(weights, (_, i) => i).sort((i, j) => weights[i] - weights[j])
+  const order = indices(n).sort((i, j) => weights[i] - weights[j])
   let rest = weights.reduce((sum, w) => sum + w * w, 0) // of squares, without those chosen
   let [small, large, total] = [0, n, 0] // chosen: order[0 .. small - 1] and order[large .. n - 1]
   const take = (i: number) => {

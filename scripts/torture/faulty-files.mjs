@@ -66,7 +66,20 @@ function watched(handle, file) {
   return handle
 }
 
-const single = ['access', 'cp', 'mkdir', 'mkdtemp', 'readFile', 'readdir', 'realpath', 'rename', 'rm', 'stat', 'unlink']
+const single = [
+  'access',
+  'cp',
+  'mkdir',
+  'mkdtemp',
+  'opendir',
+  'readFile',
+  'readdir',
+  'realpath',
+  'rename',
+  'rm',
+  'stat',
+  'unlink',
+]
 for (const name of single)
   fs.promises[name] = async (file, ...rest) => {
     const error = inside(file) ? fault(name, file) : null

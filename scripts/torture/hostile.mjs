@@ -56,7 +56,7 @@ function damaged(bytes, random) {
         out = Buffer.concat([out.subarray(0, at), random.bytes(random.below(64)), out.subarray(at)])
         break
       case 4:
-        out.fill(random.pick([0, 255]), at, at + 1 + random.below(8))
+        out.fill(random.pick([0, 255]), at, Math.min(out.length, at + 1 + random.below(8)))
         break
       default:
         out = Buffer.concat([out.subarray(0, at), out.subarray(at + 1 + random.below(32))])

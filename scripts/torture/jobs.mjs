@@ -116,7 +116,7 @@ export function made(folder, { makes }) {
 
 const TIMES = /"(seconds|imagesPerSecond|time|elapsed|rate)":[^,}]*/g
 function withoutTimes(name, bytes) {
-  return name.endsWith('.jsonl') ? Buffer.from(bytes.toString().replace(TIMES, '')) : bytes
+  return name.endsWith('.jsonl') ? Buffer.from(bytes.toString().replace(TIMES, '"$1":0')) : bytes
 }
 
 export function remove(folder, { makes }) {

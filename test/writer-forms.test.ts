@@ -1,0 +1,210 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { zipSync } from 'fflate'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Autoencoder, autoencoderKL, Denoiser, unet2d } from '../lib/index.js'
+import { exportAutoencoder, exportModel } from '../lib/models/export.js'
+import { native } from '../lib/native.js'
+import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
+import { readSource } from '../lib/weights/source.js'
+import { floats, p, state, tensor } from './crafted.js'
+
+/** Models in the forms that their own writers have given them, version by version: all of them say the same. */
+
+let folder: string
+beforeAll(async () => {
+  native.setThreads(1)
+  folder = await mkdtemp(join(tmpdir(), 'feynkac-forms-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+type Json = Record<string, unknown>
+/** Versions, oldest first: each has the keys of the one before and its own; null takes one away. */
+type Versions = [version: string, changes: Json][]
+
+function* forms(versions: Versions): Generator<[string, Json]> {
+  let keys: Json = {}
+  for (const [version, changes] of versions) {
+    keys = { ...keys, ...changes }
+    const left = Object.entries(keys).filter(([, value]) => value !== undefined)
+    yield [version, { ...Object.fromEntries(left), _diffusers_version: version }]
+  }
+}
+
+const unet: Versions = [
+  [
+    '0.1.1',
+    {
+      _class_name: 'UNet2DModel',
+      act_fn: 'silu',
+      attention_head_dim: null,
+      block_out_channels: [8, 8],
+      center_input_sample: false,
+      down_block_types: ['DownBlock2D', 'AttnDownBlock2D'],
+      downsample_padding: 0,
+      flip_sin_to_cos: false,
+      freq_shift: 1,
+      in_channels: 1,
+      layers_per_block: 1,
+      mid_block_scale_factor: 1,
+      norm_eps: 1e-6,
+      norm_num_groups: 4,
+      out_channels: 1,
+      sample_size: 8,
+      time_embedding_type: 'positional',
+      up_block_types: ['AttnUpBlock2D', 'UpBlock2D'],
+    },
+  ],
+  ['0.9.0', { add_attention: true, _name_or_path: '/home/someone/model' }],
+  ['0.12.0', { class_embed_type: null, num_class_embeds: null, resnet_time_scale_shift: 'default' }],
+  ['0.18.0', { downsample_type: 'conv', upsample_type: 'conv', dropout: 0.0 }],
+  ['0.21.0', { attn_norm_num_groups: null }],
+  ['0.26.0', { num_train_timesteps: null }],
+  ['0.32.0', { mid_block_type: 'UNetMidBlock2D' }],
+]
+
+const ddpm: Versions = [
+  [
+    '0.1.1',
+    {
+      _class_name: 'DDPMScheduler',
+      beta_end: 0.02,
+      beta_schedule: 'linear',
+      beta_start: 0.0001,
+      clip_sample: true,
+      num_train_timesteps: 1000,
+      trained_betas: null,
+      variance_type: 'fixed_large',
+      timestep_values: null,
+      tensor_format: 'pt',
+    },
+  ],
+  ['0.4.0', { timestep_values: undefined, tensor_format: undefined }],
+  ['0.9.0', { prediction_type: 'epsilon' }],
+  ['0.15.0', { clip_sample_range: 1.0, thresholding: false, dynamic_thresholding_ratio: 0.995, sample_max_value: 1.0 }],
+  ['0.19.0', { timestep_spacing: 'leading', steps_offset: 0 }],
+  ['0.28.0', { rescale_betas_zero_snr: false }],
+]
+
+const vae: Versions = [
+  [
+    '0.2.4',
+    {
+      _class_name: 'AutoencoderKL',
+      act_fn: 'silu',
+      block_out_channels: [4, 8],
+      down_block_types: ['DownEncoderBlock2D', 'DownEncoderBlock2D'],
+      in_channels: 3,
+      latent_channels: 2,
+      layers_per_block: 1,
+      norm_num_groups: 2,
+      out_channels: 3,
+      sample_size: 8,
+      up_block_types: ['UpDecoderBlock2D', 'UpDecoderBlock2D'],
+    },
+  ],
+  ['0.12.0', { scaling_factor: 0.18215 }],
+  ['0.18.0', { force_upcast: true }],
+  ['0.26.0', { latents_mean: null, latents_std: null, shift_factor: null }],
+  ['0.30.0', { mid_block_add_attention: true, use_quant_conv: true, use_post_quant_conv: true }],
+]
+
+/** Gives every tensor of a file numbers, as those of a trained network are. */
+async function trained(file: string): Promise<void> {
+  const { tensors } = await readSafetensors(file)
+  for (const { data } of tensors.values()) for (let i = 0; i < data.length; i++) data[i] = 0.3 * Math.sin(i * i + 1)
+  await writeSafetensors(file, tensors as never)
+}
+
+const write = (path: string, json: Json) => writeFile(path, `${JSON.stringify(json, null, 2)}\n`)
+
+describe('UNet2DModel with its scheduler', () => {
+  const x = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i))
+  const path = () => join(folder, 'unet')
+  let expected: Float32Array
+  beforeAll(async () => {
+    const args = { block_out_channels: [8, 8], down_block_types: ['DownBlock2D', 'AttnDownBlock2D'], up_block_types: ['AttnUpBlock2D', 'UpBlock2D'], layers_per_block: 1, norm_num_groups: 4, norm_eps: 1e-6, attention_head_dim: null, downsample_padding: 0, flip_sin_to_cos: false, freq_shift: 1 } // biome-ignore format: one line
+    using model = await Denoiser.create({ network: unet2d([1, 8, 8], args as never) }, { device: 'cpu' })
+    await exportModel(path(), 'diffusers', model)
+    await trained(join(path(), 'unet/diffusion_pytorch_model.safetensors'))
+    await write(join(path(), 'scheduler/scheduler_config.json'), [...forms(ddpm)].at(-1)![1])
+    expected = await denoised()
+  })
+  const denoised = async () => {
+    using model = await Denoiser.load(path(), { device: 'cpu' })
+    return model.denoise(x, 1)
+  }
+
+  it.each([...forms(unet)])('config.json of %s', async (_, json) => {
+    await write(join(path(), 'unet/config.json'), json)
+    expect(await denoised()).toEqual(expected)
+  })
+
+  it.each([...forms(ddpm)])('scheduler_config.json of %s', async (_, json) => {
+    await write(join(path(), 'scheduler/scheduler_config.json'), json)
+    expect(await denoised()).toEqual(expected)
+  })
+
+  it.each([
+    ['0.15.0', { decay: 0.9999, min_decay: 0.0, optimization_step: 100, update_after_step: 0, use_ema_warmup: false, inv_gamma: 1.0, power: 0.6667 }], // biome-ignore format: one line
+    ['0.30.0', { decay: 0.9999, min_decay: 0.0, optimization_step: 100, update_after_step: 0, use_ema_warmup: true, inv_gamma: 1.0, power: 0.75 }], // biome-ignore format: one line
+  ])('config.json of EMAModel of %s', async (version, averaging) => {
+    await write(join(path(), 'unet/config.json'), { ...[...forms(unet)].at(-1)![1], ...averaging, _diffusers_version: version }) // biome-ignore format: one line
+    expect(await denoised()).toEqual(expected)
+  })
+})
+
+describe('AutoencoderKL', () => {
+  const path = () => join(folder, 'vae')
+  const x = Float32Array.from({ length: 192 }, (_, i) => Math.sin(i))
+  let expected: Float32Array
+  beforeAll(async () => {
+    const args = { block_out_channels: [4, 8], latent_channels: 2, layers_per_block: 1, norm_num_groups: 2 }
+    using model = await Autoencoder.create({ network: autoencoderKL([3, 8, 8], args) }, { device: 'cpu' })
+    await exportAutoencoder(path(), 'diffusers', model)
+    await trained(join(path(), 'diffusion_pytorch_model.safetensors'))
+    await write(join(path(), 'config.json'), [...forms(vae)].at(-1)![1])
+    expected = await encoded()
+  })
+  const encoded = async () => {
+    using model = await Autoencoder.load(path(), { device: 'cpu' })
+    return model.encode(x)
+  }
+
+  it.each([...forms(vae)])('config.json of %s', async (_, json) => {
+    await write(join(path(), 'config.json'), json)
+    expect(await encoded()).toEqual(expected)
+  })
+})
+
+describe('archives of torch.save', () => {
+  const data = { '0': floats(1, 2) }
+  const pickle = state(['weight', tensor()])
+  /** What stands beside the pickle and the storages. */
+  const beside: [version: string, files: Record<string, string>][] = [
+    ['1.6', { version: '3\n' }],
+    ['2.1', { version: '3\n', byteorder: 'little' }],
+    ['2.3', { version: '3\n', byteorder: 'little', '.data/serialization_id': '0123456789' }],
+    ['2.7', { version: '3\n', byteorder: 'little', '.data/serialization_id': '0123456789', '.format_version': '1', '.storage_alignment': '64' }], // biome-ignore format: one line
+  ]
+
+  it.each(beside)('of PyTorch %s', async (version, files) => {
+    const path = join(folder, `${version}.pt`)
+    const entries: Record<string, Uint8Array> = { 'archive/data.pkl': pickle, 'archive/data/0': data['0'] }
+    for (const [name, text] of Object.entries(files)) entries[`archive/${name}`] = Buffer.from(text)
+    await writeFile(path, zipSync(entries, { level: 0 }))
+    const { tensors } = await readSource(path)
+    expect([...tensors.get('weight')!.data]).toEqual([1, 2])
+  })
+
+  it('of trainers, who put the weights beside other things', async () => {
+    const inner = p.dict([p.text('weight'), tensor()])
+    for (const key of ['state_dict', 'model', 'ema', 'model_state_dict']) {
+      const path = join(folder, `${key}.pt`)
+      const run = p.pickle(p.dict([p.text('epoch'), p.int(3)], [p.text(key), inner]))
+      await writeFile(path, zipSync({ 'x/data.pkl': run, 'x/version': Buffer.from('3\n'), 'x/data/0': data['0'] }))
+      expect([...(await readSource(path)).tensors.keys()], key).toEqual(['weight'])
+    }
+  })
+})
