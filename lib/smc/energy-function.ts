@@ -21,7 +21,7 @@ export interface EnergyFunction {
    * Mean precisions of its density at every noise level, as `calibrate` measures them: what the proposal 'calibrated' of smc needs of every
    * model of a target. Targets take theirs when they are made.
    */
-  readonly calibration?: PrecisionTable
+  readonly calibration?: PrecisionTable | undefined
 }
 
 /** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */
