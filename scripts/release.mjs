@@ -25,7 +25,7 @@ const options = new Command('release')
   .option('--floor <version>', 'highest version of glibc that an addon may need', FLOOR)
   .option('--expect <SHA256SUMS>', 'sums of tarballs that were tested before: these must be the same')
   .option('--jobs <n>', 'compilers at a time')
-  .option('--out <folder>', 'tarballs, SHA256SUMS and sbom.cdx.json', 'release')
+  .option('--out <folder>', 'tarballs, SHA256SUMS and sbom.cdx.json', 'build-release')
   .parse()
   .opts()
 
