@@ -12,47 +12,60 @@ export interface Addon<T> {
   path: string
   /** The package with CUDA kernels for this platform; null where there is none. */
   cudaPackage: string | null
-  /** Why that is not what was loaded; '' where it was. */
+  /** Why that is not what was loaded; '' where it was, or there is none. */
   passedOver: string
 }
 
 type GypBuild = { (folder: string): unknown; path(folder: string): string }
+/** Not loaded before a folder is asked for: in a bundle it may not be there. */
+const gypBuild = () => createRequire(import.meta.url)('node-gyp-build') as GypBuild
 
 /** Platforms for which there is a package of the addon with CUDA kernels. */
 const withCuda = ['linux-x64']
 
 /** root: the folder of this package. Throws node-gyp-build's error where no addon loads. */
 export function findAddon<T>(root: string): Addon<T> {
-  const require = createRequire(join(root, 'package.json'))
-  const find = createRequire(import.meta.url)('node-gyp-build') as GypBuild
   const platform = `${process.platform}-${process.arch}`
   const cudaPackage = withCuda.includes(platform) ? `@feynkac/${platform}-cuda` : null
-  const own = pathOr(undefined, () => find.path(root))
-  const isBuiltHere = own !== undefined && !own.startsWith(join(root, 'prebuilds'))
-  let passedOver = 'there is none for this platform'
-  if (isBuiltHere) passedOver = `${own} was built here`
-  else if (cudaPackage) {
-    try {
-      const { version } = readJson(join(root, 'package.json'))
-      const manifest = require.resolve(`${cudaPackage}/package.json`)
-      const { version: given } = readJson(manifest)
-      if (given !== version) throw new Error(`its version is ${given}, not ${version}`)
-      const path = require.resolve(cudaPackage)
-      return { module: require(path) as T, path, cudaPackage, passedOver: '' }
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      passedOver = code === 'MODULE_NOT_FOUND' ? 'it is not installed' : message.split('\n')[0]
-    }
+  let passedOver = ''
+  if (cudaPackage !== null) {
+    const own = builtHere(root)
+    if (own !== null) passedOver = `${own} was built here`
+    else
+      try {
+        return { ...loadPackage<T>(root, cudaPackage), cudaPackage, passedOver }
+      } catch (error) {
+        passedOver = (error as Error).message.split('\n')[0]
+      }
   }
-  return { module: find(root) as T, path: find.path(root), cudaPackage, passedOver }
+  const load = gypBuild()
+  return { module: load(root) as T, path: load.path(root), cudaPackage, passedOver }
+}
+
+/** An addon that is not one of the prebuilt ones. */
+function builtHere(root: string): string | null {
+  try {
+    const path = gypBuild().path(root)
+    return path.startsWith(join(root, 'prebuilds')) ? null : path
+  } catch {
+    return null
+  }
+}
+
+/** The addon of another package, which must have this one's version. Throws where it is not there, or does not load. */
+function loadPackage<T>(root: string, name: string): { module: T; path: string } {
+  const require = createRequire(join(root, 'package.json'))
+  const { version } = readJson(join(root, 'package.json'))
+  let manifest: string
+  try {
+    manifest = require.resolve(`${name}/package.json`)
+  } catch {
+    throw new Error('it is not installed')
+  }
+  const { version: given } = readJson(manifest)
+  if (given !== version) throw new Error(`its version is ${given}, not ${version}`)
+  const path = require.resolve(name)
+  return { module: require(path) as T, path }
 }
 
 const readJson = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as { version: string }
-
-function pathOr<T>(otherwise: T, call: () => string): string | T {
-  try {
-    return call()
-  } catch {
-    return otherwise
-  }
-}

@@ -25,7 +25,7 @@ const options = new Command('release')
   .option('--floor <version>', 'highest version of glibc that an addon may need', FLOOR)
   .option('--expect <SHA256SUMS>', 'sums of tarballs that were tested before: these must be the same')
   .option('--jobs <n>', 'compilers at a time')
-  .option('--out <folder>', 'tarballs, SHA256SUMS and sbom.cdx.json', 'release')
+  .option('--out <folder>', 'tarballs, SHA256SUMS and sbom.cdx.json', 'build-release')
   .parse()
   .opts()
 
@@ -108,7 +108,9 @@ const hasCuda = fs.existsSync(path.join(cudaFolder, 'feynkac.node'))
 const tarballs = [...(hasCuda ? [packed({ cuda: true })] : []), packed({ withCuda: hasCuda })] // in the order of publishing
 const table = Object.entries(absences).map(([name, absence]) => row(name, tarballs.at(-1), absence))
 const sbom = ['sbom', '--omit', 'dev', '--omit', 'optional', '--sbom-format', 'cyclonedx']
-fs.writeFileSync(path.join(out, 'sbom.cdx.json'), execFileSync('npm', sbom, { cwd: root, encoding: 'utf8' }))
+const bill = JSON.parse(execFileSync('npm', sbom, { cwd: root, encoding: 'utf8' }))
+bill.metadata.component.name = manifest.name // npm takes that of the folder
+fs.writeFileSync(path.join(out, 'sbom.cdx.json'), `${JSON.stringify(bill, null, 2)}\n`)
 const sums = fs.readdirSync(out).map((file) => `${sha256(path.join(out, file))}  ${file}`)
 fs.writeFileSync(path.join(out, 'SHA256SUMS'), `${sums.join('\n')}\n`)
 
@@ -119,8 +121,7 @@ if (options.expect) {
 }
 
 for (const [name, size, how] of table) console.log(`${name.padEnd(17)} ${size.padStart(8)}  ${how}`)
-for (const file of tarballs)
-  console.log(`${path.basename(file)}: ${kilobytes(fs.statSync(file).size)}, the same bytes when packed twice`)
+for (const file of tarballs) console.log(`${path.basename(file)}: ${kilobytes(fs.statSync(file).size)}`)
 if (!hasCuda)
   console.log('@feynkac/linux-x64-cuda: not packed (build.mjs --cuda builds its addon, where there is nvcc)')
 

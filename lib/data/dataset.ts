@@ -26,7 +26,7 @@ export interface Dataset {
   /** The samples are latents of images: not of pixels in [-1, 1], and not to be mirrored. */
   readonly latent?: boolean
   /** What tells the samples from others, where their bits differ between machines. */
-  readonly origin?: string
+  readonly origin?: string | undefined
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
   read(index: number, out: Float32Array, offset: number): void
   /** One class index per attribute, null where it is unknown; empty without labels. Throws ArgumentError. */

