@@ -11,7 +11,7 @@ export interface Setting {
   essAfter: number
   /** Where a level is, for messages. */
   where(level: number): string
-  /** Of a target; a model of one's own has none. */
+  /** Set for targets; a model of one's own has none. */
   weights?: WeightScheme
   /** Whether the target has learnt energies in it. */
   learnt?: boolean

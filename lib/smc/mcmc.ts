@@ -215,6 +215,14 @@ export interface McmcResult {
 /**
  * Markov chain Monte Carlo on a target: ULA, MALA, HMC or UHMC, with one accept decision per chain.
  * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
+ * @example
+ * ```js
+ * import { gaussianMixture, lowTemperature, mcmc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = lowTemperature(normal, { gamma: 2 })
+ * const { samples, acceptance } = await mcmc(target, { chains: 64, sigmas: [1, 0.1, 0.01], kernel: 'mala', steps: 10 })
+ * ```
  */
 export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
   knownOptions('mcmc', options, mcmcOptions)

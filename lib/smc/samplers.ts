@@ -82,6 +82,13 @@ export interface SampleResult {
  * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
  * 'ancestral': the same with the posterior's variance v s'^2/s^2.
  * @throws ArgumentError; NumericsError on NaN; the signal's reason within one step
+ * @example
+ * ```js
+ * import { gaussianMixture, sample, sigmaGrid } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const { samples } = await sample(normal, { particles: 64, sigmas: [...sigmaGrid({ steps: 32 }), 0], method: 'heun' })
+ * ```
  */
 export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
   knownOptions('sample', options, knownSample)
