@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { float32Array, held, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { MemoryDataset } from '../data/dataset.js'
-import { invalid, NumericsError } from '../errors.js'
+import { digits, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
@@ -95,7 +95,9 @@ export async function measure(
         const slope = await draws.slope(energyOf(indices), sigma)
         sums.add(draws.noise, slope, sums.slopes.subarray(level * groups.count, (level + 1) * groups.count))
         if (sums.hasNaN(level))
-          throw new NumericsError(`the gradient of ${nameOf(model)} is not finite at sigma = ${sigma} on noised data`)
+          throw new NumericsError(
+            `the gradient of ${nameOf(model)} is not finite at sigma = ${digits(sigma)} on noised data`,
+          )
         onProgress?.({ done: first * sigmas.length + (level + 1) * rows, total: count * sigmas.length })
       }
       space.keep([])

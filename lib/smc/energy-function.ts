@@ -21,7 +21,7 @@ export interface EnergyFunction {
    * Mean precisions of its density at every noise level, as `calibrate` measures them: what the proposal 'calibrated' of smc needs of every
    * model of a target. Targets take theirs when they are made.
    */
-  readonly calibration?: PrecisionTable
+  readonly calibration?: PrecisionTable | undefined
   /**
    * Whether it was learnt, so that its differences between noise levels hold a network's error; default false, a closed form. smc takes its
    * weights by it where it is told none (default-weights.ts), and words its advice.

@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../args.js'
-import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
@@ -259,7 +259,7 @@ export async function denoiseOnHost<Options extends DenoiseOptions>(
   sigma: number,
   options: Options,
 ): Promise<Float32Array> {
-  const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${sigma}`
+  const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${digits(sigma)}`
   const result = await callback(where, options.signal, () => denoiser.denoise(x.slice(), sigma, options))
   if (types.isFloat32Array(result) && result.length === x.length) return new Float32Array(result)
   throw new ArgumentError(`${where}: expected a Float32Array of length ${x.length} but received ${describe(result)}`)
@@ -275,6 +275,7 @@ async function checkedFinite(
 ) {
   const out = space.doubles(rows)
   await run(() => native.rowSquares({ out, terms: [denoised], coefficients: Float64Array.of(1) }), signal)
-  if (hasNaN(await toHost(out, signal))) throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${sigma}`)
+  if (hasNaN(await toHost(out, signal)))
+    throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${digits(sigma)}`)
   return denoised
 }

@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { finiteNumber, isList, isShape, knownOptions, numberList } from '../args.js'
-import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, describe, digits, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { isLearnt } from './default-weights.js'
 import { type EnergyFunction, type ResidentEnergy, trust } from './energy-function.js'
@@ -478,7 +478,7 @@ export function rewardTilt(
         checkedLength('the reward', value, count)
         const nan = Array.prototype.findIndex.call(value, (r) => typeof r !== 'number' || Number.isNaN(r))
         if (nan >= 0)
-          throw new NumericsError(`the reward of image ${nan} at sigma = ${sigma} is ${describe(value[nan])}`)
+          throw new NumericsError(`the reward of image ${nan} at sigma = ${digits(sigma)} is ${describe(value[nan])}`)
         const tilted = part.energy.map((e, i) => e - beta * value[i])
         if (grad === undefined) return { energy: tilted, grad: part.grad }
         if (!types.isFloat32Array(grad) || grad.length !== x.length)
