@@ -31,7 +31,15 @@ export interface DeviceOptions {
 
 export const deviceOptionNames = ['device', 'precision']
 
-/** The devices of this machine, the best one for `device: 'auto'` first. */
+/**
+ * The devices of this machine, the best one for `device: 'auto'` first.
+ * @example
+ * ```js
+ * import { devices } from 'feynkac'
+ *
+ * for (const { name, description } of devices()) console.log(name, description)
+ * ```
+ */
 export function devices(): DeviceInfo[] {
   const { isa, threads } = now(() => native.cpu())
   const model = os.cpus()[0]?.model.trim() ?? 'CPU'
@@ -73,7 +81,15 @@ export async function warnOfSlowKernels(options: DeviceOptions): Promise<void> {
   if (failure) process.emitWarning(`${device} runs slow kernels, as its self-test failed: ${failure}`, 'FeynkacWarning')
 }
 
-/** Number of threads of the CPU backend, for the whole process (default: the cores). Results do not depend on it. */
+/**
+ * Number of threads of the CPU backend, for the whole process (default: the cores). Results do not depend on it.
+ * @example
+ * ```js
+ * import { setThreads } from 'feynkac'
+ *
+ * setThreads(2) // results do not depend on it
+ * ```
+ */
 export function setThreads(threads: number): void {
   native.setThreads(integer('threads', threads, 1, 1024))
 }

@@ -69,6 +69,9 @@ export function formatFailure(path: string): (what: string, cause?: unknown) => 
   }
 }
 
+/** A number for people: three digits are enough. */
+export const digits = (value: number): string => String(Number(value.toPrecision(3)))
+
 const MAX_VALUE = 200
 
 /** What a value looks like in a message: short, with its type. */

@@ -31,6 +31,7 @@ export {
   trainEnergy,
   verifyFixture,
 } from './late.js'
+export type { AttributeShares } from './metrics/attributes.js'
 export type {
   EvaluateOptions,
   EvaluationProgress,
@@ -50,11 +51,28 @@ export {
 } from './metrics/manifolds.js'
 export { type Mmd, type MmdOptions, mmd } from './metrics/mmd.js'
 export { FeatureMoments } from './metrics/moments.js'
-export { type OnnxFeatureOptions, type OnnxRuntime, onnxFeatures } from './metrics/onnx.js'
+export {
+  type OnnxFeatureOptions,
+  type OnnxRuntime,
+  type OnnxSession,
+  type OnnxTensor,
+  onnxFeatures,
+} from './metrics/onnx.js'
 export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
-export { Autoencoder, type AutoencoderInfo, autoencoderKL } from './models/autoencoder.js'
+export {
+  Autoencoder,
+  type AutoencoderInfo,
+  autoencoderKL,
+  type Call as AutoencoderCallOptions,
+} from './models/autoencoder.js'
 export type { CallOptions } from './models/batches.js'
-export { type Accuracy, type Classes, Classifier, type ClassifierInfo } from './models/classifier.js'
+export {
+  type Accuracy,
+  type Call as ClassifierCallOptions,
+  type Classes,
+  Classifier,
+  type ClassifierInfo,
+} from './models/classifier.js'
 export {
   dhariwalUNet,
   type NetworkConfig,
@@ -68,20 +86,31 @@ export { Denoiser, type NewModel } from './models/denoiser.js'
 export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { ImportOptions } from './models/import.js'
-export type { Labels } from './models/labels.js'
+export type { Labels, Part } from './models/labels.js'
 export type { LoadOptions } from './models/load.js'
+export type { LogNormaliser } from './models/log-normaliser.js'
 export type { ModelInfo } from './models/model-file.js'
 export type { AutoencoderConfig, AutoencoderKLArgs } from './models/networks/autoencoder.js'
+export type { ImageShape } from './models/networks/check.js'
 export type { ClassifierArgs, ClassifierConfig } from './models/networks/classifier.js'
 export type { UNet2DModelArgs } from './models/networks/diffusers.js'
 export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'
 export type { NoiseConditioning } from './models/noise-conditioning.js'
-export { type Preconditioning, type PreconditioningFactors, preconditioningAt } from './models/preconditioning.js'
+export {
+  type Preconditioning,
+  type PreconditioningFactors,
+  type PreconditioningForm,
+  preconditioningAt,
+} from './models/preconditioning.js'
+export type { ModelCalibrateOptions, StoredTables } from './models/tables.js'
+export type { TrainingRecord } from './models/training-record.js'
+export type { NetworkKind } from './native.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export { type CalibrateOptions, calibrate } from './smc/calibrate.js'
-export type { Calibration, PrecisionTable } from './smc/calibration.js'
+export type { Basis, Calibration, CalibrationData, Groups, PrecisionTable } from './smc/calibration.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
-export type { EnergyFunction } from './smc/energy-function.js'
+export type { EnergyFunction, ResidentEnergy } from './smc/energy-function.js'
+export type { Evaluation } from './smc/evaluation.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
@@ -95,7 +124,10 @@ export {
   resample,
 } from './smc/resampling.js'
 export {
+  type Churn,
+  type DenoiseOptions,
   type DenoiserFunction,
+  type ResidentDenoiser,
   type SampleMethod,
   type SampleOptions,
   type SampleResult,
@@ -103,20 +135,32 @@ export {
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
+export type { Doubles, Floats, Ints, Space, Values } from './smc/space.js'
 export {
+  type BoxOptions,
   bounded,
+  type CombineOptions,
+  type Contains,
+  type ContainsOptions,
   guided,
+  type LambdaOption,
   lowTemperature,
   mixture,
   negation,
   product,
+  type Reward,
+  type RewardValue,
   rewardTilt,
   type Target,
 } from './smc/targets.js'
+export type { Architecture, Levels } from './training/architecture.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/classifier.js'
 export type { DistillOptions } from './training/distill.js'
 export type { DenoisingOptions, EnergyOptions } from './training/dsm.js'
+export type { ImageTrainingOptions } from './training/images.js'
 export type { Recipe } from './training/recipe.js'
-export type { TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
+export type { DataOptions, TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
+export type { Settings } from './training/settings.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'
+export type { SourceModel } from './weights/source-model.js'

@@ -24,6 +24,13 @@ import type { VerifyResult } from './verify/fixture.js'
  *
  * Throws FileError or FormatError naming the file and what is wrong; ArgumentError for wrong options; OutOfMemoryError; the
  * signal's reason when aborted.
+ * @example
+ * ```js
+ * import { loadDataset } from 'feynkac'
+ *
+ * const data = await loadDataset('synthetic:shapes:count=100', { resize: 16, limit: 50 })
+ * console.log(data.size, data.shape, data.label(0)) // 50 [1, 16, 16] and two class indices
+ * ```
  */
 export async function loadDataset(spec: string, options: LoadDatasetOptions = {}): Promise<Dataset> {
   const late = await import('./data/load.js')
@@ -36,6 +43,13 @@ export async function loadDataset(spec: string, options: LoadDatasetOptions = {}
  * are all but sliced-wasserstein and mmd, and for those as well where there are more than `pairs`.
  *
  * Throws ArgumentError, FileError, FormatError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { evaluate } from 'feynkac'
+ *
+ * const { values } = await evaluate({ samples: 'out/samples.npy', data: 'images.zip', metrics: ['kernel'] })
+ * console.log(values.kernel, values.kernelStandardError)
+ * ```
  */
 export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
   const late = await import('./metrics/evaluate.js')
@@ -46,6 +60,12 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
  * Trains an autoencoder by least squares, with noise on the latents; then its shift and scale are set so that the latents of the data have
  * mean 0 and standard deviation 0.5 in every channel. New networks are deterministic (`double_z: false`). Throws ArgumentError for bad
  * options, FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { trainAutoencoder } from 'feynkac'
+ *
+ * const { model } = await trainAutoencoder({ data: 'images.zip', images: 400_000, output: 'runs/autoencoder' })
+ * ```
  */
 export async function trainAutoencoder(options: AutoencoderOptions): Promise<TrainingResult<Autoencoder>> {
   const late = await import('./training/autoencoder.js')
@@ -56,6 +76,13 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
  * Trains a classifier of labelled images by cross-entropy, the mean over all attributes; classes that are unknown are left out. At the end
  * the accuracy on the images held out is measured, and is part of the model. Throws ArgumentError for bad options and data without labels,
  * FileError where the output cannot be written, NumericsError where training diverges, and the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { trainClassifier } from 'feynkac'
+ *
+ * const { model } = await trainClassifier({ data: 'images.zip', images: 100_000, noise: 0.1 })
+ * console.log(model.accuracy) // of each attribute, on images that were held out
+ * ```
  */
 export async function trainClassifier(options: ClassifierOptions): Promise<TrainingResult<Classifier>> {
   const late = await import('./training/classifier.js')
@@ -67,6 +94,13 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
  * 2025), min E lambda ||D_student - D_teacher||^2 / d over noised data. Samples and labels reach both networks alike.
  * Throws ArgumentError for bad options or data that do not fit the teacher, FileError where the output cannot be written,
  * NumericsError where training diverges, and the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { distill } from 'feynkac'
+ *
+ * const { model: energy } = await distill({ teacher: 'teacher.safetensors', data: 'synthetic:ring', minutes: 5 })
+ * await energy.save('energy.safetensors')
+ * ```
  */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
   const late = await import('./training/distill.js')
@@ -76,6 +110,13 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
 /**
  * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
  * be written, NumericsError where training diverges, and the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { trainDenoiser } from 'feynkac'
+ *
+ * const { model } = await trainDenoiser({ data: 'synthetic:ring', images: 200_000, output: 'runs/teacher', resume: 'auto' })
+ * model.dispose()
+ * ```
  */
 export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
   const late = await import('./training/dsm.js')
@@ -86,6 +127,13 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
  * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
  * data and an energy, on the same trunk, on the denoiser as it is (docs/joint.md):
  * mean (h_D - R)^2 + energyWeight mean (grad Phi - h_D)^2, with h_D of the second term held fixed. Errors as `trainDenoiser`.
+ * @example
+ * ```js
+ * import { trainEnergy } from 'feynkac'
+ *
+ * const { model } = await trainEnergy({ data: 'synthetic:ring', images: 200_000, head: 'dot' })
+ * model.dispose()
+ * ```
  */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
   const late = await import('./training/dsm.js')
@@ -96,6 +144,13 @@ export async function trainEnergy(options: EnergyOptions): Promise<TrainingResul
  * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
  * energy gradients and loss gradients that another implementation computed from them) and compares.
  * Throws FormatError when the file is not such a fixture or its network is not supported.
+ * @example
+ * ```js
+ * import { verifyFixture } from 'feynkac'
+ *
+ * const { ok, rows } = await verifyFixture('ddpmpp-cond.safetensors')
+ * console.log(ok, rows)
+ * ```
  */
 export async function verifyFixture(
   path: string,

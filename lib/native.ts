@@ -143,7 +143,7 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   eps: number
   clip: number
   emaDecay: number
-  /** Of an energy without labels: classified besides. */
+  /** For an energy without labels: classified besides. */
   levels?: NativeLevels
   /** With a teacher: where above 0, the row of x0 is no clean sample but a state at this noise. */
   states?: Float64Array
@@ -158,7 +158,7 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
 export interface NativeLevels {
   /** Levels per sample. */
   count: number
-  /** Of the mean cross-entropy in the loss whose gradient the step follows. */
+  /** Weight of the mean cross-entropy in the loss whose gradient the step follows. */
   weight: number
   /** Sample b, row b of x0, gets noise of sigma[truth[b], b]. */
   sigma: Float64Array
@@ -227,7 +227,7 @@ export interface ImageTrainRequest
     'microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay' | 'losses'
   > {
   x: Float32Array
-  /** Of an autoencoder: standard deviation of the noise on the latents. Of a classifier: the largest one of the noise on the images. */
+  /** Standard deviation of the noise on an autoencoder's latents; for a classifier the largest one of the noise on the images. */
   noise: number
 }
 

@@ -7,7 +7,8 @@ const docs = fileURLToPath(new URL('..', import.meta.url))
 const repository = 'https://github.com/feynkac/feynkac'
 
 const page = (text, link) => ({ text, link })
-const section = (text, items, collapsed = false) => ({ text, items, collapsed })
+const there = ({ link }) => !link || fs.existsSync(path.join(docs, `${link}.md`))
+const section = (text, items, collapsed = false) => ({ text, items: items.filter(there), collapsed })
 
 /** Pages that docs/build.mjs generated in a folder, by name. */
 function generated(folder, text) {
@@ -43,6 +44,7 @@ const sidebar = [
     page('Conventions, seeds, determinism', '/concepts/conventions'),
   ]),
   section('Guides', [
+    page('From pictures to an energy: fit', '/fit'),
     page('Train and distil', '/guides/distil'),
     page('AND, OR, NOT', '/guides/compose'),
     page('Boxes, sets, rewards', '/guides/boxes-and-rewards'),
@@ -53,7 +55,11 @@ const sidebar = [
     page('Evaluate', '/guides/evaluate'),
     page('Separated modes', '/levelled'),
     page('Denoiser and energy in one', '/joint'),
+    page('The head residual', '/residual'),
     page('GPU', '/guides/gpu'),
+    page('Platforms', '/guides/platforms'),
+    page('Bundlers', '/guides/bundlers'),
+    page('Containers', '/guides/containers'),
     page('Embed in a service', '/guides/embed'),
   ]),
   section('Diagnose', [
@@ -66,6 +72,7 @@ const sidebar = [
     page('Errors and exit codes', '/reference/errors'),
     page('Files', '/reference/files'),
     page('Noise schedules', '/noise-schedules'),
+    page('What is promised', '/reliability'),
     generated('reference/cli', 'Commands'),
     ...['functions', 'classes', 'interfaces', 'types'].map((kind) =>
       generated(`reference/api/${kind}`, `API: ${kind}`),

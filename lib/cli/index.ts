@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { ArgumentError, FeynkacError } from '../errors.js'
 import { Interrupted } from './interrupt.js'
+import { repeatWarnings } from './notes.js'
 import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
@@ -64,6 +65,8 @@ export async function main(argv: string[]): Promise<number> {
     return 0
   } catch (error) {
     return report(error, argv)
+  } finally {
+    repeatWarnings()
   }
 }
 

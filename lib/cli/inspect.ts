@@ -161,7 +161,7 @@ async function freeOnDevices(): Promise<Map<string, number>> {
   return new Map(devices().map(({ name }) => [name, freeMemory(name) ?? os.freemem()]))
 }
 
-/** Of weights; in training with their average, gradient and moments. */
+/** Bytes of weights; in training with their average, gradient and moments. */
 function weightsOf(parameters: number) {
   return { bytes: 4 * parameters, trainingBytes: 5 * 4 * parameters }
 }

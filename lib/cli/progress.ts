@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress'
+import { noted, wrapped } from './notes.js'
 
 /** Progress on stderr: a bar on a terminal, a plain line every few seconds elsewhere. */
 export interface Progress {
@@ -11,45 +12,54 @@ export interface Progress {
 const lineEveryMs = 5000
 
 export function progress(total: number, start = 0): Progress {
-  return process.stderr.isTTY ? bar(total, start) : lines(total)
+  return process.stderr.isTTY ? bar(total, start) : lines(total, start)
 }
 
 function bar(total: number, start: number): Progress {
   const bars = new cliProgress.MultiBar(
     {
-      format: '{bar} {percentage}% | {text} | ETA {eta_formatted}',
+      format: '{bar} {percentage}% | {text}',
       stream: process.stderr,
       hideCursor: false,
       gracefulExit: false,
-      etaBuffer: 50,
       fps: 5,
     },
     cliProgress.Presets.shades_classic,
   )
   const one = bars.create(total, start, { text: '' })
+  const left = remaining(total, start)
   return {
-    update: (done, text) => one.update(done, { text }),
-    note: (line) => bars.log(`${line}\n`),
+    update: (done, text) => one.update(done, { text: [text, left(done)].filter(Boolean).join(' | ') }),
+    note: (line) => {
+      noted(line)
+      bars.log(`${wrapped(line)}\n`)
+    },
     end: () => bars.stop(),
   }
 }
 
-function lines(total: number): Progress {
-  const began = performance.now()
-  let first: { done: number; at: number } | undefined
+function lines(total: number, start: number): Progress {
+  const left = remaining(total, start)
   let last = -Infinity
   return {
     update(done, text) {
       const now = performance.now()
-      first ??= { done, at: began }
+      const eta = left(done)
       if (now - last < lineEveryMs && done < total) return
       last = now
-      const rate = (done - first.done) / (now - first.at)
-      const eta = rate > 0 ? `, ETA ${duration((total - done) / rate)}` : ''
-      process.stderr.write(`${done}/${total} ${text}${eta}\n`)
+      process.stderr.write(`${done}/${total} ${text}${eta && `, ${eta}`}\n`)
     },
     note: (line) => void process.stderr.write(`${line}\n`),
     end: () => {},
+  }
+}
+
+/** 'ETA 3 s' by the mean speed since the start; nothing before there is one. */
+function remaining(total: number, start: number): (done: number) => string {
+  const began = performance.now()
+  return (done) => {
+    const rate = (done - start) / (performance.now() - began)
+    return rate > 0 ? `ETA ${duration((total - done) / rate)}` : ''
   }
 }
 

@@ -57,7 +57,15 @@ export function checkDataset(data: unknown): Dataset {
   return data as Dataset
 }
 
-/** Length of the label vector: the sum of the attributes' sizes, 0 without labels. */
+/**
+ * Length of the label vector: the sum of the attributes' sizes, 0 without labels.
+ * @example
+ * ```js
+ * import { labelDim } from 'feynkac'
+ *
+ * console.log(labelDim({ attributes: [{ name: 'hair', size: 6 }, { name: 'pose', size: 4 }] })) // 10
+ * ```
+ */
 export function labelDim(spec: LabelSpec | null): number {
   if (spec !== null) checkLabelSpec(spec)
   return spec === null ? 0 : spec.attributes.reduce((sum, { size }) => sum + size, 0)
@@ -66,6 +74,14 @@ export function labelDim(spec: LabelSpec | null): number {
 /**
  * Writes a label vector to out[offset ...]: a one in each attribute's block; null leaves a block zero (unknown).
  * classes: one class index, or null, per attribute. Throws ArgumentError.
+ * @example
+ * ```js
+ * import { encodeLabel } from 'feynkac'
+ *
+ * const out = new Float32Array(10)
+ * encodeLabel({ attributes: [{ name: 'hair', size: 6 }, { name: 'pose', size: 4 }] }, [3, null], out, 0)
+ * console.log(out) // 1 at index 3, the pose unknown
+ * ```
  */
 export function encodeLabel(
   spec: LabelSpec,

@@ -16,6 +16,14 @@ const BATCH = 256
 /**
  * The latents of a data set of images, encoded once and kept in memory, with the labels of the images: models trained on it are models of
  * latents. Throws ArgumentError where the images do not fit the autoencoder; OutOfMemoryError; the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { Autoencoder, latentDataset, loadDataset, trainDenoiser } from 'feynkac'
+ *
+ * const autoencoder = await Autoencoder.load('autoencoder.safetensors')
+ * const data = await latentDataset(await loadDataset('images.zip'), autoencoder)
+ * const { model } = await trainDenoiser({ data, images: 400_000 })
+ * ```
  */
 export async function latentDataset(
   data: Dataset,

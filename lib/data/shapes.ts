@@ -120,6 +120,15 @@ function standardise(values: Float32Array): Float32Array {
 /**
  * Tells the attributes of a picture by the template it correlates best with, whatever its brightness and contrast.
  * image: side * side numbers, in [-1, 1] as a data set gives them; may be noisy. shape: [1, side, side]. Throws ArgumentError.
+ * @example
+ * ```js
+ * import { loadDataset, scoreShapes } from 'feynkac'
+ *
+ * const data = await loadDataset('synthetic:shapes:count=1')
+ * const image = new Float32Array(16 * 16)
+ * data.read(0, image, 0)
+ * console.log(scoreShapes(image, [1, 16, 16])) // its shape and place, match near 1
+ * ```
  */
 export function scoreShapes(image: Float32Array, shape: readonly number[]): ShapeScore {
   const side = shape?.[2]

@@ -62,7 +62,7 @@ export interface PlanarRow extends Distance {
   method: Method
   /** Standard deviations of the distances over the seeds. */
   spread: Distance
-  /** Of SMC: means over the seeds. */
+  /** By SMC: means over the seeds. */
   smallestEss?: number
   distinctRoots?: number
 }

@@ -13,7 +13,7 @@ import { type OwnImages, ownClassifier, ownEnergy, ownImages } from './own-image
 
 /** Compositions of images of the user's own, read by a classifier that learnt from other images than the energy. */
 
-/** Of held-out images: the radius of the balls of which a recognised picture lies in one. */
+/** For held-out images: the radius of the balls of which a recognised picture lies in one. */
 const NEIGHBOUR = 3
 /** Most images of a kind that pictures are compared with. */
 const COMPARED = 2000

@@ -71,7 +71,7 @@ export interface Quality {
   coverage: number
 }
 
-/** Of unconditional samples by Heun's method. */
+/** Quality of unconditional samples by Heun's method. */
 export async function qualityOf(
   model: Model,
   { clean }: HeldOut,

@@ -86,7 +86,7 @@ export const initialisation: Experiment = {
   },
 }
 
-/** Of a joint model the energy's own gradient counts, not its denoiser. */
+/** The energy's own gradient counts for a joint model, not its denoiser. */
 async function errorsOf(energy: EnergyModel, data: HeldOut): Promise<number[]> {
   if (energy.info.kind !== 'joint') return denoisingErrors(energy, data)
   const errors: number[] = []

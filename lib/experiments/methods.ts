@@ -10,7 +10,7 @@ export interface Method {
   name: string
   /** Every so manieth level only: for methods that evaluate more than once at a level. */
   thin?: number
-  /** As many levels, but where pilot runs of as many particles put them, whose evaluations count as well. Of smc. */
+  /** As many levels, but where pilot runs of as many particles put them, whose evaluations count as well. Options of smc. */
   adapt?: boolean
   /** Annealed MCMC: moves at every level. */
   mcmc?: MoveOptions
@@ -39,7 +39,7 @@ export interface Run {
   distinctRoots: number
   evaluations: number
   seconds: number
-  /** Of smc. */
+  /** Options of smc. */
   result?: SmcResult
 }
 

@@ -18,9 +18,9 @@ export interface OwnImages {
   labels: LabelSpec
   /** [channels, side, side] */
   shape: number[]
-  /** Of each attribute: the values that have at least a quarter of an even share, the most frequent first. */
+  /** For each attribute: the values that have at least a quarter of an even share, the most frequent first. */
   values: number[][]
-  /** Of the folders of models: by the images, their side and the seed of the split. */
+  /** Name of the folders of models: by the images, their side and the seed of the split. */
   key: string
   /** Without an image in common: what the energy learns from, what the classifier does, and what neither saw. */
   forEnergy: Dataset
@@ -89,7 +89,7 @@ export async function ownEnergy(
   )
 }
 
-/** Of all attributes. A little noise on its images: samples have some. */
+/** A classifier of all attributes. A little noise on its images: samples have some. */
 export function ownClassifier(
   { key, forClassifier: data }: OwnImages,
   context: ExperimentContext,

@@ -67,7 +67,7 @@ export async function latentSpace(context: ExperimentContext): Promise<PictureSp
 
 const autoencoderImages = (context: ExperimentContext) => byBudget(context, 320, 16_000, 64_000, 256_000)
 
-/** Of 24 x 24 pixels and latents of 4 x 6 x 6. */
+/** An autoencoder of 24 x 24 pixels with latents of 4 x 6 x 6. */
 function shapesAutoencoder(data: Dataset, context: ExperimentContext): Promise<Autoencoder> {
   const { seed } = context
   const images = autoencoderImages(context)

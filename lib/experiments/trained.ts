@@ -44,12 +44,12 @@ export const SIDE = 12
 const IMAGES = 8000
 export const shapesData = (seed = 0, side = SIDE) => `synthetic:shapes:count=${IMAGES},size=${side},seed=${seed}`
 
-/** Of the networks of all experiments on these pictures. */
+/** The network of all experiments on these pictures. */
 export const shapesNetwork = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] }
 
 /** The pictures as models are trained on them. */
 export interface Pictured {
-  /** Of their models. */
+  /** Name of their models. */
   name: string
   data: Dataset | string
   network: Architecture

@@ -31,7 +31,7 @@ export interface EvaluateOptions {
   dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
   /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor
-  /** Of `onnxFeatures`, for an .onnx file. */
+  /** What `onnxFeatures` takes, for an .onnx file. */
   featureOptions?: Omit<OnnxFeatureOptions, 'shape'>
   /** What the samples were asked to show, for features by a classifier: the shares that do are reported. */
   attributes?: Asked['attributes']
@@ -48,7 +48,7 @@ export interface EvaluateOptions {
   pairs?: number
   /** Samples whose features are computed at once; default 64. */
   batch?: number
-  /** Of all random numbers; default 0. */
+  /** Seed of all random numbers; default 0. */
   seed?: number
   signal?: AbortSignal
   onProgress?: (progress: EvaluationProgress) => void

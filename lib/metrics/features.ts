@@ -15,15 +15,23 @@ export interface FeatureExtractor {
   readonly dim: number
   /** Features [n, dim] of images [n, ...shape] in [-1, 1]. */
   features(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>
-  /** Of a classifier: the attributes it tells. */
+  /** The attributes that a classifier tells. */
   readonly labels?: LabelSpec
-  /** Of a classifier: the predicted class of each attribute, [n, attributes]. */
+  /** A classifier's prediction of each attribute, [n, attributes]. */
   attributes?(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Int32Array>
   /** Frees what the extractor holds beside memory. */
   dispose?(): Promise<void>
 }
 
-/** The samples themselves as features: for vectors and tiny images. Throws ArgumentError. */
+/**
+ * The samples themselves as features: for vectors and tiny images. Throws ArgumentError.
+ * @example
+ * ```js
+ * import { pixelFeatures } from 'feynkac'
+ *
+ * const { dim } = pixelFeatures([3, 8, 8]) // 192
+ * ```
+ */
 export function pixelFeatures(shape: readonly number[]): FeatureExtractor {
   if (!isShape(shape)) throw invalid('shape', 'the shape of one sample', shape)
   const dim = sizeOf(shape)
@@ -47,6 +55,13 @@ export async function classifierFeatures(path: string, device: DeviceOptions = {
 /**
  * The extractor that a word stands for: `pixels`, or a file by its ending, of ONNX or of a classifier of feynkac's. shape: of one sample;
  * options: of `onnxFeatures`; device: of a classifier. Throws ArgumentError, FileError, FormatError.
+ * @example
+ * ```js
+ * import { openFeatures } from 'feynkac'
+ *
+ * const features = await openFeatures('pixels', [1, 16, 16]) // or a classifier's file, or a network's .onnx
+ * console.log(features.dim) // 256
+ * ```
  */
 export async function openFeatures(
   spec: string,

@@ -20,6 +20,15 @@ export interface FrechetOptions {
  * (Chong & Forsyth 2020). Compare values only at the same n, on both sides.
  *
  * a, b: features [n, dim] or their moments, at least 2 samples. Throws ArgumentError, NumericsError, OutOfMemoryError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { frechetDistance, gaussianMixture } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * console.log(await frechetDistance(a, b, { dim: 2 })) // near 0
+ * ```
  */
 export async function frechetDistance(
   a: Float32Array | FeatureMoments,

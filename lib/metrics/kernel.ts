@@ -12,7 +12,7 @@ export interface KernelDistanceOptions {
   subsetSize?: number
   /** Most subsets to take; default as many as there are. */
   subsets?: number
-  /** Of the order in which samples go into subsets; default 0. */
+  /** Seed of the order in which samples go into subsets; default 0. */
   seed?: number
   signal?: AbortSignal
 }
@@ -31,6 +31,15 @@ export interface KernelDistance {
  * disjoint random subsets. Its expectation depends neither on the number of samples nor on the size of the subsets.
  *
  * Features a [n, dim] and b [m, dim], at least 4 of each. Throws ArgumentError, NumericsError where they are too large, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { gaussianMixture, kernelDistance } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * const { mean, standardError } = await kernelDistance(a, b, { dim: 2, subsetSize: 100 })
+ * ```
  */
 export async function kernelDistance(
   givenA: Float32Array,

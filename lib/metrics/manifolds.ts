@@ -27,6 +27,15 @@ export interface DensityCoverage {
 /**
  * Improved precision and recall (Kynkäänniemi et al. 2019). Every point has a closed ball that reaches to its k-th nearest neighbour in its
  * own set. samples, data: features [n, dim] and [m, dim], more than k of each. Throws ArgumentError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { gaussianMixture, precisionRecall } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * const { precision, recall } = await precisionRecall(a, b, { dim: 2 })
+ * ```
  */
 export async function precisionRecall(
   samples: Float32Array,
@@ -40,6 +49,15 @@ export async function precisionRecall(
 /**
  * Density and coverage (Naeem et al. 2020), by closed balls around the data only, so that outliers among the samples do no harm.
  * samples, data: features [n, dim] and [m, dim], more than k data. Throws ArgumentError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { densityCoverage, gaussianMixture } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * const { density, coverage } = await densityCoverage(a, b, { dim: 2 })
+ * ```
  */
 export async function densityCoverage(
   samples: Float32Array,

@@ -8,12 +8,12 @@ import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 export interface MmdOptions {
   /** Number of features of a sample. */
   dim: number
-  /** Of the Gaussian kernels that are summed; default the median distance of two samples of both sides together. */
+  /** Widths of the Gaussian kernels that are summed; default the median distance of two samples of both sides together. */
   bandwidths?: readonly number[]
   /** Weights of the samples of a and b; default equal. */
   weightsA?: Float64Array
   weightsB?: Float64Array
-  /** Of the samples that the median is taken of; default 0. */
+  /** Seed of the samples that the median is taken of; default 0. */
   seed?: number
   signal?: AbortSignal
 }
@@ -34,6 +34,15 @@ const MEDIAN_OF = 500
  * mean is over pairs i != j, sum w_i w_j k(x_i, x_j) / (1 - sum w_i^2), which for equal weights is the U-statistic.
  *
  * Features a [n, dim] and b [m, dim], at least two samples with weight in each. Throws ArgumentError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { gaussianMixture, mmd } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * console.log(await mmd(a, b, { dim: 2 }))
+ * ```
  */
 export async function mmd(givenA: Float32Array, givenB: Float32Array, options: MmdOptions): Promise<Mmd> {
   knownOptions('mmd', options, ['dim', 'bandwidths', 'weightsA', 'weightsB', 'seed', 'signal'])

@@ -12,6 +12,15 @@ const SIDE = 64
 /**
  * Mean and covariance of features in float64, of any number of samples: none is kept. Blocks are joined by the update of Chan,
  * Golub & LeVeque (1979), which subtracts no large sums.
+ * @example
+ * ```js
+ * import { FeatureMoments, frechetDistance, gaussianMixture } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const moments = new FeatureMoments(2)
+ * for (let seed = 0; seed < 4; seed++) await moments.add(normal.sample(256, { seed })) // as they come
+ * console.log(moments.count, await frechetDistance(moments, normal.sample(500), { dim: 2 }))
+ * ```
  */
 export class FeatureMoments {
   /** Samples so far. */
@@ -29,7 +38,7 @@ export class FeatureMoments {
     this.#scatter = new Float64Array(dim * dim)
   }
 
-  /** Of features [n, dim] that are there already. */
+  /** Moments of features [n, dim] that are there already. */
   static async of(features: Float32Array, dim: number, options?: { signal?: AbortSignal }): Promise<FeatureMoments> {
     const moments = new FeatureMoments(dim)
     await moments.add(features, options)

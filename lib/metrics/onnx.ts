@@ -15,7 +15,7 @@ export interface OnnxFeatureOptions {
   size?: number
   /** What black and white are for the network; default [0, 1]. */
   range?: readonly [number, number]
-  /** Of each channel, in the units of `range`: the network gets (value - mean) / std. Default 0 and 1. */
+  /** One number for each channel, in the units of `range`: the network gets (value - mean) / std. Default 0 and 1. */
   mean?: readonly number[]
   std?: readonly number[]
   /** Names of the network's input and output; default the first of each. */
@@ -52,6 +52,13 @@ const PACKAGE = 'onnxruntime-node'
  * bytes, as they are in the picture files that published values are of; grey ones are repeated where the network takes three channels.
  *
  * Throws ArgumentError, FileError, FormatError where the file is no such network, MissingPackageError without onnxruntime-node.
+ * @example
+ * ```js
+ * import { evaluate, onnxFeatures } from 'feynkac'
+ *
+ * const features = await onnxFeatures('inception.onnx', { shape: [3, 64, 64], range: [0, 255] })
+ * const { values } = await evaluate({ samples: 'out', data: 'images.zip', features, metrics: ['frechet'] })
+ * ```
  */
 export async function onnxFeatures(path: string, options: OnnxFeatureOptions): Promise<FeatureExtractor> {
   knownOptions('onnxFeatures', options, [...['shape', 'size', 'range', 'mean', 'std', 'input', 'output', 'runtime']])

@@ -11,18 +11,18 @@ import { FeatureMoments } from './moments.js'
 
 /** What metrics need of one side of a comparison. */
 export interface SideFeatures {
-  /** Of all samples; of weighted ones, resampled. */
+  /** Features of all samples; of weighted ones, resampled. */
   moments: FeatureMoments | null
   /** Features of a random choice of samples, [at most pairs, dim]; of more weighted samples than that, by their weights. */
   rows: Float32Array
-  /** Of the rows, with sum 1; null where they are equal. */
+  /** Weights of the rows, with sum 1; null where they are equal. */
   weights: Float64Array | null
 }
 
 export interface SideOptions {
   /** 0 and 1: the two sides are read in different orders. */
   side: number
-  /** Of all n samples, with sum 1. */
+  /** Weights of all n samples, with sum 1. */
   weights: Float64Array | null
   moments: boolean
   pairs: number

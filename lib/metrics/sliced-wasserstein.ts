@@ -14,7 +14,7 @@ export interface SlicedWassersteinOptions {
   /** Weights of the samples of a and b; default equal. */
   weightsA?: Float64Array
   weightsB?: Float64Array
-  /** Of the random directions; default 0. */
+  /** Seed of the random directions; default 0. */
   seed?: number
   signal?: AbortSignal
 }
@@ -24,6 +24,15 @@ export interface SlicedWassersteinOptions {
  * directions, of the squared 2-Wasserstein distance of the projections, which in one dimension is exact.
  *
  * Features a [n, dim] and b [m, dim], weighted or not. Throws ArgumentError, the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { gaussianMixture, slicedWasserstein } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const a = normal.sample(500, { seed: 1 }) // [500, 2]
+ * const b = normal.sample(500, { seed: 2 })
+ * console.log(await slicedWasserstein(a, b, { dim: 2 })) // in the units of the samples
+ * ```
  */
 export async function slicedWasserstein(
   givenA: Float32Array,

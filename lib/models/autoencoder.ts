@@ -21,7 +21,7 @@ export interface AutoencoderInfo {
   network: AutoencoderConfig
 }
 
-interface Call {
+export interface Call {
   /** Cancels the call within one layer of the network. */
   signal?: AbortSignal
 }
@@ -29,6 +29,13 @@ interface Call {
 /**
  * diffusers' AutoencoderKL for images of a shape [channels, height, width]; the rest as given, or one level of 64 channels as diffusers has
  * it. The block types and `sample_size` follow.
+ * @example
+ * ```js
+ * import { autoencoderKL } from 'feynkac'
+ *
+ * const network = autoencoderKL([3, 64, 64], { latent_channels: 4 })
+ * console.log(network.shape)
+ * ```
  */
 export function autoencoderKL(shape: readonly number[], args: Partial<AutoencoderKLArgs> = {}): AutoencoderConfig {
   const [channels, height, width] = checkedShape(shape)
@@ -75,6 +82,15 @@ const createNetwork = (network: AutoencoderConfig, options: DeviceOptions): Nati
 /**
  * Images to latents and back, by diffusers' AutoencoderKL (Rombach et al. 2022). Models of latents are trained on `latentDataset`, and what
  * they sample is decoded here. Call `dispose()` (or use `using`) to free its memory at once.
+ * @example
+ * ```js
+ * import { Autoencoder } from 'feynkac'
+ *
+ * const autoencoder = await Autoencoder.load('autoencoder.safetensors')
+ * const latents = await autoencoder.encode(new Float32Array(4 * 3 * 64 * 64)) // four images
+ * const images = await autoencoder.decode(latents)
+ * autoencoder.dispose()
+ * ```
  */
 export class Autoencoder {
   /** Shape of the latents of one image. */
@@ -82,6 +98,7 @@ export class Autoencoder {
 
   private constructor(
     private description: AutoencoderInfo,
+    /** The native network. @internal */
     readonly network: NativeAutoencoder,
   ) {
     this.latentShape = network.latentShape()

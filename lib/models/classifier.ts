@@ -27,7 +27,7 @@ export interface Classes {
   probabilities: Float32Array
 }
 
-interface Call {
+export interface Call {
   /** Cancels the call within one layer of the network. */
   signal?: AbortSignal
 }
@@ -69,6 +69,15 @@ const createNetwork = (network: ClassifierConfig, options: DeviceOptions): Nativ
 /**
  * Tells the classes of images, by one attribute or several, and gives features of them: a small residual network trained by
  * `trainClassifier`. Call `dispose()` (or use `using`) to free its memory at once.
+ * @example
+ * ```js
+ * import { Classifier } from 'feynkac'
+ *
+ * const classifier = await Classifier.load('classifier.safetensors')
+ * const { classes } = await classifier.classify(new Float32Array(4 * 3 * 16 * 16)) // four images
+ * console.log(classes, classifier.labels)
+ * classifier.dispose()
+ * ```
  */
 export class Classifier {
   /** Numbers of one image's features. */
@@ -76,6 +85,7 @@ export class Classifier {
 
   private constructor(
     private description: ClassifierInfo,
+    /** The native network. @internal */
     readonly network: NativeClassifier,
   ) {
     this.featureSize = description.network.args.block_out_channels.at(-1)!

@@ -47,19 +47,45 @@ function edmSizes([channels, height, width]: ImageShape) {
 /**
  * EDM's SongUNet for images of a shape [channels, height, width]; the rest as given or as EDM's defaults, which are those of DDPM++.
  * The height and width must be divisible by 2^(levels - 1).
+ * @example
+ * ```js
+ * import { Denoiser, songUNet } from 'feynkac'
+ *
+ * const network = songUNet([3, 32, 32], { model_channels: 64, channel_mult: [1, 2, 2] })
+ * const denoiser = await Denoiser.create({ network, sigmaData: 0.5 })
+ * denoiser.dispose()
+ * ```
  */
 export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> = {}): NetworkConfig {
   const sizes = checkedShape(shape)
   return { class: 'SongUNet', shape: sizes, args: { ...songDefaults, ...edmSizes(sizes), ...plainArgs(args) } }
 }
 
-/** EDM's DhariwalUNet (ADM), likewise. */
+/**
+ * EDM's DhariwalUNet (ADM), likewise.
+ * @example
+ * ```js
+ * import { dhariwalUNet } from 'feynkac'
+ *
+ * const network = dhariwalUNet([3, 64, 64], { model_channels: 32 })
+ * console.log(network.args)
+ * ```
+ */
 export function dhariwalUNet(shape: readonly number[], args: Partial<DhariwalUNetArgs> = {}): NetworkConfig {
   const sizes = checkedShape(shape)
   return { class: 'DhariwalUNet', shape: sizes, args: { ...dhariwalDefaults, ...edmSizes(sizes), ...plainArgs(args) } }
 }
 
-/** diffusers' UNet2DModel, likewise, with diffusers' defaults. */
+/**
+ * diffusers' UNet2DModel, likewise, with diffusers' defaults.
+ * @example
+ * ```js
+ * import { unet2d } from 'feynkac'
+ *
+ * const network = unet2d([3, 32, 32], { block_out_channels: [32, 64] })
+ * console.log(network.class)
+ * ```
+ */
 export function unet2d(shape: readonly number[], args: Partial<UNet2DModelArgs> = {}): NetworkConfig {
   const sizes = checkedShape(shape)
   const [channels, height, width] = sizes
@@ -71,7 +97,16 @@ export function unet2d(shape: readonly number[], args: Partial<UNet2DModelArgs> 
   return { class: 'UNet2DModel', shape: sizes, args: { ...unet2dDefaults, ...own, ...plainArgs(args) } }
 }
 
-/** A residual MLP for vectors of a dimension. */
+/**
+ * A residual MLP for vectors of a dimension.
+ * @example
+ * ```js
+ * import { residualMLP } from 'feynkac'
+ *
+ * const network = residualMLP(2, { hidden: 64 })
+ * console.log(network.shape) // [2]
+ * ```
+ */
 export function residualMLP(dim: number, args: Partial<ResidualMLPArgs> = {}): NetworkConfig {
   integer('dim', dim, 1)
   return { class: 'ResidualMLP', shape: [dim], args: { ...mlpDefaults, dim, ...plainArgs(args) } }

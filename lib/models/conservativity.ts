@@ -26,6 +26,14 @@ const STEP = 0.02
  * random matrix. By pairs of random directions v, w, as E (v·Jw - w·Jv)^2 = ||J - J^T||_F^2 and E (v·Jw)^2 = ||J||_F^2 (Hutchinson), with
  * central differences for Jv and Jw. What is above 0 is what a distillation into an energy removes.
  * @throws ArgumentError; what the denoiser throws
+ * @example
+ * ```js
+ * import { conservativity, Denoiser } from 'feynkac'
+ *
+ * const denoiser = await Denoiser.load('denoiser.safetensors')
+ * const x = new Float32Array(16 * denoiser.shape.reduce((a, b) => a * b)) // noisy samples
+ * console.log(await conservativity(denoiser, { x, sigma: 0.5 })) // 0: a gradient
+ * ```
  */
 export async function conservativity(denoiser: DenoiserFunction, options: ConservativityOptions): Promise<number> {
   knownOptions('conservativity', options, ['x', 'sigma', 'probes', 'seed', 'signal'])

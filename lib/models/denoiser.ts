@@ -51,10 +51,19 @@ export async function newNetwork(info: ModelInfo, options: DeviceOptions & { see
 /**
  * A denoiser D(x, sigma) = E[x0 | x] with EDM preconditioning (Karras et al. 2022), on a device.
  * Call `dispose()` (or use `using`) to free its memory at once.
+ * @example
+ * ```js
+ * import { Denoiser, sample, sigmaGrid } from 'feynkac'
+ *
+ * const denoiser = await Denoiser.load('denoiser.safetensors')
+ * const { samples } = await sample(denoiser, { particles: 16, sigmas: [...sigmaGrid({ steps: 32 }), 0] })
+ * denoiser.dispose()
+ * ```
  */
 export class Denoiser {
   private constructor(
     readonly info: ModelInfo,
+    /** The native network. @internal */
     readonly network: NativeNetwork,
   ) {}
 

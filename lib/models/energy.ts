@@ -28,7 +28,7 @@ export type EnergyGradient = 'energy' | 'score'
 
 export interface EnergyLoadOptions extends DeviceOptions {
   /**
-   * Of a joint model, what `energyGrad` gives as the gradient. 'score' (the default): (x - D(x, sigma)) / sigma^2 by the model's denoiser, which
+   * What `energyGrad` of a joint model gives as the gradient. 'score' (the default): (x - D(x, sigma)) / sigma^2 by the model's denoiser, which
    * costs nothing beside the energy, half of 'energy': the energy's own gradient, by the adjoint pass. Other models know only 'energy'.
    *
    * In smc and mcmc the gradient serves to propose, and the energy to weigh or accept; what corrects a proposal holds for any. The bridge
@@ -44,12 +44,23 @@ export interface EnergyLoadOptions extends DeviceOptions {
 /**
  * A scalar energy E(x, sigma) = 1/2 ||u||^2 - (sigma_data / sigma) Phi(u), u = c_in x, on a U-Net or MLP trunk (docs/concepts/energies.md;
  * Thornton et al. 2025); with the head 'residual' |x - D_h|^2 / (2 sigma^2) (docs/residual.md). Its gradient is exact, by the network's adjoint pass. A joint model is a denoiser besides, on the same trunk.
+ * @example
+ * ```js
+ * import { EnergyModel, sigmaGrid, smc } from 'feynkac'
+ *
+ * const energy = await EnergyModel.load('energy.safetensors')
+ * const x = new Float32Array(energy.shape.reduce((a, b) => a * b)) // one sample
+ * const { energy: values, grad } = await energy.energyGrad(x, 0.5)
+ * const { samples } = await smc(energy.conditioned({ hair: 3 }), { particles: 16, sigmas: sigmaGrid({ steps: 32 }) })
+ * energy.dispose()
+ * ```
  */
 export class EnergyModel implements ResidentEnergy {
   #tables?: ModelTables
 
   private constructor(
     readonly info: ModelInfo,
+    /** The native network. @internal */
     readonly network: NativeNetwork,
     /** What `energyGrad` gives as the gradient. */
     readonly gradient: EnergyGradient,

@@ -46,6 +46,14 @@ interface Branch {
  * Guidance without weights (Ho and Salimans 2021), for `sample`: D = (1 - w) D(x | negative) + w D(x | c). Its samples are of no stated
  * density; the target `guided` of smc is. A branch whose coefficient is 0 is not evaluated.
  * @throws ArgumentError
+ * @example
+ * ```js
+ * import { Denoiser, guidedDenoiser, sample, sigmaGrid } from 'feynkac'
+ *
+ * const denoiser = await Denoiser.load('denoiser.safetensors')
+ * const guided = guidedDenoiser(denoiser, { labels: { hair: 3 }, scale: 2, interval: [0.3, 5] })
+ * const { samples } = await sample(guided, { particles: 16, sigmas: [...sigmaGrid({ steps: 32 }), 0] })
+ * ```
  */
 export function guidedDenoiser(
   denoiser: ConditionalDenoiser,

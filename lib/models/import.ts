@@ -171,7 +171,7 @@ function importDiffusers(
   return { info: denoiser(network, schedule, fail), tensors: renamed(tensors, true), notes }
 }
 
-/** Of a network that also predicts variances, the part that predicts the sample: the first half of the output layer's channels. */
+/** The part of a network that predicts the sample, where it predicts variances too: the first half of the output layer's channels. */
 function prediction(
   tensors: Map<string, Tensor>,
   { in_channels: input, out_channels: output }: Record<string, unknown>,

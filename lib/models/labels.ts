@@ -10,7 +10,7 @@ import type { ModelInfo } from './model-file.js'
  */
 export type Labels = Float32Array | readonly (number | null)[] | Readonly<Record<string, number | string | null>>
 
-/** Of a batch cut in parts: this one's first sample, and the number of samples in the whole, for which labels may have one row each. */
+/** A part of a batch that was cut: its first sample, and the number of samples in the whole, for which labels may have one row each. */
 export interface Part {
   first: number
   of: number

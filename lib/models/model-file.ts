@@ -29,15 +29,15 @@ export interface ModelInfo {
   network: NetworkConfig
   labels: LabelSpec | null
   /**
-   * Of a network with a class table that came from elsewhere: the row that stands for no class; null: none does, and it takes no sample
+   * For a network with a class table that came from elsewhere: the row that stands for no class; null: none does, and it takes no sample
    * without a class. Networks that were trained here know zeros as no class.
    */
   nullClass?: number | null
-  /** Of an energy that was calibrated. */
+  /** For an energy that was calibrated. */
   calibration?: StoredTables
-  /** Of an energy whose levels were learnt (docs/levelled.md). */
+  /** For an energy whose levels were learnt (docs/levelled.md). */
   logNormaliser?: LogNormaliser
-  /** Of a model that was trained here. */
+  /** For a model that was trained here. */
   training?: TrainingRecord
 }
 

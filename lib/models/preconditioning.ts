@@ -37,7 +37,16 @@ const factors: Record<PreconditioningForm, (sigma: number, sigmaData: number) =>
 
 export const preconditioningForms = Object.keys(factors) as PreconditioningForm[]
 
-/** The factors at a noise level sigma > 0, in float64. Throws ArgumentError. */
+/**
+ * The factors at a noise level sigma > 0, in float64. Throws ArgumentError.
+ * @example
+ * ```js
+ * import { Denoiser, preconditioningAt } from 'feynkac'
+ *
+ * const { info } = await Denoiser.load('denoiser.safetensors')
+ * const { cSkip, cOut, cIn, cNoise } = preconditioningAt(info.preconditioning, 0.5)
+ * ```
+ */
 export function preconditioningAt(preconditioning: Preconditioning, sigma: number): PreconditioningFactors {
   const { form, sigmaData, noise } = parsePreconditioning(preconditioning, (what) => {
     throw new ArgumentError(`preconditioning: ${what}`)

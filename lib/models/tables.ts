@@ -24,7 +24,7 @@ export interface StoredTable {
   seed: number
 }
 
-/** Of p(x), and of conditional models that of p(x | labels) with the data's labels. */
+/** The table of p(x), and for conditional models that of p(x | labels) with the data's labels. */
 export interface StoredTables {
   unconditional: StoredTable
   conditional?: StoredTable

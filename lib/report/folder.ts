@@ -5,7 +5,7 @@ import { markdownReport } from './markdown.js'
 
 /** A picture of a report. */
 export interface Figure {
-  /** Of its file, without .png. */
+  /** Name of its file, without .png. */
   name: string
   caption: string
   png: Buffer

@@ -17,7 +17,7 @@ export interface AdaptSigmasOptions
    * takes until a pilot run keeps it, or six have not.
    */
   conditionalEss?: number
-  /** Of a pilot run; default 128. */
+  /** Particles of a pilot run; default 128. */
   particles?: number
   /** Transitions of the first pilot run; default `steps`, or 64. */
   pilotSteps?: number
@@ -55,6 +55,15 @@ const MARGIN = 1.2
  * the path: the new levels are even in that sum (Zhou, Johansen & Aston 2016; Syed et al. 2024). The grid is then frozen, so the run that
  * uses it is as exact as on any other.
  * @throws what smc throws
+ * @example
+ * ```js
+ * import { adaptSigmas, gaussianMixture, lowTemperature, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = lowTemperature(normal, { gamma: 2 })
+ * const { sigmas } = await adaptSigmas(target, { steps: 16, min: 0.01, max: 20 })
+ * const { logZ } = await smc(target, { particles: 256, sigmas })
+ * ```
  */
 export async function adaptSigmas(target: EnergyFunction, options: AdaptSigmasOptions): Promise<AdaptedSigmas> {
   knownOptions('adaptSigmas', options, known)

@@ -11,7 +11,7 @@ export interface Setting {
   essAfter: number
   /** Where a level is, for messages. */
   where(level: number): string
-  /** Of a target; a model of one's own has none. */
+  /** Set for targets; a model of one's own has none. */
   weights?: WeightScheme
   /** Whether the target has learnt energies in it. */
   learnt?: boolean
@@ -49,8 +49,9 @@ export class Advisor {
     const where = `at ${this.setting.where(report.level)}`
     const of = (count: number) => `${count.toFixed(count < 10 ? 1 : 0)} of ${n}`
 
+    const remedied = this.#said.has('dimension') || this.#said.has('roots') // with what would help here too
     if (report.distinctRoots === 1 && this.#once('collapse'))
-      return `one initial particle is the ancestor of all ${where}: what is left is one history. ${usual < FAIR ? this.#nearer() : this.#fewerResamplings()}`
+      return `one initial particle is the ancestor of all ${where}: what is left is one history${remedied ? '' : `. ${usual < FAIR ? this.#nearer() : this.#fewerResamplings()}`}`
     if (report.level === 0)
       return share < RUINOUS && this.#once('start')
         ? `the start is worth ${of(report.ess)} particles ${where}: N(0, sigma^2 / Lambda) does not cover the target there. Start at a larger noise, or set lambda`
@@ -60,7 +61,12 @@ export class Advisor {
       this.#worst = share / 2
       return `the step to ${this.setting.where(report.level)} alone leaves a conditional ESS of ${of(report.conditionalEss)}, where ${Number.isNaN(trend) ? 'others may be fine' : `${of(trend * n)} is usual`}: levels are too far apart there. Add levels near it (adaptSigmas, --adapt-levels)`
     }
-    if (this.#shares.length >= TREND && median(this.#shares.slice(-TREND)) < FAIR && this.#once('dimension'))
+    if (
+      this.#shares.length >= TREND &&
+      median(this.#shares.slice(-TREND)) < FAIR &&
+      !this.#said.has('collapse') &&
+      this.#once('dimension')
+    )
       return `the weights decline steadily: the conditional ESS of the last ${TREND} steps is ${of(median(this.#shares.slice(-TREND)) * n)} ${where}, too low for the dimension. ${this.#nearer()}`
     const spoken = this.#said.has('collapse') || this.#said.has('dimension')
     if (report.distinctRoots < FEW_ROOTS * n && usual >= FAIR && !spoken && this.#once('roots'))

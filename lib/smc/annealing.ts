@@ -1,4 +1,4 @@
-import { NumericsError } from '../errors.js'
+import { digits, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
@@ -185,7 +185,7 @@ export class AnnealedPopulation implements Population {
   }
 
   where(k: number): string {
-    return `level ${k} of ${this.levels - 1} (sigma = ${this.options.sigmas[k]}) of target '${this.target.name}'`
+    return `level ${k} of ${this.levels - 1} (sigma = ${digits(this.options.sigmas[k])}) of target '${this.target.name}'`
   }
 
   /** x ~ N(0, s^2 / Lambda), weighted by pi / start. */

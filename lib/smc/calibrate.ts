@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { float32Array, held, integer, knownOptions } from '../args.js'
 import type { Dataset } from '../data/dataset.js'
 import { MemoryDataset } from '../data/dataset.js'
-import { invalid, NumericsError } from '../errors.js'
+import { digits, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
@@ -20,9 +20,9 @@ export interface CalibrateOptions {
   sigmas?: ArrayLike<number>
   /** Draws of data; the energy is evaluated at two points for each at every level. Default 4096. */
   count?: number
-  /** Of vectors: group of every coordinate, numbered from 0, whose precisions are taken for one. Images are pooled by frequency. */
+  /** For vectors: group of every coordinate, numbered from 0, whose precisions are taken for one. Images are pooled by frequency. */
   pool?: ArrayLike<number>
-  /** Of the noise; default 0. */
+  /** Seed of the noise; default 0. */
   seed?: number
   signal?: AbortSignal
   /** Draws times levels done, of all. */
@@ -49,6 +49,15 @@ export function evenLevels(min: number, max: number, levels: number): Float64Arr
  * It has no error at all where the gradient is linear and i alone matters, and unlike the mean of squares a wrong mean of the model's does
  * not enter. V = 1/h - s^2 is then held between 0 and the data's variance and made not to decrease with s, as the true one does not.
  * Throws ArgumentError; NumericsError where the energy's gradient is not finite; the signal's reason.
+ * @example
+ * ```js
+ * import { calibrate, gaussianMixture, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const calibration = await calibrate(normal, { data: normal.sample(500) })
+ * const known = { ...normal, calibration } // smc's proposal is 'calibrated' now
+ * await smc(known, { particles: 64, sigmas: sigmaGrid({ steps: 16, min: 0.01, max: 20 }) })
+ * ```
  */
 export async function calibrate(energy: EnergyFunction, options: CalibrateOptions): Promise<Calibration> {
   knownOptions('calibrate', options, calibrateOptionNames)
@@ -86,7 +95,9 @@ export async function measure(
         const slope = await draws.slope(energyOf(indices), sigma)
         sums.add(draws.noise, slope, sums.slopes.subarray(level * groups.count, (level + 1) * groups.count))
         if (sums.hasNaN(level))
-          throw new NumericsError(`the gradient of ${nameOf(model)} is not finite at sigma = ${sigma} on noised data`)
+          throw new NumericsError(
+            `the gradient of ${nameOf(model)} is not finite at sigma = ${digits(sigma)} on noised data`,
+          )
         onProgress?.({ done: first * sigmas.length + (level + 1) * rows, total: count * sigmas.length })
       }
       space.keep([])
@@ -181,10 +192,10 @@ class Draws {
 
 /** Sums over draws, by groups. */
 class Sums {
-  /** Of n^2 [groups], and of n times slope [levels, groups]. */
+  /** Sums of n^2 [groups], and of n times slope [levels, groups]. */
   readonly noise: Float64Array
   readonly slopes: Float64Array
-  /** Of the clean samples, per coordinate. */
+  /** Moments of the clean samples, per coordinate. */
   readonly #data: Float64Array
   readonly #squares: Float64Array
   #rows = 0

@@ -36,7 +36,7 @@ export function basisOf(shape: readonly number[]): Basis {
 export interface Groups {
   readonly of: Int32Array
   readonly count: number
-  /** Of frequencies: the radii between the bands. */
+  /** The radii between the bands, for groups of frequencies. */
   readonly edges?: readonly number[]
 }
 

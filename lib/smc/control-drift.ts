@@ -34,7 +34,7 @@ export interface DriftedStep {
 export class ControlDrift {
   /** theta of every step taken. */
   readonly thetas: Float64Array[] = []
-  /** Of the next step. */
+  /** Coefficients of the next step. */
   theta: Float64Array
   readonly #fit: DriftFit
 

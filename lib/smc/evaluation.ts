@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../args.js'
-import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../errors.js'
 import { type EnergyFunction, isTrusted, type ResidentEnergy } from './energy-function.js'
 import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
 import type { Target } from './targets.js'
@@ -83,7 +83,7 @@ export async function energyGrad(
   sigma: number,
   signal?: AbortSignal,
 ): Promise<HostEvaluation> {
-  const where = `energyGrad of ${nameOf(model)} at sigma = ${sigma}`
+  const where = `energyGrad of ${nameOf(model)} at sigma = ${digits(sigma)}`
   const result = await callback(where, signal, () => model.energyGrad(x.slice(), sigma, { signal }))
   const n = x.length / sizeOf(model.shape)
   if (!types.isFloat64Array(result?.energy) || result.energy.length !== n)

@@ -1,5 +1,5 @@
 import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../args.js'
-import { NumericsError } from '../errors.js'
+import { digits, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
@@ -98,7 +98,7 @@ export class Mover {
     const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)
     await run(() => native.meanSquares({ out, grad: state.grad, weights }), this.signal)
-    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${sigma} before an MCMC move`, await state.suspect?.())
+    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${digits(sigma)} before an MCMC move`, await state.suspect?.())
     return relative * (out[0] > 0 ? Math.min(out[0] ** -0.5, 1e6 * sigma) : sigma)
   }
 
@@ -110,7 +110,7 @@ export class Mover {
     const { next, logRatio } = proposed
     if (this.kernel === 'ula' || this.kernel === 'uhmc') {
       if (hasNaN(await toHost(next.energy, this.signal)))
-        throw notANumber(`sigma = ${sigma} in an MCMC move`, await next.suspect?.())
+        throw notANumber(`sigma = ${digits(sigma)} in an MCMC move`, await next.suspect?.())
       Object.assign(state, next)
       return Number.NaN
     }
@@ -215,6 +215,14 @@ export interface McmcResult {
 /**
  * Markov chain Monte Carlo on a target: ULA, MALA, HMC or UHMC, with one accept decision per chain.
  * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
+ * @example
+ * ```js
+ * import { gaussianMixture, lowTemperature, mcmc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = lowTemperature(normal, { gamma: 2 })
+ * const { samples, acceptance } = await mcmc(target, { chains: 64, sigmas: [1, 0.1, 0.01], kernel: 'mala', steps: 10 })
+ * ```
  */
 export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
   knownOptions('mcmc', options, mcmcOptions)
@@ -264,7 +272,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     if (bad >= 0) {
       const suspect = (await state.suspect?.()) ?? nameOf(t)
       throw new NumericsError(
-        `the energy of chain ${bad} is ${energy[bad]} at sigma = ${sigma} (${suspect}): start where it is finite`,
+        `the energy of chain ${bad} is ${energy[bad]} at sigma = ${digits(sigma)} (${suspect}): start where it is finite`,
       )
     }
     acceptance[level] = await mover.run(state, sigma, evaluator, weights)

@@ -24,6 +24,17 @@ export interface GaussianMixture extends ResidentEnergy {
 /**
  * A Gaussian mixture as an energy function, exact at every noise level: E(x, sigma) = -log sum_i w_i N(x; mean_i, covariance_i + sigma^2 I),
  * normalised, in float64 inside. @throws ArgumentError
+ * @example
+ * ```js
+ * import { gaussianMixture } from 'feynkac'
+ *
+ * const mixture = gaussianMixture({
+ *   weights: [0.3, 0.7],
+ *   means: [[-1, 0], [1, 0]],
+ *   covariances: [0.01, [0.01, 0.04]], // of all coordinates, of each
+ * })
+ * const { energy, grad } = await mixture.energyGrad(mixture.sample(4), 0.5)
+ * ```
  */
 export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixture {
   knownOptions('gaussianMixture', options, ['weights', 'means', 'covariances'])

@@ -10,7 +10,7 @@ export interface Redraw {
   /** Share of the particles that the effective sample size comes to; 1: all take part, and have equal weights then. */
   essAfter: number
   seed: number
-  /** Of the random numbers. */
+  /** Step that the random numbers belong to. */
   step: number
   signal?: AbortSignal
 }

@@ -26,6 +26,12 @@ export interface ResampleOptions {
  * @param weights finite, not negative, with a positive sum; normalised here if they are not
  * @returns n indices of weights, 0-based; never one with weight zero; sorted by all schemes but residual (copies first) and killing
  * @throws ArgumentError
+ * @example
+ * ```js
+ * import { resample } from 'feynkac'
+ *
+ * const ancestors = resample(Float64Array.of(0.5, 0.5, 0, 0), { scheme: 'systematic', seed: 1 }) // [0, 0, 1, 1]
+ * ```
  */
 export function resample(weights: Float64Array, options: ResampleOptions = {}): Int32Array {
   knownOptions('resample', options, ['scheme', 'n', 'uniforms', 'seed'])
@@ -49,12 +55,28 @@ function stats(logWeights: Float64Array): LogWeightStats {
   return result
 }
 
-/** Effective sample size (sum w)^2 / sum w^2 of w = exp(logWeights), from 1 to N; 0 when all are -Infinity. Throws NumericsError on NaN. */
+/**
+ * Effective sample size (sum w)^2 / sum w^2 of w = exp(logWeights), from 1 to N; 0 when all are -Infinity. Throws NumericsError on NaN.
+ * @example
+ * ```js
+ * import { effectiveSampleSize } from 'feynkac'
+ *
+ * console.log(effectiveSampleSize(Float64Array.of(0, 0, -Infinity))) // 2
+ * ```
+ */
 export function effectiveSampleSize(logWeights: Float64Array): number {
   return stats(logWeights).ess
 }
 
-/** log of the mean of exp(logWeights), safe at any magnitude; -Infinity when all are. Throws NumericsError on NaN or +Infinity. */
+/**
+ * log of the mean of exp(logWeights), safe at any magnitude; -Infinity when all are. Throws NumericsError on NaN or +Infinity.
+ * @example
+ * ```js
+ * import { logMeanExp } from 'feynkac'
+ *
+ * console.log(logMeanExp(Float64Array.of(1000, 1000))) // 1000
+ * ```
+ */
 export function logMeanExp(logWeights: Float64Array): number {
   return stats(logWeights).logSum - Math.log(logWeights.length)
 }

@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../args.js'
-import { ArgumentError, describe, FeynkacError, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../errors.js'
 import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { purpose } from '../random.js'
@@ -82,6 +82,13 @@ export interface SampleResult {
  * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
  * 'ancestral': the same with the posterior's variance v s'^2/s^2.
  * @throws ArgumentError; NumericsError on NaN; the signal's reason within one step
+ * @example
+ * ```js
+ * import { gaussianMixture, sample, sigmaGrid } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const { samples } = await sample(normal, { particles: 64, sigmas: [...sigmaGrid({ steps: 32 }), 0], method: 'heun' })
+ * ```
  */
 export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
   knownOptions('sample', options, knownSample)
@@ -252,7 +259,7 @@ export async function denoiseOnHost<Options extends DenoiseOptions>(
   sigma: number,
   options: Options,
 ): Promise<Float32Array> {
-  const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${sigma}`
+  const where = `denoise of ${nameOf(denoiser, 'the denoiser')} at sigma = ${digits(sigma)}`
   const result = await callback(where, options.signal, () => denoiser.denoise(x.slice(), sigma, options))
   if (types.isFloat32Array(result) && result.length === x.length) return new Float32Array(result)
   throw new ArgumentError(`${where}: expected a Float32Array of length ${x.length} but received ${describe(result)}`)
@@ -268,6 +275,7 @@ async function checkedFinite(
 ) {
   const out = space.doubles(rows)
   await run(() => native.rowSquares({ out, terms: [denoised], coefficients: Float64Array.of(1) }), signal)
-  if (hasNaN(await toHost(out, signal))) throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${sigma}`)
+  if (hasNaN(await toHost(out, signal)))
+    throw new NumericsError(`${nameOf(model)} gave NaN at sigma = ${digits(sigma)}`)
   return denoised
 }

@@ -11,7 +11,15 @@ export interface SigmaGridOptions {
   rho?: number
 }
 
-/** Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends. */
+/**
+ * Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends.
+ * @example
+ * ```js
+ * import { sigmaGrid } from 'feynkac'
+ *
+ * const sigmas = sigmaGrid({ steps: 4, min: 0.01, max: 10 }) // five levels, from 10 to 0.01
+ * ```
+ */
 export function sigmaGrid(options: SigmaGridOptions): Float64Array {
   knownOptions('sigmaGrid', options, ['steps', 'min', 'max', 'rho'])
   const steps = integer('steps', options.steps, 1, 1_000_000)

@@ -113,6 +113,18 @@ export interface SmcResult {
 /**
  * Sequential Monte Carlo on a target (or a plain energy function), or on a Feynman–Kac model of one's own.
  * @throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step
+ * @example
+ * ```js
+ * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = lowTemperature(normal, { gamma: 2 })
+ * const { samples, logWeights, logZ, ess } = await smc(target, {
+ *   particles: 1000,
+ *   sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }),
+ * })
+ * console.log(logZ) // -log(4 pi) = -2.53, as p^2 of N(0, I) has that normaliser
+ * ```
  */
 export function smc(model: FeynmanKacModel, options: SmcRunOptions): Promise<SmcResult>
 export function smc(target: EnergyFunction, options: SmcOptions): Promise<SmcResult>

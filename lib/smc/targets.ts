@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import { finiteNumber, isList, isShape, knownOptions, numberList } from '../args.js'
-import { ArgumentError, describe, invalid, NumericsError } from '../errors.js'
+import { ArgumentError, describe, digits, invalid, NumericsError } from '../errors.js'
 import { native, run } from '../native.js'
 import { isLearnt } from './default-weights.js'
 import { type EnergyFunction, type ResidentEnergy, trust } from './energy-function.js'
@@ -40,7 +40,8 @@ export interface Target extends ResidentEnergy {
   combine(parts: readonly Evaluation[], x: Floats, sigma: number, options?: CombineOptions): Promise<Evaluation>
 }
 
-interface CombineOptions {
+/** Where and how a target composes its models. */
+export interface CombineOptions {
   signal?: AbortSignal
   squares?: Doubles
   space?: Space
@@ -149,7 +150,17 @@ function linearLambda(models: readonly EnergyFunction[], exponents: readonly num
   return exponents.some((w) => w < 0) ? Math.max(sum, 0.75) : sum
 }
 
-/** pi proportional to p^gamma: gamma > 1 sharpens, gamma < 1 flattens. U = gamma E, Lambda = gamma. */
+/**
+ * pi proportional to p^gamma: gamma > 1 sharpens, gamma < 1 flattens. U = gamma E, Lambda = gamma.
+ * @example
+ * ```js
+ * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = lowTemperature(normal, { gamma: 2 }) // N(0, I/2)
+ * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
+ */
 export function lowTemperature(energy: EnergyFunction, options: { gamma: number } & LambdaOption): Target {
   knownOptions('lowTemperature', options, ['gamma', 'lambda'])
   const gamma = finiteNumber('gamma', options.gamma, { above: 0 })
@@ -160,6 +171,15 @@ export function lowTemperature(energy: EnergyFunction, options: { gamma: number 
  * AND: pi proportional to the product of p_i^w_i, U = sum_i w_i E_i. Weights may be negative. The conditions of one model,
  * p(x | c_1, ..., c_n) where they are independent given x, are product([E(x|c_1), ..., E(x|c_n), E(x)], { weights: [1, ..., 1, -(n - 1)] }).
  * @param options.weights one exponent per energy; default all 1
+ * @example
+ * ```js
+ * import { gaussianMixture, product, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const other = gaussianMixture({ weights: [1], means: [[1, 0]], covariances: [1] })
+ * const target = product([normal, other]) // N((0.5, 0), I/2)
+ * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
  */
 export function product(
   energies: readonly EnergyFunction[],
@@ -179,6 +199,15 @@ export function product(
  * OR: pi = sum_i w_i p_i, U = -log sum_i w_i exp(-E_i - logZ_i).
  * @param options.weights at least 0; default 1/n each
  * @param options.logZ the log-normalisers of exp(-E_i), which decide the branches' relative mass; default 0 (normalised energies)
+ * @example
+ * ```js
+ * import { gaussianMixture, mixture, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const other = gaussianMixture({ weights: [1], means: [[1, 0]], covariances: [1] })
+ * const target = mixture([normal, other], { weights: [0.25, 0.75] })
+ * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
  */
 export function mixture(
   energies: readonly EnergyFunction[],
@@ -208,6 +237,15 @@ export function mixture(
  * NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain.
  * @param options.floor the negated density's noise level is not taken below this (default 0): q at small noise is sharp, and far from its
  * own samples, where NOT sends the particles, a learnt energy is not to be trusted
+ * @example
+ * ```js
+ * import { gaussianMixture, negation, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const other = gaussianMixture({ weights: [1], means: [[1, 0]], covariances: [1] })
+ * const target = negation(normal, other, { strength: 0.5 })
+ * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
  */
 export function negation(
   energy: EnergyFunction,
@@ -240,7 +278,17 @@ export function negation(
   )
 }
 
-/** Guidance: pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1. */
+/**
+ * Guidance: pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1.
+ * @example
+ * ```js
+ * import { EnergyModel, guided, sigmaGrid, smc } from 'feynkac'
+ *
+ * const energy = await EnergyModel.load('energy.safetensors')
+ * const target = guided(energy.conditioned(), energy.conditioned({ hair: 3 }), { scale: 2 })
+ * const { samples, logZ } = await smc(target, { particles: 32, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
+ */
 export function guided(
   unconditional: EnergyFunction,
   conditional: EnergyFunction,
@@ -276,6 +324,17 @@ export interface ContainsOptions extends LambdaOption {
  * pi proportional to p restricted to a set. A box: p times the noised soft box h_s = prod [Phi((hi-x)/t) - Phi((lo-x)/t)],
  * t^2 = softness^2 + sigma^2, which has an exact gradient; Lambda counts the box as one more density. Any other set: the indicator of the
  * denoised image x - sigma^2 grad E, its price annealed; proposals do not see it, the weights do.
+ * @example
+ * ```js
+ * import { bounded, gaussianMixture, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const box = bounded(normal, { lower: [0, -Infinity], upper: [1, Infinity] })
+ * const disc = bounded(normal, {
+ *   contains: (x, count) => Array.from({ length: count }, (_, i) => Math.hypot(x[2 * i], x[2 * i + 1]) < 1),
+ * })
+ * const { samples, logZ } = await smc(box, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
  */
 export function bounded(energy: EnergyFunction, options: BoxOptions | ContainsOptions): Target {
   const model = checkedModel('energy', energy)
@@ -370,6 +429,7 @@ export type Reward = (
   count: number,
   options: { sigma: number; signal?: AbortSignal },
 ) => RewardValue | Promise<RewardValue>
+/** What a reward gives: the values, or values and their gradients with respect to the images. */
 export type RewardValue = ArrayLike<number> | { value: ArrayLike<number>; grad?: Float32Array }
 
 /**
@@ -377,6 +437,14 @@ export type RewardValue = ArrayLike<number> | { value: ArrayLike<number>; grad?:
  * dD/dx taken for c_skip = sigmaData^2 / (sigma^2 + sigmaData^2), its value for Gaussian data: the weights are exact for any proposal.
  * @param options.strength a number, or a function of sigma (its last value is the target's)
  * @param options.sigmaData standard deviation of the data; default 0.5
+ * @example
+ * ```js
+ * import { gaussianMixture, rewardTilt, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const target = rewardTilt(normal, (x, count) => Array.from({ length: count }, (_, i) => x[2 * i]), { strength: 1 })
+ * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
+ * ```
  */
 export function rewardTilt(
   energy: EnergyFunction,
@@ -410,7 +478,7 @@ export function rewardTilt(
         checkedLength('the reward', value, count)
         const nan = Array.prototype.findIndex.call(value, (r) => typeof r !== 'number' || Number.isNaN(r))
         if (nan >= 0)
-          throw new NumericsError(`the reward of image ${nan} at sigma = ${sigma} is ${describe(value[nan])}`)
+          throw new NumericsError(`the reward of image ${nan} at sigma = ${digits(sigma)} is ${describe(value[nan])}`)
         const tilted = part.energy.map((e, i) => e - beta * value[i])
         if (grad === undefined) return { energy: tilted, grad: part.grad }
         if (!types.isFloat32Array(grad) || grad.length !== x.length)

@@ -31,7 +31,7 @@ export const headOptionNames = ['head', 'headScale', 'levelWeight', 'levels', 'l
 export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
   /** As for distillation, or 'joint': an energy and a denoiser of one network (docs/joint.md). */
   head?: HeadOptions['head'] | 'joint'
-  /** Of the head 'joint': the weight of the energy's part of the loss (1). */
+  /** With the head 'joint': the weight of the energy's part of the loss (1). */
   energyWeight?: number
 }
 

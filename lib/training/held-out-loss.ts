@@ -13,7 +13,7 @@ import type { Settings } from './settings.js'
 const STEP = 0xffffffff
 /** A run is measured so many times: cheap enough, and often enough to see it turn. */
 export const MEASUREMENTS = 10
-/** Of the run's images, the share that one measurement evaluates, so that all ten cost some three in a hundred of the training. */
+/** Share of the run's images that one measurement evaluates, so that all ten cost some three in a hundred of the training. */
 const SHARE = 0.01
 const [FEWEST, MOST] = [16, 512]
 /** Samples that are noised and denoised at a time. */

@@ -33,7 +33,7 @@ const REACH = 3
  * 1/(2 d); the information of a classification, E Var(ln sigma | y), is largest about here whatever the number of levels.
  */
 const SPACING = 2
-/** Of the increments, in nats per step. */
+/** Learning rate of the increments, in nats per step. */
 const LEARNING_RATE = 0.02
 const row = 0xffffffff // particle number of nothing else in a step
 

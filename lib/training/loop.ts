@@ -19,11 +19,11 @@ export interface TrainingProgress {
   images: number
   totalImages: number
   /**
-   * Of this step: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
+   * This step's: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
    * classifier the mean cross-entropy.
    */
   loss: number
-  /** Of a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
+  /** For a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
   energyLoss?: number
   /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
   levelLoss?: number

@@ -75,7 +75,7 @@ function averagedOver(images: number) {
   return { warmUp: Math.min(10_000, twentieth), emaHalfLife: Math.min(500_000, twentieth) }
 }
 
-/** Of networks that know no noise levels (autoencoders, classifiers): a constant rate, which no study has looked at. */
+/** Networks that know no noise levels (autoencoders, classifiers) have a constant rate, which no study has looked at. */
 export function imageRecipe(images: number): Recipe {
   return { batchSize: 128, lr: 1e-3, decay: 0, labelDropout: 0, ...averagedOver(images), ...edmNoise }
 }

@@ -115,7 +115,7 @@ export interface Definition extends Settings, LevelSettings, PathSettings {
   objective: 'dsm' | 'distill'
   kind: NetworkKind
   headScale: number
-  /** Of a joint network. */
+  /** For a joint network only. */
   energyWeight: number
   sigmaData: number
   /** Share of the samples. */

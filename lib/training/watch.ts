@@ -41,7 +41,7 @@ export class LossWatch {
     return above
   }
 
-  /** Of the losses so far where there are fewer than one mean needs; NaN before the first step. */
+  /** The running median: of the losses so far where there are fewer than one mean needs; NaN before the first step. */
   median(): number {
     const sorted = [...(this.means.length ? this.means : this.losses)].sort((a, b) => a - b)
     const middle = sorted.length >> 1

@@ -16,7 +16,7 @@ interface Candidate {
   value: unknown
 }
 
-/** Of several networks of a training run: the average of the weights before what is trained. */
+/** Where a training run has several networks: the average of the weights before what is trained. */
 const PREFERRED = ['ema', 'net', 'model']
 /** Dicts within dicts in which a state dict is looked for. */
 const MAX_DEPTH = 4

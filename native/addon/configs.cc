@@ -148,7 +148,7 @@ DiffusersUNetConfig diffusersUNet(const Napi::Object& args, const std::vector<in
   return c;
 }
 
-// Of a network of the class named, whose input has `in_channels`.
+// The configuration of a network of the class named, whose input has `in_channels`.
 void readLevels(ImageLevels& levels, const Napi::Object& o, const char* name) {
   const Napi::Object args = objectOf(o.Get("args"), "args");
   const auto shape = numbers<int>(o, "shape");

@@ -24,7 +24,7 @@ inline std::vector<float> randomWeights(const Trainable& network, uint32_t seed)
   return weights;
 }
 
-// Of the weights; buffers of the state dict stay as they are.
+// A direction in the space of the weights; buffers of the state dict stay as they are.
 inline std::vector<float> directionOf(const Trainable& network, uint32_t seed) {
   auto direction = randomVector(network.parameters().torchSize(), seed);
   for (const Parameter& p : network.parameters().list())

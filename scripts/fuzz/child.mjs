@@ -8,7 +8,7 @@ import { makeInput, makeSeeds } from './seeds.mjs'
 /** Reads one damaged input after the other, in a process of its own that may be ended: fuzz-parsers.mjs watches it. */
 
 const [seed, from, to, seconds, folder] = process.argv.slice(2)
-/** Of processor time for one input; of memory over what the process had after its first inputs. */
+/** Limits of processor time for one input, and of memory over what the process had after its first inputs. */
 const MAX_SECONDS = 2
 const MAX_GROWTH = 768e6
 const WARM = 300

@@ -18,7 +18,7 @@ struct WeightSlice : HopperSlice<P> {
   static constexpr int kEach = 16 / sizeof(Weight);
   static constexpr uint32_t kOctet = S::kParts * S::kPart;  // bytes of 8 columns
 
-  // Of each 16 channels a thread has four neighbours, 4 t to 4 t + 3: that is 16 bytes to load. Where products look for K
+  // A thread has four neighbours of each 16 channels, 4 t to 4 t + 3: that is 16 bytes to load. Where products look for K
   // in its registers, chunk c holds its channels 2 c and 2 c + 1 (pairs), or c; the weights follow that order.
   GPU_FN static int channelOf(int chunk, int i) {
     constexpr int kOwn = kEach / 4, kGroup = 4 / kOwn;  // of a thread in a chunk; chunks of 16 channels

@@ -41,7 +41,7 @@ struct HopperSlice {
     }
   };
 
-  // Of 64 columns each. kFp32: a b = lo hi + hi lo + hi hi; the tensor cores make the sum of a slice, which is added to the
+  // Sums of 64 columns each. kFp32: a b = lo hi + hi lo + hi hi; the tensor cores make the sum of a slice, which is added to the
   // others by an ordinary sum (see multiplyFloats).
   template <int kWide>
   struct Sums {
