@@ -167,11 +167,15 @@ export async function verifyFixture(
  * rules (budget.ts), and each has the recipe of its training.
  *
  * Throws ArgumentError for bad options and for data that no model of pictures can be learnt from, MissingPackageError without the packages
- * that draw pictures, FileError and FormatError, NumericsError
- * where training diverges, and the signal's reason when aborted.
- *
+ * that draw pictures, FileError and FormatError, NumericsError where training diverges, and the signal's reason when aborted.
  * @example
+ * ```js
+ * import { fit } from 'feynkac'
+ *
  * const { model, copies } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
+ * console.log(copies)
+ * model.dispose()
+ * ```
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')
