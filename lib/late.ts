@@ -173,8 +173,7 @@ export async function verifyFixture(
  * import { fit } from 'feynkac'
  *
  * const { model, copies } = await fit({ data: 'pictures.zip', minutes: 10, output: 'fit' })
- * console.log(copies)
- * model.dispose()
+ * console.log(model, copies)
  * ```
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
