@@ -53,6 +53,8 @@ test('an exact energy has small variances, one with errors those of its errors w
   }
   expect(noisyBelow({ bands, particles: 64 })).toBeCloseTo(1)
   expect(await measureConsistency(exact, path)).toEqual(clean)
+  const lost = (await measureConsistency(wrong(Number.POSITIVE_INFINITY, 0.9), path)).bands.at(-1)!
+  expect(JSON.parse(JSON.stringify(lost))).toEqual({ ...lost, variance: 1e300, robust: 1e300, steps: 1e300, above: 1e300 }) // biome-ignore format: one line
 })
 
 test("weighAbove: 'auto' weighs as far down as the target bears it", async () => {

@@ -94,12 +94,16 @@ async function bandsOf(sigmas: Float64Array, particles: number, logG: (k: number
     }
     bands.push({
       ...{ from: sigmas[first], to: sigmas[first + STEPS] },
-      ...{ variance: variance(within), robust: quartileVariance(within), steps },
-      above: quartileVariance(above),
+      ...{ variance: known(variance(within)), robust: known(quartileVariance(within)), steps: known(steps) },
+      above: known(quartileVariance(above)),
     })
   }
   return bands
 }
+
+/** Where paths end in NaN or infinity, as bad as can be: JSON has neither. */
+const known = (value: number): number => (value < HOPELESS ? value : HOPELESS)
+const HOPELESS = 1e300
 
 function variance(values: Float64Array): number {
   const centre = values.reduce((a, b) => a + b, 0) / values.length
