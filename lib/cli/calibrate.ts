@@ -22,7 +22,7 @@ export function register(program: Command): void {
   const command = program
     .command('calibrate')
     .description(
-      'Measure the mean precisions of an energy on noised data and keep them in its file: sample then uses them (--proposal calibrated).',
+      'Measure the mean precisions of an energy on noised data, and how well it agrees with itself between noise levels, and keep both in its file: sample then uses them (--proposal calibrated, --weigh-above auto).',
     )
     .argument('<model>', 'model.safetensors of an energy')
     .requiredOption(

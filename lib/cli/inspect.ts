@@ -9,6 +9,7 @@ import type { ModelInfo } from '../models/model-file.js'
 import type { NoiseConditioning } from '../models/noise-conditioning.js'
 import type { StoredTables } from '../models/tables.js'
 import type { NativeNetwork } from '../native.js'
+import { type Consistency, noisyBelow } from '../smc/consistency.js'
 import { describeRecipe } from '../training/recipe.js'
 import type { SourceModel } from '../weights/source-model.js'
 import { convolutionShapes, describeConvolutions } from './convolutions.js'
@@ -235,7 +236,11 @@ function describeLabels(labels: LabelSpec | null): string[] {
 function summary(tables: StoredTables | undefined) {
   if (!tables) return null
   const { sigmas, variances, count } = tables.unconditional
-  return { levels: sigmas.length, groups: variances[0]!.length, draws: count, labels: tables.conditional !== undefined }
+  const { consistency } = tables.conditional ?? tables.unconditional
+  return {
+    ...{ levels: sigmas.length, groups: variances[0]!.length, draws: count, labels: tables.conditional !== undefined },
+    ...(consistency && { consistency, noisyBelow: noisyBelow(consistency) }),
+  }
 }
 
 function describeTables(tables: StoredTables | undefined): string[] {
@@ -243,7 +248,29 @@ function describeTables(tables: StoredTables | undefined): string[] {
   if (!found) return []
   const { levels, groups, draws, labels } = found
   const also = labels ? ', without labels and with' : ''
-  return [`calibrated  ${groups} precisions at ${levels} noise levels, from ${draws} draws of data${also}`]
+  const { consistency } = tables!.conditional ?? tables!.unconditional
+  return [
+    `calibrated  ${groups} precisions at ${levels} noise levels, from ${draws} draws of data${also}`,
+    ...(consistency ? describeConsistency(consistency) : []),
+  ]
+}
+
+/** The variances of the weights of its own samples by octaves of noise, and what they say. */
+function describeConsistency(consistency: Consistency): string[] {
+  const cell = (value: number) => ` ${Number(value.toPrecision(2))}`.padStart(9)
+  const below = noisyBelow(consistency)
+  const verdict =
+    below > 0
+      ? `the energy's weights are noise below sigma = ${below.toPrecision(2)}: train longer, or weigh above it (--weigh-above auto)`
+      : 'small variances, which condemn nothing and prove nothing'
+  return [
+    `weights     ${verdict}`,
+    '            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top',
+    ...consistency.bands.map(
+      ({ from, to, variance, robust, steps, above }) =>
+        `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}`,
+    ),
+  ]
 }
 
 function describeTraining(training: ModelInfo['training']): string[] {

@@ -8,12 +8,13 @@ import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
+import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
-import type { Target } from '../smc/targets.js'
+import { asTarget, type Target } from '../smc/targets.js'
 import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
@@ -112,12 +113,13 @@ async function drawFrom(
       const drawn = await unweighted(target, method)
       return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
-    const { weighAbove, kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
     // levels are placed by what they cost the weights
     const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
     const steppers = { seed, signal, weights, kernel, proposal, controlDrift, moves }
-    const grid = sigmas.filter((sigma) => sigma >= (weighAbove ?? 0))
+    const weighAbove = flags.weighAbove === 'auto' && flags.adaptLevels ? bearableAbove(asTarget(target), sigmas) : flags.weighAbove // biome-ignore format: one line
+    const grid = sigmas.filter((sigma) => typeof weighAbove !== 'number' || sigma >= weighAbove)
     const pilot = flags.adaptLevels && grid.length > 1 ? await adapted(target, grid, flags.adaptLevels, steppers) : null
     const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
     const result = await smc(target, {

@@ -55,7 +55,7 @@ export interface SampleFlags extends CommonOptions {
   resampling?: SmcOptions['resampling']
   essThreshold?: number
   essAfter?: number
-  weighAbove?: number
+  weighAbove?: number | 'auto'
   allowCollapse?: boolean
   adaptLevels?: true | number
   controlDrift?: boolean
@@ -111,7 +111,11 @@ export function register(program: Command): void {
       'resample extreme weights alone, up to this share (1: all)',
       number({ max: 1, above: 0 }),
     )
-    .option('--weigh-above <sigma>', 'smc: bridge weights, but none below this noise, where networks err', positive)
+    .option(
+      '--weigh-above <sigma>',
+      'smc: bridge weights, but none below this noise, where networks err; auto: as was measured (calibrate)',
+      (text: string) => (text === 'auto' ? text : positive(text)),
+    )
     .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
     .option(
       '--adapt-levels [cess]',

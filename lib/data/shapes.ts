@@ -65,10 +65,28 @@ export function drawShape(u: readonly number[], side: number, correlation: numbe
   const radius = RADIUS * side * (1 + vary(u[4], STRETCH))
   const coverage = new Float32Array(side * side)
   cover({ shape, x: x + vary(u[2], SHIFT * side), y: y + vary(u[3], SHIFT * side), radius }, side, coverage)
-  const brightness = 255 * (0.8 + 0.2 * u[5])
-  for (let i = 0; i < coverage.length; i++) out[i] = Math.round(brightness * coverage[i])
+  const light = 255 * (brightness.min + (brightness.max - brightness.min) * u[5])
+  for (let i = 0; i < coverage.length; i++) out[i] = Math.round(light * coverage[i])
   return [shape, place]
 }
+
+/**
+ * How much of each pixel a shape at a place covers: what the pictures are drawn of. shiftX, shiftY, stretch: from -1 to 1, as far as they vary,
+ * in each of which a picture is uniform.
+ */
+export function shapeCoverage(
+  kind: { shape: number; place: number },
+  { shiftX, shiftY, stretch }: { shiftX: number; shiftY: number; stretch: number },
+  side: number,
+  out: Float32Array,
+): void {
+  const [x, y] = centre(kind.place, side)
+  const radius = RADIUS * side * (1 + stretch * STRETCH)
+  cover({ shape: kind.shape, x: x + shiftX * SHIFT * side, y: y + shiftY * SHIFT * side, radius }, side, out)
+}
+
+/** Between which a picture's brightness is uniform. */
+export const brightness = { min: 0.8, max: 1 }
 
 export interface ShapeScore {
   /** Class indices, null where the picture shows no such shape. */
@@ -101,10 +119,8 @@ function templates(side: number): Template[] {
       for (const sx of steps)
         for (const sy of steps)
           for (const sr of [-1, 0, 1]) {
-            const [x, y] = centre(place, side)
-            const radius = RADIUS * side * (1 + sr * STRETCH)
             const values = new Float32Array(side * side)
-            cover({ shape, x: x + sx * SHIFT * side, y: y + sy * SHIFT * side, radius }, side, values)
+            shapeCoverage({ shape, place }, { shiftX: sx, shiftY: sy, stretch: sr }, side, values)
             list.push({ shape, place, values: standardise(values) })
           }
   templatesBySide.set(side, list)

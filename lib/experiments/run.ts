@@ -12,6 +12,7 @@ import { type Budget, budgets, type Experiment, type ExperimentContext, type Out
 const experiments = {
   bounds: async () => (await import('./bounds.js')).bounds,
   composition: async () => (await import('./composition.js')).composition,
+  consistency: async () => (await import('./consistency.js')).consistency,
   dimension: async () => (await import('./dimension.js')).dimension,
   diversity: async () => (await import('./diversity.js')).diversity,
   exact: async () => (await import('./exact.js')).exact,

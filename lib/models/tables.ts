@@ -4,10 +4,12 @@ import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'
 import { ArgumentError } from '../errors.js'
 import { isObject } from '../json.js'
-import { type CalibrateOptions, calibrate, evenLevels, measure } from '../smc/calibrate.js'
+import { type CalibrateOptions, calibrate, measure } from '../smc/calibrate.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/calibration.js'
+import { type Consistency, type ConsistencyBand, measureConsistency } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { sizeOf } from '../smc/evaluation.js'
+import { evenLevels } from '../smc/schedule.js'
 import { type Labels, labelSpecOf } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
@@ -22,6 +24,7 @@ export interface StoredTable {
   variances: number[][]
   count: number
   seed: number
+  consistency?: Consistency
 }
 
 /** The table of p(x), and for conditional models that of p(x | labels) with the data's labels. */
@@ -39,7 +42,7 @@ export function storeTables({ unconditional, conditional }: ModelTables): Stored
   return { unconditional: store(unconditional), ...(conditional && { conditional: store(conditional) }) }
 }
 
-function store({ data: { groups, sigmas, variances, count, seed } }: Calibration): StoredTable {
+function store({ data: { groups, sigmas, variances, count, seed, consistency } }: Calibration): StoredTable {
   const { edges, of } = groups
   const pooled = !edges && groups.count < of.length
   // six digits are far more than there are
@@ -51,7 +54,30 @@ function store({ data: { groups, sigmas, variances, count, seed } }: Calibration
     variances: Array.from(sigmas, (_, k) => rounded.slice(k * groups.count, (k + 1) * groups.count)),
     count,
     seed,
+    ...(consistency && { consistency: shortened(consistency) }),
   }
+}
+
+const shortened = ({ bands, particles }: Consistency): Consistency => ({
+  bands: bands.map((band) => bandOf((name) => Number(band[name].toPrecision(4)))),
+  particles,
+})
+
+const bandOf = (value: (name: keyof ConsistencyBand) => number): ConsistencyBand => ({
+  ...{ from: value('from'), to: value('to'), variance: value('variance') },
+  ...{ robust: value('robust'), steps: value('steps'), above: value('above') },
+})
+
+function readConsistency(json: unknown, wrong: (what: string) => never): Consistency {
+  const { bands, particles } = isObject(json) ? json : {}
+  if (!Array.isArray(bands) || bands.length > 1000 || !Number.isSafeInteger(particles)) return wrong('consistency')
+  const read = (bands as unknown[]).map((band) =>
+    bandOf((name) => {
+      const value = isObject(band) ? band[name] : undefined
+      return typeof value === 'number' && value >= 0 && Number.isFinite(value) ? value : wrong('consistency')
+    }),
+  )
+  return { bands: read, particles: particles as number }
 }
 
 /** Tables of a file's description for samples of a shape; `fail` throws. */
@@ -70,7 +96,7 @@ function numbers(value: unknown, least = 0): value is number[] {
 
 function read(json: unknown, shape: readonly number[], fail: (what: string) => never): Calibration {
   const wrong = (what: string): never => fail(`the calibration in the model description has no valid ${what}`)
-  const { edges, pool, sigmas, variances, count, seed } = isObject(json) ? json : {}
+  const { edges, pool, sigmas, variances, count, seed, consistency } = isObject(json) ? json : {}
   const falling =
     numbers(sigmas) && sigmas.length > 0 && sigmas.every((s, k) => s > 0 && (k === 0 || s < sigmas[k - 1]!))
   if (!falling) return wrong('noise levels')
@@ -86,6 +112,7 @@ function read(json: unknown, shape: readonly number[], fail: (what: string) => n
     variances: Float64Array.from((rows as number[][]).flat()),
     count: count as number,
     seed: seed as number,
+    ...(consistency !== undefined && { consistency: readConsistency(consistency, wrong) }),
   })
 }
 
@@ -125,7 +152,15 @@ export async function measureTables(
   const { sigmaMin, sigmaMax } = model.info
   const options = { ...rest, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
   const dim = model.labelDim
-  if (dim === 0) return { unconditional: await calibrate(model, { ...options, onProgress }) }
+  const consistent = async (energy: EnergyFunction, table: Calibration, rows: number): Promise<Calibration> => {
+    const path = { max: sigmaMax, min: sigmaMin, particles: rows, seed: table.data.seed, signal: rest.signal }
+    const consistency = await measureConsistency({ ...energy, calibration: table }, path)
+    return new Calibration({ ...table.data, consistency })
+  }
+  if (dim === 0) {
+    const table = await calibrate(model, { ...options, onProgress })
+    return { unconditional: await consistent(model.conditioned(), table, pathsFor(table)) }
+  }
   if (!data?.labels)
     throw new ArgumentError(`the model takes ${dim} label entries but the data have none: give it data with its labels`)
   const told = labelledAs(labelSpecOf(model.info)!, checkDataset(data))
@@ -139,8 +174,18 @@ export async function measureTables(
     for (const [row, index] of indices.entries()) encodeLabel(labels!, told.label(index), vectors, row * dim)
     return model.conditioned(vectors)
   }
-  return { unconditional: await calibrate(model, half(0)), conditional: await measure(model, under, half(1)) }
+  const unconditional = await calibrate(model, half(0))
+  const conditional = await measure(model, under, half(1))
+  const rows = pathsFor(unconditional)
+  const spread = Int32Array.from({ length: rows }, (_, i) => Math.floor((i * data.size) / rows))
+  return {
+    unconditional: await consistent(model.conditioned(), unconditional, rows),
+    conditional: await consistent(under(spread), conditional, rows),
+  }
 }
+
+/** Paths to measure consistency by, for at most about the work of the table: quartiles want some thirty. */
+const pathsFor = ({ count }: Calibration): number => Math.min(256, Math.max(32, Math.floor(count / 2)))
 
 /** The table of p(x | labels). */
 export function tableFor(tables: ModelTables | undefined, labels: Labels | undefined): Calibration | undefined {

@@ -9,7 +9,7 @@ import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from
 import type { EnergyFunction } from './energy-function.js'
 import { evaluateModels, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
-import { checkedSigmas } from './schedule.js'
+import { checkedSigmas, evenLevels } from './schedule.js'
 import { type Floats, inSpaceOf, type Space, toHost, toSpace } from './space.js'
 import { checkedModel } from './targets.js'
 
@@ -30,12 +30,6 @@ export interface CalibrateOptions {
 }
 
 export const calibrateOptionNames = ['data', 'sigmas', 'count', 'pool', 'seed', 'signal', 'onProgress']
-
-/** `levels` noise levels from `max` down to `min` in equal ratios. */
-export function evenLevels(min: number, max: number, levels: number): Float64Array {
-  const ratio = (min / max) ** (1 / (levels - 1))
-  return Float64Array.from({ length: levels }, (_, k) => (k === levels - 1 ? min : max * ratio ** k))
-}
 
 /**
  * Measures the mean precisions h_i(s) of an energy's density on noised data, for the proposal 'calibrated' of smc (calibration.ts): use

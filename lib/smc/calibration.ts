@@ -1,5 +1,6 @@
 import { finiteNumber, numberList } from '../args.js'
 import { invalid } from '../errors.js'
+import type { Consistency } from './consistency.js'
 import { sizeOf } from './evaluation.js'
 
 /**
@@ -22,6 +23,8 @@ export interface PrecisionTable {
    * 1 / (V_i(sigma) + noise^2). Of a target with negative exponents it may be 0 or less.
    */
   precisionAt(sigma: number, noise?: number): Float64Array
+  /** How well the energy agrees with itself between noise levels, where that was measured. */
+  readonly consistency?: Consistency
 }
 
 /** Largest side of an image that has a cosine transform here. */
@@ -82,6 +85,7 @@ export interface CalibrationData {
   /** Draws of data at every level. */
   count: number
   seed: number
+  consistency?: Consistency
 }
 
 /** The precisions that were measured of one energy. */
@@ -96,6 +100,10 @@ export class Calibration implements PrecisionTable {
 
   get sigmas(): Float64Array {
     return this.data.sigmas
+  }
+
+  get consistency(): Consistency | undefined {
+    return this.data.consistency
   }
 
   /** Draws of data at every level. */

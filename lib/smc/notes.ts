@@ -1,4 +1,5 @@
 import type { WeightScheme } from './annealing.js'
+import { isMeasured } from './consistency.js'
 import { isLearnt } from './default-weights.js'
 import type { SmcDiagnostics } from './diagnostics.js'
 import type { Target } from './targets.js'
@@ -26,7 +27,8 @@ export function noteOf(
     return `collapsed: ${left}. ${means}`
   }
   if (weights === 'none') {
-    const how = learnt ? 'weighAbove: 0.5 (--weigh-above 0.5)' : "weights: 'bridge' (--weights bridge)"
+    const above = isMeasured(target) ? "weighAbove: 'auto' (--weigh-above auto)" : 'weighAbove: 0.5 (--weigh-above 0.5)'
+    const how = learnt ? above : "weights: 'bridge' (--weights bridge)"
     return isSingle(target)
       ? `no weights: the samples are the model's own, as its gradients draw them. To weigh: ${how}`
       : `no weights: the samples are what the gradients of target '${target.name}' lead to, which is near it and not it: nothing corrects the shares of its modes. To weigh: ${how}`

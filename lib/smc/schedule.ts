@@ -47,3 +47,9 @@ export function checkedSigmas(value: unknown, least: number, zero = false): Floa
   if (!right || sigmas.length < least) throw invalid('sigmas', expected, Array.from(sigmas))
   return sigmas
 }
+
+/** `levels` noise levels from `max` down to `min` in equal ratios. */
+export function evenLevels(min: number, max: number, levels: number): Float64Array {
+  const ratio = (min / max) ** (1 / (levels - 1))
+  return Float64Array.from({ length: levels }, (_, k) => (k === levels - 1 ? min : max * ratio ** k))
+}

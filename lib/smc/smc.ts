@@ -4,6 +4,7 @@ import { requireMemory } from '../memory.js'
 import { native, run } from '../native.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
+import { bearableAbove } from './consistency.js'
 import { isLearnt, usualWeights } from './default-weights.js'
 import { hasCollapsed, type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
 import type { EnergyFunction } from './energy-function.js'
@@ -52,9 +53,10 @@ export interface SmcOptions extends SmcRunOptions {
   weights?: WeightScheme
   /**
    * Weights act at noise levels from here up alone; below, the same proposals go on without. Default 0: at all. For networks, whose energies
-   * err most at small noise; what the samples are of there is not corrected.
+   * err most at small noise; what the samples are of there is not corrected. 'auto': as far down as the weights' variance that `calibrate` of a
+   * model has measured stays bearable (4 nats squared), or not at all.
    */
-  weighAbove?: number
+  weighAbove?: number | 'auto'
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that fkc and rne have); Lambda of 'tilt' is its base model's. */
   kernel?: Kernel
   /**
@@ -202,7 +204,9 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const sigmas = checkedSigmas(options.sigmas, 2)
   const controlDrift = boolean('controlDrift', options.controlDrift ?? false)
   const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
-  const weights = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
+  const asked = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
+  const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
+  const weights = weighAbove === Number.POSITIVE_INFINITY ? 'none' : asked
   const rule = weightRules[weights]
   const { calibration } = driver(target, weights)
   const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
@@ -224,13 +228,19 @@ function checkedTarget(target: Target, options: SmcOptions) {
     )
   const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
   const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
-  const weighAbove = checkedWeighAbove(options.weighAbove, weights, sigmas)
   return { sigmas, weights, weighAbove, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
 }
 
-function checkedWeighAbove(given: number | undefined, weights: WeightScheme, sigmas: Float64Array): number {
+/** Infinity: nothing is to be weighed. */
+function checkedWeighAbove(
+  given: SmcOptions['weighAbove'],
+  weights: WeightScheme,
+  target: Target,
+  sigmas: Float64Array,
+): number {
   if (given === undefined) return 0
   if (weights === 'none') throw invalid("weighAbove with weights: 'none'", 'nothing', given)
+  if (given === 'auto') return bearableAbove(target, sigmas)
   const above = finiteNumber('weighAbove', given, { min: 0 })
   if (above <= sigmas[1]) return above
   throw new ArgumentError(

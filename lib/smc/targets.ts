@@ -262,6 +262,7 @@ export function negation(
     calibration: calibration && {
       basis: calibration.basis,
       precisionAt: (sigma, noise = sigma) => calibration.precisionAt(Math.max(sigma, floor), Math.max(noise, floor)),
+      consistency: calibration.consistency,
     },
     residence: residenceOf([other]),
     learnt: isLearnt(other),

@@ -1,0 +1,61 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { COLD_SHARES, type ConsistencyRow } from '../lib/experiments/consistency.js'
+import { bootstrap, type Cloud, coldShares, shareDistance, sharesOf } from '../lib/experiments/consistency-shares.js'
+import { runExperiment } from '../lib/experiments/run.js'
+
+describe('shares of shapes', () => {
+  const cloud = (shapes: Cloud['shapes'], weights: number[]): Cloud => ({ shapes, weights: Float64Array.from(weights) })
+  const truth = [0.2, 0.3, 0.5] as const
+
+  test('are weighted, and what shows no shape is wrong', () => {
+    const shares = sharesOf([cloud([0, 1, 2, null], [0.1, 0.2, 0.3, 0.4]), cloud([2, 2], [0.5, 0.5])])
+    expect(shares.map((s) => Number(s.toFixed(9)))).toEqual([0.05, 0.1, 0.65, 0.2])
+    expect(shareDistance([0.2, 0.3, 0.5, 0], truth)).toBe(0)
+    expect(shareDistance([0, 0, 0, 1], truth)).toBe(1)
+    expect(shareDistance([0.2, 0.3, 0.4, 0.1], truth)).toBeCloseTo(0.1)
+  })
+
+  test('with constant weights are those without, and right weights bring them nearer', () => {
+    const shapes = Array.from({ length: 300 }, (_, i) => i % 3)
+    const flat = bootstrap([cloud(shapes, shapes.map(() => 1 / 300))], truth, 1) // biome-ignore format: one line
+    expect(Math.abs(flat.distance - flat.unweighted) + flat.changeError).toBeLessThan(1e-12)
+    const right = bootstrap([cloud(shapes, shapes.map((k) => truth[k] / 100))], truth, 1) // biome-ignore format: one line
+    expect(right.distance).toBeCloseTo(0)
+    expect(right.unweighted).toBeCloseTo(1 / 6)
+    expect(right.distance - right.unweighted).toBeLessThan(-2 * right.changeError)
+  })
+
+  test('of p^gamma are those of the table', async () => {
+    for (const gamma of [1, 2] as const) {
+      const { shares, errors } = await coldShares(gamma, 0.3, 20)
+      for (const [k, share] of shares.entries())
+        expect(Math.abs(share - COLD_SHARES[gamma][k])).toBeLessThan(4 * errors[k] + 0.01)
+    }
+  })
+})
+
+test('the experiment measures every form of weights, of exact energies and learnt ones', {
+  timeout: 600_000,
+}, async () => {
+  const output = await mkdtemp(join(tmpdir(), 'feynkac-consistency-'))
+  try {
+    const { result, tables } = await runExperiment('consistency', { output, budget: 'quick' })
+    const { rows } = result.data as { rows: ConsistencyRow[] }
+    expect(rows.map(({ energies, form }) => `${energies} ${form}`)).toHaveLength(12)
+    for (const row of rows) {
+      for (const share of [row.distance, row.unweighted, row.resampled, row.right])
+        expect(share >= 0 && share < 1 + 1e-9, `${row.form}: ${share}`).toBe(true)
+      expect(Number.isFinite(row.variance + row.changeError + row.spread)).toBe(true)
+      if (row.form === 'none') expect([row.change, row.variance, row.roots]).toEqual([0, 0, 8])
+    }
+    for (const { header, rows: cells } of tables) for (const row of cells) expect(row).toHaveLength(header.length)
+    for (const { claim, evidence } of result.findings) expect(`${claim} ${evidence}`).not.toMatch(/NaN|undefined/)
+    expect(await readFile(join(output, 'report.md'), 'utf8')).toContain('Shares of shapes, learnt energies')
+  } finally {
+    await rm(output, { recursive: true, force: true })
+    await rm(`${output}-models`, { recursive: true, force: true })
+  }
+})
