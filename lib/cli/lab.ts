@@ -3,6 +3,7 @@
 export const experimentNames = [
   'bounds',
   'composition',
+  'consistency',
   'dimension',
   'diversity',
   'exact',

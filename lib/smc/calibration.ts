@@ -24,7 +24,7 @@ export interface PrecisionTable {
    */
   precisionAt(sigma: number, noise?: number): Float64Array
   /** How well the energy agrees with itself between noise levels, where that was measured. */
-  readonly consistency?: Consistency
+  readonly consistency?: Consistency | undefined
 }
 
 /** Largest side of an image that has a cosine transform here. */

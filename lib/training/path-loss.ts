@@ -5,10 +5,11 @@ import type { Denoiser } from '../models/denoiser.js'
 import { cellAt, interpolate } from '../models/log-normaliser.js'
 import type { NativeWalks } from '../native.js'
 import { purpose, uniformAt } from '../random.js'
-import { evenLevels, measure } from '../smc/calibrate.js'
+import { measure } from '../smc/calibrate.js'
 import type { Calibration } from '../smc/calibration.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { sizeOf } from '../smc/evaluation.js'
+import { evenLevels } from '../smc/schedule.js'
 import type { Settings } from './settings.js'
 
 /**
