@@ -259,7 +259,7 @@ export interface NativeModule extends NativeParticles {
   cpu(): { isa: string; threads: number }
   setThreads(n: number): void
   /** Frees an array's memory now, where the collector would let hundreds of megabytes wait: the array has no elements any more. */
-  detach(array: Float32Array): void
+  detach(array: ArrayBufferView): void
   /** The CUDA devices, or the reason why there is none; versions as 1000 major + 10 minor, 0 where there is none. */
   cuda(): {
     devices: { name: string; capability: string; memory: number }[]

@@ -22,11 +22,11 @@ export interface LoadedModel {
 export async function loadModel(path: string, options: LoadOptions): Promise<LoadedModel> {
   const { readSource } = await import('../weights/source.js')
   const { network, signal } = options
-  return modelFrom(await readSource(path, { network, signal }), options)
+  return modelFrom(await readSource(path, { network, signal }), options, true)
 }
 
-/** The model of a file that was read. */
-export async function modelFrom(source: SourceModel, options: LoadOptions): Promise<LoadedModel> {
+/** The model of a file that was read. `spend`: its tensors are not needed after it. */
+export async function modelFrom(source: SourceModel, options: LoadOptions, spend = false): Promise<LoadedModel> {
   const { importModel, isAutoencoder, isClassifier } = await import('./import.js')
   const { device, precision, config, scheduler, nullClass } = options
   const { path } = source
@@ -36,7 +36,7 @@ export async function modelFrom(source: SourceModel, options: LoadOptions): Prom
     throw new ArgumentError(`${path} holds a classifier, not a denoiser or an energy: load it with Classifier.load`)
   const { info, tensors, notes } = importModel(source, { config, scheduler, nullClass })
   const at = { device, precision }
-  const network = await networkOfFile(path, tensors, at, () => createNetwork(info, at))
+  const network = await networkOfFile(path, tensors, at, () => createNetwork(info, at), spend)
   for (const note of notes) process.emitWarning(`${path}: ${note}`, 'FeynkacWarning')
   return { info, network, notes }
 }
@@ -47,11 +47,12 @@ export async function networkOfFile<N extends NetworkWeights & { dispose(): void
   tensors: ReadonlyMap<string, Tensor>,
   options: DeviceOptions,
   make: () => N,
+  spend = false,
 ): Promise<N> {
   placement(options) // what is wrong from here on is the file
   const network = ofFile(path, make)
   try {
-    await writeWeights(network, tensors, path)
+    await writeWeights(network, tensors, path, spend)
     await warnOfSlowKernels(options)
     return network
   } catch (error) {

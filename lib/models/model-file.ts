@@ -44,6 +44,8 @@ export interface ModelInfo {
 const FORMAT = 'feynkac-model-1'
 /** Numbers handled between two turns of the event loop: about a millisecond. */
 const SLICE = 2 ** 19
+/** Bytes of a buffer that is worth freeing at once; Node shares small ones. */
+const LEAST_SPENT = 2 ** 20
 const KINDS: readonly string[] = ['denoiser', ...heads, 'joint']
 
 /** Reads and checks the model description in a file's metadata. */
@@ -159,7 +161,7 @@ export type NetworkWeights = Pick<NativeNetwork, 'parameters' | 'parameterCount'
 
 /**
  * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
- * nothing left over. `ignore`: other tensors of the file.
+ * nothing left over. `ignore`: other tensors of the file. `spend`: nobody needs the tensors any more, and their memory is freed on the way.
  */
 export async function flatten(
   network: NetworkWeights,
@@ -167,6 +169,7 @@ export async function flatten(
   path: string,
   prefix = '',
   ignore: (name: string) => boolean = () => false,
+  spend = false,
 ): Promise<Float32Array> {
   const parameters = now(() => network.parameters())
   const names = new Set(parameters.map((p) => prefix + p.name))
@@ -188,6 +191,8 @@ export async function flatten(
       )
   }
   const flat = new Float32Array(network.parameterCount())
+  const views = new Map<ArrayBufferLike, number>() // that are still to be copied
+  if (spend) for (const { data } of tensors.values()) views.set(data.buffer, (views.get(data.buffer) ?? 0) + 1)
   let copied = 0
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)!
@@ -199,6 +204,10 @@ export async function flatten(
       copied = 0
       await breathe()
     }
+    const { buffer } = tensor.data
+    const left = (views.get(buffer) ?? 0) - 1
+    if (left === 0 && buffer.byteLength >= LEAST_SPENT) native.detach(tensor.data)
+    views.set(buffer, left)
   }
   return flat
 }
@@ -213,13 +222,14 @@ export function* unflatten<B extends ArrayBufferLike>(
     yield [prefix + p.name, { shape: p.shape, data: flat.subarray(p.offset, p.offset + p.size) }]
 }
 
-/** Gives a network the weights of a model file. Throws FormatError where they do not fit or are not finite. */
+/** Gives a network the weights of a model file; `spend` as for flatten. Throws FormatError where they do not fit or are not finite. */
 export async function writeWeights(
   network: NetworkWeights,
   tensors: ReadonlyMap<string, Tensor>,
   path: string,
+  spend = false,
 ): Promise<void> {
-  const flat = await flatten(network, tensors, path)
+  const flat = await flatten(network, tensors, path, '', undefined, spend)
   for (let i = 0; i < flat.length; i++) {
     if (i % SLICE === SLICE - 1) await breathe()
     if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
