@@ -53,7 +53,10 @@ void channelMoments(const NormBlock& k, const float* x, double* mean, double* m2
       vf total[4] = {}, deviation[2] = {}, square[2] = {};  // several chains of additions
       int i = row;
       for (; i + 4 <= end; i += 4)
-        for (int u = 0; u < 4; ++u) total[u] += io.load(x + k.at(i + u, j));
+        for (int u = 0; u < 4; ++u) {
+          k.fetch(x, i + u, j);
+          total[u] += io.load(x + k.at(i + u, j));
+        }
       for (; i < end; ++i) total[0] += io.load(x + k.at(i, j));
       const vf center = ((total[0] + total[1]) + (total[2] + total[3])) * (1.0f / float(rows));
       const auto look = [&](int at, int u) __attribute__((always_inline)) {
@@ -118,6 +121,8 @@ void adjoint(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma,
   k.reduce<3>(
       sums, [&](auto io, int i, int j, vf* s) __attribute__((always_inline)) {
         const size_t at = k.at(i, j);
+        k.fetch(x, i, j);
+        k.fetch(dy, i, j);
         const vf h = f.normalised(io.load(x + at), j);
         const vf d = io.load(dy + at) * Activation<Silu>::first(f.scaled(h, j));
         store(dz + k.local(i, j), d);
@@ -145,6 +150,7 @@ void adjoint(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma,
     }
   });
   k.map2([&](auto io, int i, int j, size_t at) __attribute__((always_inline)) {
+    k.fetchToWrite(dx, i, j);
     const vf h = f.normalised(io.load(x + at), j);
     const vf d = load(dz + k.local(i, j)) * load(cz + j) + (load(c0 + j) + h * load(ch + j));
     io.store(dx + at, accumulate ? io.load(dx + at) + d : d);
@@ -213,6 +219,8 @@ void second(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma, 
   double* const tangentSums[] = {st, sth, sh};
   k.reduce<3>(
       tangentSums, [&](auto io, int i, int j, vf* s) __attribute__((always_inline)) {
+        k.fetch(tx, i, j);
+        k.fetch(x, i, j);
         const vf v = io.load(tx + k.at(i, j)), h = f.normalised(io.load(x + k.at(i, j)), j);
         s[0] += v;
         s[1] += v * h;
@@ -224,6 +232,8 @@ void second(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma, 
   k.reduce<5>(
       adjointSums, [&](auto io, int i, int j, vf* s) __attribute__((always_inline)) {
         const size_t at = k.at(i, j);
+        k.fetch(ay, i, j);
+        k.fetch(by, i, j);
         const vf h = f.normalised(io.load(x + at), j), th = Tangent::normalised(t, io.load(tx + at), h, j);
         vf d1, d2;
         Activation<Silu>::both(f.scaled(h, j), &d1, &d2);
@@ -266,6 +276,7 @@ void second(const NormBlock& k, const NormAffine& f, float* dx, double* dgamma, 
     }
   });
   k.map2([&](auto io, int i, int j, size_t at) __attribute__((always_inline)) {
+    k.fetchToWrite(dx, i, j);
     const vf h = f.normalised(io.load(x + at), j);
     const vf d = (load(w + k.local(i, j)) * load(cw + j) + load(u + k.local(i, j)) * load(cu + j)) +
                  (io.load(tx + at) * load(ct + j) + (load(c0 + j) + h * load(ch + j)));

@@ -38,6 +38,13 @@ struct NormBlock {
   size_t statsOrigin() const { return 2 * (size_t(sample) * nGroups + first / groupSize); }
   double count() const { return double(groupSize) * pixels; }
   size_t at(int row, int j) const { return size_t(row) * channels + j; }
+  // Asks for what a sweep comes to a chunk later: the rows of a block are too short, and too far apart, to be foreseen.
+  inline __attribute__((always_inline)) void fetch(const float* p, int row, int j) const {
+    __builtin_prefetch(p + at(row + kChunk, j));
+  }
+  inline __attribute__((always_inline)) void fetchToWrite(const float* p, int row, int j) const {
+    __builtin_prefetch(p + at(row + 8, j), 1);
+  }
   size_t local(int row, int j) const { return size_t(row) * padded + j; }  // in scratch
 
   template <class F>
