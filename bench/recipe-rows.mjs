@@ -82,13 +82,18 @@ export const groups = {
     { batchSize: 8, lr: 2e-3 },
     { batchSize: 8, lr: 1e-3 },
     { batchSize: 16, lr: 2e-3 },
-  ]).map((row) => ({ ...row, teacher: rows('discs', 12_000, [{ batchSize: 8, lr: 4e-3 }])[0] })),
+  ]).map((row) => ({ ...row, head: 'dot', teacher: rows('discs', 12_000, [{ batchSize: 8, lr: 4e-3 }])[0] })),
   // by the noise levels and the label dropout of the rules, of a teacher by the rules; the rules have a rate of 1e-3
   'distil-rules': rows('discs', 6000, [
     { batchSize: 16, lr: 1e-3 },
     { batchSize: 16, lr: 2e-3 },
     { batchSize: 16, lr: 4e-3 },
-  ]).map((row) => ({ ...row, ...ruled, teacher: rows('discs', 12_000, [{ batchSize: 16, lr: 4e-3, ...ruled }])[0] })),
+  ]).map((row) => ({
+    ...row,
+    ...ruled,
+    head: 'dot',
+    teacher: rows('discs', 12_000, [{ batchSize: 16, lr: 4e-3, ...ruled }])[0],
+  })),
   // 60,000 pictures of 28x28, one label
   fashion: rows('fashion', 6000, [
     before,
@@ -117,6 +122,7 @@ export const groups = {
     { batchSize: 64, lr: 1e-3, decay: 0, labelDropout: 0.5 },
   ]).map((row) => ({
     ...row,
+    head: 'dot',
     teacher: { ...rows('shapes', 32_000, [{ batchSize: 32, lr: 4e-3, ...ruled }])[0], network: small },
   })),
 }

@@ -174,6 +174,7 @@ function describe({
   emaHalfLife,
   beta1,
   beta2,
+  head,
   images,
 }) {
   const unusual = [
@@ -181,6 +182,7 @@ function describe({
     emaHalfLife !== images / 20 && `half-life ${emaHalfLife}`,
     beta1 && `beta1 ${beta1}`,
     beta2 && `beta2 ${beta2}`,
+    head && `head ${head}`,
     holdOut === 0 && 'none held out',
   ].filter(Boolean)
   const usual = `batch ${batchSize}, lr ${lr}, decay ${decay}, label dropout ${labelDropout}, ln sigma ${pMean} ± ${pStd}`

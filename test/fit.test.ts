@@ -26,7 +26,7 @@ afterEach(() => rm(output, { recursive: true }))
 
 describe('fit', () => {
   it('learns an energy of labelled pictures, draws what was asked for and counts what is right', {
-    timeout: 120_000,
+    timeout: 600_000,
   }, async () => {
     const stages = new Set<string>()
     let [last, findings] = [0, 0]
@@ -73,7 +73,7 @@ describe('fit', () => {
     await expect(learn(options)).rejects.toThrow(/a fit that is finished.*--overwrite/)
   })
 
-  it('goes on where it was stopped, and ends with the bits of an unbroken one', { timeout: 120_000 }, async () => {
+  it('goes on where it was stopped, and ends with the bits of an unbroken one', { timeout: 600_000 }, async () => {
     const options = { data: pictures(110), images: 64, device: 'cpu' }
     const [whole, broken] = [join(output, 'whole'), join(output, 'broken')]
     const unbroken = await learn({ ...options, output: whole })

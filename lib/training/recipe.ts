@@ -9,7 +9,7 @@ import type { Settings } from './settings.js'
  * - batch: grows as the square root of the images (McCandlish et al. 2018: the largest useful batch grows as the loss falls). Smaller ones
  *   reach a lower loss yet, but then labels that say where things are (a bias on channels tells them) are drowned in the gradient's noise.
  * - lr: 4e-3 for pictures at the default width of 32 channels, in inverse proportion to the width above it (Yang et al. 2022), which at 128
- *   channels is EDM's 1e-3. A quarter of it to distil, where the weights begin near their end: half of it diverged on the demo's pictures.
+ *   channels is EDM's 1e-3. A quarter of it to distil, where the weights begin near their end and the rate hardly matters.
  * - decay: linear to 0 (Defazio et al. 2023), over the last half: earlier it costs small budgets more than it gives.
  * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
  *   al. 2024, EDM2) of relative width 0.06.
