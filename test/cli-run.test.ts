@@ -146,8 +146,8 @@ describe('from data to samples', () => {
     expect(heldOutLoss).toBeNull()
     const inspected = JSON.parse((await run(['inspect', model, '--json'])).out)
     expect(inspected).toMatchObject({
-      kind: 'residual',
-      headScale: 1,
+      kind: 'dot',
+      headScale: 0.5,
       training: { images: 64, heldOut: null, ...recipe },
       labels: { attributes: [{ name: 'shape' }, { name: 'place' }] },
     })

@@ -329,7 +329,7 @@ describe('the command line', () => {
       out = ''
       expect(await main(['inspect', pipeline])).toBe(0)
       expect(out).toContain('UNet2DModel')
-      expect(out).toMatch(/distil into an energy \(student\): .* on cpu/)
+      expect(out).toMatch(/distil into a dot energy \(student\): .* on cpu/)
       expect(await main(['convert', file, join(folder, 'x.pt'), '--to', 'edm'])).toBe(2)
       const broken = join(folder, 'broken.pkl')
       await writeFile(broken, 'cposix\nsystem\n(Vecho\ntR.')

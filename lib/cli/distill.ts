@@ -34,7 +34,7 @@ export function register(program: Command): void {
       count(),
     )
     .option('--no-calibrate', 'make no table: feynkac calibrate can do it later')
-  headFlags(trainingFlags(command), 'residual; vectors: dot')
+  headFlags(trainingFlags(command), 'dot')
     .option(
       '--path-weight <number>',
       'of the path loss, which makes noise levels agree, such as 0.5 (0: none)',

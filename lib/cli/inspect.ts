@@ -2,7 +2,6 @@ import os from 'node:os'
 import type { Command } from 'commander'
 import type { LabelSpec } from '../data/dataset.js'
 import { formatBytes } from '../files.js'
-import { distilledHead } from '../models/energy-heads.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { LoadOptions } from '../models/load.js'
 import type { ModelInfo } from '../models/model-file.js'
@@ -167,19 +166,14 @@ function weightsOf(parameters: number) {
   return { bytes: 4 * parameters, trainingBytes: 5 * 4 * parameters }
 }
 
-function needs(
-  network: NativeNetwork,
-  { kind, network: { shape } }: ModelInfo,
-  batch: number,
-  free: Map<string, number>,
-): Need[] {
+function needs(network: NativeNetwork, { kind }: ModelInfo, batch: number, free: Map<string, number>): Need[] {
   const need = (job: string, native: 'denoise' | 'energyGrad' | 'train', head: ModelInfo['kind']): Need =>
     needOf(job, batch, native === 'train', network.parameterCount(), free, (n) => network.workingBytes(native, head, n))
   if (kind === 'denoiser')
     return [
       need('denoise', 'denoise', kind),
       need('train (score matching)', 'train', kind),
-      need('distil into an energy (student)', 'train', distilledHead(shape)),
+      need('distil into a dot energy (student)', 'train', 'dot'),
     ]
   if (kind === 'joint')
     return [

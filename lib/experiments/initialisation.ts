@@ -31,8 +31,8 @@ interface Way {
 }
 
 const ways: Way[] = [
-  { name: 'distilled, from the teacher', folder: 'teacher', options: { init: 'teacher', head: 'dot' } },
-  { name: 'distilled, from scratch', folder: 'scratch', options: { init: 'random', head: 'dot' } },
+  { name: 'distilled, from the teacher', folder: 'teacher', options: { init: 'teacher' } },
+  { name: 'distilled, from scratch', folder: 'scratch', options: { init: 'random' } },
   { name: 'score matching, from scratch', folder: 'direct', options: {}, direct: true },
   { name: 'a = 1, from the teacher', folder: 'a1', options: { init: 'teacher', headScale: 1 } },
   { name: 'l2, from the teacher', folder: 'l2', options: { init: 'teacher', head: 'l2' } },

@@ -6,13 +6,5 @@ export const heads = ['dot', 'l2', 'norm', 'residual'] as const
 
 export type Head = (typeof heads)[number]
 
-/**
- * The head of a distillation that is given none: 'residual' for pictures and their latents, whose energies then agree between noise levels many
- * times better (docs/residual.md), 'dot' for vectors, where it gained nothing.
- */
-export function distilledHead(shape: readonly number[]): Head {
-  return shape.length === 3 ? 'residual' : 'dot'
-}
-
 /** For messages. */
 export const energyKinds = `'${[...heads].join("', '")}' or 'joint'`

@@ -3,7 +3,6 @@ import { labelledAs } from '../data/relabel.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../errors.js'
 import { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { distilledHead } from '../models/energy-heads.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { ModelCalibrateOptions } from '../models/tables.js'
 import type { CalibrateOptions } from '../smc/calibrate.js'
@@ -83,7 +82,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
         ...(options.init && { init: options.init }),
       },
       defaults: {
-        ...headDefaults(options, distilledHead(shape)),
+        ...headDefaults(options),
         sigmaData: info.sigmaData,
         init: options.network === undefined ? 'teacher' : 'random',
       },

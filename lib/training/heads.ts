@@ -8,10 +8,7 @@ import type { Definition, FrontEnd } from './run.js'
 
 /** The energy's form, for training from data and for distillation. */
 export interface HeadOptions {
-  /**
-   * Phi of docs/concepts/energies.md: 'dot', 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). Default: 'residual' to
-   * distil pictures, 'dot' for vectors, with headScale and without a teacher.
-   */
+  /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). */
   head?: Head
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
@@ -61,13 +58,8 @@ export function givenHead(
   }
 }
 
-/** otherwise: the head where none is given, nor a headScale, which only 'dot' has. */
-export function headDefaults(
-  { head, headScale }: JointHeadOptions,
-  otherwise: Head = 'dot',
-): Pick<Definition, 'kind' | 'headScale'> {
-  const kind = head ?? (headScale === undefined ? otherwise : 'dot')
-  return { kind, headScale: scaled(kind) ? 0.5 : 1 }
+export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
+  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
 }
 
 export function createEnergy(
