@@ -20,6 +20,7 @@ const TRIALS = {
   workers: 'threads that end in the middle',
   aborts: 'calls aborted at random times',
   memory: 'growth of the process in cycles',
+  environments: 'strange surroundings of commands',
   determinism: 'the same bits with other threads and beside others',
 }
 
