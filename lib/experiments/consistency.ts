@@ -107,8 +107,8 @@ export const consistency: Experiment = {
     'Does a form of weights bring the shares of shapes in low temperatures and products nearer to the exact ones than no weights on the same particles, of exact energies and of learnt ones?',
   async run(context) {
     const setting: Setting = {
-      particles: byBudget(context, 8, 32, 128, 256),
-      steps: byBudget(context, 4, 28, 56, 112),
+      particles: byBudget(context, 8, 64, 128, 256),
+      steps: byBudget(context, 4, 40, 56, 112),
       trainings: byBudget(context, 1, 1, 3, 3),
       seeds: byBudget(context, 1, 1, 3, 3),
       targets: byBudget(context, ['gamma = 2'], names, names, names),
