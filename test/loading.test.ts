@@ -66,11 +66,17 @@ await loadDataset('.').catch(({ name, code, packages, message }) => console.log(
   expect(loaded.filter((file) => file.includes('node_modules'))).toEqual([])
 })
 
-it('without the packages of plots the demo says so before it trains', async () => {
+it('without the packages of plots demo and fit say so before they train', async () => {
   const cli = new URL('bin/feynkac.js', root).pathname
-  const { printed, stderr } = await child([cli, 'demo', '--output', join(folder, 'demo')], ['vega-lite'])
-  expect(stderr).toMatch(/npm install sharp vega vega-lite dejavu-fonts-ttf/)
-  expect(printed).toEqual([])
+  const commands = [
+    [['demo', '--output', join(folder, 'demo')], 'vega-lite'],
+    [['fit', 'synthetic:shapes', '--minutes', '1', '--output', join(folder, 'fit')], 'sharp'],
+  ] as const
+  for (const [argv, absent] of commands) {
+    const { printed, stderr } = await child([cli, ...argv], [absent])
+    expect(stderr).toMatch(/npm install sharp vega vega-lite dejavu-fonts-ttf/)
+    expect(printed).toEqual([])
+  }
 })
 
 it('a package that is there but does not load is told from one that is not there', async () => {

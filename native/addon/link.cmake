@@ -5,7 +5,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   target_link_options(feynkac PRIVATE LINKER:-z,nodelete) # Node unloads it with its last environment, but the pool's threads stay
   if(NOT FEYNKAC_SANITIZE)
     target_link_options(feynkac PRIVATE -static-libstdc++ LINKER:--gc-sections
-      LINKER:--version-script=${CMAKE_SOURCE_DIR}/native/addon/exports.map $<${release}:-s>)
+      LINKER:--version-script,${CMAKE_SOURCE_DIR}/native/addon/exports.map $<${release}:-s>)
   endif()
   if(ZIG_TARGET) # asks for every symbol to be there, which Node's are not
     target_link_options(feynkac PRIVATE LINKER:-z,undefs)

@@ -25,7 +25,8 @@ const architectures = '80-real;86-real;89-real;90a-real;100-real;120-real;120-vi
 
 function run(command, args) {
   const env = { ...process.env, FEYNKAC_CUDA: cuda ? 'ON' : 'OFF' } // stronger than what CMake is told by -D
-  const { status, error } = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] })
+  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: root, env, maxBuffer: 2 ** 28 })
+  if (status !== 0) process.stderr.write(Buffer.concat([stdout, stderr].map((output) => output ?? Buffer.alloc(0))))
   if (status !== 0) throw new Error(`${command} ${args.slice(0, 3).join(' ')} ... ended with ${error ?? status}`)
 }
 

@@ -9,7 +9,7 @@ import { hasProgram, home, platforms, prebuildOf } from './list.mjs'
  * shown but the entry. Read from the file, by binutils or LLVM, so that it works for every platform on any.
  */
 
-export const FLOOR = '2.34' // of what is built on Debian 12; in a container of Debian 11 a release comes down to 2.28 and is checked so
+export const FLOOR = '2.34' // of what is built on Debian 12; in a container of Debian 11 a release comes down to 2.29, and is checked so
 
 const ENTRY = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
 
