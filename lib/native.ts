@@ -147,7 +147,7 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   levels?: NativeLevels
   /** With a teacher: where above 0, the row of x0 is no clean sample but a state at this noise. */
   states?: Float64Array
-  /** Of an energy with a teacher: the path loss besides. */
+  /** For an energy with a teacher: the path loss besides. */
   walks?: NativeWalks
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
@@ -178,13 +178,13 @@ export interface NativeLevels {
 export interface NativeWalks {
   steps: number
   groups: number
-  /** Of the mean of 32 ln cosh(r / 4) in the loss whose gradient the step follows. */
+  /** Weight of the mean of 32 ln cosh(r / 4) in the loss whose gradient the step follows. */
   weight: number
   sigma: Float64Array
   /** [samples]: c in r = E(x_m) - E(x_0) - A - c, and 1, or 0 for a walk that is not learnt from. */
   constant: Float64Array
   share: Float64Array
-  /** Of the data at sigma[1 ..], by groups of values in the basis: cosines of each channel, or the values themselves. */
+  /** Variances of the data at sigma[1 ..], by groups of values in the basis: cosines of each channel, or the values themselves. */
   variances: Float64Array
   /** [values of a sample] */
   group: Int32Array

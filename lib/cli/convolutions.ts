@@ -5,7 +5,7 @@ import { run } from '../native.js'
 /** The convolutions of one shape. */
 export interface ConvolutionShape extends ConvolutionInfo {
   layers: number
-  /** Of the weights of all of them; packedBytes is of all of them, too. */
+  /** Bytes of the weights of all of them; packedBytes is of all of them, too. */
   weightBytes: number
 }
 

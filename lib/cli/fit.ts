@@ -66,7 +66,7 @@ export function register(program: Command): void {
   )
 }
 
-/** Of the teacher, from whose images all else follows; where they were chosen by the time, also the command for the same bits. */
+/** The plan of the teacher, from whose images all else follows; where they were chosen by the time, also the command for the same bits. */
 function describeFitPlan({ text, images, imagesPerSecond }: TrainingPlan, minutes: number): string {
   if (imagesPerSecond === null) return `teacher: ${text}`
   const words = process.argv.slice(2).filter((word) => !word.startsWith('--minutes='))

@@ -39,7 +39,7 @@ function print({ file, network, rows, ok }: Awaited<ReturnType<typeof verifyFixt
   console.log(`  ${ok ? 'passed' : 'failed'}: ${rows.filter((r) => r.ok).length} of ${rows.length} within their bounds`)
 }
 
-/** Of a parameter; of the residual head's loss with its prefix. */
+/** Whether it is the gradient of a parameter, also of the residual head's loss. */
 function isGradient(name: string): boolean {
   return /^(residual\.)?grad\./.test(name)
 }

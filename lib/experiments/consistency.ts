@@ -91,7 +91,7 @@ export interface ConsistencyRow {
   changeError: number
   /** Variance of those particles' log-weights. */
   variance: number
-  /** Of the run that resamples: as it would be used. */
+  /** Total variation of the run that resamples, as it would be used. */
   resampled: number
   roots: number
   right: number
@@ -132,13 +132,13 @@ export interface Setting {
   targets: readonly string[]
 }
 
-/** Of energies in closed form. */
+/** Rows of energies in closed form. */
 export async function exactRows(context: ExperimentContext, setting: Setting): Promise<ConsistencyRow[]> {
   using subject = exactSubject()
   return rowsOf([await cellsOf(subject, context, setting)], context.seed)
 }
 
-/** Of learnt ones, which are trained where they are not there. */
+/** Rows of learnt ones, which are trained where they are not there. */
 export async function learntRows(context: ExperimentContext, setting: Setting): Promise<ConsistencyRow[]> {
   const runs: Cell[][] = []
   for (let t = 0; t < setting.trainings; t++) {

@@ -8,7 +8,7 @@ import type { Target } from '../smc/targets.js'
 
 export interface Method {
   name: string
-  /** Every so manieth level only: for methods that evaluate more than once at a level. */
+  /** Every `thin`-th level only: for methods that evaluate more than once at a level. */
   thin?: number
   /** As many levels, but where pilot runs of as many particles put them, whose evaluations count as well. Options of smc. */
   adapt?: boolean

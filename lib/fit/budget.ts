@@ -7,7 +7,7 @@ export interface Budget {
   classifierImages: number
   /** Samples in a row of a picture. */
   columns: number
-  /** Of each stage. */
+  /** Work of each stage. */
   work: { teacher: number; energy: number; calibration: number; classifier: number; pictures: number }
 }
 
@@ -20,12 +20,12 @@ const CLASSIFIER_COST = 0.15
 const FEWEST_CLASSIFIER_IMAGES = 2000
 /** A sample of 18 levels of Heun's: 35 gradients. */
 const SAMPLE_COST = 25
-/** Of the teacher's work, what pictures may cost. */
+/** Share of the teacher's work that pictures may cost. */
 const PICTURES_SHARE = 0.25
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
 export const DEFAULT_MINUTES = 10
-/** Of the time of a fit, what the teacher gets. */
+/** Share of the time of a fit that the teacher gets. */
 export const TEACHER_SHARE =
   1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_COST + PICTURES_SHARE)
 

@@ -121,7 +121,7 @@ function isBlank(picture: Float32Array, [channels]: readonly number[]): boolean 
   return picture.every((value, k) => value === picture[Math.floor(k / area) * area])
 }
 
-/** Of pictures in colour. */
+/** Whether all channels of a picture in colour are the same. */
 function isGrey(picture: Float32Array, [channels]: readonly number[]): boolean {
   const area = picture.length / channels
   return channels === 3 && picture.every((value, k) => value === picture[k % area])

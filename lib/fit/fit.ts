@@ -37,7 +37,7 @@ export interface FitOptions extends DeviceOptions {
   output: string
   /** Replace what another fit has left in `output`. */
   overwrite?: boolean
-  /** Of all random numbers (0). */
+  /** Seed of all random numbers (0). */
   seed?: number
   /** Aborting ends the fit after the step in progress, with a checkpoint. */
   signal?: AbortSignal
@@ -230,7 +230,7 @@ async function drawAll(
   return drawn
 }
 
-/** Of the plain samples, against what the runs held out. */
+/** Copies among the plain samples, against what the runs held out. */
 async function copiesAmong({ rows }: DrawnGroup, data: Dataset, seed: number, signal?: AbortSignal) {
   const share = holdOutFor(data.size)
   const { training, held } = share > 0 ? holdOut(data, share, seed) : { training: data, held: new Int32Array(0) }

@@ -65,7 +65,7 @@ export class FitFolder {
     return stages.map((stage) => this.model(stage))
   }
 
-  /** Of a fit that is finished nothing but the logs of its runs is needed. */
+  /** A fit that is finished needs nothing of its runs but the logs. */
   async removeCheckpoints(stages: readonly Stage[]): Promise<void> {
     for (const stage of stages) await removeCheckpoints(this.run(stage))
   }

@@ -44,7 +44,7 @@ export interface FitResult {
   /** Share of held-out pictures whose value it tells, by attribute; null without labels. */
   classifier: Record<string, number | null> | null
   samples: { name: string; caption: string; rows: ({ label: string } & Shown)[] }[]
-  /** Of the plain samples. */
+  /** Whether the plain samples are copies. */
   copies: CopiesResult
   /** What was written. */
   files: string[]

@@ -16,7 +16,7 @@ export interface Row {
 }
 
 export interface RowGroup {
-  /** Of its file. */
+  /** Name of its file. */
   name: string
   caption: string
   rows: Row[]

@@ -17,7 +17,7 @@ export type { MetricName, MetricValues } from './registry.js'
 
 /** As many as coverage takes with its fifth nearest neighbours. */
 const LEAST = 6
-/** Of either side, drawn at random: the nearest of all training data is looked for. */
+/** Most samples of either side, drawn at random: the nearest of all training data is looked for. */
 const MOST_COMPARED = 512
 
 export interface EvaluateOptions {
@@ -27,7 +27,7 @@ export interface EvaluateOptions {
   data: string | Dataset
   /** What the model was trained on, where `data` were held out: are the samples nearer to it, as copies are? */
   training?: string | Dataset
-  /** Of loading `data` and `training`, and `samples` where they are named too. */
+  /** How to load `data` and `training`, and `samples` where they are named too. */
   dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
   /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor

@@ -43,7 +43,7 @@ interface WeightRule {
   proposals: readonly Proposal[]
 }
 
-/** Of a step that weighs nothing. */
+/** The increment of a step that weighs nothing. */
 const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
 
 export const weightRules = {

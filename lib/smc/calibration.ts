@@ -12,7 +12,7 @@ import { sizeOf } from './evaluation.js'
  * and V_i grows with s: d(1/h_i)/d(s^2) >= E[(d_ii log p_s)^2] / h_i^2 >= 1. For a Gaussian V_i is its variance. What is kept is V.
  */
 
-/** What precisions are told in: the cosine transform of every channel of an image, or the coordinates themselves. */
+/** The basis that precisions are kept in: the cosine transform of every channel of an image, or the coordinates themselves. */
 export type Basis = 'dct' | 'identity'
 
 /** Mean precisions of a path of densities at every noise level. */
@@ -30,7 +30,7 @@ export interface PrecisionTable {
 /** Largest side of an image that has a cosine transform here. */
 const MAX_SIDE = 4096
 
-/** Images [channels, height, width] are told in cosines, which nearly decorrelate them; others in their coordinates. */
+/** Images [channels, height, width] are kept in the 2-D DCT basis, which nearly decorrelates them; others in their coordinates. */
 export function basisOf(shape: readonly number[]): Basis {
   return shape.length === 3 && shape[1] <= MAX_SIDE && shape[2] <= MAX_SIDE ? 'dct' : 'identity'
 }

@@ -18,7 +18,7 @@ export interface LogWeightStats {
   logSum: number
   ess: number
   invalid: number
-  /** Of reweight alone: logSum if the log-weights had got their increment twice. */
+  /** Given by reweight alone: logSum if the log-weights had got their increment twice. */
   logSumAgain: number
 }
 

@@ -12,7 +12,7 @@ interface Ended {
   diagnostics: Pick<SmcDiagnostics, 'distinctRoots' | 'families'>
 }
 
-/** Of a run of smc. */
+/** The note on a run of smc. */
 export function noteOf(
   target: Target,
   { weights, weighAbove, sigmas }: { weights: WeightScheme; weighAbove: number; sigmas: Float64Array },
@@ -40,10 +40,10 @@ export function noteOf(
   return undefined
 }
 
-/** Of samples without weights of a target: summed scores, unless it is one model and nothing else. */
+/** The note on samples without weights of a target: summed scores, unless it is one model and nothing else. */
 export function baselineNote(target: Target): string | undefined {
   if (isSingle(target)) return undefined
-  return `a baseline: the scores of target '${target.name}' are summed at every noise level, which samples something else than it. smc (--method smc) has the kernels that fit it, and weights`
+  return `a baseline: the scores of target '${target.name}' are summed at every noise level, which does not sample it. smc (--method smc) has the kernels that fit it, and weights`
 }
 
 /** Whether a target is one density and nothing else. */

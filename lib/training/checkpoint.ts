@@ -45,7 +45,7 @@ export interface Checkpoint extends CheckpointState {
 
 const format = 'feynkac-checkpoint-1'
 const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
-/** Of the averaged weights with the lowest held-out loss so far. */
+/** Prefix of the averaged weights with the lowest held-out loss so far. */
 const BEST = 'best'
 
 /** best: all weights of the model, where `state.loop` says that there are any; own: states of the run, beside the network's. */

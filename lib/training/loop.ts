@@ -55,7 +55,7 @@ export interface LoopState {
   levels?: LevelState
   /** Constants of the path loss, where there is one. */
   path?: PathState
-  /** Of the averaged weights with the lowest held-out loss, where there are any. */
+  /** State at the averaged weights with the lowest held-out loss, where there are any. */
   best?: BestState
   /** How often the run has diverged and gone on at half of its rate. */
   slowed?: number

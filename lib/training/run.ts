@@ -83,7 +83,7 @@ export interface TrainingPlan {
   text: string
 }
 
-/** Of every training run, beside what defines it. */
+/** Options of every training run, beside what defines it. */
 export const runOptionNames = [
   ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery'],
   ...[...deviceOptionNames, 'signal', 'onProgress'],

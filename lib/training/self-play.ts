@@ -17,7 +17,7 @@ import type { Settings } from './settings.js'
  * labels. The teacher is asked there as anywhere, and a walk of the path loss may begin there, as its noise is the forward one.
  */
 
-/** Of the rows of a batch. */
+/** Share of the rows of a batch. */
 const SHARE = 0.4
 /** The rounds of paths, in parts of the run. */
 const ROUNDS = [4, 5, 6, 7].map((eighth) => eighth / 8)
@@ -120,7 +120,7 @@ export class SelfPlay {
         Math.floor(size * uniformAt(this.settings.seed, purpose.ownStates, step, 2 ** 31 + i, a)),
       ),
     )
-    /** Of the attributes `kept`. */
+    /** Indices of the attributes `kept`. */
     const vectors = (kept: (attribute: number) => boolean) => {
       const out = new Float32Array(paths * dims)
       for (const [i, chosen] of classes.entries()) {

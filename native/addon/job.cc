@@ -13,12 +13,12 @@
 namespace feynkac::addon {
 namespace {
 
-// Of static storage, or of an exception that is being handled: where memory has run out there is none for copies.
+// A text of static storage, or of an exception that is being handled: where memory has run out there is none for copies.
 struct Failure {
   const char *code, *message;
 };
 
-// Of the exception that is being handled.
+// What the exception that is being handled says.
 Failure currentFailure() {
   try {
     throw;

@@ -27,7 +27,7 @@ const network = ['--width', '4', '--channel-mult', '1', '--blocks', '1']
 const often = ['--images', '32', '--batch', '8', '--checkpoint-every', '16', '--log-every', '8']
 
 /**
- * Of each: the arguments in a folder that `prepare` has filled, the files or folders that it makes, and whether its answer is on the output.
+ * For each: the arguments in a folder that `prepare` has filled, the files or folders that it makes, and whether its answer is on the output.
  */
 export const jobs = {
   train: {

@@ -12,7 +12,7 @@ const seed = { seed: 1, device: 'cpu' }
 const mixture = feynkac.gaussianMixture({ weights: [1, 1], means: [[0, 0], [1, 1]], covariances: [1, 0.5] }) // biome-ignore format: one line
 const nothing = { dispose() {} }
 
-/** Of each: a model, new, and a call. */
+/** For each: a model, new, and a call. */
 const calls = {
   denoise: [() => Denoiser.create({ network: unet }, seed), (model) => model.denoise(x, 1)],
   energyGrad: [() => EnergyModel.create({ network: unet, kind: 'dot' }, seed), (model) => model.energyGrad(x, 1)],
