@@ -17,9 +17,10 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './errors.js'
-export type { Findings } from './fit/findings.js'
+export type { AttributeFindings, Findings } from './fit/findings.js'
 export type { FitOptions } from './fit/fit.js'
-export type { FitProgress, FitResult } from './fit/result.js'
+export type { Shown } from './fit/judge.js'
+export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
   distill,
   evaluate,
@@ -32,6 +33,7 @@ export {
   verifyFixture,
 } from './late.js'
 export type { AttributeShares } from './metrics/attributes.js'
+export type { CopiesResult } from './metrics/copies.js'
 export type {
   EvaluateOptions,
   EvaluationProgress,
@@ -84,6 +86,7 @@ export {
 export { type ConservativityOptions, conservativity } from './models/conservativity.js'
 export { Denoiser, type NewModel } from './models/denoiser.js'
 export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
+export type { Head } from './models/energy-heads.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { ImportOptions } from './models/import.js'
 export type { Labels, Part } from './models/labels.js'
@@ -102,12 +105,13 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './models/preconditioning.js'
-export type { ModelCalibrateOptions, StoredTables } from './models/tables.js'
+export type { ModelCalibrateOptions, StoredTable, StoredTables } from './models/tables.js'
 export type { TrainingRecord } from './models/training-record.js'
-export type { NetworkKind } from './native.js'
+export type { DeviceArray, NetworkKind } from './native.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export { type CalibrateOptions, calibrate } from './smc/calibrate.js'
 export type { Basis, Calibration, CalibrationData, Groups, PrecisionTable } from './smc/calibration.js'
+export type { Consistency } from './smc/consistency.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
 export type { EnergyFunction, ResidentEnergy } from './smc/energy-function.js'
 export type { Evaluation } from './smc/evaluation.js'
@@ -135,7 +139,7 @@ export {
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
-export type { Doubles, Floats, Ints, Space, Values } from './smc/space.js'
+export type { Bytes, Doubles, Floats, Ints, Space, Values } from './smc/space.js'
 export {
   type BoxOptions,
   bounded,
@@ -163,4 +167,5 @@ export type { Recipe } from './training/recipe.js'
 export type { DataOptions, TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
 export type { Settings } from './training/settings.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'
+export type { Tensor } from './weights/safetensors.js'
 export type { SourceModel } from './weights/source-model.js'
