@@ -21,7 +21,7 @@ import {
   smc,
   trainDenoiser,
 } from '../dist/index.js'
-import { native } from '../dist/native.js'
+import { native } from '../dist/native/addon.js'
 import { calibratedKernel } from '../dist/smc/kernels.js'
 import { discs, seen } from './discs.mjs'
 

@@ -19,7 +19,7 @@ import {
   trainDenoiser,
   trainEnergy,
 } from '../dist/index.js'
-import { native } from '../dist/native.js'
+import { native } from '../dist/native/addon.js'
 
 const { values: options } = parseArgs({
   options: {

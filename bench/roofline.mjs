@@ -119,7 +119,7 @@ async function compile(file, architecture) {
   try {
     const report = await nvcc([code, '-Xptxas', '-v', ...output], file)
     const ptx = fs.readdirSync(kept).find((name) => name.endsWith('.ptx'))
-    return parse(report, file, architecture, fs.readFileSync(path.join(kept, ptx), 'utf8'))
+    return parse(report, path.basename(file), architecture, fs.readFileSync(path.join(kept, ptx), 'utf8'))
   } finally {
     fs.rmSync(kept, { recursive: true })
   }
@@ -168,7 +168,7 @@ function parse(report, file, compiledFor, ptx) {
 }
 
 const files = fs
-  .readdirSync(folder)
+  .readdirSync(folder, { recursive: true })
   .filter((name) => name.endsWith('.cu'))
   .sort()
 const jobs = files.flatMap((file) => architectures.map((architecture) => ({ file, architecture })))

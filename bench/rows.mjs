@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Denoiser, EnergyModel, songUNet } from '../dist/index.js'
-import { native } from '../dist/native.js'
+import { native } from '../dist/native/addon.js'
 
 const JOBS = ['denoise', 'energyGrad', 'dsm', 'distill']
 

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Denoiser, EnergyModel, resample, setThreads } from '../dist/index.js'
 import { loadModel } from '../dist/models/load.js'
-import { native, run } from '../dist/native.js'
+import { native, run } from '../dist/native/addon.js'
 
 const floats = (path) => new Float32Array(new Uint8Array(readFileSync(path)).buffer)
 const norm = (values) => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0))

@@ -2,11 +2,7 @@
  * feynkac: pretrained diffusion models as energies, and Feynman–Kac sampling from them under control.
  * Thornton et al., "Composition and Control with Distilled Energy Diffusion Models and Sequential Monte Carlo", AISTATS 2025.
  */
-export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
-export { type LatentOptions, latentDataset } from './data/latents.js'
-export type { LoadDatasetOptions } from './data/load.js'
-export { type ShapeScore, scoreShapes } from './data/shapes.js'
-export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './devices.js'
+
 export {
   ArgumentError,
   DeviceError,
@@ -16,7 +12,10 @@ export {
   MissingPackageError,
   NumericsError,
   OutOfMemoryError,
-} from './errors.js'
+} from './base/errors.js'
+export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
+export type { LoadDatasetOptions } from './data/load.js'
+export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export type { AttributeFindings, Findings } from './fit/findings.js'
 export type { FitOptions } from './fit/fit.js'
 export type { Shown } from './fit/judge.js'
@@ -75,6 +74,24 @@ export {
   Classifier,
   type ClassifierInfo,
 } from './models/classifier.js'
+export { type ConservativityOptions, conservativity } from './models/conservativity.js'
+export { Denoiser, type NewModel } from './models/denoiser.js'
+export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
+export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
+export type { ImportOptions } from './models/import.js'
+export type { Labels, Part } from './models/labels.js'
+export { type LatentOptions, latentDataset } from './models/latents.js'
+export type { LoadOptions } from './models/load.js'
+export type { LogNormaliser } from './models/log-normaliser.js'
+export type { ModelInfo } from './models/model-file.js'
+export type { ModelCalibrateOptions, StoredTable, StoredTables } from './models/tables.js'
+export type { TrainingRecord } from './models/training-record.js'
+export type { DeviceArray, NetworkKind } from './native/addon.js'
+export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './native/devices.js'
+export type { Bytes, Doubles, Floats, Ints, Space, Values } from './native/space.js'
+export type { AutoencoderConfig, AutoencoderKLArgs } from './networks/autoencoder.js'
+export type { ImageShape } from './networks/check.js'
+export type { ClassifierArgs, ClassifierConfig } from './networks/classifier.js'
 export {
   dhariwalUNet,
   type NetworkConfig,
@@ -82,35 +99,18 @@ export {
   residualMLP,
   songUNet,
   unet2d,
-} from './models/config.js'
-export { type ConservativityOptions, conservativity } from './models/conservativity.js'
-export { Denoiser, type NewModel } from './models/denoiser.js'
-export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
-export type { Head } from './models/energy-heads.js'
-export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
-export type { ImportOptions } from './models/import.js'
-export type { Labels, Part } from './models/labels.js'
-export type { LoadOptions } from './models/load.js'
-export type { LogNormaliser } from './models/log-normaliser.js'
-export type { ModelInfo } from './models/model-file.js'
-export type { AutoencoderConfig, AutoencoderKLArgs } from './models/networks/autoencoder.js'
-export type { ImageShape } from './models/networks/check.js'
-export type { ClassifierArgs, ClassifierConfig } from './models/networks/classifier.js'
-export type { UNet2DModelArgs } from './models/networks/diffusers.js'
-export type { DhariwalUNetArgs, SongUNetArgs } from './models/networks/edm.js'
-export type { NoiseConditioning } from './models/noise-conditioning.js'
+} from './networks/config.js'
+export type { UNet2DModelArgs } from './networks/diffusers.js'
+export type { DhariwalUNetArgs, SongUNetArgs } from './networks/edm.js'
+export type { Head } from './networks/energy-heads.js'
+export type { NoiseConditioning } from './networks/noise-conditioning.js'
 export {
   type Preconditioning,
   type PreconditioningFactors,
   type PreconditioningForm,
   preconditioningAt,
-} from './models/preconditioning.js'
-export type { ModelCalibrateOptions, StoredTable, StoredTables } from './models/tables.js'
-export type { TrainingRecord } from './models/training-record.js'
-export type { DeviceArray, NetworkKind } from './native.js'
+} from './networks/preconditioning.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
-export { type CalibrateOptions, calibrate } from './smc/calibrate.js'
-export type { Basis, Calibration, CalibrationData, Groups, PrecisionTable } from './smc/calibration.js'
 export type { Consistency } from './smc/consistency.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
 export type { EnergyFunction, ResidentEnergy } from './smc/energy-function.js'
@@ -119,6 +119,8 @@ export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
 export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
+export { type CalibrateOptions, calibrate } from './smc/precision/calibrate.js'
+export type { Basis, Calibration, CalibrationData, Groups, PrecisionTable } from './smc/precision/calibration.js'
 export type { ParticleRng } from './smc/random.js'
 export {
   effectiveSampleSize,
@@ -139,7 +141,6 @@ export {
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
-export type { Bytes, Doubles, Floats, Ints, Space, Values } from './smc/space.js'
 export {
   type BoxOptions,
   bounded,
@@ -156,13 +157,13 @@ export {
   type RewardValue,
   rewardTilt,
   type Target,
-} from './smc/targets.js'
+} from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
-export type { AutoencoderArchitecture, AutoencoderOptions } from './training/autoencoder.js'
-export type { ClassifierArchitecture, ClassifierOptions } from './training/classifier.js'
-export type { DistillOptions } from './training/distill.js'
-export type { DenoisingOptions, EnergyOptions } from './training/dsm.js'
-export type { ImageTrainingOptions } from './training/images.js'
+export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
+export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
+export type { DistillOptions } from './training/objectives/distill.js'
+export type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
+export type { ImageTrainingOptions } from './training/objectives/images.js'
 export type { Recipe } from './training/recipe.js'
 export type { DataOptions, TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
 export type { Settings } from './training/settings.js'

@@ -1,6 +1,5 @@
 import type { Dataset } from './data/dataset.js'
 import type { LoadDatasetOptions } from './data/load.js'
-import type { DeviceOptions } from './devices.js'
 import type { FitOptions } from './fit/fit.js'
 import type { FitResult } from './fit/result.js'
 import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
@@ -8,10 +7,11 @@ import type { Autoencoder } from './models/autoencoder.js'
 import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
-import type { AutoencoderOptions } from './training/autoencoder.js'
-import type { ClassifierOptions } from './training/classifier.js'
-import type { DistillOptions } from './training/distill.js'
-import type { DenoisingOptions, EnergyOptions } from './training/dsm.js'
+import type { DeviceOptions } from './native/devices.js'
+import type { AutoencoderOptions } from './training/objectives/autoencoder.js'
+import type { ClassifierOptions } from './training/objectives/classifier.js'
+import type { DistillOptions } from './training/objectives/distill.js'
+import type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
 import type { TrainingResult } from './training/run.js'
 import type { VerifyResult } from './verify/fixture.js'
 
@@ -68,7 +68,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
  * ```
  */
 export async function trainAutoencoder(options: AutoencoderOptions): Promise<TrainingResult<Autoencoder>> {
-  const late = await import('./training/autoencoder.js')
+  const late = await import('./training/objectives/autoencoder.js')
   return late.trainAutoencoder(options)
 }
 
@@ -85,7 +85,7 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
  * ```
  */
 export async function trainClassifier(options: ClassifierOptions): Promise<TrainingResult<Classifier>> {
-  const late = await import('./training/classifier.js')
+  const late = await import('./training/objectives/classifier.js')
   return late.trainClassifier(options)
 }
 
@@ -103,7 +103,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
  * ```
  */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const late = await import('./training/distill.js')
+  const late = await import('./training/objectives/distill.js')
   return late.distill(options)
 }
 
@@ -119,7 +119,7 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
  * ```
  */
 export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
-  const late = await import('./training/dsm.js')
+  const late = await import('./training/objectives/dsm.js')
   return late.trainDenoiser(options)
 }
 
@@ -136,7 +136,7 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
  * ```
  */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
-  const late = await import('./training/dsm.js')
+  const late = await import('./training/objectives/dsm.js')
   return late.trainEnergy(options)
 }
 

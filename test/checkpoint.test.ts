@@ -2,13 +2,13 @@ import { copyFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'n
 import os from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { ArgumentError, FileError, FormatError } from '../lib/errors.js'
-import { residualMLP } from '../lib/models/config.js'
+import { ArgumentError, FileError, FormatError } from '../lib/base/errors.js'
 import { Denoiser } from '../lib/models/denoiser.js'
-import { native, type ParameterSlot, run } from '../lib/native.js'
+import { native, type ParameterSlot, run } from '../lib/native/addon.js'
+import { residualMLP } from '../lib/networks/config.js'
 import { readCheckpoint, restore, writeCheckpoint } from '../lib/training/checkpoint.js'
-import { distill } from '../lib/training/distill.js'
-import { trainDenoiser } from '../lib/training/dsm.js'
+import { distill } from '../lib/training/objectives/distill.js'
+import { trainDenoiser } from '../lib/training/objectives/dsm.js'
 import { gaussianPoints, labelledImages } from './training-data.js'
 
 // one thread: these networks are too small for more, and the machine may be busy

@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
 import type { LabelSpec } from '../lib/data/dataset.js'
-import { residualMLP, songUNet } from '../lib/models/config.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { guidedDenoiser } from '../lib/models/guidance.js'
-import { run } from '../lib/native.js'
+import { run } from '../lib/native/addon.js'
+import { residualMLP, songUNet } from '../lib/networks/config.js'
 import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { guided } from '../lib/smc/targets.js'
+import { guided } from '../lib/smc/targets/target.js'
 
 /** `feynkac sample` with labels and guidance, against the library on the same files. */
 

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
-import { ArgumentError } from '../lib/errors.js'
-import { residualMLP } from '../lib/models/config.js'
+import { ArgumentError } from '../lib/base/errors.js'
 import { conservativity } from '../lib/models/conservativity.js'
 import { EnergyModel } from '../lib/models/energy.js'
-import { native } from '../lib/native.js'
+import { native } from '../lib/native/addon.js'
+import { residualMLP } from '../lib/networks/config.js'
 
 /** D(x) = A x */
 const linear = (a: number[][]) => ({

@@ -1,4 +1,4 @@
-import { uniformAt } from '../lib/random.js'
+import { uniformAt } from '../lib/base/random.js'
 
 /** Seeded damage to a file's bytes: cut short, bits flipped, bytes replaced, a piece left out or repeated. */
 export function* corruptions(file: Uint8Array, count: number, seed: number): Generator<Uint8Array> {

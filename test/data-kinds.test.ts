@@ -5,8 +5,8 @@ import { gzipSync } from 'node:zlib'
 import { strToU8, zipSync } from 'fflate'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { FormatError } from '../lib/base/errors.js'
 import { type LoadDatasetOptions, loadDataset } from '../lib/data/load.js'
-import { FormatError } from '../lib/errors.js'
 import { evaluate } from '../lib/metrics/evaluate.js'
 
 /** Data in the forms that other people's tools give them. */

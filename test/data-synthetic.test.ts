@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import { ArgumentError } from '../lib/base/errors.js'
+import { uniformAt } from '../lib/base/random.js'
 import { loadDataset } from '../lib/data/load.js'
 import { planarSets } from '../lib/data/planar.js'
 import { scoreShapes } from '../lib/data/shapes.js'
-import { ArgumentError } from '../lib/errors.js'
-import { uniformAt } from '../lib/random.js'
 
 const planar = Object.keys(planarSets)
 

@@ -16,7 +16,7 @@ import {
   product,
   rewardTilt,
   type Target,
-} from '../lib/smc/targets.js'
+} from '../lib/smc/targets/target.js'
 
 /** Weights by default, what smc says of them, and weights above a noise level. */
 

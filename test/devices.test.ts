@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { devices, freeMemory, placement } from '../lib/devices.js'
-import { ArgumentError, DeviceError } from '../lib/errors.js'
-import { residualMLP } from '../lib/models/config.js'
+import { ArgumentError, DeviceError } from '../lib/base/errors.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
-import { native, run } from '../lib/native.js'
+import { native, run } from '../lib/native/addon.js'
+import { devices, freeMemory, placement } from '../lib/native/devices.js'
+import { residualMLP } from '../lib/networks/config.js'
 
 const network = residualMLP(3, { hidden: 20, layers: 2 })
 const gpu = native.cuda().devices.length > 0

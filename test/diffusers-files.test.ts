@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import { FormatError } from '../lib/errors.js'
+import { FormatError } from '../lib/base/errors.js'
 import { writeSafetensors } from '../lib/weights/safetensors.js'
 import { readSource, type SourceOptions } from '../lib/weights/source.js'
 import { archive, floats, state, tensor } from './crafted.js'

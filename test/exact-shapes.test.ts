@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { ArgumentError } from '../lib/base/errors.js'
 import { loadDataset } from '../lib/data/load.js'
-import { ArgumentError } from '../lib/errors.js'
 import { ExactShapes, KINDS } from '../lib/experiments/exact-shapes.js'
 import { logNormalCdf, truncatedNormal } from '../lib/experiments/truncated-normal.js'
 

@@ -2,8 +2,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { ArgumentError, FileError } from '../lib/errors.js'
-import { fileError, formatBytes, readFileChecked, writeFileAtomic } from '../lib/files.js'
+import { ArgumentError, FileError } from '../lib/base/errors.js'
+import { fileError, formatBytes, readFileChecked, writeFileAtomic } from '../lib/base/files.js'
 
 let folder: string
 beforeAll(async () => {

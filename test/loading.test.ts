@@ -4,8 +4,8 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { MissingPackageError } from '../lib/errors.js'
-import { optional } from '../lib/optional.js'
+import { MissingPackageError } from '../lib/base/errors.js'
+import { optional } from '../lib/base/optional.js'
 
 /** What is loaded when, and what is said where a package is not there. */
 

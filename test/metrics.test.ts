@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { ArgumentError, NumericsError } from '../lib/errors.js'
+import { ArgumentError, NumericsError } from '../lib/base/errors.js'
+import { permutation } from '../lib/base/order.js'
+import { uniformAt } from '../lib/base/random.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
 import { kernelDistance } from '../lib/metrics/kernel.js'
 import { densityCoverage, membership, precisionRecall } from '../lib/metrics/manifolds.js'
@@ -8,8 +10,6 @@ import { mmd } from '../lib/metrics/mmd.js'
 import { FeatureMoments } from '../lib/metrics/moments.js'
 import { slicedWasserstein } from '../lib/metrics/sliced-wasserstein.js'
 import { choleskyFactor, symmetricEigenvalues } from '../lib/metrics/symmetric.js'
-import { uniformAt } from '../lib/random.js'
-import { permutation } from '../lib/training/order.js'
 
 /** By NumPy: test/vectors/make_metrics.py. */
 const vectors = JSON.parse(readFileSync(new URL('vectors/metrics.json', import.meta.url), 'utf8'))

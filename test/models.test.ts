@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest'
-import { ArgumentError } from '../lib/errors.js'
-import { givenNetworkConfig, residualMLP, songUNet } from '../lib/models/config.js'
+import { ArgumentError } from '../lib/base/errors.js'
 import { Denoiser } from '../lib/models/denoiser.js'
 import type { Labels } from '../lib/models/labels.js'
-import { run } from '../lib/native.js'
+import { run } from '../lib/native/addon.js'
+import { givenNetworkConfig, residualMLP, songUNet } from '../lib/networks/config.js'
 
 it.each(['dropout', 'label_dropout'])('a network with %s takes it from [0, 1)', (name) => {
   const config = (value: number) => songUNet([1, 8, 8], { [name]: value })

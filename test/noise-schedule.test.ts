@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { diffusersSchedule } from '../lib/models/diffusers-schedule.js'
 import { edmSchedule, iddpmLevels } from '../lib/models/edm-schedule.js'
-import { type NoiseConditioning, noiseInput, noiseLevel, vpSigma } from '../lib/models/noise-conditioning.js'
 import { betaSchedules, type NoiseSchedule, sigmasOfBetas, zeroTerminalSnr } from '../lib/models/noise-schedule.js'
+import { type NoiseConditioning, noiseInput, noiseLevel, vpSigma } from '../lib/networks/noise-conditioning.js'
 import {
   edmPreconditioning,
   type Preconditioning,
   type PreconditioningForm,
   parsePreconditioning,
   preconditioningAt,
-} from '../lib/models/preconditioning.js'
+} from '../lib/networks/preconditioning.js'
 
 const fail = (what: string): never => {
   throw new Error(what)

@@ -3,7 +3,7 @@ import os from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { findAddon } from '../lib/addon.js'
+import { findAddon } from '../lib/native/find-addon.js'
 import { missingPrebuilds, platforms, prebuildOf } from '../scripts/platforms/list.mjs'
 import { withAbsoluteLinks } from '../scripts/release/pack.mjs'
 

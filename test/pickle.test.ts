@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { FormatError } from '../lib/errors.js'
+import { FormatError } from '../lib/base/errors.js'
 import { Opaque, PickleGlobal, type PickleHost, unpickle } from '../lib/weights/pickle.js'
 import { PickleBudget } from '../lib/weights/pickle-bytes.js'
 import { findGlobal } from '../lib/weights/pickle-globals.js'

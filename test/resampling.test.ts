@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { ArgumentError, NumericsError } from '../lib/errors.js'
+import { ArgumentError, NumericsError } from '../lib/base/errors.js'
 import {
   effectiveSampleSize,
   logMeanExp,

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
-import { ArgumentError, FeynkacError, NumericsError } from '../lib/errors.js'
+import { ArgumentError, FeynkacError, NumericsError } from '../lib/base/errors.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { type DenoiserFunction, type SampleOptions, sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
-import { product } from '../lib/smc/targets.js'
+import { product } from '../lib/smc/targets/target.js'
 import { equalWeights, moments } from './smc-mixtures.js'
 
 const variance = 0.5

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
-import { ArgumentError, FeynkacError, NumericsError, OutOfMemoryError } from '../lib/errors.js'
+import { ArgumentError, FeynkacError, NumericsError, OutOfMemoryError } from '../lib/base/errors.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets.js'
+import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets/target.js'
 import { gaussian, other, two } from './smc-mixtures.js'
 
 const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })

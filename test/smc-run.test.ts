@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { ArgumentError, NumericsError } from '../lib/errors.js'
+import { ArgumentError, NumericsError } from '../lib/base/errors.js'
 import { modeWeights } from '../lib/experiments/mixtures.js'
-import { native } from '../lib/native.js'
+import { native } from '../lib/native/addon.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
-import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets.js'
+import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets/target.js'
 import { equalWeights, gaussian, moments, other, two } from './smc-mixtures.js'
 
 const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })

@@ -5,7 +5,7 @@ import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, type SmcResult, smc } from '../lib/smc/smc.js'
-import { bounded, lowTemperature, negation, product, type Target } from '../lib/smc/targets.js'
+import { bounded, lowTemperature, negation, product, type Target } from '../lib/smc/targets/target.js'
 import { shared } from './shared.js'
 import { energyOf, equalWeights, moments } from './smc-mixtures.js'
 

@@ -1,5 +1,5 @@
+import { uniformAt } from '../lib/base/random.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
-import { uniformAt } from '../lib/random.js'
 
 /** Small data sets for the tests of training. */
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { philox4x32, uniformAt } from '../lib/random.js'
-import { batchIndices, dropLabels, flipped, mirror, permutation } from '../lib/training/order.js'
+import { batchIndices, dropLabels, flipped, mirror, permutation } from '../lib/base/order.js'
+import { philox4x32, uniformAt } from '../lib/base/random.js'
 
 describe('philox', () => {
   it('gives the known answers of Random123', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ArgumentError } from '../lib/errors.js'
+import { ArgumentError } from '../lib/base/errors.js'
 import { networkFor } from '../lib/training/architecture.js'
 import { emaDecay, learningRate } from '../lib/training/schedule.js'
 import { checkSettings, generalSettings, settle } from '../lib/training/settings.js'

@@ -3,12 +3,12 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { eachInTurns, sortTexts } from '../lib/base/turns.js'
 import { folderLabels } from '../lib/data/dataset-json.js'
 import { folderSource } from '../lib/data/image-folder.js'
-import { residualMLP } from '../lib/models/config.js'
 import { createNetwork, flatten } from '../lib/models/model-file.js'
-import { native } from '../lib/native.js'
-import { eachInTurns, sortTexts } from '../lib/turns.js'
+import { native } from '../lib/native/addon.js'
+import { residualMLP } from '../lib/networks/config.js'
 
 /** The event loop has its turns in long work: counted, as how long a turn takes is the machine's matter. */
 

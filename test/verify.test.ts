@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { FormatError } from '../lib/errors.js'
+import { FormatError } from '../lib/base/errors.js'
 import { verifyFixture } from '../lib/verify/fixture.js'
 import { shared } from './shared.js'
 

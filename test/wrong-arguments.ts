@@ -1,5 +1,5 @@
+import { uniformAt } from '../lib/base/random.js'
 import type * as Feynkac from '../lib/index.js'
-import { uniformAt } from '../lib/random.js'
 
 /** Calls of everything that the package exports, with arguments of which some are wrong: what wrong-arguments.test.ts makes. */
 

@@ -1,14 +1,14 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { songUNet } from '../../dist/models/config.js'
 import { createNetwork } from '../../dist/models/model-file.js'
-import { edmPreconditioning } from '../../dist/models/preconditioning.js'
-import { native } from '../../dist/native.js'
+import { native } from '../../dist/native/addon.js'
+import { songUNet } from '../../dist/networks/config.js'
+import { edmPreconditioning } from '../../dist/networks/preconditioning.js'
 
 /** Input sets take turns, so that none is in a cache. */
 const SETS = 4
 
-const USER_STREAM = 11 // native/kernels/random.h
+const USER_STREAM = 11 // native/kernels/common/random.h
 
 function normals(count, seed, stream) {
   const values = new Float32Array(count)

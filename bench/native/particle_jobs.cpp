@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "job.h"
+#include "kernels/common/random.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/random.h"
 #include "timing.h"
 
 namespace feynkac::bench {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { prepareFile, refuseOverwriting } from '../files.js'
+import { prepareFile, refuseOverwriting } from '../base/files.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { progress } from './progress.js'

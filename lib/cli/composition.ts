@@ -1,7 +1,7 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { EnergyFunction, ResidentEnergy } from '../smc/energy-function.js'
-import { bounded, product, type Target } from '../smc/targets.js'
+import { bounded, product, type Target } from '../smc/targets/target.js'
 
 /**
  * The targets of the `sample` command. All but the box are sums of energies with exponents: terms of the same model under the

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import type { Head } from '../models/energy-heads.js'
-import type { DistillOptions } from '../training/distill.js'
+import type { Head } from '../networks/energy-heads.js'
+import type { DistillOptions } from '../training/objectives/distill.js'
 import { choice, common, count, number } from './options.js'
 import {
   given,
@@ -49,7 +49,7 @@ export function register(program: Command): void {
     'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
       '    --output runs/energy --minutes 10',
   ).action(async (flags: Flags) => {
-    const { distill } = await import('../training/distill.js')
+    const { distill } = await import('../training/objectives/distill.js')
     const { teacher, init, selfPlay } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
     const { pathWeight, pathBatch, pathSteps, pathStep } = flags

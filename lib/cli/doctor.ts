@@ -33,7 +33,7 @@ export function register(program: Command): void {
     const findings = await examine(options)
     if (options.json) console.log(JSON.stringify(findings))
     else print(findings)
-    if (findings.addon.error) throw new (await import('../errors.js')).DeviceError(findings.addon.error)
+    if (findings.addon.error) throw new (await import('../base/errors.js')).DeviceError(findings.addon.error)
   })
 }
 
@@ -56,8 +56,8 @@ async function examine(options: CommonOptions): Promise<Findings> {
 async function examineDevices(error: string | null): Promise<Pick<Findings, 'cuda' | 'devices'>> {
   if (error)
     return { cuda: { driver: null, runtime: null }, devices: [{ name: 'cpu', available: false, reason: error }] }
-  const { native, run } = await import('../native.js')
-  const { devices } = await import('../devices.js')
+  const { native, run } = await import('../native/addon.js')
+  const { devices } = await import('../native/devices.js')
   const { driver, runtime, reason } = native.cuda()
   const version = (v: number) => (v === 0 ? null : `${Math.floor(v / 1000)}.${Math.floor((v % 1000) / 10)}`)
   const found = await Promise.all(
@@ -79,7 +79,7 @@ async function examineDevices(error: string | null): Promise<Pick<Findings, 'cud
 
 async function examineAddon(options: CommonOptions): Promise<Findings['addon']> {
   try {
-    const { addon, native } = await import('../native.js')
+    const { addon, native } = await import('../native/addon.js')
     if (options.threads !== undefined) native.setThreads(options.threads)
     const { path, cudaPackage: name, passedOver } = addon
     return { path, ...native.cpu(), cudaPackage: name === null ? null : { name, passedOver }, error: null }

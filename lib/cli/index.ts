@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { ArgumentError, FeynkacError } from '../errors.js'
+import { ArgumentError, FeynkacError } from '../base/errors.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { Unsound } from './unsound.js'

@@ -1,13 +1,13 @@
 import os from 'node:os'
 import type { Command } from 'commander'
+import { formatBytes } from '../base/files.js'
 import type { LabelSpec } from '../data/dataset.js'
-import { formatBytes } from '../files.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { LoadOptions } from '../models/load.js'
 import type { ModelInfo } from '../models/model-file.js'
-import type { NoiseConditioning } from '../models/noise-conditioning.js'
 import type { StoredTables } from '../models/tables.js'
-import type { NativeNetwork } from '../native.js'
+import type { NativeNetwork } from '../native/addon.js'
+import type { NoiseConditioning } from '../networks/noise-conditioning.js'
 import { type Consistency, noisyBelow } from '../smc/consistency.js'
 import { describeRecipe } from '../training/recipe.js'
 import type { SourceModel } from '../weights/source-model.js'
@@ -157,7 +157,7 @@ interface ImageNetworkInfo {
 
 /** Bytes that are free now, by device. */
 async function freeOnDevices(): Promise<Map<string, number>> {
-  const { devices, freeMemory } = await import('../devices.js')
+  const { devices, freeMemory } = await import('../native/devices.js')
   return new Map(devices().map(({ name }) => [name, freeMemory(name) ?? os.freemem()]))
 }
 

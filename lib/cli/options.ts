@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { DeviceOptions, Precision } from '../devices.js'
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
+import type { DeviceOptions, Precision } from '../native/devices.js'
 
 /** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
 
@@ -91,6 +91,6 @@ export function deviceOf({ device, precision }: CommonOptions): DeviceOptions {
 /** Applies --threads; every command that computes calls it first. */
 export async function applyThreads(options: CommonOptions): Promise<void> {
   if (options.threads === undefined) return
-  const { native } = await import('../native.js')
+  const { native } = await import('../native/addon.js')
   native.setThreads(options.threads)
 }

@@ -1,4 +1,4 @@
-import { writeFileAtomic } from '../files.js'
+import { writeFileAtomic } from '../base/files.js'
 
 /** Files that the command line writes: arrays for NumPy. */
 

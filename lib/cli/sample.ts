@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { ArgumentError, formatFailure, MissingPackageError } from '../errors.js'
+import { ArgumentError, formatFailure, MissingPackageError } from '../base/errors.js'
 import {
   found,
   openFile,
@@ -12,8 +12,8 @@ import {
   release,
   removeFiles,
   writeFileAtomic,
-} from '../files.js'
-import { isObject, parseJsonObject } from '../json.js'
+} from '../base/files.js'
+import { isObject, parseJsonObject } from '../base/json.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import type { SmcOptions } from '../smc/smc.js'
 import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'

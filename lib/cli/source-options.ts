@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { readFileChecked } from '../files.js'
-import { parseJsonObject } from '../json.js'
+import { readFileChecked } from '../base/files.js'
+import { parseJsonObject } from '../base/json.js'
 import type { LoadOptions } from '../models/load.js'
 import { count } from './options.js'
 

@@ -32,7 +32,7 @@ export function register(program: Command): void {
     'feynkac train-autoencoder --data images.zip --output runs/autoencoder --images 400k\n' +
       '  feynkac train --data images.zip --autoencoder runs/autoencoder/model.safetensors --output runs/teacher --images 400k',
   ).action(async (flags: Flags) => {
-    const { trainAutoencoder } = await import('../training/autoencoder.js')
+    const { trainAutoencoder } = await import('../training/objectives/autoencoder.js')
     const { width, channelMult, blocks, latentChannels, noise } = flags
     const attention = flags.midAttention ? undefined : false
     const own = given({ noise, network: givenIfAny({ width, channelMult, blocks, latentChannels, attention }) })

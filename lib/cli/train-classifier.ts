@@ -35,7 +35,7 @@ export function register(program: Command): void {
     command,
     'feynkac train-classifier --data images.zip --output runs/classifier --images 400k --noise 0.1',
   ).action(async (flags: Flags) => {
-    const { trainClassifier } = await import('../training/classifier.js')
+    const { trainClassifier } = await import('../training/objectives/classifier.js')
     const { width, channelMult, blocks, noise, holdOut } = flags
     const own = given({ noise, holdOut, network: givenIfAny({ width, channelMult, blocks }) })
     await runTrainingCommand(

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import { common, number } from './options.js'
 import {
   given,
@@ -33,7 +33,7 @@ export function register(program: Command): void {
     if ((flags.levelWeight ?? flags.levels ?? flags.levelBatch) !== undefined && !flags.head)
       throw new ArgumentError('--level-weight needs an energy: choose its --head')
     if (flags.energyWeight !== undefined && !flags.head) throw new ArgumentError('--energy-weight needs --head joint')
-    const { trainDenoiser, trainEnergy } = await import('../training/dsm.js')
+    const { trainDenoiser, trainEnergy } = await import('../training/objectives/dsm.js')
     const { energyWeight } = flags
     const own = given({ sigmaData: flags.sigmaData, conditional: flags.labels ? undefined : false })
     const options = { ...(await modelTrainingOptions(flags)), ...own }

@@ -18,7 +18,7 @@ export function register(program: Command): void {
     else for (const result of results) print(result, options.all ?? false)
     const failed = results.filter((r) => !r.ok)
     if (failed.length > 0) {
-      const { NumericsError } = await import('../errors.js')
+      const { NumericsError } = await import('../base/errors.js')
       throw new NumericsError(`${failed.map((r) => r.file).join(', ')}: outside the bounds`)
     }
   })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { textOf } from '../files.js'
+import { textOf } from '../base/files.js'
 
 /** The package's version, from package.json beside lib/ and dist/. */
 export async function version(): Promise<string> {

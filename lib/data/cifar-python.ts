@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { formatFailure } from '../errors.js'
-import { readFileChecked } from '../files.js'
+import { formatFailure } from '../base/errors.js'
+import { readFileChecked } from '../base/files.js'
 import { Opaque, type PickleHost, unpickle } from '../weights/pickle.js'
 import { PickleBudget } from '../weights/pickle-bytes.js'
 import { findGlobal } from '../weights/pickle-globals.js'

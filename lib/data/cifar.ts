@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
-import { FormatError } from '../errors.js'
-import { textOf } from '../files.js'
+import { FormatError } from '../base/errors.js'
+import { textOf } from '../base/files.js'
 import { allocateBytes, inSlices, readContent } from './content.js'
 import type { Attribute, DatasetParts } from './dataset.js'
 

@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { createGunzip } from 'node:zlib'
-import { FormatError, formatFailure, OutOfMemoryError } from '../errors.js'
-import { formatBytes, readFileChecked } from '../files.js'
-import { requireMemory } from '../memory.js'
+import { FormatError, formatFailure, OutOfMemoryError } from '../base/errors.js'
+import { formatBytes, readFileChecked } from '../base/files.js'
+import { requireMemory } from '../base/memory.js'
 
 /** The most that a compressed file may unfold to: a small file can claim a thousand times its size. */
 const MAX_CONTENT = 2 ** 31

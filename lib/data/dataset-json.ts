@@ -1,5 +1,5 @@
-import { FormatError } from '../errors.js'
-import { eachInTurns, sortTexts } from '../turns.js'
+import { FormatError } from '../base/errors.js'
+import { eachInTurns, sortTexts } from '../base/turns.js'
 import type { Attribute, LabelSpec } from './dataset.js'
 
 /**

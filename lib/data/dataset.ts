@@ -1,5 +1,5 @@
-import { float32Array, integer, isList, isShape } from '../args.js'
-import { invalid } from '../errors.js'
+import { float32Array, integer, isList, isShape } from '../base/args.js'
+import { invalid } from '../base/errors.js'
 
 /** One categorical attribute; a class label is one attribute. */
 export interface Attribute {

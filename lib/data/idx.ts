@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path'
-import { FormatError, formatFailure } from '../errors.js'
-import { found } from '../files.js'
+import { FormatError, formatFailure } from '../base/errors.js'
+import { found } from '../base/files.js'
 import { readContent } from './content.js'
 import type { LabelSpec } from './dataset.js'
 

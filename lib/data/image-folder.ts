@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs'
 import { opendir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileError, readFileChecked } from '../files.js'
+import { fileError, readFileChecked } from '../base/files.js'
 import { type ImageSource, MAX_FILE } from './image-source.js'
 
 /** What a folder holds, some at a time: of a hundred thousand a list is not made in one go. */

@@ -1,4 +1,4 @@
-import type { ZipContent } from '../zip.js'
+import type { ZipContent } from '../base/zip.js'
 import { type ImageSource, MAX_FILE } from './image-source.js'
 
 /** Pictures hardly become smaller in an archive: what unfolds to many times what it takes there, and to more than this, is none. */

@@ -1,10 +1,10 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import type { Metadata, Sharp } from 'sharp'
-import { ArgumentError, FormatError } from '../errors.js'
-import { loadSharp } from '../optional.js'
-import { standIn } from '../stand-ins.js'
+import { ArgumentError, FormatError } from '../base/errors.js'
+import { loadSharp } from '../base/optional.js'
+import { standIn } from '../base/stand-ins.js'
 import { allocateBytes, inSlices } from './content.js'
-import { resampler } from './resample.js'
+import { resampler } from './resize.js'
 
 /** What is done to every image. */
 export interface ImageOptions {

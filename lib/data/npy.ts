@@ -1,4 +1,4 @@
-import { formatFailure } from '../errors.js'
+import { formatFailure } from '../base/errors.js'
 import { inSlices } from './content.js'
 import type { DatasetParts } from './dataset.js'
 

@@ -1,5 +1,5 @@
-import { formatFailure } from '../errors.js'
-import type { ZipContent } from '../zip.js'
+import { formatFailure } from '../base/errors.js'
+import type { ZipContent } from '../base/zip.js'
 import type { DatasetParts } from './dataset.js'
 import { classLabels } from './idx.js'
 import { arrayParts, type NpyArray, parseNpyArray } from './npy.js'

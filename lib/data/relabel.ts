@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import { type Dataset, type LabelSpec, labelDim } from './dataset.js'
 
 /**

@@ -1,5 +1,5 @@
-import { float32Array } from '../args.js'
-import { invalid } from '../errors.js'
+import { float32Array } from '../base/args.js'
+import { invalid } from '../base/errors.js'
 import type { LabelSpec } from './dataset.js'
 
 /**

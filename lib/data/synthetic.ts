@@ -1,5 +1,5 @@
-import { ArgumentError } from '../errors.js'
-import { purpose, uniformAt } from '../random.js'
+import { ArgumentError } from '../base/errors.js'
+import { purpose, uniformAt } from '../base/random.js'
 import { allocateBytes, inSlices } from './content.js'
 import type { DatasetParts } from './dataset.js'
 import { type PlanarSet, planarSets } from './planar.js'

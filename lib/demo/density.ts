@@ -1,5 +1,5 @@
+import { uniformAt } from '../base/random.js'
 import { slicedWasserstein } from '../metrics/sliced-wasserstein.js'
-import { uniformAt } from '../random.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
 

@@ -2,9 +2,9 @@ import { shapeLabels } from '../data/shapes.js'
 import type { Method } from '../experiments/methods.js'
 import { drawPictures, seenIn, share } from '../experiments/pictures.js'
 import type { EnergyModel } from '../models/energy.js'
-import { product, type Target } from '../smc/targets.js'
-import { distill } from '../training/distill.js'
-import { trainDenoiser } from '../training/dsm.js'
+import { product, type Target } from '../smc/targets/target.js'
+import { distill } from '../training/objectives/distill.js'
+import { trainDenoiser } from '../training/objectives/dsm.js'
 import type { DemoContext } from './run.js'
 
 /**

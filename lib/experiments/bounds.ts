@@ -1,7 +1,7 @@
 import { drawShape, scoreShapes } from '../data/shapes.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { Figure } from '../report/folder.js'
-import { bounded, type Target } from '../smc/targets.js'
+import { bounded, type Target } from '../smc/targets/target.js'
 import { byBudget, cell, type Experiment, mean, type Outcome, type Table } from './experiment.js'
 import type { Method } from './methods.js'
 import { drawPictures, type Pictures, rowsPng, seenIn, share } from './pictures.js'

@@ -1,6 +1,6 @@
 import type { LabelSpec } from '../data/dataset.js'
 import type { EnergyModel } from '../models/energy.js'
-import { mixture, product, type Target } from '../smc/targets.js'
+import { mixture, product, type Target } from '../smc/targets/target.js'
 
 /** AND, OR and NOT of attributes: as wishes, as targets of one energy under labels, and as what a picture must show. */
 

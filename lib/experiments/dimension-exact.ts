@@ -1,4 +1,4 @@
-import { calibrate } from '../smc/calibrate.js'
+import { calibrate } from '../smc/precision/calibrate.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { type AverageRow, averageOf } from './average.js'
 import { type Energies, type ExactProblem, energiesOf, exactProblems, pair } from './exact-problems.js'

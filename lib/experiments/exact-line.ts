@@ -1,6 +1,15 @@
 import { gaussianMixture } from '../smc/mixtures.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt, type Target } from '../smc/targets.js'
+import {
+  bounded,
+  guided,
+  lowTemperature,
+  mixture,
+  negation,
+  product,
+  rewardTilt,
+  type Target,
+} from '../smc/targets/target.js'
 import { byBudget, cell, type ExperimentContext, mean, type Table } from './experiment.js'
 import { applies, type Method, runMethod, weightings } from './methods.js'
 

@@ -1,6 +1,6 @@
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { type GaussianMixture, gaussianMixture } from '../smc/mixtures.js'
-import { lowTemperature, mixture, product, type Target } from '../smc/targets.js'
+import { lowTemperature, mixture, product, type Target } from '../smc/targets/target.js'
 import {
   type Composition,
   type DiagonalMixture,

@@ -1,5 +1,5 @@
+import { ArgumentError } from '../base/errors.js'
 import { brightness, shapeCoverage } from '../data/shapes.js'
-import { ArgumentError } from '../errors.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { truncatedNormal } from './truncated-normal.js'
 

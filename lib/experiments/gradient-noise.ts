@@ -1,7 +1,7 @@
+import { purpose } from '../base/random.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { native, run } from '../native.js'
-import { purpose } from '../random.js'
+import { native, run } from '../native/addon.js'
 import type { HeldOut } from './held-out.js'
 
 /** How noisy the parameters' gradient of one batch is, at the same weights, for the two targets of an energy. */

@@ -1,8 +1,8 @@
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { plotPng } from '../report/plots.js'
-import { type DistillOptions, distill } from '../training/distill.js'
-import { type EnergyOptions, trainEnergy } from '../training/dsm.js'
+import { type DistillOptions, distill } from '../training/objectives/distill.js'
+import { type EnergyOptions, trainEnergy } from '../training/objectives/dsm.js'
 import { byBudget, cell, type Experiment, type ExperimentContext, type Finding, type Outcome } from './experiment.js'
 import { type GradientNoise, gradientNoise } from './gradient-noise.js'
 import {

@@ -6,7 +6,7 @@ import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import type { Target } from '../smc/targets.js'
+import type { Target } from '../smc/targets/target.js'
 import { type Method, runMethod } from './methods.js'
 
 /**

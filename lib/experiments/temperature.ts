@@ -1,7 +1,7 @@
 import { type ShapeScore, shapeLabels } from '../data/shapes.js'
 import type { EnergyModel } from '../models/energy.js'
 import { plotPng } from '../report/plots.js'
-import { guided, lowTemperature, type Target } from '../smc/targets.js'
+import { guided, lowTemperature, type Target } from '../smc/targets/target.js'
 import {
   byBudget,
   cell,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
+import { ArgumentError, invalid } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
-import { ArgumentError, invalid } from '../errors.js'
 import { defaultLevels } from '../training/architecture.js'
 import { readSamples } from '../training/batches.js'
 

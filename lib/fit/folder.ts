@@ -1,9 +1,9 @@
 import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { ArgumentError, formatFailure } from '../errors.js'
-import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../files.js'
-import { isObject, parseJsonObject } from '../json.js'
+import { ArgumentError, formatFailure } from '../base/errors.js'
+import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { isObject, parseJsonObject } from '../base/json.js'
 import { removeCheckpoints } from '../training/folder.js'
 
 /** The folder of a fit: fit.json says from the beginning what it is of, so that the same call goes on with it. */

@@ -1,5 +1,5 @@
+import { permutation } from '../base/order.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
-import { permutation } from '../training/order.js'
 import type { AttributeFindings } from './findings.js'
 
 /** What samples are drawn of a new energy: what its user wants to see first. */

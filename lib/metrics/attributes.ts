@@ -1,5 +1,5 @@
+import { ArgumentError } from '../base/errors.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
-import { ArgumentError } from '../errors.js'
 import { namedClasses } from '../models/labels.js'
 import { sizeOf } from '../smc/evaluation.js'
 import type { FeatureExtractor } from './features.js'

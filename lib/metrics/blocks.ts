@@ -1,4 +1,4 @@
-import { turns } from '../turns.js'
+import { turns } from '../base/turns.js'
 
 /** Inner products and distances of all pairs of two sets of features, block by block, so that memory stays small. */
 

@@ -1,8 +1,8 @@
-import { isShape } from '../args.js'
+import { isShape } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
 import type { LabelSpec } from '../data/dataset.js'
-import type { DeviceOptions } from '../devices.js'
-import { ArgumentError, invalid } from '../errors.js'
 import { Classifier } from '../models/classifier.js'
+import type { DeviceOptions } from '../native/devices.js'
 import { sizeOf } from '../smc/evaluation.js'
 import { type OnnxFeatureOptions, onnxFeatures } from './onnx.js'
 

@@ -1,6 +1,6 @@
-import { float32Array, float64Array, held, integer } from '../args.js'
-import { ArgumentError, invalid } from '../errors.js'
-import { turns } from '../turns.js'
+import { float32Array, float64Array, held, integer } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
+import { turns } from '../base/turns.js'
 
 /** Checks of what metrics take: features [n, dim] in one array, row after row, and weights of the rows. */
 

@@ -1,7 +1,7 @@
-import { integer, knownOptions } from '../args.js'
-import { ArgumentError, NumericsError } from '../errors.js'
-import { permutation } from '../training/order.js'
-import { turns } from '../turns.js'
+import { integer, knownOptions } from '../base/args.js'
+import { ArgumentError, NumericsError } from '../base/errors.js'
+import { permutation } from '../base/order.js'
+import { turns } from '../base/turns.js'
 import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, rowsAt } from './inputs.js'
 

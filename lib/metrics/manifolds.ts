@@ -1,4 +1,4 @@
-import { integer, knownOptions } from '../args.js'
+import { integer, knownOptions } from '../base/args.js'
 import { distanceBlocks } from './blocks.js'
 import { heldRows } from './inputs.js'
 

@@ -1,7 +1,7 @@
-import { integer, knownOptions, numberList } from '../args.js'
-import { ArgumentError, invalid } from '../errors.js'
-import { permutation } from '../training/order.js'
-import { turns } from '../turns.js'
+import { integer, knownOptions, numberList } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
+import { permutation } from '../base/order.js'
+import { turns } from '../base/turns.js'
 import { distanceBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 

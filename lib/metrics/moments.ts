@@ -1,7 +1,7 @@
-import { integer, knownOptions } from '../args.js'
-import { ArgumentError } from '../errors.js'
-import { requireMemory } from '../memory.js'
-import { turns } from '../turns.js'
+import { integer, knownOptions } from '../base/args.js'
+import { ArgumentError } from '../base/errors.js'
+import { requireMemory } from '../base/memory.js'
+import { turns } from '../base/turns.js'
 import { innerProducts } from './blocks.js'
 import { heldRows } from './inputs.js'
 

@@ -1,8 +1,8 @@
-import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../args.js'
-import { resampler } from '../data/resample.js'
-import { ArgumentError, FeynkacError, FormatError, invalid } from '../errors.js'
-import { openFile, release } from '../files.js'
-import { optional } from '../optional.js'
+import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../base/args.js'
+import { ArgumentError, FeynkacError, FormatError, invalid } from '../base/errors.js'
+import { openFile, release } from '../base/files.js'
+import { optional } from '../base/optional.js'
+import { resampler } from '../data/resize.js'
 import { sizeOf } from '../smc/evaluation.js'
 import type { FeatureExtractor } from './features.js'
 

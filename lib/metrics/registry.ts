@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import { frechetDistance } from './frechet.js'
 import { kernelDistance } from './kernel.js'
 import { compareManifolds } from './manifolds.js'

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
+import { FormatError } from '../base/errors.js'
+import { found, readFileChecked } from '../base/files.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import { parseNpyArray } from '../data/npy.js'
-import { FormatError } from '../errors.js'
-import { found, readFileChecked } from '../files.js'
 
 /** Samples as `feynkac sample` writes them. */
 export interface Samples {

@@ -1,7 +1,7 @@
-import { integer, knownOptions } from '../args.js'
-import { ArgumentError, invalid } from '../errors.js'
+import { integer, knownOptions } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
+import { turns } from '../base/turns.js'
 import { ParticleRng } from '../smc/random.js'
-import { turns } from '../turns.js'
 import { heldRows, normalisedWeights, ownWeights } from './inputs.js'
 
 export interface SlicedWassersteinOptions {

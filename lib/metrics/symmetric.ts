@@ -1,5 +1,5 @@
-import { NumericsError } from '../errors.js'
-import { turns } from '../turns.js'
+import { NumericsError } from '../base/errors.js'
+import { turns } from '../base/turns.js'
 
 /**
  * Symmetric matrices of float64, row after row: a Cholesky factor and the eigenvalues alone. Eigenvectors, as general libraries

@@ -1,19 +1,19 @@
-import { integer, isList, knownOptions, plainObject, unchanged } from '../args.js'
-import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
-import { ArgumentError, FormatError, invalid, NumericsError } from '../errors.js'
-import { type NativeAutoencoder, native, run } from '../native.js'
-import { checkSource, type SourceModel } from '../weights/source-model.js'
-import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
-import { checkedShape } from './config.js'
-import { networkOfFile } from './load.js'
-import { modelJson, placed, saveModel } from './model-file.js'
+import { integer, isList, knownOptions, plainObject, unchanged } from '../base/args.js'
+import { ArgumentError, FormatError, invalid, NumericsError } from '../base/errors.js'
+import { type NativeAutoencoder, native, run } from '../native/addon.js'
+import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
 import {
   type AutoencoderConfig,
   type AutoencoderKLArgs,
   autoencoderDefaults,
   checkAutoencoder,
   latentNorm,
-} from './networks/autoencoder.js'
+} from '../networks/autoencoder.js'
+import { checkedShape } from '../networks/config.js'
+import { checkSource, type SourceModel } from '../weights/source-model.js'
+import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { networkOfFile } from './load.js'
+import { modelJson, placed, saveModel } from './model-file.js'
 
 /** Everything about an autoencoder but its weights; stored like the ModelInfo of other models. */
 export interface AutoencoderInfo {

@@ -1,7 +1,7 @@
-import { float32Array } from '../args.js'
-import { freeMemory } from '../devices.js'
-import { invalid } from '../errors.js'
-import { now } from '../native.js'
+import { float32Array } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { now } from '../native/addon.js'
+import { freeMemory } from '../native/devices.js'
 
 /** Calls on batches of any size: what is too much for the working memory is done a chunk after the other. */
 

@@ -1,13 +1,13 @@
-import { integer, isList, knownOptions, unchanged } from '../args.js'
+import { integer, isList, knownOptions, unchanged } from '../base/args.js'
+import { ArgumentError, FormatError } from '../base/errors.js'
 import { type LabelSpec, labelDim } from '../data/dataset.js'
-import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../devices.js'
-import { ArgumentError, FormatError } from '../errors.js'
-import { type NativeClassifier, native, run } from '../native.js'
+import { type NativeClassifier, native, run } from '../native/addon.js'
+import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
+import { type ClassifierConfig, checkClassifier } from '../networks/classifier.js'
 import { checkSource, type SourceModel } from '../weights/source-model.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
 import { networkOfFile } from './load.js'
 import { modelJson, parseLabels, placed, saveModel } from './model-file.js'
-import { type ClassifierConfig, checkClassifier } from './networks/classifier.js'
 
 /** Share of the held-out images whose class was right, for each attribute; null where there were none. */
 export type Accuracy = readonly (number | null)[]

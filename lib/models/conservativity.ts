@@ -1,7 +1,7 @@
-import { finiteNumber, float32Array, held, integer, isShape, knownOptions } from '../args.js'
-import { invalid } from '../errors.js'
-import { native, now, run } from '../native.js'
-import { purpose } from '../random.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { purpose } from '../base/random.js'
+import { native, now, run } from '../native/addon.js'
 import { sizeOf } from '../smc/evaluation.js'
 import { type DenoiserFunction, denoiseOnHost } from '../smc/samplers.js'
 

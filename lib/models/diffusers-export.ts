@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import type { ModelInfo } from './model-file.js'
 
 /** The scheduler of diffusers under which a network means what it means here: the way back of diffusers-schedule.ts. */

@@ -1,6 +1,6 @@
-import { describe } from '../errors.js'
+import { describe } from '../base/errors.js'
+import { edmPreconditioning, type PreconditioningForm, parsePreconditioning } from '../networks/preconditioning.js'
 import { betaSchedules, levelTable, type NoiseSchedule, sigmasOfBetas, zeroTerminalSnr } from './noise-schedule.js'
-import { edmPreconditioning, type PreconditioningForm, parsePreconditioning } from './preconditioning.js'
 
 /** The noise of a diffusers model, out of its scheduler_config.json. */
 

@@ -1,7 +1,7 @@
-import { describe } from '../errors.js'
-import { type NoiseConditioning, vpSigma } from './noise-conditioning.js'
+import { describe } from '../base/errors.js'
+import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
+import { edmPreconditioning } from '../networks/preconditioning.js'
 import type { NoiseSchedule } from './noise-schedule.js'
-import { edmPreconditioning } from './preconditioning.js'
 
 /** The preconditioners of NVlabs/edm (Karras et al. 2022, table 1), by class name and constructor arguments. */
 

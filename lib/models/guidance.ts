@@ -1,6 +1,7 @@
-import { finiteNumber, isShape, knownOptions } from '../args.js'
-import { ArgumentError, invalid } from '../errors.js'
-import { native, run } from '../native.js'
+import { finiteNumber, isShape, knownOptions } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
+import { native, run } from '../native/addon.js'
+import { type Floats, host, type Space } from '../native/space.js'
 import { checkedPoints, residenceOf, sizeOf } from '../smc/evaluation.js'
 import {
   type DenoiseOptions,
@@ -9,7 +10,6 @@ import {
   evaluationsOf,
   type ResidentDenoiser,
 } from '../smc/samplers.js'
-import { type Floats, host, type Space } from '../smc/space.js'
 import type { Labels } from './labels.js'
 
 /** A denoiser that takes labels: a Denoiser, an EnergyModel, or an object of one's own. */

@@ -1,12 +1,12 @@
-import { ArgumentError, formatFailure } from '../errors.js'
-import { isObject, parseBounded } from '../json.js'
+import { ArgumentError, formatFailure } from '../base/errors.js'
+import { isObject, parseBounded } from '../base/json.js'
+import { type AutoencoderConfig, checkAutoencoder } from '../networks/autoencoder.js'
+import { checkNetworkConfig, hasClassTable, type NetworkConfig } from '../networks/config.js'
 import type { Tensor } from '../weights/safetensors.js'
 import type { SourceModel } from '../weights/source-model.js'
-import { checkNetworkConfig, hasClassTable, type NetworkConfig } from './config.js'
 import { diffusersSchedule } from './diffusers-schedule.js'
 import { edmSchedule } from './edm-schedule.js'
 import { checkModelInfo, checkNullClass, type ModelInfo, parseModelInfo } from './model-file.js'
-import { type AutoencoderConfig, checkAutoencoder } from './networks/autoencoder.js'
 import type { NoiseSchedule } from './noise-schedule.js'
 
 /** From what a file of another framework says to a model of this one: configuration, preconditioning, names of the weights. */

@@ -1,7 +1,7 @@
-import { float32Array, integer } from '../args.js'
+import { float32Array, integer } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
 import { encodeLabel, type LabelSpec } from '../data/dataset.js'
-import { ArgumentError, invalid } from '../errors.js'
-import { configLabelDim } from './config.js'
+import { configLabelDim } from '../networks/config.js'
 import type { ModelInfo } from './model-file.js'
 
 /**

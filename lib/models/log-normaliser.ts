@@ -1,5 +1,5 @@
-import { finiteNumber, isList } from '../args.js'
-import { describe } from '../errors.js'
+import { finiteNumber, isList } from '../base/args.js'
+import { describe } from '../base/errors.js'
 
 /**
  * log Z(sigma) of an energy whose levels were learnt (docs/levelled.md): -E(x, sigma) - log Z(sigma) = log p_sigma(x). Values at equally spaced

@@ -1,4 +1,4 @@
-import type { Preconditioning } from './preconditioning.js'
+import type { Preconditioning } from '../networks/preconditioning.js'
 
 /** The noise levels of variance-preserving schedules, and what is read of a checkpoint's own configuration. */
 

@@ -1,19 +1,19 @@
 import { types } from 'node:util'
-import { isList } from '../args.js'
+import { isList } from '../base/args.js'
+import { ArgumentError } from '../base/errors.js'
+import { isObject } from '../base/json.js'
 import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'
-import { ArgumentError } from '../errors.js'
-import { isObject } from '../json.js'
-import { type CalibrateOptions, calibrate, measure } from '../smc/calibrate.js'
-import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/calibration.js'
 import { type Consistency, type ConsistencyBand, measureConsistency } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { sizeOf } from '../smc/evaluation.js'
+import { type CalibrateOptions, calibrate, measure } from '../smc/precision/calibrate.js'
+import { basisOf, Calibration, coordinateGroups, frequencyBands, type Groups } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
 import { type Labels, labelSpecOf } from './labels.js'
 import type { ModelInfo } from './model-file.js'
 
-/** The tables of precisions of a model (smc/calibration.ts), and how its file keeps them: as JSON of its description. */
+/** The tables of precisions of a model (smc/precision/calibration.ts), and how its file keeps them: as JSON of its description. */
 
 /** One table; frequencies of images are in the bands that `edges` part, coordinates of vectors by themselves or in the groups of `pool`. */
 export interface StoredTable {

@@ -1,4 +1,4 @@
-import { isObject } from '../json.js'
+import { isObject } from '../base/json.js'
 
 /** How a model was trained, kept with it. */
 export interface TrainingRecord {

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { writeFileAtomic } from '../files.js'
+import { writeFileAtomic } from '../base/files.js'
 import { type Block, htmlReport } from './html.js'
 import { markdownReport } from './markdown.js'
 

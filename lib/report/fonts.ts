@@ -1,8 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileError } from '../files.js'
-import { loadDrawing } from '../optional.js'
+import { fileError } from '../base/files.js'
+import { loadDrawing } from '../base/optional.js'
 
 /** The font that the package brings, as machines without a screen often have none. */
 export const FONT = 'DejaVu Sans'

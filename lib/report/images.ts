@@ -1,4 +1,4 @@
-import { loadSharp } from '../optional.js'
+import { loadSharp } from '../base/optional.js'
 
 /** Pictures of samples. */
 

@@ -1,4 +1,4 @@
-import { loadPlotting } from '../optional.js'
+import { loadPlotting } from '../base/optional.js'
 import { FONT, svgPng } from './fonts.js'
 
 /** Plots by Vega-Lite, drawn as PNG. */

@@ -1,4 +1,4 @@
-import { loadSharp } from '../optional.js'
+import { loadSharp } from '../base/optional.js'
 import { FONT, svgPng } from './fonts.js'
 import { escaped } from './html.js'
 import { gridPng } from './images.js'

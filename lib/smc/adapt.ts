@@ -1,5 +1,5 @@
-import { finiteNumber, integer, knownOptions } from '../args.js'
-import { ArgumentError, invalid } from '../errors.js'
+import { finiteNumber, integer, knownOptions } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
 import type { EnergyFunction } from './energy-function.js'
 import { sigmaGrid } from './schedule.js'
 import { type SmcOptions, smc } from './smc.js'

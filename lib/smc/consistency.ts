@@ -1,12 +1,12 @@
-import { ArgumentError } from '../errors.js'
-import { native, run } from '../native.js'
+import { ArgumentError } from '../base/errors.js'
+import { native, run } from '../native/addon.js'
+import { fill, inSpaceOf, toHost } from '../native/space.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { EnergyFunction } from './energy-function.js'
 import { nameOf } from './evaluation.js'
 import { seedAfter } from './random.js'
 import { evenLevels } from './schedule.js'
-import { fill, inSpaceOf, toHost } from './space.js'
-import { asTarget, type Target } from './targets.js'
+import { asTarget, type Target } from './targets/target.js'
 
 /**
  * How well an energy agrees with itself between noise levels. Along the path of its own samples, without weights, the log-weights of the

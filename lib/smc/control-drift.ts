@@ -1,9 +1,9 @@
-import { native, run } from '../native.js'
+import { native, run } from '../native/addon.js'
+import { type Doubles, type Floats, type Space, toHost } from '../native/space.js'
 import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
 import type { Increment } from './feynman-kac.js'
-import { type Doubles, type Floats, type Space, toHost } from './space.js'
 
 /** What a step did: the particles and their evaluations before and after, v of its kernel, and the weights before. */
 export interface DriftedStep {

@@ -1,6 +1,6 @@
 import type { WeightScheme } from './annealing.js'
 import type { EnergyFunction } from './energy-function.js'
-import type { Target } from './targets.js'
+import type { Target } from './targets/target.js'
 
 /**
  * The weights that smc takes where it is told none: this is the one place that decides (docs/degeneracy.md, "Learnt energies").

@@ -1,4 +1,4 @@
-import { turns } from '../turns.js'
+import { turns } from '../base/turns.js'
 
 /** What a step of N particles tells of the coefficients theta of its control drift (control-drift.ts). */
 export interface DriftSample {

@@ -1,5 +1,5 @@
-import type { PrecisionTable } from './calibration.js'
-import type { Doubles, Floats, Space } from './space.js'
+import type { Doubles, Floats, Space } from '../native/space.js'
+import type { PrecisionTable } from './precision/calibration.js'
 
 /**
  * What smc/ and mcmc() need of an energy, and nothing more. An analytic mixture, a distilled network and a user's own

@@ -1,9 +1,9 @@
 import { types } from 'node:util'
-import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../args.js'
-import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../errors.js'
+import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../base/args.js'
+import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
+import { type Doubles, type Floats, host, type Space, toHost } from '../native/space.js'
 import { type EnergyFunction, isTrusted, type ResidentEnergy } from './energy-function.js'
-import { type Doubles, type Floats, host, type Space, toHost } from './space.js'
-import type { Target } from './targets.js'
+import type { Target } from './targets/target.js'
 
 /** Energies [B] and gradients [B, d] at a batch of points; the arrays belong to whoever asked. */
 export interface Evaluation {

@@ -1,9 +1,9 @@
-import { float32Array, float64Array } from '../args.js'
-import { invalid } from '../errors.js'
-import { native, run } from '../native.js'
+import { float32Array, float64Array } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { native, run } from '../native/addon.js'
+import { type Doubles, type Floats, host, type Ints, type Space, type Values } from '../native/space.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
-import { type Doubles, type Floats, host, type Ints, type Space, type Values } from './space.js'
 
 /**
  * A Feynman–Kac model in the convention of Chopin & Papaspiliopoulos and of the Python package `particles`: an initial law M_0, Markov

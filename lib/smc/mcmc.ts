@@ -1,14 +1,14 @@
-import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../args.js'
-import { digits, NumericsError } from '../errors.js'
-import { requireMemory } from '../memory.js'
-import { native, run } from '../native.js'
-import { purpose } from '../random.js'
+import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../base/args.js'
+import { digits, NumericsError } from '../base/errors.js'
+import { requireMemory } from '../base/memory.js'
+import { purpose } from '../base/random.js'
+import { native, run } from '../native/addon.js'
+import type { Rows } from '../native/particle-ops.js'
+import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
-import type { Rows } from './native-particles.js'
 import { checkedSigmas } from './schedule.js'
-import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
-import { asTarget, type Target } from './targets.js'
+import { asTarget, type Target } from './targets/target.js'
 
 export const moveKernels = ['mala', 'hmc', 'ula', 'uhmc'] as const
 export type MoveKernel = (typeof moveKernels)[number]

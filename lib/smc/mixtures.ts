@@ -1,11 +1,11 @@
-import { finiteNumber, integer, knownOptions, numberList } from '../args.js'
-import { invalid } from '../errors.js'
-import { requireMemory } from '../memory.js'
-import { native, now, run } from '../native.js'
+import { finiteNumber, integer, knownOptions, numberList } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { requireMemory } from '../base/memory.js'
+import { native, now, run } from '../native/addon.js'
+import type { MixtureArrays } from '../native/particle-ops.js'
+import { host } from '../native/space.js'
 import { type ResidentEnergy, trust } from './energy-function.js'
 import { checkedPoints, type HostEvaluation } from './evaluation.js'
-import type { MixtureArrays } from './native-particles.js'
-import { host } from './space.js'
 
 export interface GaussianMixtureOptions {
   /** Positive or zero; normalised here. */

@@ -2,7 +2,7 @@ import type { WeightScheme } from './annealing.js'
 import { isMeasured } from './consistency.js'
 import { isLearnt } from './default-weights.js'
 import type { SmcDiagnostics } from './diagnostics.js'
-import type { Target } from './targets.js'
+import type { Target } from './targets/target.js'
 
 /** What samples are of, where that is not what was asked for: SmcResult.note and SampleResult.note, and the first lines of the command. */
 

@@ -1,6 +1,6 @@
-import { integer } from '../args.js'
-import { native, now } from '../native.js'
-import { purpose } from '../random.js'
+import { integer } from '../base/args.js'
+import { purpose } from '../base/random.js'
+import { native, now } from '../native/addon.js'
 
 /**
  * The seed of what goes on from the samples of an smc run of a seed: far from any that is likely to be in use. With the run's own, step k

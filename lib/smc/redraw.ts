@@ -1,8 +1,8 @@
-import { native, run } from '../native.js'
+import { native, run } from '../native/addon.js'
+import { type Doubles, fill, toHost, upload } from '../native/space.js'
 import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
 import type { ResamplingScheme } from './resampling.js'
-import { type Doubles, fill, toHost, upload } from './space.js'
 
 /** How a run resamples. */
 export interface Redraw {

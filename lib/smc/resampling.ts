@@ -1,7 +1,7 @@
-import { float64Array, integer, knownOptions, oneOf } from '../args.js'
-import { invalid, NumericsError } from '../errors.js'
-import { native, now } from '../native.js'
-import type { LogWeightStats } from './native-particles.js'
+import { float64Array, integer, knownOptions, oneOf } from '../base/args.js'
+import { invalid, NumericsError } from '../base/errors.js'
+import { native, now } from '../native/addon.js'
+import type { LogWeightStats } from '../native/particle-ops.js'
 
 /**
  * Resampling schemes. Each draws n ancestors with E[offspring of i] = n W_i. Systematic and SSP give floor or ceil of n W_i copies;

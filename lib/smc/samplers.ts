@@ -1,16 +1,16 @@
 import { types } from 'node:util'
-import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../args.js'
-import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../errors.js'
-import { requireMemory } from '../memory.js'
-import { native, run } from '../native.js'
-import { purpose } from '../random.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../base/args.js'
+import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
+import { requireMemory } from '../base/memory.js'
+import { purpose } from '../base/random.js'
+import { native, run } from '../native/addon.js'
+import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf, sizeOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
 import { checkedSigmas } from './schedule.js'
-import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from './space.js'
-import { asTarget } from './targets.js'
+import { asTarget } from './targets/target.js'
 
 /** What a denoiser is told beside x and sigma. */
 export interface DenoiseOptions {

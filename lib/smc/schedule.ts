@@ -1,5 +1,5 @@
-import { finiteNumber, integer, knownOptions, numberList } from '../args.js'
-import { invalid } from '../errors.js'
+import { finiteNumber, integer, knownOptions, numberList } from '../base/args.js'
+import { invalid } from '../base/errors.js'
 
 export interface SigmaGridOptions {
   /** Transitions K; the grid has K + 1 levels. */

@@ -1,6 +1,6 @@
-import { integer, isList, knownOptions } from '../args.js'
-import { invalid } from '../errors.js'
-import { type NetworkConfig, residualMLP, songUNet } from '../models/config.js'
+import { integer, isList, knownOptions } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { type NetworkConfig, residualMLP, songUNet } from '../networks/config.js'
 
 /** What a new network is chosen by; everything else follows from the data. */
 export interface Architecture {

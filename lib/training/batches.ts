@@ -1,6 +1,6 @@
 import { setImmediate as breathe } from 'node:timers/promises'
+import { batchIndices, dropLabels, flipped, mirror } from '../base/order.js'
 import { type Dataset, encodeLabel, type LabelSpec, labelDim } from '../data/dataset.js'
-import { batchIndices, dropLabels, flipped, mirror } from './order.js'
 import type { Settings } from './settings.js'
 
 /** A step's clean samples [batch, ...shape] and, where the network is conditional, their label vectors. */

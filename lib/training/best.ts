@@ -1,5 +1,5 @@
 import type { NetworkWeights } from '../models/model-file.js'
-import { run } from '../native.js'
+import { run } from '../native/addon.js'
 import { bestWeights, type Checkpoint } from './checkpoint.js'
 
 /**

@@ -1,6 +1,6 @@
-import { isShape } from '../args.js'
-import { FormatError, formatFailure } from '../errors.js'
-import { isObject, parseBounded } from '../json.js'
+import { isShape } from '../base/args.js'
+import { FormatError, formatFailure } from '../base/errors.js'
+import { isObject, parseBounded } from '../base/json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
 import type { ClassifierInfo } from '../models/classifier.js'
 import {
@@ -11,7 +11,7 @@ import {
   parseModelInfo,
   unflatten,
 } from '../models/model-file.js'
-import { type ParameterSlot, run } from '../native.js'
+import { type ParameterSlot, run } from '../native/addon.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
 import type { LevelState } from './levels.js'
 import type { LoopState } from './loop.js'

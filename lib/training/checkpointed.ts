@@ -1,6 +1,6 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError } from '../base/errors.js'
 import type { NetworkWeights } from '../models/model-file.js'
-import { run } from '../native.js'
+import { run } from '../native/addon.js'
 import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
 import { type Loop, trainingLoop } from './loop.js'

@@ -1,9 +1,9 @@
 import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { FileError, FormatError } from '../errors.js'
-import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../files.js'
-import { native, now } from '../native.js'
+import { FileError, FormatError } from '../base/errors.js'
+import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../base/files.js'
+import { native, now } from '../native/addon.js'
 import type { LogLine } from './loop.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */

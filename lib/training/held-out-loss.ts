@@ -1,9 +1,9 @@
+import { purpose } from '../base/random.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { preconditioningAt } from '../models/preconditioning.js'
-import { native, type ParameterSlot, run } from '../native.js'
-import { purpose } from '../random.js'
+import { native, type ParameterSlot, run } from '../native/addon.js'
+import { preconditioningAt } from '../networks/preconditioning.js'
 import { readSamples } from './batches.js'
 import type { Settings } from './settings.js'
 

@@ -1,6 +1,6 @@
+import { invalid } from '../base/errors.js'
+import { permutation } from '../base/order.js'
 import type { Dataset } from '../data/dataset.js'
-import { invalid } from '../errors.js'
-import { permutation } from './order.js'
 
 /** Images that a run is not trained on, so that what it learns can be measured on them. */
 

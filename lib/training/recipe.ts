@@ -1,4 +1,4 @@
-import type { NetworkConfig } from '../models/config.js'
+import type { NetworkConfig } from '../networks/config.js'
 import type { Settings } from './settings.js'
 
 /**

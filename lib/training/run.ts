@@ -1,22 +1,22 @@
-import { finiteNumber, integer, knownOptions } from '../args.js'
+import { finiteNumber, integer, knownOptions } from '../base/args.js'
+import { ArgumentError, FileError, invalid } from '../base/errors.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
-import { latentDataset } from '../data/latents.js'
+import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
-import { type DeviceOptions, deviceOptionNames, freeMemory } from '../devices.js'
-import { ArgumentError, FileError, invalid } from '../errors.js'
-import { fingerprintFor, fingerprintNetwork } from '../fingerprint.js'
 import { Autoencoder } from '../models/autoencoder.js'
+import type { Denoiser } from '../models/denoiser.js'
+import type { EnergyModel } from '../models/energy.js'
+import { latentDataset } from '../models/latents.js'
+import { type NativeNetwork, type NetworkKind, run } from '../native/addon.js'
+import { type DeviceOptions, deviceOptionNames, freeMemory } from '../native/devices.js'
 import {
   configDropout,
   configLabelDim,
   configLabelDropout,
   givenNetworkConfig,
   type NetworkConfig,
-} from '../models/config.js'
-import type { Denoiser } from '../models/denoiser.js'
-import type { EnergyModel } from '../models/energy.js'
-import { type NoiseConditioning, vpSigma } from '../models/noise-conditioning.js'
-import { type NativeNetwork, type NetworkKind, run } from '../native.js'
+} from '../networks/config.js'
+import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { lossesBeside } from './beside.js'

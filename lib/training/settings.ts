@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import { finiteNumber, integer } from '../args.js'
-import { ArgumentError, describe, invalid } from '../errors.js'
+import { finiteNumber, integer } from '../base/args.js'
+import { ArgumentError, describe, invalid } from '../base/errors.js'
 import type { Recipe } from './recipe.js'
 
 /** Options that define a run: with the data and the weights at the start they fix every weight at the end. */

@@ -1,11 +1,11 @@
-import type { DeviceOptions, Precision } from '../devices.js'
-import { FormatError } from '../errors.js'
+import { FormatError } from '../base/errors.js'
 import { evaluateInChunks } from '../models/batches.js'
-import { parseNetworkConfig } from '../models/config.js'
 import { createNetwork, flatten, type ModelInfo } from '../models/model-file.js'
-import type { NoiseConditioning } from '../models/noise-conditioning.js'
-import { edmPreconditioning } from '../models/preconditioning.js'
-import { type NetworkKind, run } from '../native.js'
+import { type NetworkKind, run } from '../native/addon.js'
+import type { DeviceOptions, Precision } from '../native/devices.js'
+import { parseNetworkConfig } from '../networks/config.js'
+import type { NoiseConditioning } from '../networks/noise-conditioning.js'
+import { edmPreconditioning } from '../networks/preconditioning.js'
 import { readSafetensors, type Tensor, toFloat32 } from '../weights/safetensors.js'
 
 /** One recomputed tensor: the largest error over the batch, in the measure that suits it, and its bound. */

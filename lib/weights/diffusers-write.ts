@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { invalid } from '../errors.js'
-import { fileError, makeFolder, writeFileAtomic } from '../files.js'
-import { isObject } from '../json.js'
+import { invalid } from '../base/errors.js'
+import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
+import { isObject } from '../base/json.js'
 import { type WritableTensor, writeSafetensors } from './safetensors.js'
 
 /** Writing folders as diffusers' save_pretrained does, for `UNet2DModel.from_pretrained` and `DiffusionPipeline.from_pretrained`. */

@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { formatFailure } from '../errors.js'
-import { fileError, readFileChecked } from '../files.js'
-import { parseJsonObject } from '../json.js'
+import { formatFailure } from '../base/errors.js'
+import { fileError, readFileChecked } from '../base/files.js'
+import { parseJsonObject } from '../base/json.js'
 import { bareModel, type SourceModel, type SourceOptions } from './source-model.js'
 import { readWeightsFile } from './weights-file.js'
 

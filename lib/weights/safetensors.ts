@@ -1,7 +1,7 @@
-import { describe, FileError, formatFailure, invalid } from '../errors.js'
-import { formatBytes, openFile, readFully, release, writeFileAtomic } from '../files.js'
-import { duplicateKey, isObject, parseBounded } from '../json.js'
-import { allocate } from '../memory.js'
+import { describe, FileError, formatFailure, invalid } from '../base/errors.js'
+import { formatBytes, openFile, readFully, release, writeFileAtomic } from '../base/files.js'
+import { duplicateKey, isObject, parseBounded } from '../base/json.js'
+import { allocate } from '../base/memory.js'
 
 /**
  * The safetensors format: 8 bytes little-endian length of the header, a JSON header, raw little-endian data without holes

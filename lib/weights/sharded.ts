@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path'
-import { describe, formatFailure } from '../errors.js'
-import { isObject } from '../json.js'
+import { describe, formatFailure } from '../base/errors.js'
+import { isObject } from '../base/json.js'
 import type { Tensor } from './safetensors.js'
 
 /**

@@ -1,5 +1,5 @@
-import { plainObject } from '../args.js'
-import { invalid } from '../errors.js'
+import { plainObject } from '../base/args.js'
+import { invalid } from '../base/errors.js'
 import type { Tensor } from './safetensors.js'
 
 /** What a file or folder of weights says, in the words of the framework that wrote it. */

@@ -1,7 +1,7 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import { formatFailure } from '../errors.js'
-import { formatBytes } from '../files.js'
-import { allocate } from '../memory.js'
+import { formatFailure } from '../base/errors.js'
+import { formatBytes } from '../base/files.js'
+import { allocate } from '../base/memory.js'
 import type { PickleHost } from './pickle.js'
 import { ARRAYS, type Dtype, type Tensor, type TensorData } from './safetensors.js'
 

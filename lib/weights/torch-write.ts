@@ -1,5 +1,5 @@
-import { FileError, invalid } from '../errors.js'
-import { formatBytes, writeFileAtomic } from '../files.js'
+import { FileError, invalid } from '../base/errors.js'
+import { formatBytes, writeFileAtomic } from '../base/files.js'
 import { ARRAYS, type Dtype, type Tensor, type TensorData } from './safetensors.js'
 
 /**

@@ -1,5 +1,5 @@
-import { formatFailure } from '../errors.js'
-import { withZip, type ZipContent } from '../zip.js'
+import { formatFailure } from '../base/errors.js'
+import { withZip, type ZipContent } from '../base/zip.js'
 import { type PickleHost, unpickle } from './pickle.js'
 import { PickleBudget } from './pickle-bytes.js'
 import { findGlobal } from './pickle-globals.js'

@@ -3,9 +3,9 @@
 #include <memory>
 
 #include "job.h"
+#include "kernels/common/kernels.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/kernels.h"
 
 namespace feynkac::addon {
 namespace {

@@ -1,4 +1,4 @@
-// The Autoencoder class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
+// The Autoencoder class of the addon: reads requests (lib/native/addon.ts), checks lengths, and starts jobs.
 #include "engine/autoencoder.h"
 
 #include "addon.h"

@@ -1,4 +1,4 @@
-// The Classifier class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
+// The Classifier class of the addon: reads requests (lib/native/addon.ts), checks lengths, and starts jobs.
 #include "engine/classifier.h"
 
 #include "addon.h"

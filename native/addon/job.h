@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-#include "engine/errors.h"
+#include "kernels/common/errors.h"
 
 namespace feynkac::addon {
 

@@ -1,4 +1,4 @@
-// The Network class of the addon: reads requests (lib/native.ts), checks lengths, and starts jobs.
+// The Network class of the addon: reads requests (lib/native/addon.ts), checks lengths, and starts jobs.
 #include "engine/network.h"
 
 #include <cmath>

@@ -1,5 +1,5 @@
-// Particles at the border: argument checks, and jobs on the kernels; lib/smc/native-particles.ts declares them.
-#include "kernels/particles.h"
+// Particles at the border: argument checks, and jobs on the kernels; lib/native/particle-ops.ts declares them.
+#include "kernels/common/particles.h"
 
 #include <cmath>
 #include <memory>
@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "addon.h"
-#include "engine/resampling.h"
-#include "kernels/random.h"
+#include "kernels/common/random.h"
+#include "kernels/common/resampling.h"
 #include "request.h"
 
 namespace feynkac::addon {

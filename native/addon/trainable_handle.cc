@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "engine/errors.h"
+#include "kernels/common/errors.h"
 #include "kernels/cuda/cuda.h"
 
 namespace feynkac::addon {

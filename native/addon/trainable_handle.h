@@ -1,4 +1,4 @@
-// What the addon's classes of networks share: weights, memory, jobs (lib/native.ts).
+// What the addon's classes of networks share: weights, memory, jobs (lib/native/addon.ts).
 #pragma once
 
 #include <map>
@@ -9,7 +9,7 @@
 #include "arguments.h"
 #include "engine/trainable.h"
 #include "job.h"
-#include "kernels/kernels.h"
+#include "kernels/common/kernels.h"
 
 namespace feynkac::addon {
 

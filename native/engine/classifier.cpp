@@ -4,7 +4,7 @@
 
 #include "engine/diffusers_blocks.h"
 #include "engine/networks.h"
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 
 namespace feynkac {
 namespace {

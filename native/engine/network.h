@@ -30,7 +30,7 @@ struct Batch {
   const float* augment;
 };
 
-// Host memory, each may be null; lib/native.ts says what they are.
+// Host memory, each may be null; lib/native/addon.ts says what they are.
 struct Outputs {
   float *raw, *denoised;
   double* phi;

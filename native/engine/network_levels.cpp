@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "engine/network_run.h"
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 
 namespace feynkac {
 

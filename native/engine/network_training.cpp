@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "engine/network_run.h"
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 
 namespace feynkac {
 

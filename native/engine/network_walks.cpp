@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/cosine_basis.h"
 #include "engine/network_run.h"
-#include "kernels/random.h"
+#include "kernels/common/cosine_basis.h"
+#include "kernels/common/random.h"
 
 namespace feynkac {
 namespace {

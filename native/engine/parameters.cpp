@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 
 namespace feynkac {
 namespace {

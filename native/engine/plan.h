@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "engine/errors.h"
-#include "kernels/kernels.h"
+#include "kernels/common/errors.h"
+#include "kernels/common/kernels.h"
 
 namespace feynkac {
 

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 #include "trainable_cases.h"
 
 using namespace feynkac;

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/kernels.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/paths.h"
-#include "kernels/kernels.h"
 #include "schedules.h"
 #include "staged.h"
 

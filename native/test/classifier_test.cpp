@@ -2,7 +2,7 @@
 // logits, batches against their rows, micro-batches against whole batches, CUDA against the CPU.
 #include "engine/classifier.h"
 
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 #include "trainable_cases.h"
 
 using namespace feynkac;

@@ -4,8 +4,8 @@
 #include <stdexcept>
 
 #include "check.h"
-#include "engine/gaussian_mixture.h"
-#include "kernels/particles.h"
+#include "kernels/common/gaussian_mixture.h"
+#include "kernels/common/particles.h"
 #include "particle_backends.h"
 
 using namespace feynkac;

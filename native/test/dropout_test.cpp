@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "check.h"
+#include "kernels/common/random.h"
 #include "kernels/cpu/runtime/threads.h"
-#include "kernels/random.h"
 
 using namespace feynkac;
 using namespace feynkac::test;

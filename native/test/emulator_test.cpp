@@ -11,8 +11,8 @@ int main() {
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernels/cuda/gpu_hopper.cuh"
-#include "kernels/cuda/look_back.cuh"
+#include "kernels/cuda/hopper/gpu_hopper.cuh"
+#include "kernels/cuda/particles/look_back.cuh"
 
 using namespace feynkac::test;
 

@@ -1,6 +1,6 @@
 // Whole networks against themselves: the tangent pass against the energy gradient, the gradient of the loss against
 // finite differences along random directions, batches against their rows, results in a device's memory.
-#include "kernels/particles.h"
+#include "kernels/common/particles.h"
 #include "network_cases.h"
 
 using namespace feynkac;

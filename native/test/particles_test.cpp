@@ -1,13 +1,13 @@
 // Particle kernels of every backend, against float64 references, finite differences and, on CUDA, the CPU.
-#include "kernels/particles.h"
+#include "kernels/common/particles.h"
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
 #include "check.h"
+#include "kernels/common/random.h"
 #include "kernels/cpu/runtime/threads.h"
-#include "kernels/random.h"
 #include "particle_backends.h"
 
 using namespace feynkac;

@@ -1,5 +1,5 @@
 // Philox against Random123's published vectors, the laws of the numbers made from it, and the training noise kernel.
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 
 #include <cstring>
 

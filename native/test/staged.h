@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/common/kernels.h"
 #include "staged_call.h"
 
 namespace feynkac::test {

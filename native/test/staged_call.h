@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #ifdef FEYNKAC_EMULATED
-#include "emulator/emulator.h"
+#include "test/emulator/emulator.h"
 #endif
 
 namespace feynkac::test {

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/particles.h"
+#include "kernels/common/particles.h"
 #include "staged_call.h"
 
 namespace feynkac::test {

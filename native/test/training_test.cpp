@@ -2,8 +2,8 @@
 // cross-entropy over noise levels against finite differences of their losses.
 #include <numeric>
 
+#include "kernels/common/random.h"
 #include "kernels/cpu/runtime/threads.h"
-#include "kernels/random.h"
 #include "network_cases.h"
 
 using namespace feynkac;

@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { FileError, OutOfMemoryError } from '../../dist/errors.js'
+import { FileError, OutOfMemoryError } from '../../dist/base/errors.js'
 import { readSource } from '../../dist/weights/source.js'
 import { Random } from './random.mjs'
 import { makeInput, makeSeeds } from './seeds.mjs'

@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { parseNetworkConfig } from '../../dist/models/config.js'
+import { parseNetworkConfig } from '../../dist/networks/config.js'
 
 /** The description of what a fixture holds, from the head of the file. */
 function configOf(file) {

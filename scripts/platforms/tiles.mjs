@@ -60,7 +60,7 @@ for (const compiler of command.processedArgs[0]) {
   for (const [isa, options] of Object.entries(sets)) {
     let [tiles, spilt] = [0, 0]
     for (const source of sources) {
-      const file = path.join(root, 'native/kernels/cpu', `${source}.cpp`)
+      const file = path.join(root, 'native/kernels/cpu/network', `${source}.cpp`)
       if (!fs.existsSync(file)) throw new Error(`${file} is not there any more: tiles.mjs lists it`)
       const { status, stdout, stderr } = spawnSync(
         compiler,

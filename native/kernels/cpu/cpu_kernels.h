@@ -1,8 +1,8 @@
 // The CPU backend, in the namespace of the instruction set it is compiled for. One file per subject implements it.
 #pragma once
 
-#include "../kernels.h"
-#include "runtime/threads.h"
+#include "kernels/common/kernels.h"
+#include "kernels/cpu/runtime/threads.h"
 #include "simd.h"
 
 namespace feynkac {

@@ -1,6 +1,6 @@
 // Memory of the CPU backend: host memory, aligned to cache lines.
 #include "cpu_kernels.h"
-#include "runtime/host_memory.h"
+#include "kernels/cpu/runtime/host_memory.h"
 
 namespace feynkac {
 namespace FEYNKAC_ISA {

@@ -2,7 +2,7 @@
 // rounding of log, sine and cosine.
 #pragma once
 
-#include "../random.h"
+#include "kernels/common/random.h"
 #include "simd.h"
 
 namespace feynkac {

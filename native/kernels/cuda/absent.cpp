@@ -1,6 +1,6 @@
 // The CUDA backend of a build that has none.
 #include "cuda.h"
-#include "engine/errors.h"
+#include "kernels/common/errors.h"
 
 namespace feynkac {
 

@@ -4,7 +4,7 @@
 #include <new>
 
 #include "context.h"
-#include "engine/errors.h"
+#include "kernels/common/errors.h"
 
 namespace feynkac {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "../kernels.h"
-#include "../particles.h"
+#include "kernels/common/kernels.h"
+#include "kernels/common/particles.h"
 
 namespace feynkac {
 

@@ -2,9 +2,9 @@
 // does.
 #pragma once
 
-#include "../kernels.h"
 #include "context.h"
 #include "grids.h"
+#include "kernels/common/kernels.h"
 
 namespace feynkac {
 namespace FEYNKAC_PATH {

@@ -6,8 +6,8 @@
 
 #include "context.h"
 #include "cuda.h"
-#include "engine/errors.h"
 #include "gpu.cuh"
+#include "kernels/common/errors.h"
 #include "paths.h"
 
 namespace feynkac {

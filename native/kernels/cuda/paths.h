@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "../kernels.h"
+#include "kernels/common/kernels.h"
 
 namespace feynkac {
 

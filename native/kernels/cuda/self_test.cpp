@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "cuda.h"
-#include "kernels/random.h"
+#include "kernels/common/random.h"
 #include "paths.h"
 
 namespace feynkac {

@@ -1,8 +1,8 @@
 // Time as a backend without a stream of its own measures it.
 #include <chrono>
 
-#include "../../kernels.h"
-#include "../../particles.h"
+#include "kernels/common/kernels.h"
+#include "kernels/common/particles.h"
 
 namespace feynkac {
 namespace {

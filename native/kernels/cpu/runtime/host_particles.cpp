@@ -5,12 +5,12 @@
 #include <cstring>
 #include <vector>
 
-#include "../../random.h"
-#include "engine/gaussian_mixture.h"
-#include "engine/log_weights.h"
-#include "engine/resampling.h"
-#include "engine/soft_box.h"
 #include "host_memory.h"
+#include "kernels/common/gaussian_mixture.h"
+#include "kernels/common/random.h"
+#include "kernels/common/resampling.h"
+#include "log_weights.h"
+#include "soft_box.h"
 
 namespace feynkac {
 

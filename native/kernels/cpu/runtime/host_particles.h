@@ -1,7 +1,7 @@
 // The part of the CPU's particle kernels that is the same for every instruction set: mostly the engine's functions.
 #pragma once
 
-#include "../../particles.h"
+#include "kernels/common/particles.h"
 
 namespace feynkac {
 

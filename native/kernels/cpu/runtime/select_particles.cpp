@@ -3,8 +3,8 @@
 #include <memory>
 #include <new>
 
-#include "../../kernels.h"
-#include "../../particles.h"
+#include "kernels/common/kernels.h"
+#include "kernels/common/particles.h"
 
 namespace feynkac {
 

@@ -1,0 +1,68 @@
+import { knownOptions } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
+import { requireMemory } from '../base/memory.js'
+import { checkDataset, type Dataset, MemoryDataset } from '../data/dataset.js'
+import { fingerprintData, fingerprintNetwork } from '../data/fingerprint.js'
+import { Autoencoder } from './autoencoder.js'
+
+export interface LatentOptions {
+  signal?: AbortSignal
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
+/** Images that are read and encoded at a time. */
+const BATCH = 256
+
+/**
+ * The latents of a data set of images, encoded once and kept in memory, with the labels of the images: models trained on it are models of
+ * latents. Throws ArgumentError where the images do not fit the autoencoder; OutOfMemoryError; the signal's reason when aborted.
+ * @example
+ * ```js
+ * import { Autoencoder, latentDataset, loadDataset, trainDenoiser } from 'feynkac'
+ *
+ * const autoencoder = await Autoencoder.load('autoencoder.safetensors')
+ * const data = await latentDataset(await loadDataset('images.zip'), autoencoder)
+ * const { model } = await trainDenoiser({ data, images: 400_000 })
+ * ```
+ */
+export async function latentDataset(
+  data: Dataset,
+  autoencoder: Autoencoder,
+  options: LatentOptions = {},
+): Promise<Dataset> {
+  knownOptions('latentDataset', options, ['signal', 'onProgress'])
+  if (!(autoencoder instanceof Autoencoder)) throw invalid('autoencoder', 'an Autoencoder', autoencoder)
+  checkDataset(data)
+  const { shape, latentShape } = autoencoder
+  if (shape.join() !== data.shape.join())
+    throw new ArgumentError(`the autoencoder is for images of [${shape}] but the data are [${data.shape}]`)
+  const [width, latents] = [shape, latentShape].map((s) => s.reduce((a, b) => a * b, 1)) as [number, number]
+  requireMemory(4 * data.size * latents, `the latents of ${data.size} images`)
+  const encoded = new Float32Array(data.size * latents)
+  const attributes = data.labels?.attributes.length ?? 0
+  const classes = new Int32Array(data.size * attributes)
+  for (let first = 0; first < data.size; first += BATCH) {
+    const count = Math.min(BATCH, data.size - first)
+    const x = new Float32Array(count * width)
+    for (let i = 0; i < count; i++) {
+      data.read(first + i, x, i * width)
+      if (attributes > 0)
+        classes.set(
+          data.label(first + i).map((c) => c ?? -1),
+          (first + i) * attributes,
+        )
+    }
+    encoded.set(await autoencoder.encode(x, { signal: options.signal }), first * latents)
+    options.onProgress?.({ done: first + count, total: data.size })
+  }
+  return new MemoryDataset({
+    name: `latents of ${data.name}`,
+    shape: [...latentShape],
+    data: encoded,
+    labels: data.labels,
+    classes,
+    latent: true,
+    // devices and instruction sets round the latents differently
+    origin: `${await fingerprintData(data)} by ${await fingerprintNetwork(autoencoder.network)}`,
+  })
+}

@@ -1,0 +1,155 @@
+import type { NativeJob } from './addon.js'
+import type { Bytes, Doubles, Floats, Ints } from './space.js'
+
+/** Arrays that hold one row per particle; the row's length follows from the array's. */
+export type Rows = Floats | Doubles | Ints
+
+/** Standard normals times `std`, a pure function of (seed, purpose, step, particle, index): native/kernels/common/random.h. */
+export interface Noise {
+  std: number
+  seed: number
+  /** A value of native/kernels/common/random.h's enum Purpose. */
+  purpose: number
+  step: number
+}
+
+/** What a set of log-weights says: `invalid` is the first particle with NaN or +infinity, -1 if there is none. */
+export interface LogWeightStats {
+  logSum: number
+  ess: number
+  invalid: number
+  /** Given by reweight alone: logSum if the log-weights had got their increment twice. */
+  logSumAgain: number
+}
+
+/** A Gaussian mixture in the layout of native/kernels/common/gaussian_mixture.h. */
+export interface MixtureArrays {
+  /** [C] */
+  logWeights: Float64Array
+  /** [C, d] */
+  means: Float64Array
+  /** [C], [C, d] or [C, d, d] */
+  covariances: Float64Array
+  form: 'scalar' | 'diagonal' | 'full'
+}
+
+/**
+ * The O(N d) work of sampling. N = particles, d = values of one particle; outputs are named first and filled in place. The arrays of a
+ * request are all on the host or all in one space of a device, which then does the work; what is declared a typed array is always on the
+ * host.
+ */
+export interface NativeParticles {
+  /**
+   * out = x - v grad + sqrt(tau) z; logForward = log N(out; x - v grad, tau), logBackward = log N(x; out, v),
+   * alignment = <grad, x - out>, gradSquares = |grad|^2. v and tau hold 1 or d values. `out` may be x.
+   */
+  propose(request: {
+    out: Floats
+    logForward: Doubles
+    logBackward: Doubles
+    alignment: Doubles
+    gradSquares: Doubles
+    x: Floats
+    grad: Floats
+    v: Float64Array
+    tau: Float64Array
+    seed: number
+    step: number
+  }): NativeJob<void>
+  /** out = sum_j coefficients[j] terms[j] + noise; `out` may be one of the terms. */
+  combine(request: {
+    out: Floats
+    terms: readonly Floats[]
+    coefficients: Float64Array
+    rows: number
+    noise?: Noise
+  }): NativeJob<void>
+  /**
+   * The orthonormal two-dimensional DCT-II of every channel of every row, or its inverse (DCT-III). shape: [channels, height, width] of a
+   * row, sides up to 4096. `out` may be x.
+   */
+  dct(request: { out: Floats; x: Floats; shape: readonly number[]; inverse?: boolean }): NativeJob<void>
+  /**
+   * The energy and gradient of a composition of models. linear: U = sum_j c_j E_j; mixture: U = -log sum_j exp(c_j - E_j).
+   * squares (optional): sum_j c_j |grad E_j|^2.
+   */
+  compose(request: {
+    energy: Doubles
+    grad: Floats
+    squares?: Doubles
+    form: 'linear' | 'mixture'
+    coefficients: Float64Array
+    energies: readonly Doubles[]
+    grads: readonly Floats[]
+  }): NativeJob<void>
+  /** out[r] = |sum_j coefficients[j] terms[j][r]|^2 */
+  rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): NativeJob<void>
+  /** out[r] = <a[r] + v b[r], c[r]>; v holds 1 or d values. */
+  rowProducts(request: { out: Doubles; a: Floats; b: Floats; v: Float64Array; c: Floats }): NativeJob<void>
+  /** Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. */
+  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles }): NativeJob<void>
+  /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
+  gather(request: { ancestors: Ints; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
+  /** out[r] = constant + sum_j coefficients[j] terms[j][r] */
+  sumTerms(request: {
+    out: Doubles
+    terms: readonly Doubles[]
+    coefficients: Float64Array
+    constant: number
+  }): NativeJob<void>
+  /**
+   * logWeights += constant + sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
+   * and weights = normalised weights (NaN when all are -infinity).
+   */
+  reweight(request: {
+    logWeights: Doubles
+    weights: Doubles
+    terms: readonly Doubles[]
+    coefficients: Float64Array
+    constant: number
+  }): NativeJob<LogWeightStats>
+  logWeightStats(logWeights: Float64Array): LogWeightStats
+  /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
+  resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
+  /** The same for as many ancestors as weights; resolves with the number of different ones. */
+  resampleJob(request: {
+    ancestors: Ints
+    weights: Doubles
+    scheme: string
+    seed: number
+    step: number
+  }): NativeJob<number>
+  /**
+   * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is
+   * copied to to[j]. Resolves with the number accepted. NaN is a rejection.
+   */
+  metropolis(request: {
+    accepted: Bytes
+    logRatio: Doubles
+    from: readonly Rows[]
+    to: readonly Rows[]
+    seed: number
+    step: number
+  }): NativeJob<number>
+  /** energy = -log sum_c w_c N(x; mean_c, covariance_c + sigma^2 I), and its gradient. */
+  mixtureEnergy(request: {
+    energy: Doubles
+    grad: Floats
+    x: Floats
+    sigma: number
+    mixture: MixtureArrays
+  }): NativeJob<void>
+  /** Independent draws of the mixture, into out [n, d]. */
+  mixtureSample(out: Float32Array, mixture: MixtureArrays, seed: number): void
+  /** energy = -sum_i log[Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)], and its gradient. */
+  softBox(request: {
+    energy: Doubles
+    grad: Floats
+    x: Floats
+    lower: Float64Array
+    upper: Float64Array
+    t: number
+  }): NativeJob<void>
+  normals(out: Float32Array, rows: number, seed: number, purpose: number, step: number): void
+  uniforms(out: Float64Array, rows: number, seed: number, purpose: number, step: number): void
+}

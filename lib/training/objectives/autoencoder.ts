@@ -1,0 +1,74 @@
+import { integer, knownOptions } from '../../base/args.js'
+import { invalid } from '../../base/errors.js'
+import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } from '../../models/autoencoder.js'
+import type { AutoencoderConfig } from '../../networks/autoencoder.js'
+import { groupsFor, type Levels, levelsOf } from '../architecture.js'
+import { Batches, readSamples } from '../batches.js'
+import type { TrainingResult } from '../run.js'
+import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
+
+/** What a new autoencoder is chosen by; everything else follows from the data. Channels by default: 32 times [1, 2, 2]. */
+export interface AutoencoderArchitecture extends Levels {
+  /** Channels of the latents (4). */
+  latentChannels?: number
+  /** Whether the middle attends (true). */
+  attention?: boolean
+}
+
+/**
+ * `network` may be all of a configuration; `noise` is the standard deviation of the noise on the latents (0.1), which keeps images of
+ * neighbouring latents alike.
+ */
+export type AutoencoderOptions = ImageTrainingOptions<AutoencoderArchitecture | AutoencoderConfig>
+
+interface Definition extends ImageDefinition {
+  objective: 'autoencoder'
+  network: AutoencoderConfig
+}
+
+/** Images that shift and scale of the latents are measured on. */
+const MEASURED = 4096
+
+/** Documented in late.ts. */
+export async function trainAutoencoder(options: AutoencoderOptions): Promise<TrainingResult<Autoencoder>> {
+  return trainOnImages<Autoencoder, Definition>(options, {
+    where: 'trainAutoencoder',
+    name: 'autoencoder',
+    parse: parseAutoencoderInfo,
+    given: {},
+    defaults: { noise: 0.1 },
+    configure: (network, { shape }) =>
+      'class' in network ? givenAutoencoder(network) : autoencoderFor(shape, network as AutoencoderArchitecture),
+    create: ({ network }, _, at) => Autoencoder.create({ network }, at),
+    run: (model, definition, data) => ({
+      steps: { train: (request) => model.network.train(imageStep(request, definition.noise)) },
+      batches: new Batches(data, null, definition),
+      finish: async () => {
+        const measured = Int32Array.from({ length: Math.min(MEASURED, data.size) }, (_, i) => i)
+        await model.calibrate((await readSamples(data, null, measured)).x0, { signal: options.signal })
+      },
+    }),
+  })
+}
+
+/** A deterministic autoencoder for images of a shape. Throws ArgumentError. */
+export function autoencoderFor(
+  shape: readonly number[],
+  architecture: AutoencoderArchitecture = {},
+): AutoencoderConfig {
+  knownOptions('network', architecture, ['width', 'channelMult', 'blocks', 'latentChannels', 'attention'])
+  const { attention = true } = architecture
+  if (typeof attention !== 'boolean') throw invalid('attention', 'true or false', attention)
+  const { channels, blocks } = levelsOf(architecture, [1, 2, 2])
+  return givenAutoencoder(
+    autoencoderKL(shape, {
+      block_out_channels: channels,
+      layers_per_block: blocks,
+      latent_channels: integer('latentChannels', architecture.latentChannels ?? 4, 1, 4096),
+      norm_num_groups: groupsFor(channels),
+      mid_block_add_attention: attention,
+      scaling_factor: 0.5,
+      double_z: false,
+    }),
+  )
+}

@@ -1,0 +1,128 @@
+import { integer, knownOptions, oneOf } from '../../base/args.js'
+import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../../base/errors.js'
+import { labelledAs } from '../../data/relabel.js'
+import { Denoiser } from '../../models/denoiser.js'
+import type { EnergyModel } from '../../models/energy.js'
+import { labelSpecOf } from '../../models/labels.js'
+import type { ModelCalibrateOptions } from '../../models/tables.js'
+import type { CalibrateOptions } from '../../smc/precision/calibrate.js'
+import { givenPath, type PathOptions, pathOptionNames } from '../path-loss.js'
+import {
+  inRun,
+  type Opened,
+  openData,
+  openRun,
+  type TrainingOptions,
+  type TrainingResult,
+  train,
+  trainingOptionNames,
+} from '../run.js'
+import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
+
+export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {
+  /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
+  teacher?: Denoiser | string
+  /**
+   * Paths of the energy's own without weights, of each of a few targets, four times in the second half of the run: 32, say; their states are
+   * then two fifths of what is trained on (docs/residual.md). 0, the default: none.
+   */
+  selfPlay?: number
+  /** Begin with the teacher's weights ('teacher', the default where the networks agree) or new ones ('random'). */
+  init?: 'teacher' | 'random'
+  /**
+   * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
+   * Default: what costs about a twentieth of the training, from 32 (vectors: 256) to 1024.
+   */
+  calibrate?: number | false
+  /** Progress of that. */
+  onCalibration?: CalibrateOptions['onProgress']
+}
+
+/** Noise levels of the table. */
+const levels = 16
+
+/** Documented in late.ts. */
+export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+  const own = [...headOptionNames, ...pathOptionNames, 'selfPlay', 'teacher', 'init', 'calibrate', 'onCalibration']
+  knownOptions('distill', options, [...trainingOptionNames, ...own])
+  const { calibrate: draws, onCalibration } = options
+  if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)
+  if (onCalibration !== undefined && typeof onCalibration !== 'function')
+    throw invalid('onCalibration', 'a function', onCalibration)
+  if (options.selfPlay !== undefined) integer('selfPlay', options.selfPlay, 0, 2 ** 16)
+  if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
+  return inRun(openRun(options), (opened) => distillIn(opened, options))
+}
+
+async function distillIn(opened: Opened, options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+  const { calibrate: draws, onCalibration } = options
+  const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
+  if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
+  if (typeof given !== 'string' && !(given instanceof Denoiser))
+    throw invalid('teacher', 'a denoiser or its file', given)
+  const teacher =
+    typeof given === 'string'
+      ? await Denoiser.load(given, { device: options.device, precision: options.precision })
+      : given
+  try {
+    const { shape, info } = teacher
+    const opening = await openData(options, opened)
+    const spec = labelSpecOf(info)
+    const data = spec ? labelledAs(spec, opening.data) : opening.data
+    const source = { ...opening, data }
+    const { sigmaMin, sigmaMax, preconditioning } = info
+    if (shape.join() !== data.shape.join())
+      throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
+    return await train(options, opened, source, {
+      objective: 'distill',
+      given: {
+        ...givenHead(options),
+        ...givenPath(options),
+        ...(options.selfPlay !== undefined && { selfPlay: options.selfPlay }),
+        ...(options.init && { init: options.init }),
+      },
+      defaults: {
+        ...headDefaults(options),
+        sigmaData: info.sigmaData,
+        init: options.network === undefined ? 'teacher' : 'random',
+      },
+      teacher,
+      teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),
+      conditional: teacher.labelDim > 0,
+      create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning, nullClass: info.nullClass }),
+      finish: async (model, samples, { images, seed }) => {
+        if (draws === false) return
+        const count = draws ?? usualDraws(images, model)
+        await calibrated(model, {
+          data: samples,
+          count,
+          levels,
+          seed,
+          signal: options.signal,
+          onProgress: onCalibration,
+        })
+      },
+    })
+  } finally {
+    if (typeof given === 'string') teacher.dispose()
+  }
+}
+
+/**
+ * In evaluations of a network without its adjoint, training costs 7 an image (6 the student's, 1 the teacher's), and a draw 4 a level and
+ * table: two points, with their gradients.
+ */
+function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
+  const affordable = Math.round((images * 7) / 20 / (4 * levels * (dims > 0 ? 2 : 1)))
+  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
+}
+
+/** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */
+async function calibrated(model: EnergyModel, options: ModelCalibrateOptions): Promise<void> {
+  try {
+    await model.calibrate(options)
+  } catch (error) {
+    if (!(error instanceof NumericsError || error instanceof OutOfMemoryError)) throw error
+    process.emitWarning(`the energy is not calibrated: ${error.message}`, 'FeynkacWarning')
+  }
+}

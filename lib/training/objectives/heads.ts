@@ -1,0 +1,74 @@
+import { finiteNumber, integer, oneOf } from '../../base/args.js'
+import { invalid } from '../../base/errors.js'
+import { EnergyModel } from '../../models/energy.js'
+import type { ModelInfo } from '../../models/model-file.js'
+import type { DeviceOptions } from '../../native/devices.js'
+import { energyKinds, type Head, heads } from '../../networks/energy-heads.js'
+import type { Definition, FrontEnd } from '../run.js'
+
+/** The energy's form, for training from data and for distillation. */
+export interface HeadOptions {
+  /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). */
+  head?: Head
+  /** `a` of the dot head: 1/2 (the default) or 1. */
+  headScale?: number
+  /**
+   * Weight of a cross-entropy over noise levels, per dimension as the loss is, which sees the relative weight of separated modes
+   * (docs/levelled.md): 0.5, say; 0, the default: none.
+   */
+  levelWeight?: number
+  /** With levelWeight: noise levels that a sample is classified among (3), and samples per step that are (a quarter of the batch). */
+  levels?: number
+  levelBatch?: number
+}
+
+export const headOptionNames = ['head', 'headScale', 'levelWeight', 'levels', 'levelBatch']
+
+/** Without a teacher a denoiser and its energy can be trained at once. */
+export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
+  /** As for distillation, or 'joint': an energy and a denoiser of one network (docs/joint.md). */
+  head?: HeadOptions['head'] | 'joint'
+  /** With the head 'joint': the weight of the energy's part of the loss (1). */
+  energyWeight?: number
+}
+
+const scaled = (head: string) => head === 'dot' || head === 'joint'
+
+export function givenHead(
+  { head, headScale, energyWeight, levelWeight, levels, levelBatch }: JointHeadOptions,
+  allowed: readonly string[] = heads,
+): Partial<Definition> {
+  if (head !== undefined) oneOf('head', head, allowed)
+  if (headScale !== undefined) finiteNumber('headScale', headScale, { above: 0 })
+  if (headScale !== undefined && headScale !== 1 && head !== undefined && !scaled(head))
+    throw invalid('headScale', `1 for the head '${head}'`, headScale)
+  if (energyWeight !== undefined) finiteNumber('energyWeight', energyWeight, { above: 0 })
+  if (energyWeight !== undefined && head !== undefined && head !== 'joint')
+    throw invalid('energyWeight', `nothing for the head '${head}'`, energyWeight)
+  if (levelWeight !== undefined) finiteNumber('levelWeight', levelWeight, { min: 0 })
+  if (levels !== undefined) integer('levels', levels, 2, 64)
+  if (levelBatch !== undefined) integer('levelBatch', levelBatch, 1)
+  return {
+    ...(levelWeight !== undefined && { levelWeight }),
+    ...(levels !== undefined && { levels }),
+    ...(levelBatch !== undefined && { levelBatch }),
+    ...(head && { kind: head }),
+    ...(headScale !== undefined && { headScale }),
+    ...(energyWeight !== undefined && { energyWeight }),
+  }
+}
+
+export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
+  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
+}
+
+export function createEnergy(
+  { device, precision }: DeviceOptions,
+  teacher: Partial<Pick<ModelInfo, 'sigmaMin' | 'sigmaMax' | 'preconditioning' | 'nullClass'>> = {},
+): FrontEnd<EnergyModel>['create'] {
+  return ({ kind, headScale, sigmaData, network, seed }, labels) => {
+    if (kind === 'denoiser') throw invalid('head', energyKinds, kind)
+    const noise = teacher.preconditioning === undefined ? { sigmaData } : teacher
+    return EnergyModel.create({ kind, headScale, network, labels, ...noise }, { device, precision, seed })
+  }
+}

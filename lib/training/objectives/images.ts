@@ -1,0 +1,186 @@
+import { finiteNumber, integer, knownOptions } from '../../base/args.js'
+import { invalid } from '../../base/errors.js'
+import type { Dataset } from '../../data/dataset.js'
+import { fingerprintFor } from '../../data/fingerprint.js'
+import type { NetworkWeights } from '../../models/model-file.js'
+import type { ImageTrainRequest, NativeNetwork } from '../../native/addon.js'
+import type { DeviceOptions } from '../../native/devices.js'
+import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
+import { type Run, runWithCheckpoints } from '../checkpointed.js'
+import { imageRecipe } from '../recipe.js'
+import {
+  fittingBatch,
+  inRun,
+  type Opened,
+  onlySettings,
+  openData,
+  openRun,
+  runOptionNames,
+  settingNames,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../run.js'
+import { checkSettings, generalSettings, type Settings, settle } from '../settings.js'
+
+/** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
+
+export interface ImageTrainingOptions<Network>
+  extends Omit<TrainingOptions, 'network' | 'minutes' | 'holdOut' | 'onPlan' | (typeof ofNoiseLevels)[number]> {
+  /** A new network's shape (default: small). */
+  network?: Network
+  /** Standard deviation of the noise in training. */
+  noise?: number
+}
+
+/** What only networks that know noise levels have. */
+const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout'] as const
+const optionNames = [...runOptionNames, ...settingNames.filter((name) => !isOfNoiseLevels(name)), 'noise']
+
+function isOfNoiseLevels(name: string): boolean {
+  return (ofNoiseLevels as readonly string[]).includes(name)
+}
+
+/** Everything that fixes the final weights. */
+export interface ImageDefinition extends Settings {
+  objective: string
+  noise: number
+  network: { shape: readonly number[] }
+  /** Fingerprint. */
+  data: string
+}
+
+interface ImageModel {
+  info: CheckpointState['info']
+  network: NetworkWeights & Pick<NativeNetwork, 'device'> & { workingBytes(job: 'train', batch: number): number }
+  save(path: string): Promise<void>
+  dispose(): void
+}
+
+/** What the objectives differ in. */
+export interface ImageObjective<M extends ImageModel, D extends ImageDefinition> {
+  /** The public function, for messages. */
+  where: string
+  name: D['objective']
+  optionNames?: readonly string[]
+  /** Reads the model's description in a checkpoint. */
+  parse(metadata: Record<string, string>, path: string): CheckpointState['info']
+  /** Beside the general options: those that were given, and what holds otherwise. */
+  given: Partial<D>
+  defaults: Omit<D, keyof Settings | 'objective' | 'network' | 'data'>
+  /** The network of the options, or a small one; throws ArgumentError where there can be none for the data. */
+  configure(network: object, data: Dataset): D['network']
+  create(definition: D, data: Dataset, options: DeviceOptions & { seed: number }): Promise<M>
+  run(model: M, definition: D, data: Dataset): Pick<Run<M>, 'steps' | 'batches' | 'finish' | 'smallestLoss'>
+}
+
+/**
+ * Trains a network of images. Throws ArgumentError for bad options, FileError where the output cannot be written, NumericsError where
+ * training diverges, and the signal's reason when aborted.
+ */
+export async function trainOnImages<M extends ImageModel, D extends ImageDefinition>(
+  options: ImageTrainingOptions<object>,
+  objective: ImageObjective<M, D>,
+): Promise<TrainingResult<M>> {
+  knownOptions(objective.where, options, [...optionNames, ...(objective.optionNames ?? [])])
+  checkSettings(options)
+  if (options.noise !== undefined) finiteNumber('noise', options.noise, { min: 0 })
+  if (options.dataOptions?.autoencoder !== undefined)
+    throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
+  for (const name of ['checkpointEvery', 'logEvery'] as const)
+    if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
+  const opening = openRun(options, (path) => readCheckpoint(path, objective.parse))
+  return inRun(opening, (opened) => trainImagesIn(opened, options, objective))
+}
+
+async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
+  opened: Opened,
+  options: ImageTrainingOptions<object>,
+  objective: ImageObjective<M, D>,
+): Promise<TrainingResult<M>> {
+  const { checkpoint } = opened
+  const { data, source } = await openData(options, opened)
+  if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)
+  // checkpoints of before there was a decay of the rate had none
+  const stored = checkpoint ? ({ decay: 0, ...checkpoint.definition } as D & { images: number }) : undefined
+  const images = integer('images', options.images ?? stored?.images, 1)
+  const definition = await define(options, objective, stored, data, images)
+
+  const { device, precision } = options
+  const model = await objective.create(definition, data, { device, precision, seed: definition.seed })
+  try {
+    const { network } = model
+    if (!stored && options.microBatch === undefined)
+      definition.microBatch = fittingBatch(network.device(), network.workingBytes('train', 1), definition.batchSize)
+    if (checkpoint) await restore(network, checkpoint)
+    return await runWithCheckpoints(
+      {
+        model,
+        definition,
+        sources: { data: source, teacher: null },
+        images,
+        kind: 'denoiser',
+        headScale: 1,
+        range: null,
+        ...objective.run(model, definition, data),
+      },
+      opened,
+      options,
+    )
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+async function define<M extends ImageModel, D extends ImageDefinition>(
+  options: ImageTrainingOptions<object>,
+  { name, given, defaults, configure }: ImageObjective<M, D>,
+  stored: D | undefined,
+  data: Dataset,
+  images: number,
+): Promise<D> {
+  const network = options.network === undefined ? undefined : configure(checkObject(options.network), data)
+  const general = { ...generalSettings, ...imageRecipe(images) }
+  const identity = { objective: name, data: await fingerprintFor(data, stored) }
+  const { noise } = options
+  const settled = settle<ImageDefinition>(
+    { ...onlySettings(options), ...given, ...identity, network, ...(noise !== undefined && { noise }) },
+    stored,
+    {
+      ...general,
+      microBatch: general.batchSize,
+      ...(defaults as Pick<ImageDefinition, 'noise'>),
+      ...identity,
+      network: network ?? stored?.network ?? configure({}, data),
+    },
+  ) as D
+  const { shape } = settled.network
+  if (shape.join() !== data.shape.join()) throw invalid('network', `one for images of [${data.shape}]`, [...shape])
+  settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
+  return settled
+}
+
+function checkObject(network: unknown): object {
+  if (network === null || typeof network !== 'object') throw invalid('network', 'an object', network)
+  return network
+}
+
+/** What a native training step takes, of what the loop gives it. */
+export function imageStep(
+  {
+    x0,
+    microBatch,
+    seed,
+    step,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    clip,
+    emaDecay,
+    losses,
+  }: Parameters<Run<never>['steps']['train']>[0],
+  noise: number,
+): ImageTrainRequest {
+  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, clip, emaDecay, losses }
+}

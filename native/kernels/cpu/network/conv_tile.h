@@ -1,0 +1,134 @@
+// The register tile that all products of a convolution share: up to kTileRows x kTileColumns accumulators.
+#pragma once
+
+#include "kernels/cpu/cpu_kernels.h"
+
+namespace feynkac {
+namespace FEYNKAC_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12;  // 24 accumulators, 2 columns, 1 broadcast of 32 registers
+#else
+constexpr int kTileRows = 6;  // 12 accumulators, 2 columns, 1 broadcast of 16 registers
+#endif
+constexpr int kTileColumns = 2 * kLanes;
+
+FEYNKAC_INLINE int tilesOf(int n, int tile) { return (n + tile - 1) / tile; }
+FEYNKAC_INLINE int roundUp(int n, int tile) { return tilesOf(n, tile) * tile; }
+FEYNKAC_INLINE int least(int a, int b) { return a < b ? a : b; }
+FEYNKAC_INLINE int most(int a, int b) { return a > b ? a : b; }
+
+template <int R>
+struct Tile {
+  vf c[R][2];
+};
+
+template <int R>
+FEYNKAC_INLINE void clear(Tile<R>& t) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) t.c[r][0] = t.c[r][1] = vf{};
+}
+
+// c[r][:] += a(r) b[:], with b of kTileColumns floats
+template <int R, class A>
+FEYNKAC_INLINE void rankOne(Tile<R>& t, const A& a, const float* b) {
+  const vf b0 = load(b), b1 = load(b + kLanes);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const vf v = splat(a(r));
+    t.c[r][0] += v * b0;
+    t.c[r][1] += v * b1;
+  }
+}
+
+template <int R>
+FEYNKAC_INLINE void addTile(Tile<R>& t, const float* from, size_t stride) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    t.c[r][0] += load(from + r * stride);
+    t.c[r][1] += load(from + r * stride + kLanes);
+  }
+}
+
+template <int R>
+FEYNKAC_INLINE void storeTile(float* to, size_t stride, const Tile<R>& t) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    store(to + r * stride, t.c[r][0]);
+    store(to + r * stride + kLanes, t.c[r][1]);
+  }
+}
+
+template <int R>
+struct Rows {
+  static constexpr int kCount = R;
+};
+
+// Calls f(Rows<n>()): a number of rows as a constant, 1 <= n <= kTileRows.
+template <int R = kTileRows, class F>
+FEYNKAC_INLINE void withRows(int n, const F& f) {
+  if constexpr (R > 1)
+    if (n < R) return withRows<R - 1>(n, f);
+  f(Rows<R>());
+}
+
+// Calls f(Rows<r>(), first row) for tiles that cover n rows in about equal parts: a tile of few rows would wait for its columns.
+template <class F>
+FEYNKAC_INLINE void forTileRows(int n, const F& f) {
+  const int each = tilesOf(n, tilesOf(n, kTileRows));
+  for (int first = 0; first < n; first += each)
+    withRows(
+        least(each, n - first), [&](auto rows) __attribute__((always_inline)) { f(rows, first); });
+}
+
+// Calls f(lane offset, count) for the one or two vectors that cover n <= kTileColumns columns.
+template <class F>
+FEYNKAC_INLINE void columnsOf(int n, const F& f) {
+  f(0, n < kLanes ? n : kLanes);
+  if (n > kLanes) f(kLanes, n - kLanes);
+}
+
+FEYNKAC_INLINE vf loadSome(const float* p, int n) { return n == kLanes ? load(p) : loadTail(p, n); }
+FEYNKAC_INLINE void storeSome(float* p, vf v, int n) {
+  if (n == kLanes)
+    store(p, v);
+  else
+    storeTail(p, v, n);
+}
+
+// to[r][:] += scale c[r][:] in n <= kTileColumns columns
+template <int R>
+FEYNKAC_INLINE void addScaled(float* to, size_t stride, float scale, const Tile<R>& t, int n) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r, to += stride) {
+    storeSome(to, loadSome(to, least(kLanes, n)) + scale * t.c[r][0], least(kLanes, n));
+    if (n > kLanes) storeSome(to + kLanes, loadSome(to + kLanes, n - kLanes) + scale * t.c[r][1], n - kLanes);
+  }
+}
+
+// What becomes of a product: y = scale (product + bias) + addScale add
+struct Epilogue {
+  const float* bias;  // [out] or null
+  const float* add;   // like y or null; may be y
+  float scale, addScale;
+
+  // n <= kLanes channels from channel o on, at y[at]
+  inline __attribute__((always_inline)) void finish(float* y, size_t at, vf product, int o, int n) const {
+    if (bias) product += loadSome(bias + o, n);
+    product *= scale;
+    if (add) product += addScale * loadSome(add + at, n);
+    storeSome(y + at, product, n);
+  }
+  template <int R>
+  inline __attribute__((always_inline)) void finish(float* y, size_t at, const Tile<R>& t, int o, int out) const {
+    const int n = least(kTileColumns, out - o);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r, at += out) {
+      finish(y, at, t.c[r][0], o, least(kLanes, n));
+      if (n > kLanes) finish(y, at + kLanes, t.c[r][1], o + kLanes, n - kLanes);
+    }
+  }
+};
+
+}  // namespace FEYNKAC_ISA
+}  // namespace feynkac
