@@ -40,7 +40,8 @@ export type {
   MetricName,
   MetricValues,
 } from './metrics/evaluate.js'
-export { type FeatureExtractor, openFeatures, pixelFeatures } from './metrics/features.js'
+export type { FeatureExtractor } from './metrics/extractor.js'
+export { openFeatures, pixelFeatures } from './metrics/features.js'
 export { type FrechetOptions, frechetDistance } from './metrics/frechet.js'
 export { type KernelDistance, type KernelDistanceOptions, kernelDistance } from './metrics/kernel.js'
 export {
@@ -75,20 +76,22 @@ export {
   type ClassifierInfo,
 } from './models/classifier.js'
 export { type ConservativityOptions, conservativity } from './models/conservativity.js'
-export { Denoiser, type NewModel } from './models/denoiser.js'
+export { Denoiser } from './models/denoiser.js'
 export { type EnergyGradient, type EnergyLoadOptions, EnergyModel } from './models/energy.js'
 export { type ConditionalDenoiser, type GuidanceOptions, guidedDenoiser } from './models/guidance.js'
 export type { ImportOptions } from './models/import.js'
+export type { ModelInfo } from './models/info.js'
 export type { Labels, Part } from './models/labels.js'
 export { type LatentOptions, latentDataset } from './models/latents.js'
 export type { LoadOptions } from './models/load.js'
 export type { LogNormaliser } from './models/log-normaliser.js'
-export type { ModelInfo } from './models/model-file.js'
-export type { ModelCalibrateOptions, StoredTable, StoredTables } from './models/tables.js'
+export type { ModelCalibrateOptions } from './models/measured-tables.js'
+export type { NewModel } from './models/new-model.js'
+export type { StoredTable, StoredTables } from './models/tables.js'
 export type { TrainingRecord } from './models/training-record.js'
-export type { DeviceArray, NetworkKind } from './native/addon.js'
 export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './native/devices.js'
-export type { Bytes, Doubles, Floats, Ints, Space, Values } from './native/space.js'
+export type { Space } from './native/space.js'
+export type { Bytes, DeviceArray, Doubles, Floats, Ints, NetworkKind, Values } from './native/types.js'
 export type { AutoencoderConfig, AutoencoderKLArgs } from './networks/autoencoder.js'
 export type { ImageShape } from './networks/check.js'
 export type { ClassifierArgs, ClassifierConfig } from './networks/classifier.js'
@@ -111,16 +114,23 @@ export {
   preconditioningAt,
 } from './networks/preconditioning.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
-export type { Consistency } from './smc/consistency.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
-export type { EnergyFunction, ResidentEnergy } from './smc/energy-function.js'
-export type { Evaluation } from './smc/evaluation.js'
+export type {
+  Basis,
+  CombineOptions,
+  Consistency,
+  EnergyFunction,
+  Evaluation,
+  PrecisionTable,
+  ResidentEnergy,
+  Target,
+} from './smc/energy-function.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
 export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
 export { type CalibrateOptions, calibrate } from './smc/precision/calibrate.js'
-export type { Basis, Calibration, CalibrationData, Groups, PrecisionTable } from './smc/precision/calibration.js'
+export type { Calibration, CalibrationData, Groups } from './smc/precision/calibration.js'
 export type { ParticleRng } from './smc/random.js'
 export {
   effectiveSampleSize,
@@ -141,23 +151,12 @@ export {
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
-export {
-  type BoxOptions,
-  bounded,
-  type CombineOptions,
-  type Contains,
-  type ContainsOptions,
-  guided,
-  type LambdaOption,
-  lowTemperature,
-  mixture,
-  negation,
-  product,
-  type Reward,
-  type RewardValue,
-  rewardTilt,
-  type Target,
-} from './smc/targets/target.js'
+export { type BoxOptions, bounded } from './smc/targets/box.js'
+export { guided, lowTemperature, negation, product } from './smc/targets/linear.js'
+export { mixture } from './smc/targets/mixture.js'
+export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.js'
+export type { Contains, ContainsOptions } from './smc/targets/set.js'
+export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
@@ -165,8 +164,9 @@ export type { DistillOptions } from './training/objectives/distill.js'
 export type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
 export type { ImageTrainingOptions } from './training/objectives/images.js'
 export type { Recipe } from './training/recipe.js'
-export type { DataOptions, TrainingOptions, TrainingPlan, TrainingProgress, TrainingResult } from './training/run.js'
+export type { TrainingProgress } from './training/run.js'
 export type { Settings } from './training/settings.js'
+export type { DataOptions, TrainingOptions, TrainingPlan, TrainingResult } from './training/types.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'
 export type { Tensor } from './weights/safetensors.js'
 export type { SourceModel } from './weights/source-model.js'

@@ -5,7 +5,8 @@ import { runExperiment } from './experiments/run.js'
 
 /** The demo and the experiments. */
 
-export type { DemoOptions, DemoResult } from './demo/run.js'
+export type { DemoResult } from './demo/figures.js'
+export type { DemoOptions } from './demo/run.js'
 export type { ExperimentOptions, ExperimentResult } from './experiments/run.js'
 export { runDemo, runExperiment }
 

@@ -12,7 +12,7 @@ import type { AutoencoderOptions } from './training/objectives/autoencoder.js'
 import type { ClassifierOptions } from './training/objectives/classifier.js'
 import type { DistillOptions } from './training/objectives/distill.js'
 import type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
-import type { TrainingResult } from './training/run.js'
+import type { TrainingResult } from './training/types.js'
 import type { VerifyResult } from './verify/fixture.js'
 
 /** Functions whose files are loaded when they are first called: half of the package, of which who only samples needs nothing. */

@@ -9,7 +9,10 @@ import { calibrate } from '../lib/smc/precision/calibrate.js'
 import { basisOf, frequencyBands, monotone } from '../lib/smc/precision/calibration.js'
 import { evenLevels, sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets/target.js'
+import { bounded } from '../lib/smc/targets/box.js'
+import { guided, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
+import { mixture } from '../lib/smc/targets/mixture.js'
+import { rewardTilt } from '../lib/smc/targets/reward.js'
 import { moments } from './smc-mixtures.js'
 
 const relative = (a: ArrayLike<number>, b: ArrayLike<number>) =>

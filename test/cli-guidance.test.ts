@@ -12,7 +12,7 @@ import { residualMLP, songUNet } from '../lib/networks/config.js'
 import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { guided } from '../lib/smc/targets/target.js'
+import { guided } from '../lib/smc/targets/linear.js'
 
 /** `feynkac sample` with labels and guidance, against the library on the same files. */
 

@@ -7,13 +7,13 @@ import { loadDataset } from '../lib/data/load.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { readTables } from '../lib/models/tables.js'
 import { residualMLP } from '../lib/networks/config.js'
-import { bearableAbove, type Consistency, measureConsistency, noisyBelow, quartileVariance } from '../lib/smc/consistency.js' // biome-ignore format: one line
-import type { EnergyFunction } from '../lib/smc/energy-function.js'
+import { bearableAbove, measureConsistency, noisyBelow, quartileVariance } from '../lib/smc/consistency.js'
+import type { Consistency, EnergyFunction } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { ParticleRng } from '../lib/smc/random.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { asTarget, lowTemperature, negation, product } from '../lib/smc/targets/target.js'
+import { asTarget, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
 
 /** How consistent an energy is between noise levels, and weighAbove: 'auto' by it. */
 

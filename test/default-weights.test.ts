@@ -1,22 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { usualWeights } from '../lib/smc/default-weights.js'
 import { hasCollapsed } from '../lib/smc/diagnostics.js'
-import type { EnergyFunction } from '../lib/smc/energy-function.js'
+import type { EnergyFunction, Target } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
-import {
-  asTarget,
-  bounded,
-  guided,
-  lowTemperature,
-  mixture,
-  negation,
-  product,
-  rewardTilt,
-  type Target,
-} from '../lib/smc/targets/target.js'
+import { bounded } from '../lib/smc/targets/box.js'
+import { asTarget, guided, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
+import { mixture } from '../lib/smc/targets/mixture.js'
+import { rewardTilt } from '../lib/smc/targets/reward.js'
 
 /** Weights by default, what smc says of them, and weights above a noise level. */
 

@@ -10,7 +10,7 @@ import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { type DenoiserFunction, sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { guided } from '../lib/smc/targets/target.js'
+import { guided } from '../lib/smc/targets/linear.js'
 import { moments } from './smc-mixtures.js'
 
 const grid = (steps: number) => sigmaGrid({ steps, min: 0.01, max: 10 })

@@ -3,7 +3,7 @@ import { ArgumentError, NumericsError } from '../lib/base/errors.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { type McmcOptions, mcmc } from '../lib/smc/mcmc.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
-import { lowTemperature } from '../lib/smc/targets/target.js'
+import { lowTemperature } from '../lib/smc/targets/linear.js'
 import { equalWeights, moments } from './smc-mixtures.js'
 
 const chains = 4096

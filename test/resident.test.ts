@@ -14,7 +14,10 @@ import { calibrate } from '../lib/smc/precision/calibrate.js'
 import { sample, sampleMethods } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
-import { bounded, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets/target.js'
+import { bounded } from '../lib/smc/targets/box.js'
+import { lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
+import { mixture } from '../lib/smc/targets/mixture.js'
+import { rewardTilt } from '../lib/smc/targets/reward.js'
 
 /** Particles in a device's memory: the same numbers as on the host, up to the rounding of sums. */
 

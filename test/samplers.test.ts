@@ -3,7 +3,7 @@ import { ArgumentError, FeynkacError, NumericsError } from '../lib/base/errors.j
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { type DenoiserFunction, type SampleOptions, sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
-import { product } from '../lib/smc/targets/target.js'
+import { product } from '../lib/smc/targets/linear.js'
 import { equalWeights, moments } from './smc-mixtures.js'
 
 const variance = 0.5

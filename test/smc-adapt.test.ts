@@ -3,7 +3,7 @@ import { ArgumentError } from '../lib/base/errors.js'
 import { adaptSigmas } from '../lib/smc/adapt.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { lowTemperature, product } from '../lib/smc/targets/target.js'
+import { lowTemperature, product } from '../lib/smc/targets/linear.js'
 import { energyOf, gaussian, two } from './smc-mixtures.js'
 
 const range = { min: 0.01, max: 40 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
-import { guided, lowTemperature, product } from '../lib/smc/targets/target.js'
+import { guided, lowTemperature, product } from '../lib/smc/targets/linear.js'
 import { gaussian, moments } from './smc-mixtures.js'
 
 /**

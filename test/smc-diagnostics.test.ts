@@ -7,7 +7,7 @@ import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
 import { extremes } from '../lib/smc/redraw.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { lowTemperature } from '../lib/smc/targets/target.js'
+import { lowTemperature } from '../lib/smc/targets/linear.js'
 import { energyOf, gaussian, two } from './smc-mixtures.js'
 
 /** Local level model: x_k = x_(k-1) + N(0, 1), y_k = x_k + N(0, 1/2); the Kalman filter knows the likelihood. */

@@ -10,7 +10,9 @@ import { stepKernel } from '../lib/smc/kernels.js'
 import { calibrate } from '../lib/smc/precision/calibrate.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, type SmcResult, smc } from '../lib/smc/smc.js'
-import { bounded, lowTemperature, mixture, product } from '../lib/smc/targets/target.js'
+import { bounded } from '../lib/smc/targets/box.js'
+import { lowTemperature, product } from '../lib/smc/targets/linear.js'
+import { mixture } from '../lib/smc/targets/mixture.js'
 import { equalWeights, gaussian, other, two } from './smc-mixtures.js'
 
 /** The control drift: exact weights, slopes, and what it is good for. */

@@ -4,7 +4,10 @@ import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
-import { bounded, guided, lowTemperature, mixture, negation, product, rewardTilt } from '../lib/smc/targets/target.js'
+import { bounded } from '../lib/smc/targets/box.js'
+import { guided, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
+import { mixture } from '../lib/smc/targets/mixture.js'
+import { rewardTilt } from '../lib/smc/targets/reward.js'
 import { gaussian, other, two } from './smc-mixtures.js'
 
 const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })

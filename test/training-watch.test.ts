@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { networkFor } from '../lib/training/architecture.js'
+import { generalSettings } from '../lib/training/recipe.js'
 import { emaDecay, learningRate } from '../lib/training/schedule.js'
-import { checkSettings, generalSettings, settle } from '../lib/training/settings.js'
+import { checkSettings, settle } from '../lib/training/settings.js'
 import { LossWatch, SigmaBins } from '../lib/training/watch.js'
 
 describe('schedule', () => {

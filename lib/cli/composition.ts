@@ -1,7 +1,8 @@
 import { ArgumentError } from '../base/errors.js'
 import type { EnergyModel } from '../models/energy.js'
-import type { EnergyFunction, ResidentEnergy } from '../smc/energy-function.js'
-import { bounded, product, type Target } from '../smc/targets/target.js'
+import type { EnergyFunction, ResidentEnergy, Target } from '../smc/energy-function.js'
+import { bounded } from '../smc/targets/box.js'
+import { product } from '../smc/targets/linear.js'
 
 /**
  * The targets of the `sample` command. All but the box are sums of energies with exponents: terms of the same model under the

@@ -1,6 +1,6 @@
 import { formatBytes } from '../base/files.js'
-import type { ConvolutionInfo, NativeNetwork } from '../native/addon.js'
 import { run } from '../native/addon.js'
+import type { ConvolutionInfo, NativeNetwork } from '../native/types.js'
 
 /** The convolutions of one shape. */
 export interface ConvolutionShape extends ConvolutionInfo {

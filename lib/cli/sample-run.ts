@@ -9,33 +9,16 @@ import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
-import { asTarget, type Target } from '../smc/targets/target.js'
+import { asTarget } from '../smc/targets/linear.js'
 import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
-import type { SampleFlags } from './sample.js'
-
-/** What the command `sample` draws. */
-export interface Drawn {
-  samples: Float32Array
-  /** Normalised; null for the methods without weights. */
-  logWeights: Float64Array | null
-  shape: readonly number[]
-  /** The samples for a picture: as many, drawn by their weights. */
-  shown: Float32Array
-  /** What was decoded, where the model is one of latents. */
-  latents?: { samples: Float32Array; shape: readonly number[] }
-  /** Draws the PNG, of SMC. */
-  genealogy?: () => Promise<Buffer>
-  /** For people, and all of the diagnostics for samples.json. */
-  summary: Record<string, number | string | boolean>
-  report: object
-}
+import type { Drawn, SampleFlags } from './sample-types.js'
 
 export async function draw(file: string, flags: SampleFlags, signal: AbortSignal): Promise<Drawn> {
   if (flags.autoencoder === undefined) return drawFrom(file, flags, signal)

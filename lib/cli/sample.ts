@@ -15,52 +15,15 @@ import {
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { resamplingSchemes } from '../smc/resampling.js'
-import type { SmcOptions } from '../smc/smc.js'
-import { type NamedLabels, parseAttributes, parseTerm, type TermSpec } from './composition.js'
+import { parseAttributes, parseTerm } from './composition.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, choice, common, count, number, repeated, usage } from './options.js'
-import type { Drawn } from './sample-run.js'
+import { applyThreads, choice, common, count, number, repeated, usage } from './options.js'
+import type { Drawn } from './sample-types.js'
+import { methods, type SampleFlags } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
 
 /** The command `sample`: its options and the files it writes. */
-
-const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
-
-export interface SampleFlags extends CommonOptions {
-  output: string
-  overwrite?: boolean
-  again?: string
-  autoencoder?: string
-  particles: number
-  steps: number
-  sigmaMin?: number
-  sigmaMax?: number
-  rho: number
-  method?: (typeof methods)[number]
-  class?: number | string
-  nullClass?: number
-  attributes?: NamedLabels
-  gamma: number
-  with?: TermSpec[]
-  not?: TermSpec[]
-  strength: number
-  dividePrior?: boolean
-  guidance: number
-  guidanceInterval?: [number, number]
-  box?: [number, number]
-  weights?: SmcOptions['weights']
-  kernel?: SmcOptions['kernel']
-  proposal?: SmcOptions['proposal']
-  resampling?: SmcOptions['resampling']
-  essThreshold?: number
-  essAfter?: number
-  weighAbove?: number | 'auto'
-  allowCollapse?: boolean
-  adaptLevels?: true | number
-  controlDrift?: boolean
-  moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
-}
 
 export function register(program: Command): void {
   const positive = number({ above: 0 })

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
-import type { NetworkWeights } from '../models/model-file.js'
 import { now, run } from '../native/addon.js'
+import type { NetworkWeights } from '../native/types.js'
 import type { Dataset } from './dataset.js'
 import { encodeLabel, labelDim } from './dataset.js'
 

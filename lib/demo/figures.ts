@@ -3,7 +3,6 @@ import type { Block } from '../report/html.js'
 import { gridPng } from '../report/images.js'
 import { plotPng } from '../report/plots.js'
 import { type Method, methods, type PlanarResult, problems } from './planar.js'
-import type { DemoResult } from './run.js'
 import type { ShapesResult, ShapesRow } from './shapes.js'
 
 const shownMethods: Method[] = ['exact', 'smc', 'summed']
@@ -122,4 +121,12 @@ export function reportBlocks({ plane, pictures, seed, seconds }: DemoResult, dra
     ...of('pictures'),
     shapesTable(pictures.rows),
   ]
+}
+
+export interface DemoResult {
+  seed: number
+  /** Wall clock. */
+  seconds: number
+  plane: Pick<PlanarResult, 'particles' | 'seeds' | 'rows'>
+  pictures: Pick<ShapesResult, 'side' | 'particles' | 'rows'>
 }

@@ -1,14 +1,15 @@
 import type { EnergyModel } from '../models/energy.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { gaussianMixture } from '../smc/mixtures.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
-import { bounded, lowTemperature, negation, product, type Target } from '../smc/targets/target.js'
+import { bounded } from '../smc/targets/box.js'
+import { lowTemperature, negation, product } from '../smc/targets/linear.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
+import type { DemoContext } from './context.js'
 import { type Cloud, type Distance, GridDensity, uniformWeights } from './density.js'
-import type { DemoContext } from './run.js'
 
 /**
  * The plane: a ring and a bar are learnt separately, distilled, and composed by Feynman–Kac sampling. Both are known in closed form at

@@ -2,18 +2,10 @@ import { finiteNumber, integer, knownOptions } from '../base/args.js'
 import { prepareFolder } from '../base/files.js'
 import { loadPlotting } from '../base/optional.js'
 import { writeReport, writeResults } from '../report/folder.js'
-import { figures, reportBlocks } from './figures.js'
-import { type PlanarResult, planarDemo } from './planar.js'
-import { type ShapesResult, shapesDemo } from './shapes.js'
-
-/** What the parts of the demo share. */
-export interface DemoContext {
-  seed: number
-  signal?: AbortSignal
-  /** 1, or the share of the training that a quick run does. */
-  shorter: number
-  stage(name: string, done: number, total: number): void
-}
+import type { DemoContext } from './context.js'
+import { type DemoResult, figures, reportBlocks } from './figures.js'
+import { planarDemo } from './planar.js'
+import { shapesDemo } from './shapes.js'
 
 export interface DemoOptions {
   /** Folder of the report; made if it is not there. */
@@ -23,14 +15,6 @@ export interface DemoOptions {
   shorter?: number
   signal?: AbortSignal
   onStage?: DemoContext['stage']
-}
-
-export interface DemoResult {
-  seed: number
-  /** Wall clock. */
-  seconds: number
-  plane: Pick<PlanarResult, 'particles' | 'seeds' | 'rows'>
-  pictures: Pick<ShapesResult, 'side' | 'particles' | 'rows'>
 }
 
 /** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError, MissingPackageError */

@@ -2,10 +2,11 @@ import { shapeLabels } from '../data/shapes.js'
 import type { Method } from '../experiments/methods.js'
 import { drawPictures, seenIn, share } from '../experiments/pictures.js'
 import type { EnergyModel } from '../models/energy.js'
-import { product, type Target } from '../smc/targets/target.js'
+import type { Target } from '../smc/energy-function.js'
+import { product } from '../smc/targets/linear.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
-import type { DemoContext } from './run.js'
+import type { DemoContext } from './context.js'
 
 /**
  * Small pictures of one shape in one quarter. "This shape AND this place" is composed of energies that each know one of the two, and

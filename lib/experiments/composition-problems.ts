@@ -1,6 +1,8 @@
 import type { LabelSpec } from '../data/dataset.js'
 import type { EnergyModel } from '../models/energy.js'
-import { mixture, product, type Target } from '../smc/targets/target.js'
+import type { Target } from '../smc/energy-function.js'
+import { product } from '../smc/targets/linear.js'
+import { mixture } from '../smc/targets/mixture.js'
 
 /** AND, OR and NOT of attributes: as wishes, as targets of one energy under labels, and as what a picture must show. */
 

@@ -1,5 +1,5 @@
+import { sizeOf } from '../base/shape.js'
 import type { Figure } from '../report/folder.js'
-import { sizeOf } from '../smc/evaluation.js'
 import { imagesSubject } from './composition-images.js'
 import { type Classes, type Problem, problemOf } from './composition-problems.js'
 import { shapesSubject } from './composition-shapes.js'

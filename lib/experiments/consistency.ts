@@ -1,8 +1,8 @@
 import { shapeLabels } from '../data/shapes.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { type SmcOptions, smc } from '../smc/smc.js'
-import { lowTemperature, product, type Target } from '../smc/targets/target.js'
+import { lowTemperature, product } from '../smc/targets/linear.js'
 import { bootstrap, type Cloud, shareDistance, sharesOf, type Truth } from './consistency-shares.js'
 import { ExactShapes, KINDS } from './exact-shapes.js'
 import {

@@ -1,5 +1,6 @@
 import type { EnergyModel } from '../models/energy.js'
-import { lowTemperature, product, type Target } from '../smc/targets/target.js'
+import type { Target } from '../smc/energy-function.js'
+import { lowTemperature, product } from '../smc/targets/linear.js'
 import { byBudget, cell, type ExperimentContext, type Finding, mean, standardError, type Table } from './experiment.js'
 import type { Method } from './methods.js'
 import { latentSpace, type PictureSpace, pixelSpace } from './picture-spaces.js'

@@ -1,15 +1,10 @@
+import type { Target } from '../smc/energy-function.js'
 import { gaussianMixture } from '../smc/mixtures.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import {
-  bounded,
-  guided,
-  lowTemperature,
-  mixture,
-  negation,
-  product,
-  rewardTilt,
-  type Target,
-} from '../smc/targets/target.js'
+import { bounded } from '../smc/targets/box.js'
+import { guided, lowTemperature, negation, product } from '../smc/targets/linear.js'
+import { mixture } from '../smc/targets/mixture.js'
+import { rewardTilt } from '../smc/targets/reward.js'
 import { byBudget, cell, type ExperimentContext, mean, type Table } from './experiment.js'
 import { applies, type Method, runMethod, weightings } from './methods.js'
 

@@ -1,6 +1,7 @@
-import type { EnergyFunction } from '../smc/energy-function.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { type GaussianMixture, gaussianMixture } from '../smc/mixtures.js'
-import { lowTemperature, mixture, product, type Target } from '../smc/targets/target.js'
+import { lowTemperature, product } from '../smc/targets/linear.js'
+import { mixture } from '../smc/targets/mixture.js'
 import {
   type Composition,
   type DiagonalMixture,

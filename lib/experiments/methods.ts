@@ -1,8 +1,8 @@
 import { type AdaptedSigmas, adaptSigmas } from '../smc/adapt.js'
+import type { Target } from '../smc/energy-function.js'
 import { type MoveOptions, mcmc } from '../smc/mcmc.js'
 import { sample } from '../smc/samplers.js'
 import { type SmcOptions, type SmcResult, smc } from '../smc/smc.js'
-import type { Target } from '../smc/targets/target.js'
 
 /** Ways to sample a target, side by side. */
 

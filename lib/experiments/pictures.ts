@@ -1,12 +1,11 @@
+import { sizeOf } from '../base/shape.js'
 import { type ShapeScore, scoreShapes } from '../data/shapes.js'
 import { gridPng } from '../report/images.js'
-import type { EnergyFunction } from '../smc/energy-function.js'
-import { sizeOf } from '../smc/evaluation.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { seedAfter } from '../smc/random.js'
 import { resample } from '../smc/resampling.js'
 import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import type { Target } from '../smc/targets/target.js'
 import { type Method, runMethod } from './methods.js'
 
 /**

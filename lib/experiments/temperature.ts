@@ -1,7 +1,8 @@
 import { type ShapeScore, shapeLabels } from '../data/shapes.js'
 import type { EnergyModel } from '../models/energy.js'
 import { plotPng } from '../report/plots.js'
-import { guided, lowTemperature, type Target } from '../smc/targets/target.js'
+import type { Target } from '../smc/energy-function.js'
+import { guided, lowTemperature } from '../smc/targets/linear.js'
 import {
   byBudget,
   cell,

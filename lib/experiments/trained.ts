@@ -7,7 +7,8 @@ import type { EnergyModel } from '../models/energy.js'
 import type { Architecture } from '../training/architecture.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
-import type { TrainingProgress, TrainingResult } from '../training/run.js'
+import type { TrainingProgress } from '../training/run.js'
+import type { TrainingResult } from '../training/types.js'
 import { byBudget, type ExperimentContext } from './experiment.js'
 
 /** Models of the procedural pictures that the experiments share: trained once, kept in the folder of models, gone on with where cut off. */

@@ -1,8 +1,9 @@
 import { encodeLabel, type LabelSpec, labelDim } from '../data/dataset.js'
 import type { EnergyModel } from '../models/energy.js'
+import type { Target } from '../smc/energy-function.js'
 import { type DenoiserFunction, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import { product, type Target } from '../smc/targets/target.js'
+import { product } from '../smc/targets/linear.js'
 import type { Asked, Row } from './rows.js'
 
 /** Samples of an energy by its reverse diffusion without weights: weights of learnt pictures leave a few of them alone. */

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { ArgumentError, invalid } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
+import { readSamples } from '../data/samples.js'
 import { defaultLevels } from '../training/architecture.js'
-import { readSamples } from '../training/batches.js'
 
 /** What there is to know of pictures before one learns from them. */
 export interface Findings {

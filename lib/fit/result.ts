@@ -1,7 +1,7 @@
 import type { CopiesResult } from '../metrics/copies.js'
 import type { TrainingRecord } from '../models/training-record.js'
 import type { Recipe } from '../training/recipe.js'
-import type { TrainingResult } from '../training/run.js'
+import type { TrainingResult } from '../training/types.js'
 import type { Budget } from './budget.js'
 import type { Findings } from './findings.js'
 import type { Shown } from './judge.js'

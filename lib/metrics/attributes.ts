@@ -1,8 +1,8 @@
 import { ArgumentError } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { namedClasses } from '../models/labels.js'
-import { sizeOf } from '../smc/evaluation.js'
-import type { FeatureExtractor } from './features.js'
+import type { FeatureExtractor } from './extractor.js'
 
 /** Shares of samples that show what was asked for. */
 export interface AttributeShares {

@@ -1,7 +1,7 @@
 import type { Dataset } from '../data/dataset.js'
-import { readSamples } from '../training/batches.js'
+import { readSamples } from '../data/samples.js'
 import { distanceBlocks } from './blocks.js'
-import type { FeatureExtractor } from './features.js'
+import type { FeatureExtractor } from './extractor.js'
 import { nearestSquares } from './manifolds.js'
 
 /**

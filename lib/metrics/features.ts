@@ -1,27 +1,10 @@
 import { isShape } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
-import type { LabelSpec } from '../data/dataset.js'
+import { sizeOf } from '../base/shape.js'
 import { Classifier } from '../models/classifier.js'
 import type { DeviceOptions } from '../native/devices.js'
-import { sizeOf } from '../smc/evaluation.js'
+import type { FeatureExtractor } from './extractor.js'
 import { type OnnxFeatureOptions, onnxFeatures } from './onnx.js'
-
-/** What metrics see of samples. */
-export interface FeatureExtractor {
-  readonly name: string
-  /** Shape of one sample: [channels, height, width] or [dimensions]. */
-  readonly shape: readonly number[]
-  /** Number of features of a sample. */
-  readonly dim: number
-  /** Features [n, dim] of images [n, ...shape] in [-1, 1]. */
-  features(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>
-  /** The attributes that a classifier tells. */
-  readonly labels?: LabelSpec
-  /** A classifier's prediction of each attribute, [n, attributes]. */
-  attributes?(images: Float32Array, options?: { signal?: AbortSignal }): Promise<Int32Array>
-  /** Frees what the extractor holds beside memory. */
-  dispose?(): Promise<void>
-}
 
 /**
  * The samples themselves as features: for vectors and tiny images. Throws ArgumentError.

@@ -2,9 +2,9 @@ import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../b
 import { ArgumentError, FeynkacError, FormatError, invalid } from '../base/errors.js'
 import { openFile, release } from '../base/files.js'
 import { optional } from '../base/optional.js'
+import { sizeOf } from '../base/shape.js'
 import { resampler } from '../data/resize.js'
-import { sizeOf } from '../smc/evaluation.js'
-import type { FeatureExtractor } from './features.js'
+import type { FeatureExtractor } from './extractor.js'
 
 /** Feature extractors in ONNX files, run by onnxruntime-node, which whoever uses them installs. */
 

@@ -1,7 +1,8 @@
 import { integer, isList, knownOptions, plainObject, unchanged } from '../base/args.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../base/errors.js'
-import { type NativeAutoencoder, native, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
+import type { NativeAutoencoder } from '../native/types.js'
 import {
   type AutoencoderConfig,
   type AutoencoderKLArgs,
@@ -12,8 +13,9 @@ import {
 import { checkedShape } from '../networks/config.js'
 import { checkSource, type SourceModel } from '../weights/source-model.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { modelJson } from './info.js'
 import { networkOfFile } from './load.js'
-import { modelJson, placed, saveModel } from './model-file.js'
+import { placed, saveModel } from './model-file.js'
 
 /** Everything about an autoencoder but its weights; stored like the ModelInfo of other models. */
 export interface AutoencoderInfo {

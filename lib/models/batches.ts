@@ -1,11 +1,12 @@
 import { float64Array, knownOptions, unchanged } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
-import { type DeviceArray, type EvaluateRequest, type NativeBatch, type NativeNetwork, run } from '../native/addon.js'
-import type { Doubles, Floats, Space } from '../native/space.js'
+import { run } from '../native/addon.js'
+import type { Space } from '../native/space.js'
+import type { DeviceArray, Doubles, EvaluateRequest, Floats, NativeBatch, NativeNetwork } from '../native/types.js'
 import { configAugmentDim, configLabelDim } from '../networks/config.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import type { ModelInfo } from './info.js'
 import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf, withNullClass } from './labels.js'
-import type { ModelInfo } from './model-file.js'
 
 export interface CallOptions {
   /** Labels of the samples; none = unconditional (zero labels). */

@@ -1,13 +1,15 @@
 import { integer, isList, knownOptions, unchanged } from '../base/args.js'
 import { ArgumentError, FormatError } from '../base/errors.js'
 import { type LabelSpec, labelDim } from '../data/dataset.js'
-import { type NativeClassifier, native, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
+import type { NativeClassifier } from '../native/types.js'
 import { type ClassifierConfig, checkClassifier } from '../networks/classifier.js'
 import { checkSource, type SourceModel } from '../weights/source-model.js'
 import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { modelJson, parseLabels } from './info.js'
 import { networkOfFile } from './load.js'
-import { modelJson, parseLabels, placed, saveModel } from './model-file.js'
+import { placed, saveModel } from './model-file.js'
 
 /** Share of the held-out images whose class was right, for each attribute; null where there were none. */
 export type Accuracy = readonly (number | null)[]

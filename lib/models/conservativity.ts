@@ -1,8 +1,8 @@
 import { finiteNumber, float32Array, held, integer, isShape, knownOptions } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { purpose } from '../base/random.js'
+import { sizeOf } from '../base/shape.js'
 import { native, now, run } from '../native/addon.js'
-import { sizeOf } from '../smc/evaluation.js'
 import { type DenoiserFunction, denoiseOnHost } from '../smc/samplers.js'
 
 /** Whether a denoiser is the gradient of anything. */

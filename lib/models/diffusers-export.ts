@@ -1,5 +1,5 @@
 import { ArgumentError } from '../base/errors.js'
-import type { ModelInfo } from './model-file.js'
+import type { ModelInfo } from './info.js'
 
 /** The scheduler of diffusers under which a network means what it means here: the way back of diffusers-schedule.ts. */
 export function schedulerOf({ preconditioning, sigmaMin, sigmaMax }: ModelInfo): {

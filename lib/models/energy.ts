@@ -1,27 +1,22 @@
 import { integer, knownOptions, oneOf } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
-import type { NativeNetwork } from '../native/addon.js'
 import { type DeviceOptions, deviceOptionNames } from '../native/devices.js'
-import type { Doubles, Floats, Space } from '../native/space.js'
+import type { Space } from '../native/space.js'
+import type { Doubles, Floats, NativeNetwork } from '../native/types.js'
 import { configLabelDim } from '../networks/config.js'
 import { energyKinds, type Head } from '../networks/energy-heads.js'
 import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Calibration } from '../smc/precision/calibration.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
 import { sampleSize } from './chunks.js'
-import { completeInfo, type NewModel, newNetwork } from './denoiser.js'
+import type { ModelInfo } from './info.js'
 import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
 import { logNormaliserAt } from './log-normaliser.js'
-import { type ModelInfo, saveModel } from './model-file.js'
-import {
-  type ModelCalibrateOptions,
-  type ModelTables,
-  measureTables,
-  readTables,
-  storeTables,
-  tableFor,
-} from './tables.js'
+import { type ModelCalibrateOptions, measureTables, tableFor } from './measured-tables.js'
+import { saveModel } from './model-file.js'
+import { completeInfo, type NewModel, newNetwork } from './new-model.js'
+import { type ModelTables, readTables, storeTables } from './tables.js'
 
 /** What a joint model gives as the gradient of its energy. */
 export type EnergyGradient = 'energy' | 'score'

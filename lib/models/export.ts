@@ -1,12 +1,14 @@
 import { ArgumentError } from '../base/errors.js'
 import { writeFileAtomic } from '../base/files.js'
-import { type NativeAutoencoder, type NativeNetwork, run } from '../native/addon.js'
+import { run } from '../native/addon.js'
+import type { NativeAutoencoder, NativeNetwork } from '../native/types.js'
 import type { DhariwalUNetArgs, SongUNetArgs } from '../networks/edm.js'
 import { writeDiffusersModel, writeDiffusersPipeline } from '../weights/diffusers-write.js'
 import { writeTorchStateDict } from '../weights/torch-write.js'
 import type { AutoencoderInfo } from './autoencoder.js'
 import { schedulerOf } from './diffusers-export.js'
-import { type ModelInfo, saveModel, unflatten } from './model-file.js'
+import type { ModelInfo } from './info.js'
+import { saveModel, unflatten } from './model-file.js'
 
 /** Writing models so that other frameworks, and feynkac itself, can use them. */
 

@@ -1,8 +1,10 @@
 import { finiteNumber, isShape, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { native, run } from '../native/addon.js'
-import { type Floats, host, type Space } from '../native/space.js'
-import { checkedPoints, residenceOf, sizeOf } from '../smc/evaluation.js'
+import { host, type Space } from '../native/space.js'
+import type { Floats } from '../native/types.js'
+import { checkedPoints, residenceOf } from '../smc/evaluation.js'
 import {
   type DenoiseOptions,
   type DenoiserFunction,

@@ -6,7 +6,7 @@ import type { Tensor } from '../weights/safetensors.js'
 import type { SourceModel } from '../weights/source-model.js'
 import { diffusersSchedule } from './diffusers-schedule.js'
 import { edmSchedule } from './edm-schedule.js'
-import { checkModelInfo, checkNullClass, type ModelInfo, parseModelInfo } from './model-file.js'
+import { checkModelInfo, checkNullClass, type ModelInfo, parseModelInfo } from './info.js'
 import type { NoiseSchedule } from './noise-schedule.js'
 
 /** From what a file of another framework says to a model of this one: configuration, preconditioning, names of the weights. */

@@ -2,7 +2,7 @@ import { float32Array, integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { encodeLabel, type LabelSpec } from '../data/dataset.js'
 import { configLabelDim } from '../networks/config.js'
-import type { ModelInfo } from './model-file.js'
+import type { ModelInfo } from './info.js'
 
 /**
  * Labels of a call: one vector for every sample ([B * labelDim] numbers), one vector for all ([labelDim]), class indices per attribute for

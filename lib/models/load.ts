@@ -1,10 +1,11 @@
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import type { NativeNetwork } from '../native/addon.js'
 import { type DeviceOptions, placement, warnOfSlowKernels } from '../native/devices.js'
+import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import type { Tensor } from '../weights/safetensors.js'
 import type { SourceModel, SourceOptions } from '../weights/source.js'
 import type { ImportOptions } from './import.js'
-import { createNetwork, type ModelInfo, type NetworkWeights, writeWeights } from './model-file.js'
+import type { ModelInfo } from './info.js'
+import { createNetwork, writeWeights } from './model-file.js'
 
 /** How to read a model of another framework. */
 export interface LoadOptions extends DeviceOptions, ImportOptions, SourceOptions {}

@@ -1,5 +1,4 @@
-import type { NativeJob } from './addon.js'
-import type { Bytes, Doubles, Floats, Ints } from './space.js'
+import type { Bytes, Doubles, Floats, Ints, NativeJob } from './types.js'
 
 /** Arrays that hold one row per particle; the row's length follows from the array's. */
 export type Rows = Floats | Doubles | Ints

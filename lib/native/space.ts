@@ -1,13 +1,7 @@
 import { ArgumentError, DeviceError, OutOfMemoryError } from '../base/errors.js'
-import { type DeviceArray, type ElementType, type NativeSpace, native, run, translate } from './addon.js'
+import { native, run, translate } from './addon.js'
 import { placement } from './devices.js'
-
-/** Arrays of a run: all on the host, or all in one space of a device. */
-export type Floats = Float32Array | DeviceArray
-export type Doubles = Float64Array | DeviceArray
-export type Ints = Int32Array | DeviceArray
-export type Bytes = Uint8Array | DeviceArray
-export type Values = Floats | Doubles | Ints | Bytes
+import type { Bytes, DeviceArray, Doubles, ElementType, Floats, Ints, NativeSpace, Values } from './types.js'
 
 /** Where the arrays of a run lie. New arrays hold anything. */
 export interface Space {

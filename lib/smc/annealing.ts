@@ -2,14 +2,14 @@ import { digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { type Doubles, type Floats, host, type Ints, type Space, type Values } from '../native/space.js'
+import { host, type Space } from '../native/space.js'
+import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { ControlDrift } from './control-drift.js'
-import type { EnergyFunction } from './energy-function.js'
+import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import { gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover } from './mcmc.js'
-import type { Target } from './targets/target.js'
 
 /** What one proposal of native code reports beside the new particles. */
 interface Move {

@@ -2,39 +2,11 @@ import { ArgumentError } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
 import { fill, inSpaceOf, toHost } from '../native/space.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
-import type { EnergyFunction } from './energy-function.js'
+import type { Consistency, ConsistencyBand, EnergyFunction, Target } from './energy-function.js'
 import { nameOf } from './evaluation.js'
 import { seedAfter } from './random.js'
 import { evenLevels } from './schedule.js'
-import { asTarget, type Target } from './targets/target.js'
-
-/**
- * How well an energy agrees with itself between noise levels. Along the path of its own samples, without weights, the log-weights of the
- * bridge at gamma = 1 would be constant if the energy were right and the kernels exact, so that their variance is what is wrong with the two:
- *
- *   V   variance of the sum of log G over an octave of noise: an energy's errors are alike in neighbouring steps and add up
- *   W   sum of the variances of its steps: all there is of the kernels' errors, which are independent
- *
- * V far above W is an energy that wants training, V about W one that wants more levels. A large V condemns the weights; a small one
- * acquits nobody, as an error that is the same for all particles has none.
- */
-export interface ConsistencyBand {
-  /** Noise levels that it goes between. */
-  from: number
-  to: number
-  /** V, and the same by quartiles, which a few particles cannot spoil. */
-  variance: number
-  robust: number
-  /** W, by quartiles too. */
-  steps: number
-  /** V by quartiles of all from the largest noise down to `to`: what a run that weighs so far has to bear. */
-  above: number
-}
-
-export interface Consistency {
-  bands: ConsistencyBand[]
-  particles: number
-}
+import { asTarget } from './targets/linear.js'
 
 export interface ConsistencyOptions {
   max: number

@@ -1,5 +1,6 @@
 import { native, run } from '../native/addon.js'
-import { type Doubles, type Floats, type Space, toHost } from '../native/space.js'
+import { type Space, toHost } from '../native/space.js'
+import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'

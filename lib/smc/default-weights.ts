@@ -1,6 +1,6 @@
 import type { WeightScheme } from './annealing.js'
-import type { EnergyFunction } from './energy-function.js'
-import type { Target } from './targets/target.js'
+import type { EnergyFunction, Target } from './energy-function.js'
+import { isLearnt, modelsOf } from './learnt.js'
 
 /**
  * The weights that smc takes where it is told none: this is the one place that decides (docs/degeneracy.md, "Learnt energies").
@@ -22,13 +22,6 @@ export function usualWeights(target: Target): WeightScheme {
 /** Samples of [channels, height, width], of pixels or of an autoencoder's latents; vectors and other shapes are not pictures. */
 export const isPicture = (shape: readonly number[]): boolean => shape.length === 3
 
-/** Whether an energy, or any that a target is made of, was learnt. */
-export function isLearnt(energy: EnergyFunction): boolean {
-  return energy.learnt === true || modelsOf(energy).some(isLearnt)
-}
-
 function isFactored(energy: EnergyFunction): boolean {
   return (energy as Partial<Target>).factored === true || modelsOf(energy).some(isFactored)
 }
-
-const modelsOf = (energy: EnergyFunction) => (energy as Partial<Target>).models ?? []

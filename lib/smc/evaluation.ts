@@ -1,21 +1,17 @@
 import { types } from 'node:util'
 import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
-import { type Doubles, type Floats, host, type Space, toHost } from '../native/space.js'
-import { type EnergyFunction, isTrusted, type ResidentEnergy } from './energy-function.js'
-import type { Target } from './targets/target.js'
-
-/** Energies [B] and gradients [B, d] at a batch of points; the arrays belong to whoever asked. */
-export interface Evaluation {
-  energy: Doubles
-  grad: Floats
-}
-
-/** The same on the host. */
-export interface HostEvaluation {
-  energy: Float64Array
-  grad: Float32Array
-}
+import { sizeOf } from '../base/shape.js'
+import { host, type Space, toHost } from '../native/space.js'
+import type { Doubles, Floats } from '../native/types.js'
+import type { Target } from './energy-function.js'
+import {
+  type EnergyFunction,
+  type Evaluation,
+  type HostEvaluation,
+  isTrusted,
+  type ResidentEnergy,
+} from './energy-function.js'
 
 /** What a sampling rule needs of a target beside U and its gradient. */
 export type Extra = 'none' | 'squares' | 'base'
@@ -32,11 +28,6 @@ export interface TargetEvaluation extends Evaluation {
   suspect?: Suspect
 }
 export type Suspect = () => Promise<string | undefined>
-
-/** Number of values of one sample. */
-export function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1)
-}
 
 /** What the `energyGrad` of an energy function of d numbers is given: throws ArgumentError, or returns a copy of x (args.ts). */
 export async function checkedPoints(

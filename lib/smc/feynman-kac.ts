@@ -1,7 +1,8 @@
 import { float32Array, float64Array } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
-import { type Doubles, type Floats, host, type Ints, type Space, type Values } from '../native/space.js'
+import { host, type Space } from '../native/space.js'
+import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
 

@@ -1,4 +1,4 @@
-import type { PrecisionTable } from './precision/calibration.js'
+import type { PrecisionTable } from './energy-function.js'
 
 /**
  * The variances of one move from noise s to s' < s (docs/concepts/kernels.md): backward kernel L(x|x') = N(x; x', v) and proposal

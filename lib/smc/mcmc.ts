@@ -4,11 +4,12 @@ import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import type { Rows } from '../native/particle-ops.js'
-import { type Doubles, type Floats, fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
-import type { EnergyFunction } from './energy-function.js'
+import { fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import type { Doubles, Floats } from '../native/types.js'
+import type { EnergyFunction, Target } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
 import { checkedSigmas } from './schedule.js'
-import { asTarget, type Target } from './targets/target.js'
+import { asTarget } from './targets/linear.js'
 
 export const moveKernels = ['mala', 'hmc', 'ula', 'uhmc'] as const
 export type MoveKernel = (typeof moveKernels)[number]

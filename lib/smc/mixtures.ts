@@ -4,8 +4,8 @@ import { requireMemory } from '../base/memory.js'
 import { native, now, run } from '../native/addon.js'
 import type { MixtureArrays } from '../native/particle-ops.js'
 import { host } from '../native/space.js'
-import { type ResidentEnergy, trust } from './energy-function.js'
-import { checkedPoints, type HostEvaluation } from './evaluation.js'
+import { type HostEvaluation, type ResidentEnergy, trust } from './energy-function.js'
+import { checkedPoints } from './evaluation.js'
 
 export interface GaussianMixtureOptions {
   /** Positive or zero; normalised here. */

@@ -1,5 +1,6 @@
 import { native, run } from '../native/addon.js'
-import { type Doubles, fill, toHost, upload } from '../native/space.js'
+import { fill, toHost, upload } from '../native/space.js'
+import type { Doubles } from '../native/types.js'
 import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
 import type { ResamplingScheme } from './resampling.js'

@@ -3,14 +3,16 @@ import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
+import { sizeOf } from '../base/shape.js'
 import { native, run } from '../native/addon.js'
-import { type Floats, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import { host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import type { Floats } from '../native/types.js'
 import type { EnergyFunction } from './energy-function.js'
-import { callback, Evaluator, hasNaN, nameOf, residenceOf, sizeOf } from './evaluation.js'
+import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
 import { checkedSigmas } from './schedule.js'
-import { asTarget } from './targets/target.js'
+import { asTarget } from './targets/linear.js'
 
 /** What a denoiser is told beside x and sigma. */
 export interface DenoiseOptions {

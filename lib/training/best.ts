@@ -1,17 +1,12 @@
-import type { NetworkWeights } from '../models/model-file.js'
 import { run } from '../native/addon.js'
+import type { NetworkWeights } from '../native/types.js'
 import { bestWeights, type Checkpoint } from './checkpoint.js'
+import type { BestState } from './types.js'
 
 /**
  * The averaged weights that a run ends with: of those that were measured, the ones with the lowest loss on the samples held out. The last
  * ones, unless the run has begun to learn its samples by heart, or was spoilt, since.
  */
-
-export interface BestState {
-  loss: number
-  /** Seen by then. */
-  images: number
-}
 
 export class BestAverage {
   private constructor(

@@ -3,20 +3,14 @@ import { FormatError, formatFailure } from '../base/errors.js'
 import { isObject, parseBounded } from '../base/json.js'
 import type { AutoencoderInfo } from '../models/autoencoder.js'
 import type { ClassifierInfo } from '../models/classifier.js'
-import {
-  flatten,
-  type ModelInfo,
-  modelMetadata,
-  type NetworkWeights,
-  parseModelInfo,
-  unflatten,
-} from '../models/model-file.js'
-import { type ParameterSlot, run } from '../native/addon.js'
+import { type ModelInfo, modelMetadata, parseModelInfo } from '../models/info.js'
+import { flatten, unflatten } from '../models/model-file.js'
+import { run } from '../native/addon.js'
+import type { NetworkWeights, ParameterSlot } from '../native/types.js'
 import { readSafetensors, type Tensor, writeSafetensors } from '../weights/safetensors.js'
 import type { LevelState } from './levels.js'
-import type { LoopState } from './loop.js'
-import type { DataOptions } from './run.js'
 import { checkSettings, type Settings } from './settings.js'
+import type { DataOptions, LoopState } from './types.js'
 
 /**
  * Checkpoints: safetensors with the weights, their average and Adam's moments as `slot.name`, and the rest of the run as

@@ -1,10 +1,11 @@
 import { ArgumentError } from '../base/errors.js'
-import type { NetworkWeights } from '../models/model-file.js'
 import { run } from '../native/addon.js'
+import type { NetworkWeights } from '../native/types.js'
 import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
+import type { RunFolder } from './folder.js'
 import { type Loop, trainingLoop } from './loop.js'
-import type { Opened, TrainingOptions, TrainingResult } from './run.js'
+import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
 
@@ -123,4 +124,10 @@ async function copyAverage(network: NetworkWeights): Promise<void> {
   const values = new Float32Array(network.parameterCount())
   await run(() => network.read('ema', values))
   await run(() => network.write('params', values))
+}
+
+/** The directory and the checkpoint to resume from; opened first, as it may name the data and the teacher. */
+export interface Opened {
+  folder: RunFolder | null
+  checkpoint: Checkpoint | null
 }

@@ -1,10 +1,11 @@
 import { purpose } from '../base/random.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
+import { readSamples } from '../data/samples.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { native, type ParameterSlot, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
+import type { ParameterSlot } from '../native/types.js'
 import { preconditioningAt } from '../networks/preconditioning.js'
-import { readSamples } from './batches.js'
 import type { Settings } from './settings.js'
 
 /** The loss on samples that a run is not trained on. */

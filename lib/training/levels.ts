@@ -1,7 +1,7 @@
 import { ArgumentError, invalid } from '../base/errors.js'
 import { purpose, uniformAt } from '../base/random.js'
 import { cellAt, interpolate, type LogNormaliser } from '../models/log-normaliser.js'
-import type { NativeLevels } from '../native/addon.js'
+import type { NativeLevels } from '../native/types.js'
 import type { Settings } from './settings.js'
 
 /**

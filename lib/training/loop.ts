@@ -1,65 +1,17 @@
 import { performance } from 'node:perf_hooks'
 import { NumericsError } from '../base/errors.js'
-import type { NativeNetwork, NetworkKind } from '../native/addon.js'
 import { run } from '../native/addon.js'
+import type { NativeNetwork, NetworkKind } from '../native/types.js'
 import type { Batches } from './batches.js'
-import type { BestState } from './best.js'
-import type { LevelState, Levels } from './levels.js'
-import type { PathLoss, PathState } from './path-loss.js'
+import type { Levels } from './levels.js'
+import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
+import type { LogLine, LoopState, TrainingProgress } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
 /** One training run's loop, the same for every objective: they differ in the network and the teacher. */
-
-export interface TrainingProgress {
-  /** Steps done, images seen, and how many images the run has. */
-  step: number
-  images: number
-  totalImages: number
-  /**
-   * This step's: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
-   * classifier the mean cross-entropy.
-   */
-  loss: number
-  /** For a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
-  energyLoss?: number
-  /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
-  levelLoss?: number
-  /** With `pathWeight`: the mean over walks of 32 ln cosh(r / 4), r^2 for small r, in squares of nats; not in `loss`. */
-  pathLoss?: number
-  /** Running median of the loss. */
-  median: number
-  /** Where it was measured after this step: the loss of the averaged weights on the samples held out. */
-  heldOutLoss?: number
-  gradNorm: number
-  /** Since this call began, resumed steps left out. */
-  imagesPerSecond: number
-}
-
-/**
- * One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before;
- * with `pathWeight` the mean r^2 of walks from below sigma = 0.3, from there to 1, and above.
- */
-export interface LogLine extends TrainingProgress {
-  binLosses?: (number | null)[]
-  pathResiduals?: (number | null)[]
-}
-
-export interface LoopState {
-  /** Steps done. */
-  step: number
-  watch: { losses: number[]; means: number[] }
-  /** Free energies of the levels, where there are any. */
-  levels?: LevelState
-  /** Constants of the path loss, where there is one. */
-  path?: PathState
-  /** State at the averaged weights with the lowest held-out loss, where there are any. */
-  best?: BestState
-  /** How often the run has diverged and gone on at half of its rate. */
-  slowed?: number
-}
 
 export interface Loop {
   network: Pick<NativeNetwork, 'train'>

@@ -113,3 +113,15 @@ export function describeRecipe({
     ...(labelDropout > 0 ? [`label dropout ${labelDropout}`] : []),
   ].join(', ')
 }
+
+/** Defaults of what no rule chooses (recipe.ts has the rules). */
+export const generalSettings: Omit<Settings, keyof Recipe | 'microBatch'> = {
+  clip: 1,
+  beta1: 0.9,
+  beta2: 0.999,
+  eps: 1e-8,
+  dropout: 0,
+  flips: false,
+  seed: 0,
+  divergence: 10,
+}

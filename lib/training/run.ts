@@ -2,13 +2,14 @@ import { finiteNumber, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
-import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
+import { loadDataset } from '../data/load.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { latentDataset } from '../models/latents.js'
-import { type NativeNetwork, type NetworkKind, run } from '../native/addon.js'
-import { type DeviceOptions, deviceOptionNames, freeMemory } from '../native/devices.js'
+import { run } from '../native/addon.js'
+import { deviceOptionNames, freeMemory } from '../native/devices.js'
+import type { NativeNetwork, NetworkKind } from '../native/types.js'
 import {
   configDropout,
   configLabelDim,
@@ -21,67 +22,20 @@ import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
-import { type Run, runWithCheckpoints } from './checkpointed.js'
+import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
-import type { TrainingProgress } from './loop.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
-import { describeRecipe, holdOutFor, imageRecipe, type Recipe, recipeFor, recipeOf } from './recipe.js'
-import { checkSettings, generalSettings, type Settings, settle } from './settings.js'
+import { describeRecipe, generalSettings, holdOutFor, imageRecipe, recipeFor, recipeOf } from './recipe.js'
+import { checkSettings, type Settings, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
+import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
-export type { TrainingProgress } from './loop.js'
+export type { TrainingProgress } from './types.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
-
-export interface DataOptions extends Omit<LoadDatasetOptions, 'signal' | 'onProgress'> {
-  /** File of an autoencoder: the data are its latents. */
-  autoencoder?: string
-}
-
-export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
-  /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
-  data?: Dataset | string
-  /** How `loadDataset` is to read the specification. */
-  dataOptions?: DataOptions
-  /** Images (samples) to see in all; a resumed run may extend it, and its rate then falls towards the new end. */
-  images?: number
-  /** Instead: as many as are seen in this time at the speed measured at the start. A resumed run keeps its images. */
-  minutes?: number
-  /** Share of the samples that the run is not trained on but measured on (0.1 where there are 100 or more), chosen by the seed; 0: none. */
-  holdOut?: number
-  /** A new network's shape (default: small), or all of its configuration. */
-  network?: Architecture | NetworkConfig
-  /** Directory of checkpoints, log.jsonl and the final model.safetensors; without it nothing is written. */
-  output?: string
-  /**
-   * Go on from the newest checkpoint in `output`; other options are taken from it and must not contradict it. 'auto': begin where there is
-   * none.
-   */
-  resume?: boolean | 'auto'
-  /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
-  checkpointEvery?: number
-  logEvery?: number
-  /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
-  signal?: AbortSignal
-  /** What the run is going to do; called once, before its first step. */
-  onPlan?: (plan: TrainingPlan) => void
-  onProgress?: (progress: TrainingProgress) => void
-}
-
-/** What a run is going to do. */
-export interface TrainingPlan {
-  images: number
-  /** Where it was measured to choose the images. */
-  imagesPerSecond: number | null
-  recipe: Recipe
-  /** Samples that it is trained on, and those held out. */
-  samples: { training: number; heldOut: number }
-  /** All that in a line. */
-  text: string
-}
 
 /** Options of every training run, beside what defines it. */
 export const runOptionNames = [
@@ -92,21 +46,6 @@ export const runOptionNames = [
 export const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
 
 export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
-
-export interface TrainingResult<M> {
-  /** The trained model: the averaged weights. Its `dispose` is the caller's. */
-  model: M
-  steps: number
-  images: number
-  /** Running median of the loss at the end. */
-  loss: number
-  /** The loss of the model on the samples held out; null where none were. */
-  heldOutLoss: number | null
-  /** The images seen when the averaged weights were those of the model: of the ten times that the loss was measured at, the best. */
-  averagedAt: number
-  /** The model's file, where there is an output directory. */
-  path: string | null
-}
 
 /** Everything that fixes the final weights. */
 export interface Definition extends Settings, LevelSettings, PathSettings {
@@ -153,12 +92,6 @@ interface Found {
   /** Fingerprints. */
   data: string
   teacher: string | null
-}
-
-/** The directory and the checkpoint to resume from; opened first, as it may name the data and the teacher. */
-export interface Opened {
-  folder: RunFolder | null
-  checkpoint: Checkpoint | null
 }
 
 /** Runs `work` with the directory of a run, which other runs may have afterwards. */

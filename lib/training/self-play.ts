@@ -1,14 +1,15 @@
 import { ArgumentError } from '../base/errors.js'
 import { purpose, uniformAt } from '../base/random.js'
+import { sizeOf } from '../base/shape.js'
 import { encodeLabel, type LabelSpec, labelDim } from '../data/dataset.js'
+import type { Batch } from '../data/samples.js'
 import type { EnergyModel } from '../models/energy.js'
 import { native } from '../native/addon.js'
-import { sizeOf } from '../smc/evaluation.js'
+import type { Target } from '../smc/energy-function.js'
 import { stepKernel } from '../smc/kernels.js'
 import { evenLevels } from '../smc/schedule.js'
-import { product, type Target } from '../smc/targets/target.js'
+import { product } from '../smc/targets/linear.js'
 import type { Tensor } from '../weights/safetensors.js'
-import type { Batch } from './batches.js'
 import type { Settings } from './settings.js'
 
 /**

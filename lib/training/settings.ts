@@ -1,7 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { finiteNumber, integer } from '../base/args.js'
 import { ArgumentError, describe, invalid } from '../base/errors.js'
-import type { Recipe } from './recipe.js'
 
 /** Options that define a run: with the data and the weights at the start they fix every weight at the end. */
 export interface Settings {
@@ -86,16 +85,4 @@ export function settle<T extends object>(given: Partial<T>, stored: T | undefine
 
 function short(value: unknown): string {
   return typeof value === 'object' && value !== null ? JSON.stringify(value).slice(0, 200) : describe(value)
-}
-
-/** Defaults of what no rule chooses (recipe.ts has the rules). */
-export const generalSettings: Omit<Settings, keyof Recipe | 'microBatch'> = {
-  clip: 1,
-  beta1: 0.9,
-  beta2: 0.999,
-  eps: 1e-8,
-  dropout: 0,
-  flips: false,
-  seed: 0,
-  divergence: 10,
 }

@@ -1,4 +1,4 @@
-import type { NetworkWeights } from '../models/model-file.js'
+import type { NetworkWeights } from '../native/types.js'
 import type { Run } from './checkpointed.js'
 import { trainingLoop } from './loop.js'
 

@@ -1,7 +1,7 @@
 import { finiteNumber, numberList } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
-import type { Consistency } from '../consistency.js'
-import { sizeOf } from '../evaluation.js'
+import { sizeOf } from '../../base/shape.js'
+import type { Basis, Consistency, PrecisionTable } from '../energy-function.js'
 
 /**
  * Tables of mean precisions (docs/concepts/precision-tables.md). The density p of an energy at noise s has, in coordinate i of an
@@ -11,21 +11,6 @@ import { sizeOf } from '../evaluation.js'
  *
  * and V_i grows with s: d(1/h_i)/d(s^2) >= E[(d_ii log p_s)^2] / h_i^2 >= 1. For a Gaussian V_i is its variance. What is kept is V.
  */
-
-/** The basis that precisions are kept in: the cosine transform of every channel of an image, or the coordinates themselves. */
-export type Basis = 'dct' | 'identity'
-
-/** Mean precisions of a path of densities at every noise level. */
-export interface PrecisionTable {
-  readonly basis: Basis
-  /**
-   * h_i(sigma), one for every value of a sample in the basis; with `noise`, what it becomes at that noise with V as it is at sigma:
-   * 1 / (V_i(sigma) + noise^2). Of a target with negative exponents it may be 0 or less.
-   */
-  precisionAt(sigma: number, noise?: number): Float64Array
-  /** How well the energy agrees with itself between noise levels, where that was measured. */
-  readonly consistency?: Consistency | undefined
-}
 
 /** Largest side of an image that has a cosine transform here. */
 const MAX_SIDE = 4096

@@ -1,6 +1,7 @@
-import type { EnergyFunction } from '../energy-function.js'
-import { nameOf, sizeOf } from '../evaluation.js'
-import { type Basis, basisOf, type PrecisionTable } from './calibration.js'
+import { sizeOf } from '../../base/shape.js'
+import type { Basis, EnergyFunction, PrecisionTable } from '../energy-function.js'
+import { nameOf } from '../evaluation.js'
+import { basisOf } from './calibration.js'
 
 /** Precisions of composed densities. Precisions of independent factors add up, and so are those of a composition taken to do. */
 

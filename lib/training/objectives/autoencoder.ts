@@ -1,10 +1,11 @@
 import { integer, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
+import { readSamples } from '../../data/samples.js'
 import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } from '../../models/autoencoder.js'
 import type { AutoencoderConfig } from '../../networks/autoencoder.js'
 import { groupsFor, type Levels, levelsOf } from '../architecture.js'
-import { Batches, readSamples } from '../batches.js'
-import type { TrainingResult } from '../run.js'
+import { Batches } from '../batches.js'
+import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
 /** What a new autoencoder is chosen by; everything else follows from the data. Channels by default: 32 times [1, 2, 2]. */

@@ -1,13 +1,14 @@
 import { finiteNumber, knownOptions } from '../../base/args.js'
 import { ArgumentError, invalid } from '../../base/errors.js'
 import { type Dataset, labelDim } from '../../data/dataset.js'
+import { readSamples } from '../../data/samples.js'
 import { chunksOf } from '../../models/chunks.js'
 import { type Accuracy, Classifier, parseClassifierInfo } from '../../models/classifier.js'
 import type { ClassifierConfig } from '../../networks/classifier.js'
 import { defaultLevels, groupsFor, type Levels, levelsOf } from '../architecture.js'
-import { Batches, readSamples } from '../batches.js'
+import { Batches } from '../batches.js'
 import { holdOut } from '../hold-out.js'
-import type { TrainingResult } from '../run.js'
+import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
 /**

@@ -4,19 +4,12 @@ import { labelledAs } from '../../data/relabel.js'
 import { Denoiser } from '../../models/denoiser.js'
 import type { EnergyModel } from '../../models/energy.js'
 import { labelSpecOf } from '../../models/labels.js'
-import type { ModelCalibrateOptions } from '../../models/tables.js'
+import type { ModelCalibrateOptions } from '../../models/measured-tables.js'
 import type { CalibrateOptions } from '../../smc/precision/calibrate.js'
+import type { Opened } from '../checkpointed.js'
 import { givenPath, type PathOptions, pathOptionNames } from '../path-loss.js'
-import {
-  inRun,
-  type Opened,
-  openData,
-  openRun,
-  type TrainingOptions,
-  type TrainingResult,
-  train,
-  trainingOptionNames,
-} from '../run.js'
+import { inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
+import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 
 export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {

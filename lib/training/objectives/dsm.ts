@@ -1,23 +1,14 @@
 import { boolean, finiteNumber, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import type { Dataset } from '../../data/dataset.js'
+import { readSamples } from '../../data/samples.js'
 import { Denoiser } from '../../models/denoiser.js'
 import type { EnergyModel } from '../../models/energy.js'
 import { configLabelDim } from '../../networks/config.js'
 import { heads } from '../../networks/energy-heads.js'
-import { readSamples } from '../batches.js'
-import {
-  type Definition,
-  type FrontEnd,
-  inRun,
-  type Opened,
-  openData,
-  openRun,
-  type TrainingOptions,
-  type TrainingResult,
-  train,
-  trainingOptionNames,
-} from '../run.js'
+import type { Opened } from '../checkpointed.js'
+import { type Definition, type FrontEnd, inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
+import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadOptions } from './heads.js'
 
 /** Denoising score matching: the target is the clean sample (Vincent 2011; weights and noise levels of Karras et al. 2022). */

@@ -1,7 +1,7 @@
 import { finiteNumber, integer, oneOf } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import { EnergyModel } from '../../models/energy.js'
-import type { ModelInfo } from '../../models/model-file.js'
+import type { ModelInfo } from '../../models/info.js'
 import type { DeviceOptions } from '../../native/devices.js'
 import { energyKinds, type Head, heads } from '../../networks/energy-heads.js'
 import type { Definition, FrontEnd } from '../run.js'

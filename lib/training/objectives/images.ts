@@ -2,25 +2,14 @@ import { finiteNumber, integer, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import type { Dataset } from '../../data/dataset.js'
 import { fingerprintFor } from '../../data/fingerprint.js'
-import type { NetworkWeights } from '../../models/model-file.js'
-import type { ImageTrainRequest, NativeNetwork } from '../../native/addon.js'
 import type { DeviceOptions } from '../../native/devices.js'
+import type { ImageTrainRequest, NativeNetwork, NetworkWeights } from '../../native/types.js'
 import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
-import { type Run, runWithCheckpoints } from '../checkpointed.js'
-import { imageRecipe } from '../recipe.js'
-import {
-  fittingBatch,
-  inRun,
-  type Opened,
-  onlySettings,
-  openData,
-  openRun,
-  runOptionNames,
-  settingNames,
-  type TrainingOptions,
-  type TrainingResult,
-} from '../run.js'
-import { checkSettings, generalSettings, type Settings, settle } from '../settings.js'
+import { type Opened, type Run, runWithCheckpoints } from '../checkpointed.js'
+import { generalSettings, imageRecipe } from '../recipe.js'
+import { fittingBatch, inRun, onlySettings, openData, openRun, runOptionNames, settingNames } from '../run.js'
+import { checkSettings, type Settings, settle } from '../settings.js'
+import type { TrainingOptions, TrainingResult } from '../types.js'
 
 /** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
 

@@ -1,0 +1,125 @@
+import type { Dataset } from '../data/dataset.js'
+import type { LoadDatasetOptions } from '../data/load.js'
+import type { DeviceOptions } from '../native/devices.js'
+import type { NetworkConfig } from '../networks/config.js'
+import type { Architecture } from './architecture.js'
+import type { LevelState } from './levels.js'
+import type { PathState } from './path-loss.js'
+import type { Recipe } from './recipe.js'
+import type { Settings } from './settings.js'
+
+export interface TrainingProgress {
+  /** Steps done, images seen, and how many images the run has. */
+  step: number
+  images: number
+  totalImages: number
+  /**
+   * This step's: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
+   * classifier the mean cross-entropy.
+   */
+  loss: number
+  /** For a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
+  energyLoss?: number
+  /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
+  levelLoss?: number
+  /** With `pathWeight`: the mean over walks of 32 ln cosh(r / 4), r^2 for small r, in squares of nats; not in `loss`. */
+  pathLoss?: number
+  /** Running median of the loss. */
+  median: number
+  /** Where it was measured after this step: the loss of the averaged weights on the samples held out. */
+  heldOutLoss?: number
+  gradNorm: number
+  /** Since this call began, resumed steps left out. */
+  imagesPerSecond: number
+}
+
+/**
+ * One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before;
+ * with `pathWeight` the mean r^2 of walks from below sigma = 0.3, from there to 1, and above.
+ */
+export interface LogLine extends TrainingProgress {
+  binLosses?: (number | null)[]
+  pathResiduals?: (number | null)[]
+}
+
+export interface LoopState {
+  /** Steps done. */
+  step: number
+  watch: { losses: number[]; means: number[] }
+  /** Free energies of the levels, where there are any. */
+  levels?: LevelState
+  /** Constants of the path loss, where there is one. */
+  path?: PathState
+  /** State at the averaged weights with the lowest held-out loss, where there are any. */
+  best?: BestState
+  /** How often the run has diverged and gone on at half of its rate. */
+  slowed?: number
+}
+
+export interface BestState {
+  loss: number
+  /** Seen by then. */
+  images: number
+}
+
+export interface DataOptions extends Omit<LoadDatasetOptions, 'signal' | 'onProgress'> {
+  /** File of an autoencoder: the data are its latents. */
+  autoencoder?: string
+}
+
+export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
+  /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
+  data?: Dataset | string
+  /** How `loadDataset` is to read the specification. */
+  dataOptions?: DataOptions
+  /** Images (samples) to see in all; a resumed run may extend it, and its rate then falls towards the new end. */
+  images?: number
+  /** Instead: as many as are seen in this time at the speed measured at the start. A resumed run keeps its images. */
+  minutes?: number
+  /** Share of the samples that the run is not trained on but measured on (0.1 where there are 100 or more), chosen by the seed; 0: none. */
+  holdOut?: number
+  /** A new network's shape (default: small), or all of its configuration. */
+  network?: Architecture | NetworkConfig
+  /** Directory of checkpoints, log.jsonl and the final model.safetensors; without it nothing is written. */
+  output?: string
+  /**
+   * Go on from the newest checkpoint in `output`; other options are taken from it and must not contradict it. 'auto': begin where there is
+   * none.
+   */
+  resume?: boolean | 'auto'
+  /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
+  checkpointEvery?: number
+  logEvery?: number
+  /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
+  signal?: AbortSignal
+  /** What the run is going to do; called once, before its first step. */
+  onPlan?: (plan: TrainingPlan) => void
+  onProgress?: (progress: TrainingProgress) => void
+}
+
+/** What a run is going to do. */
+export interface TrainingPlan {
+  images: number
+  /** Where it was measured to choose the images. */
+  imagesPerSecond: number | null
+  recipe: Recipe
+  /** Samples that it is trained on, and those held out. */
+  samples: { training: number; heldOut: number }
+  /** All that in a line. */
+  text: string
+}
+
+export interface TrainingResult<M> {
+  /** The trained model: the averaged weights. Its `dispose` is the caller's. */
+  model: M
+  steps: number
+  images: number
+  /** Running median of the loss at the end. */
+  loss: number
+  /** The loss of the model on the samples held out; null where none were. */
+  heldOutLoss: number | null
+  /** The images seen when the averaged weights were those of the model: of the ten times that the loss was measured at, the best. */
+  averagedAt: number
+  /** The model's file, where there is an output directory. */
+  path: string | null
+}
