@@ -10,7 +10,6 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { seenIn } from '../dist/experiments/pictures.js'
 import {
   Denoiser,
   distill,
@@ -23,7 +22,8 @@ import {
 } from '../dist/index.js'
 import { native } from '../dist/native/addon.js'
 import { calibratedKernel } from '../dist/smc/kernels.js'
-import { discs, seen } from './discs.mjs'
+import { seenIn } from '../packages/lab/dist/experiments/pictures.js'
+import { discs, seen } from '../packages/lab/studies/discs.mjs'
 
 const { values: options } = parseArgs({
   options: {

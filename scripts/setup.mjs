@@ -100,16 +100,35 @@ const addon = {
 const typescript = {
   name: 'TypeScript',
   sources: () =>
-    digest(['tsconfig.json', ...files('lib')], packageVersion('typescript'), packageVersion('@types/node')),
+    digest(
+      ['tsconfig.json', 'packages/lab/tsconfig.json', ...files('lib'), ...files('packages/lab/src')],
+      packageVersion('typescript'),
+      packageVersion('@types/node'),
+    ),
   isCurrent() {
-    const output = (name) => here(name.replace(/^lib/, 'dist').replace(/\.ts$/, '.js'))
-    return readStamp().typescript === this.sources() && files('lib').every((name) => fs.existsSync(output(name)))
+    const output = (name) =>
+      here(
+        name
+          .replace(/^lib/, 'dist')
+          .replace(/^(packages.lab.)src/, '$1dist')
+          .replace(/\.ts$/, '.js'),
+      )
+    return (
+      readStamp().typescript === this.sources() &&
+      [...files('lib'), ...files('packages/lab/src')].every((name) => fs.existsSync(output(name)))
+    )
   },
   async bring(onChild) {
     const sources = this.sources()
-    await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc')], { onChild })
-    const source = (name) => name.replace(/^dist/, 'lib').replace(/(\.d\.ts|\.js)$/, '.ts')
-    for (const name of files('dist')) if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
+    for (const project of ['.', 'packages/lab']) // the lab is compiled against the engine's declarations
+      await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc'), '-p', here(project)], { onChild })
+    const source = (name) =>
+      name
+        .replace(/^dist/, 'lib')
+        .replace(/^(packages.lab.)dist/, '$1src')
+        .replace(/(\.d\.ts|\.js)$/, '.ts')
+    for (const name of [...files('dist'), ...files('packages/lab/dist')])
+      if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
     recordCommit()
     writeStamp({ typescript: sources })
   },

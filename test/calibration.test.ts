@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError, NumericsError } from '../lib/base/errors.js'
-import { type DiagonalMixture, productOf } from '../lib/experiments/mixtures.js'
 import { native, run } from '../lib/native/addon.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { calibratedKernel } from '../lib/smc/kernels.js'
@@ -13,6 +12,7 @@ import { bounded } from '../lib/smc/targets/box.js'
 import { guided, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
 import { mixture } from '../lib/smc/targets/mixture.js'
 import { rewardTilt } from '../lib/smc/targets/reward.js'
+import { type DiagonalMixture, productOf } from '../packages/lab/src/experiments/mixtures.js'
 import { moments } from './smc-mixtures.js'
 
 const relative = (a: ArrayLike<number>, b: ArrayLike<number>) =>

@@ -5,10 +5,10 @@ import { strToU8, type Zippable, zipSync } from 'fflate'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
-import { chooseWishes } from '../lib/experiments/composition-wishes.js'
-import { ownImages } from '../lib/experiments/own-images.js'
-import { type ExperimentOptions, runExperiment } from '../lib/experiments/run.js'
 import { splitData } from '../lib/training/hold-out.js'
+import { chooseWishes } from '../packages/lab/src/experiments/composition-wishes.js'
+import { ownImages } from '../packages/lab/src/experiments/own-images.js'
+import { type ExperimentOptions, runExperiment } from '../packages/lab/src/experiments/run.js'
 import { labelledImages } from './training-data.js'
 
 let folder: string

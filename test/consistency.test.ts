@@ -2,9 +2,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { COLD_SHARES, type ConsistencyRow } from '../lib/experiments/consistency.js'
-import { bootstrap, type Cloud, coldShares, shareDistance, sharesOf } from '../lib/experiments/consistency-shares.js'
-import { runExperiment } from '../lib/experiments/run.js'
+import { COLD_SHARES, type ConsistencyRow } from '../packages/lab/src/experiments/consistency.js'
+import {
+  bootstrap,
+  type Cloud,
+  coldShares,
+  shareDistance,
+  sharesOf,
+} from '../packages/lab/src/experiments/consistency-shares.js'
+import { runExperiment } from '../packages/lab/src/experiments/run.js'
 
 describe('shares of shapes', () => {
   const cloud = (shapes: Cloud['shapes'], weights: number[]): Cloud => ({ shapes, weights: Float64Array.from(weights) })

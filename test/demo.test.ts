@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
-import { GridDensity } from '../dist/demo/density.js'
-import { runDemo } from '../dist/demo/run.js'
-import { ArgumentError, FileError, gaussianMixture } from '../dist/index.js'
+import { ArgumentError, FileError, gaussianMixture } from '../lib/index.js'
+import { GridDensity } from '../packages/lab/src/demo/density.js'
+import { runDemo } from '../packages/lab/src/demo/run.js'
 
 describe('GridDensity', () => {
   const gaussian = (x: number) => gaussianMixture({ weights: [1], means: [[x, 0]], covariances: [0.01] })

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { loadDataset } from '../lib/data/load.js'
-import { ExactShapes, KINDS } from '../lib/experiments/exact-shapes.js'
-import { logNormalCdf, truncatedNormal } from '../lib/experiments/truncated-normal.js'
+import { ExactShapes, KINDS } from '../packages/lab/src/experiments/exact-shapes.js'
+import { logNormalCdf, truncatedNormal } from '../packages/lab/src/experiments/truncated-normal.js'
 
 interface Vector {
   sigma: number

@@ -1,6 +1,6 @@
-import type { DiagonalMixture } from '../lib/experiments/mixtures.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
+import type { DiagonalMixture } from '../packages/lab/src/experiments/mixtures.js'
 
 export const energyOf = (m: DiagonalMixture): EnergyFunction => gaussianMixture(m)
 

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError, NumericsError } from '../lib/base/errors.js'
-import { modeWeights } from '../lib/experiments/mixtures.js'
 import { native } from '../lib/native/addon.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
@@ -11,6 +10,7 @@ import { bounded } from '../lib/smc/targets/box.js'
 import { guided, lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
 import { mixture } from '../lib/smc/targets/mixture.js'
 import { rewardTilt } from '../lib/smc/targets/reward.js'
+import { modeWeights } from '../packages/lab/src/experiments/mixtures.js'
 import { equalWeights, gaussian, moments, other, two } from './smc-mixtures.js'
 
 const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })

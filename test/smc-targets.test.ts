@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { type DiagonalMixture, modeWeights, productOf, totalVariation } from '../lib/experiments/mixtures.js'
 import type { Target } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sample } from '../lib/smc/samplers.js'
@@ -8,6 +7,12 @@ import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, type SmcResult, smc } from '../lib/smc/smc.js'
 import { bounded } from '../lib/smc/targets/box.js'
 import { lowTemperature, negation, product } from '../lib/smc/targets/linear.js'
+import {
+  type DiagonalMixture,
+  modeWeights,
+  productOf,
+  totalVariation,
+} from '../packages/lab/src/experiments/mixtures.js'
 import { shared } from './shared.js'
 import { energyOf, equalWeights, moments } from './smc-mixtures.js'
 

@@ -3,7 +3,7 @@ import type { Settings } from './settings.js'
 
 /**
  * The parts of a run that follow from its budget, its data and its network, where they are not given. Each rule is short, and each was
- * tried: `bench/recipe.mjs` has the runs, of what lost too. What decides at small budgets is the number of steps, so batches are small and
+ * tried: `packages/lab/studies/recipe.mjs` has the runs, of what lost too. What decides at small budgets is the number of steps, so batches are small and
  * rates high.
  *
  * - batch: grows as the square root of the images (McCandlish et al. 2018: the largest useful batch grows as the loss falls). Smaller ones

@@ -43,7 +43,7 @@ export function withAbsoluteLinks(text, manifest) {
 }
 
 /** The manifest as it is published: nothing of it runs or is installed at the user's that is for a clone. */
-function publishedManifest({ scripts, devDependencies, ...manifest }, withCuda) {
+function publishedManifest({ scripts, devDependencies, workspaces, ...manifest }, withCuda) {
   const cuda = withCuda ? { optionalDependencies: { [manifestOf(cudaFolder).name]: manifest.version } } : {}
   return { ...manifest, ...cuda }
 }

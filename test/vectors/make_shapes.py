@@ -1,6 +1,6 @@
 """Noised procedural pictures of 12 x 12 and what their exact law says of them, by brute force in float64, into shapes.json beside this file.
 
-python3 make_shapes.py    numpy alone; independent of lib/experiments/exact-shapes.ts: brightness by Gauss-Legendre, one fine grid, nothing left out.
+python3 make_shapes.py    numpy alone; independent of packages/lab/src/experiments/exact-shapes.ts: brightness by Gauss-Legendre, one fine grid, nothing left out.
 """
 import json, os
 import numpy as np
