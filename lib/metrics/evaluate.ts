@@ -1,4 +1,4 @@
-import { integer, knownOptions, oneOf } from '../base/args.js'
+import { integer, isList, knownOptions, oneOf } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
@@ -100,7 +100,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
     ...['seed', 'signal', 'onProgress'],
   ])
   const { signal, limit, features = 'pixels', featureOptions, device, precision } = options
-  if (options.metrics !== undefined && !Array.isArray(options.metrics))
+  if (options.metrics !== undefined && !isList(options.metrics))
     throw invalid('metrics', 'a list of names', options.metrics)
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
   if (metrics.length === 0) throw invalid('metrics', 'at least one name', metrics)
