@@ -33,6 +33,7 @@ void Trainable::allocateWeights() {
   }
   auto memory = hold(total);
   std::vector<void*> places;
+  places.reserve(offsets.size());
   for (const size_t offset : offsets) places.push_back(static_cast<char*>(memory->data()) + offset);
   Plan plan;
   for (size_t i = 0; i < packings_.size(); ++i)
