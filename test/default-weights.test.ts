@@ -144,7 +144,8 @@ describe('a collapse', () => {
     expect(diagnostics.families).toBeLessThanOrEqual(diagnostics.distinctRoots)
     expect(diagnostics.warnings.join()).toMatch(/In this order: weights above some noise alone \(weighAbove/)
     // weights that were never resampled count as well
-    const uneven = await smc(target, { ...options, weights: 'bridge', essThreshold: 0 })
+    const worse = lowTemperature(network(1000), { gamma: 2 })
+    const uneven = await smc(worse, { ...options, weights: 'bridge', essThreshold: 0 })
     expect([uneven.collapsed, uneven.diagnostics.distinctRoots]).toEqual([true, 64])
     const wrong = { ...picture, learnt: false }
     expect((await smc(wrong, options)).note).toMatch(/^collapsed: .*Try four times the levels \(sigmas, --steps\)$/)
