@@ -55,6 +55,7 @@ async function read(executablePath) {
 
     await page.click('.VPHero a[href*="first-composition"]')
     await page.waitForURL('**/first-composition.html')
+    await page.waitForSelector('.VPSidebar a[href]')
     const links = await page.$$eval('.VPSidebar a[href]', (all) => [...new Set(all.map((a) => a.getAttribute('href')))])
     assert.ok(links.length > 100, `${links.length} pages in the navigation`)
     const chosen = links.filter((link, i) => !link.includes('/reference/api/') || i % 20 === 0)
