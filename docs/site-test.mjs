@@ -69,6 +69,8 @@ async function read(executablePath) {
     await page.goto(`${site}/concepts/smc.html`)
     await keep(page, 'smc-light')
 
+    // keys that come before the page has been brought to life are lost
+    await page.waitForFunction(() => document.querySelector('#app')?.__vue_app__)
     await page.keyboard.press('Control+k')
     await page.fill('#localsearch-input', 'conservativity')
     await page.waitForSelector('.VPLocalSearchBox .result')
