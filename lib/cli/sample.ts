@@ -14,6 +14,7 @@ import {
   writeFileAtomic,
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
+import { sizeOf } from '../base/shape.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import { parseAttributes, parseTerm } from './composition.js'
 import { interruptible } from './interrupt.js'
@@ -213,7 +214,7 @@ async function write(folder: string, drawn: Drawn): Promise<string[]> {
   const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
   const { writeNpy } = await import('./outputs.js')
   const { gridPng } = await import('../report/images.js')
-  const count = samples.length / shape.reduce((product, extent) => product * extent, 1)
+  const count = samples.length / sizeOf(shape)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]
   await writeNpy(files[0]!, samples, [count, ...shape])

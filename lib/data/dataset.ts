@@ -1,5 +1,6 @@
 import { float32Array, integer, isList, isShape } from '../base/args.js'
 import { invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 
 /** One categorical attribute; a class label is one attribute. */
 export interface Attribute {
@@ -143,7 +144,7 @@ export class MemoryDataset implements Dataset {
     this.labels = labels
     this.latent = latent
     this.classes = classes ?? new Int32Array(0)
-    this.width = shape.reduce((a, b) => a * b, 1)
+    this.width = sizeOf(shape)
     this.size = data.length / this.width
   }
 

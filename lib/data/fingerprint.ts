@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { setImmediate as breathe } from 'node:timers/promises'
-import { now, run } from '../native/addon.js'
+import { sizeOf } from '../base/shape.js'
+import { run } from '../native/addon.js'
 import type { NetworkWeights } from '../native/types.js'
 import type { Dataset } from './dataset.js'
 import { encodeLabel, labelDim } from './dataset.js'
@@ -15,7 +16,7 @@ export async function fingerprintData(data: Dataset): Promise<string> {
   const hash = createHash('sha256')
   const { labels, origin } = data
   if (origin !== undefined) hash.update(origin)
-  const width = data.shape.reduce((a, b) => a * b, 1)
+  const width = sizeOf(data.shape)
   const dim = labelDim(labels)
   const rows = Math.max(1, Math.floor(PIECE / (width + dim)))
   const [x0, vectors] = [new Float32Array(rows * width), new Float32Array(rows * dim)]
@@ -38,7 +39,7 @@ const FIRST = 16
 export function fingerprintFirst(data: Dataset): string {
   const { labels, origin } = data
   const count = Math.min(FIRST, data.size)
-  const width = data.shape.reduce((a, b) => a * b, 1)
+  const width = sizeOf(data.shape)
   const dim = labelDim(labels)
   const [x0, vectors] = [new Float32Array(count * width), new Float32Array(count * dim)]
   for (let i = 0; i < count; i++) {
@@ -70,7 +71,7 @@ const described = (data: Dataset, hash: Hash) =>
 const bytesOf = (values: Float32Array, count: number) => new Uint8Array(values.buffer, values.byteOffset, 4 * count)
 
 export async function fingerprintNetwork(network: NetworkWeights): Promise<string> {
-  const values = new Float32Array(now(() => network.parameterCount()))
+  const values = new Float32Array(network.parameterCount())
   await run(() => network.read('params', values))
   const hash = createHash('sha256')
   const piece = 2 ** 19

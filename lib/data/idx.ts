@@ -1,6 +1,7 @@
 import { basename, dirname, join } from 'node:path'
 import { FormatError, formatFailure } from '../base/errors.js'
 import { found } from '../base/files.js'
+import { sizeOf } from '../base/shape.js'
 import { readContent } from './content.js'
 import type { LabelSpec } from './dataset.js'
 
@@ -38,10 +39,8 @@ function idxHeader(bytes: Uint8Array): { shape: number[]; start: number } | null
 /** The length of a whole IDX file of unsigned bytes, by its first ones; undefined where they are none of such a file. */
 export function idxLength(head: Uint8Array): number | undefined {
   const header = looksLikeIdx(head) && head[2] === 8 ? idxHeader(head) : null
-  return header ? header.start + countOf(header.shape) : undefined
+  return header ? header.start + sizeOf(header.shape) : undefined
 }
-
-const countOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 
 /** Reads IDX of unsigned bytes. Throws FormatError. */
 export function parseIdx(bytes: Uint8Array, path: string): Idx {
@@ -49,7 +48,7 @@ export function parseIdx(bytes: Uint8Array, path: string): Idx {
   if (!looksLikeIdx(bytes)) fail('no IDX file: it must begin with 0, 0, a type and a number of dimensions')
   if (bytes[2] !== 8) fail(`IDX of type ${bytes[2]} is not supported: only unsigned bytes (8)`)
   const { shape, start } = idxHeader(bytes) ?? fail('the IDX header is truncated')
-  const count = countOf(shape)
+  const count = sizeOf(shape)
   if (count !== bytes.length - start)
     fail(`IDX of shape [${shape}] needs ${count} bytes but ${bytes.length - start} follow: truncated or corrupt`)
   return { shape, data: bytes.subarray(start) }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { boolean, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FormatError, invalid } from '../base/errors.js'
 import { fileError, found, openFile, readFully, release } from '../base/files.js'
+import { sizeOf } from '../base/shape.js'
 import { standIn } from '../base/stand-ins.js'
 import { looksLikeZip, withZip } from '../base/zip.js'
 import { BATCH_NAME, looksLikeCifar, readCifar, TRAIN_NAME } from './cifar.js'
@@ -189,7 +190,7 @@ async function withLabels(parts: DatasetParts, path: string | null, signal?: Abo
 }
 
 function sampleCount({ data, shape }: DatasetParts): number {
-  return data.length / shape.reduce((a, b) => a * b, 1)
+  return data.length / sizeOf(shape)
 }
 
 /** The first samples in arrays of their own, so that the memory of the rest is given back. */

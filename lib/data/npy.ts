@@ -1,4 +1,5 @@
 import { formatFailure } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { inSlices } from './content.js'
 import type { DatasetParts } from './dataset.js'
 
@@ -67,7 +68,7 @@ function npyHeader(bytes: Uint8Array, path: string): Header {
   if (shape.some((n) => !Number.isSafeInteger(n) || n < 1))
     fail(`every dimension must be at least 1 but the shape is [${shape}]`)
   const item = ARRAYS[type as keyof typeof ARRAYS].BYTES_PER_ELEMENT
-  return { shape, descr, start: begin + length, size: item * shape.reduce((a, b) => a * b, 1) }
+  return { shape, descr, start: begin + length, size: item * sizeOf(shape) }
 }
 
 /** The length of a whole .npy file, by its first bytes; undefined where they are not those of one. */

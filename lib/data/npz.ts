@@ -1,4 +1,5 @@
 import { formatFailure } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import type { ZipContent } from '../base/zip.js'
 import type { DatasetParts } from './dataset.js'
 import { classLabels } from './idx.js'
@@ -51,7 +52,7 @@ export async function npzParts(
   const parts = await arrayParts(await read(chosen), `${path}: ${chosen}`, signal)
   const beside = (CLASSES[chosen] ?? []).find((name) => names.includes(name))
   const classes = beside === undefined ? null : indices(await read(beside))
-  const count = parts.data.length / parts.shape.reduce((a, b) => a * b, 1)
+  const count = parts.data.length / sizeOf(parts.shape)
   return { ...parts, name: path, ...(classes?.length === count && classLabels(classes)) }
 }
 

@@ -1,4 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises'
+import { sizeOf } from '../base/shape.js'
 import { type Dataset, encodeLabel, type LabelSpec, labelDim } from './dataset.js'
 
 /** A step's clean samples [batch, ...shape] and, where the network is conditional, their label vectors. */
@@ -18,7 +19,7 @@ export async function readSamples(
   onRow?: (row: number, x0: Float32Array, label: Float32Array | undefined) => void,
   into?: Batch,
 ): Promise<Batch> {
-  const size = data.shape.reduce((product, extent) => product * extent, 1)
+  const size = sizeOf(data.shape)
   const dims = labelDim(labels)
   const batch = into ?? {
     x0: new Float32Array(indices.length * size),

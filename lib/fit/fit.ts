@@ -1,6 +1,7 @@
 import { boolean, finiteNumber, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { loadDrawing } from '../base/optional.js'
+import { sizeOf } from '../base/shape.js'
 import type { Dataset } from '../data/dataset.js'
 import { fingerprintData } from '../data/fingerprint.js'
 import { readSamples } from '../data/samples.js'
@@ -235,7 +236,7 @@ async function drawAll(
 async function copiesAmong({ rows }: DrawnGroup, data: Dataset, seed: number, signal?: AbortSignal) {
   const share = holdOutFor(data.size)
   const { training, held } = share > 0 ? holdOut(data, share, seed) : { training: data, held: new Int32Array(0) }
-  const size = data.shape.reduce((a, b) => a * b, 1)
+  const size = sizeOf(data.shape)
   const samples = new Float32Array(rows.reduce((sum, row) => sum + row.samples.length, 0))
   rows.forEach((row, i) => {
     samples.set(row.samples, i * row.samples.length)

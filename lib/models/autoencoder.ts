@@ -1,5 +1,6 @@
 import { integer, isList, knownOptions, plainObject, unchanged } from '../base/args.js'
 import { ArgumentError, FormatError, invalid, NumericsError } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { native, run } from '../native/addon.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
 import type { NativeAutoencoder } from '../native/types.js'
@@ -12,7 +13,7 @@ import {
 } from '../networks/autoencoder.js'
 import { checkedShape } from '../networks/config.js'
 import { checkSource, type SourceModel } from '../weights/source-model.js'
-import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { batchOf, chunkSize, chunksOf } from './chunks.js'
 import { modelJson } from './info.js'
 import { networkOfFile } from './load.js'
 import { placed, saveModel } from './model-file.js'
@@ -176,8 +177,8 @@ export class Autoencoder {
     x: Float32Array,
     options: Call = {},
   ): Promise<{ mean: Float32Array; logVariance: Float32Array | null }> {
-    const batch = batchOf('x', x, sampleSize(this.shape))
-    const logVariance = this.info.network.args.double_z ? new Float32Array(batch * sampleSize(this.latentShape)) : null
+    const batch = batchOf('x', x, sizeOf(this.shape))
+    const logVariance = this.info.network.args.double_z ? new Float32Array(batch * sizeOf(this.latentShape)) : null
     let done = 0
     const mean = await this.inChunks('encode', x, options, (rows, out, signal) => {
       const part = logVariance?.subarray(done, done + out.length)
@@ -189,7 +190,7 @@ export class Autoencoder {
 
   /** The images of normalised latents. Errors as `encode`. */
   async decode(latents: Float32Array, options: Call = {}): Promise<Float32Array> {
-    batchOf('latents', latents, sampleSize(this.latentShape))
+    batchOf('latents', latents, sizeOf(this.latentShape))
     const { shift, scale } = latentNorm(this.info.network)
     const z = this.affine(latents.slice(), (c) => [1 / scale[c]!, shift[c]!])
     return this.inChunks('decode', z, options, (rows, x, signal) =>
@@ -258,7 +259,7 @@ export class Autoencoder {
   ): Promise<Float32Array> {
     knownOptions('the call', options, ['signal'])
     const [from, to] = job === 'encode' ? [this.shape, this.latentShape] : [this.latentShape, this.shape]
-    const [width, outWidth] = [sampleSize(from), sampleSize(to)]
+    const [width, outWidth] = [sizeOf(from), sizeOf(to)]
     const batch = batchOf(job === 'encode' ? 'x' : 'latents', values, width)
     const out = new Float32Array(batch * outWidth)
     const chunk = chunkSize(this.network, job, () => this.network.workingBytes(job, 1))

@@ -1,10 +1,11 @@
 import { float64Array, knownOptions, unchanged } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { run } from '../native/addon.js'
 import type { Space } from '../native/space.js'
 import type { DeviceArray, Doubles, EvaluateRequest, Floats, NativeBatch, NativeNetwork } from '../native/types.js'
 import { configAugmentDim, configLabelDim } from '../networks/config.js'
-import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { batchOf, chunkSize, chunksOf } from './chunks.js'
 import type { ModelInfo } from './info.js'
 import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf, withNullClass } from './labels.js'
 
@@ -45,7 +46,7 @@ export function checkBatch(
 
 /** One noise level for all particles of a space. */
 export const sameLevel = (sigma: number, x: Floats, { network }: ModelInfo) =>
-  new Float64Array(x.length / sampleSize(network.shape)).fill(sigma)
+  new Float64Array(x.length / sizeOf(network.shape)).fill(sigma)
 
 /** D of particles in a space of the network's device. */
 export async function denoiseIn(

@@ -1,6 +1,5 @@
 import { float32Array } from '../base/args.js'
 import { invalid } from '../base/errors.js'
-import { now } from '../native/addon.js'
 import { freeMemory } from '../native/devices.js'
 
 /** Calls on batches of any size: what is too much for the working memory is done a chunk after the other. */
@@ -25,9 +24,9 @@ export function chunkSize(network: Resident, job: string, bytesOfOne: () => numb
   known.set(network, sizes)
   let size = sizes.get(job)
   if (size === undefined) {
-    const free = freeMemory(now(() => network.device()))
+    const free = freeMemory(network.device())
     const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
-    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / now(bytesOfOne))))
+    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / bytesOfOne())))
     sizes.set(job, size)
   }
   return size
@@ -44,9 +43,4 @@ export function batchOf(name: string, values: unknown, width: number): number {
   if (array.length === 0 || array.length % width !== 0)
     throw invalid(name, `a Float32Array whose length is a multiple of ${width}`, values)
   return array.length / width
-}
-
-/** Numbers in one sample. */
-export function sampleSize(shape: readonly number[]): number {
-  return shape.reduce((a, b) => a * b, 1)
 }

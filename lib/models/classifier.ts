@@ -1,12 +1,13 @@
 import { integer, isList, knownOptions, unchanged } from '../base/args.js'
 import { ArgumentError, FormatError } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { type LabelSpec, labelDim } from '../data/dataset.js'
 import { native, run } from '../native/addon.js'
 import { type DeviceOptions, deviceOptionNames, warnOfSlowKernels } from '../native/devices.js'
 import type { NativeClassifier } from '../native/types.js'
 import { type ClassifierConfig, checkClassifier } from '../networks/classifier.js'
 import { checkSource, type SourceModel } from '../weights/source-model.js'
-import { batchOf, chunkSize, chunksOf, sampleSize } from './chunks.js'
+import { batchOf, chunkSize, chunksOf } from './chunks.js'
 import { modelJson, parseLabels } from './info.js'
 import { networkOfFile } from './load.js'
 import { placed, saveModel } from './model-file.js'
@@ -202,7 +203,7 @@ export class Classifier {
   ): Promise<Float32Array> {
     knownOptions('the call', options, ['signal'])
     const { network } = this
-    const width = sampleSize(this.shape)
+    const width = sizeOf(this.shape)
     const batch = batchOf('images', images, width)
     const out = new Float32Array(batch * outWidth)
     const chunk = chunkSize(network, 'classify', () => network.workingBytes('classify', 1))

@@ -2,7 +2,7 @@ import { finiteNumber, float32Array, held, integer, isShape, knownOptions } from
 import { invalid } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
-import { native, now, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
 import { type DenoiserFunction, denoiseOnHost } from '../smc/samplers.js'
 
 /** Whether a denoiser is the gradient of anything. */
@@ -52,7 +52,7 @@ export async function conservativity(denoiser: DenoiserFunction, options: Conser
 
   const direction = (step: number) => {
     const out = new Float32Array(x.length)
-    now(() => native.normals(out, rows, seed, purpose.user, step))
+    native.normals(out, rows, seed, purpose.user, step)
     return out
   }
   /** x + h v */

@@ -1,12 +1,12 @@
 import { knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { Space } from '../native/space.js'
 import type { Floats, NativeNetwork } from '../native/types.js'
 import { configLabelDim } from '../networks/config.js'
 import type { ResidentDenoiser } from '../smc/samplers.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
-import { sampleSize } from './chunks.js'
 import type { ModelInfo } from './info.js'
 import type { Labels } from './labels.js'
 import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
@@ -75,7 +75,7 @@ export class Denoiser {
    * Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
    */
   async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
-    const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const { sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const denoised = new Float32Array(x.length)
     await evaluateInChunks(this.network, this.info, x, sigmas, { denoised }, options)
     return denoised

@@ -1,5 +1,6 @@
 import { integer, knownOptions, oneOf } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { type DeviceOptions, deviceOptionNames } from '../native/devices.js'
 import type { Space } from '../native/space.js'
 import type { Doubles, Floats, NativeNetwork } from '../native/types.js'
@@ -8,7 +9,6 @@ import { energyKinds, type Head } from '../networks/energy-heads.js'
 import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Calibration } from '../smc/precision/calibration.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
-import { sampleSize } from './chunks.js'
 import type { ModelInfo } from './info.js'
 import type { Labels } from './labels.js'
 import { loadModel } from './load.js'
@@ -125,7 +125,7 @@ export class EnergyModel implements ResidentEnergy {
     sigma: number | Float64Array,
     options: CallOptions = {},
   ): Promise<{ energy: Float64Array; grad: Float32Array }> {
-    const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const { batch, sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const energy = new Float64Array(batch)
     const grad = new Float32Array(x.length)
     await evaluateInChunks(this.network, this.info, x, sigmas, { energy, ...this.#wanted(grad) }, options)
@@ -170,7 +170,7 @@ export class EnergyModel implements ResidentEnergy {
 
   /** E(x, sigma) alone, without its gradient: half the work of the exact one. */
   async energy(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float64Array> {
-    const { batch, sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const { batch, sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const energy = new Float64Array(batch)
     await evaluateInChunks(this.network, this.info, x, sigmas, { energy }, options)
     return energy
@@ -188,7 +188,7 @@ export class EnergyModel implements ResidentEnergy {
 
   /** The energy's own denoiser, D = x - sigma^2 grad_x E; of a joint model that of its denoiser. */
   async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
-    const { sigmas } = checkBatch(x, sigma, sampleSize(this.shape))
+    const { sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const denoised = new Float32Array(x.length)
     await evaluateInChunks(this.network, this.info, x, sigmas, { denoised }, options)
     return denoised

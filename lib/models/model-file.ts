@@ -1,6 +1,6 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 import { FormatError } from '../base/errors.js'
-import { native, now, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
 import { type DeviceOptions, type Precision, placement } from '../native/devices.js'
 import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
@@ -13,7 +13,7 @@ const LEAST_SPENT = 2 ** 20
 /** What `make` makes on the device and with the precision of the options; its errors become this package's. */
 export function placed<T>(options: DeviceOptions, make: (device: string, precision: Precision) => T): T {
   const { device, precision } = placement(options)
-  return now(() => make(device, precision))
+  return make(device, precision)
 }
 
 /** A native network of a model, on a device; weights are zero until written or initialised. */
@@ -38,7 +38,7 @@ export async function flatten(
   ignore: (name: string) => boolean = () => false,
   spend = false,
 ): Promise<Float32Array> {
-  const parameters = now(() => network.parameters())
+  const parameters = network.parameters()
   const names = new Set(parameters.map((p) => prefix + p.name))
   for (const name of tensors.keys())
     if (!names.has(name) && !ignore(name))
@@ -114,7 +114,7 @@ export async function saveModel(
 ): Promise<void> {
   let weights = flat
   if (!weights) {
-    weights = new Float32Array(now(() => network.parameterCount()))
+    weights = new Float32Array(network.parameterCount())
     const out = weights
     await run(() => network.read('params', out))
   }

@@ -135,7 +135,7 @@ export function translate(error: unknown): unknown {
 }
 
 /** A call of native code that gives its answer at once. */
-export function now<T>(call: () => T): T {
+function now<T>(call: () => T): T {
   try {
     return call()
   } catch (error) {

@@ -1,7 +1,7 @@
 import os from 'node:os'
 import { integer, oneOf } from '../base/args.js'
 import { invalid } from '../base/errors.js'
-import { native, now, run } from './addon.js'
+import { native, run } from './addon.js'
 
 /** A device that models can be loaded on. */
 export interface DeviceInfo {
@@ -41,7 +41,7 @@ export const deviceOptionNames = ['device', 'precision']
  * ```
  */
 export function devices(): DeviceInfo[] {
-  const { isa, threads } = now(() => native.cpu())
+  const { isa, threads } = native.cpu()
   const model = os.cpus()[0]?.model.trim() ?? 'CPU'
   const cuda = native.cuda()
   const cpu = { name: 'cpu', description: `${model} (${isa})`, memory: os.totalmem(), threads }
@@ -66,7 +66,7 @@ export function placement({ device = 'auto', precision = 'fp32' }: DeviceOptions
 /** Bytes of a GPU's memory that are free now; undefined for the CPU. */
 export function freeMemory(device: string): number | undefined {
   const index = /^cuda:(\d+)$/.exec(device)?.[1]
-  return index === undefined ? undefined : now(() => native.cudaFreeMemory(Number(index)))
+  return index === undefined ? undefined : native.cudaFreeMemory(Number(index))
 }
 
 const warned = new Set<string>()

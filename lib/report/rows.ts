@@ -1,4 +1,5 @@
 import { loadSharp } from '../base/optional.js'
+import { sizeOf } from '../base/shape.js'
 import { FONT, svgPng } from './fonts.js'
 import { escaped } from './html.js'
 import { gridPng } from './images.js'
@@ -14,7 +15,7 @@ const MOST_LETTERS = 40
 
 /** Rows of as many samples each as a PNG, the labels at their left and a line of text above. */
 export async function rowsPng(title: string, rows: readonly LabelledRow[], shape: readonly number[]): Promise<Buffer> {
-  const size = shape.reduce((a, b) => a * b, 1)
+  const size = sizeOf(shape)
   const columns = rows[0].samples.length / size
   const samples = new Float32Array(rows.length * columns * size)
   rows.forEach((row, i) => {

@@ -2,6 +2,7 @@ import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf
 import { digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
+import { sizeOf } from '../base/shape.js'
 import { native, run } from '../native/addon.js'
 import type { Rows } from '../native/particle-ops.js'
 import { fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
@@ -295,5 +296,5 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
 
 /** Particles of one batch: about four megabytes of float32. */
 export function defaultBatch(shape: readonly number[]): number {
-  return Math.max(1, Math.floor(2 ** 20 / shape.reduce((a, b) => a * b, 1)))
+  return Math.max(1, Math.floor(2 ** 20 / sizeOf(shape)))
 }

@@ -1,7 +1,7 @@
 import { finiteNumber, integer, knownOptions, numberList } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
-import { native, now, run } from '../native/addon.js'
+import { native, run } from '../native/addon.js'
 import type { MixtureArrays } from '../native/particle-ops.js'
 import { host } from '../native/space.js'
 import { type HostEvaluation, type ResidentEnergy, trust } from './energy-function.js'
@@ -59,7 +59,7 @@ export function gaussianMixture(options: GaussianMixtureOptions): GaussianMixtur
       requireMemory(4 * length, `${n} samples of [${d}]`)
       const out = new Float32Array(length)
       const seed = integer('seed', sampleOptions.seed ?? 0, 0)
-      now(() => native.mixtureSample(out, mixture, seed))
+      native.mixtureSample(out, mixture, seed)
       return out
     },
   })

@@ -1,6 +1,6 @@
 import { integer } from '../base/args.js'
 import { purpose } from '../base/random.js'
-import { native, now } from '../native/addon.js'
+import { native } from '../native/addon.js'
 
 /**
  * The seed of what goes on from the samples of an smc run of a seed: far from any that is likely to be in use. With the run's own, step k
@@ -23,14 +23,14 @@ export class ParticleRng {
   /** Standard normals, `each` for every particle: [particles, each]. */
   normals(each = 1): Float32Array {
     const out = new Float32Array(this.#length(each))
-    now(() => native.normals(out, this.particles, this.seed, purpose.user, this.#step()))
+    native.normals(out, this.particles, this.seed, purpose.user, this.#step())
     return out
   }
 
   /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
   uniforms(each = 1): Float64Array {
     const out = new Float64Array(this.#length(each))
-    now(() => native.uniforms(out, this.particles, this.seed, purpose.user, this.#step()))
+    native.uniforms(out, this.particles, this.seed, purpose.user, this.#step())
     return out
   }
 

@@ -1,6 +1,6 @@
 import { float64Array, integer, knownOptions, oneOf } from '../base/args.js'
 import { invalid, NumericsError } from '../base/errors.js'
-import { native, now } from '../native/addon.js'
+import { native } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
 
 /**
@@ -41,7 +41,7 @@ export function resample(weights: Float64Array, options: ResampleOptions = {}): 
   const seed = integer('seed', options.seed ?? 0, 0)
   const uniforms = options.uniforms === undefined ? null : float64Array('uniforms', options.uniforms)
   if (uniforms?.some((u) => !(u >= 0 && u < 1))) throw invalid('uniforms', 'numbers in [0, 1)', uniforms)
-  return now(() => native.resample(weights, scheme, n, uniforms, seed))
+  return native.resample(weights, scheme, n, uniforms, seed)
 }
 
 function stats(logWeights: Float64Array): LogWeightStats {

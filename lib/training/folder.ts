@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../base/errors.js'
 import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../base/files.js'
-import { native, now } from '../native/addon.js'
+import { native } from '../native/addon.js'
 import type { LogLine } from './types.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
@@ -17,7 +17,7 @@ async function lockFolder(path: string): Promise<FileHandle> {
   try {
     for (;;) {
       handle = await open(file, 'a+')
-      const state = now(() => native.lockFile(handle!.fd))
+      const state = native.lockFile(handle!.fd)
       if (state === 'busy') {
         const holder = await readFile(file, 'utf8').catch(() => '')
         throw new FileError(

@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
 import { loadDataset } from '../data/load.js'
@@ -268,7 +269,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
     else if (definition.init === 'teacher') await copyWeights(teacher!.network, network)
 
     const range = conditionedRange(info.preconditioning.noise)
-    const dims = data.shape.reduce((product, extent) => product * extent, 1)
+    const dims = sizeOf(data.shape)
     const { signal } = options
     const beside = await lossesBeside(definition, {
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },

@@ -2,6 +2,7 @@ import { describe, FileError, formatFailure, invalid } from '../base/errors.js'
 import { formatBytes, openFile, readFully, release, writeFileAtomic } from '../base/files.js'
 import { duplicateKey, isObject, parseBounded } from '../base/json.js'
 import { allocate } from '../base/memory.js'
+import { sizeOf } from '../base/shape.js'
 
 /**
  * The safetensors format: 8 bytes little-endian length of the header, a JSON header, raw little-endian data without holes
@@ -209,7 +210,7 @@ export async function writeSafetensors(
     const { shape, data } = tensor
     if (!(data instanceof Float32Array || data instanceof Float64Array))
       throw invalid(`tensor '${name}'`, 'a Float32Array or Float64Array', data)
-    if (shape.some((n) => !Number.isSafeInteger(n) || n < 0) || shape.reduce((a, b) => a * b, 1) !== data.length)
+    if (shape.some((n) => !Number.isSafeInteger(n) || n < 0) || sizeOf(shape) !== data.length)
       throw invalid(`tensor '${name}'`, `a shape of ${data.length} elements`, shape)
     list.push([name, tensor])
   }

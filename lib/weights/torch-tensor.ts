@@ -2,6 +2,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { formatFailure } from '../base/errors.js'
 import { formatBytes } from '../base/files.js'
 import { allocate } from '../base/memory.js'
+import { sizeOf } from '../base/shape.js'
 import type { PickleHost } from './pickle.js'
 import { ARRAYS, type Dtype, type Tensor, type TensorData } from './safetensors.js'
 
@@ -37,7 +38,7 @@ export class TorchTensor {
   ) {}
 
   get count(): number {
-    return this.shape.reduce((a, b) => a * b, 1)
+    return sizeOf(this.shape)
   }
 }
 

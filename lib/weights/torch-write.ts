@@ -1,5 +1,6 @@
 import { FileError, invalid } from '../base/errors.js'
 import { formatBytes, writeFileAtomic } from '../base/files.js'
+import { sizeOf } from '../base/shape.js'
 import { ARRAYS, type Dtype, type Tensor, type TensorData } from './safetensors.js'
 
 /**
@@ -61,7 +62,7 @@ export async function writeTorchStateDict(
     const storage = STORAGES[dtype]
     if (storage === undefined || !(data instanceof ARRAYS[dtype]))
       throw invalid(`tensor '${name}'`, 'numbers of a type that PyTorch saves', tensor.dtype ?? data)
-    if (shape.some((n) => !Number.isSafeInteger(n) || n < 0) || shape.reduce((a, b) => a * b, 1) !== data.length)
+    if (shape.some((n) => !Number.isSafeInteger(n) || n < 0) || sizeOf(shape) !== data.length)
       throw invalid(`tensor '${name}'`, `a shape of ${data.length} elements`, shape)
     const key = keys.get(data) ?? String(keys.size)
     keys.set(data, key)
