@@ -39,8 +39,8 @@ void Trainable::allocateWeights() {
   for (size_t i = 0; i < packings_.size(); ++i)
     plan.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
-      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
-      if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+      k.run(op::ConvPack{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
+      if (packsForGrads_) k.run(op::ConvPackForGrad{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
     });
   packed_ = std::move(memory);
   weights_.packed = std::move(places);
@@ -128,10 +128,10 @@ double* Trainable::beginStep(int batch) {
 TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double* losses) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
-  kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
+  kernels_->run(op::SumSquares{sumsq, weights_.grad, parameters_.engineSize()});
   isPacked_ = false;
-  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
-                 parameters_.engineSize());
+  kernels_->run(op::Adam{weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
+                         parameters_.engineSize()});
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));
