@@ -4,12 +4,13 @@ import type { Batch } from '../data/samples.js'
 import { run } from '../native/addon.js'
 import type { NativeJob, TrainRequest } from '../native/types.js'
 import type { Batches } from './batches.js'
+import type { LogLine, TrainingProgress } from './events.js'
 import type { Levels } from './levels.js'
 import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
-import type { LogLine, LoopState, TrainingProgress } from './types.js'
+import type { LoopState } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
 /** One training run's loop, the same for every objective: they differ in their step. */
@@ -46,7 +47,8 @@ export interface Loop {
   /** Images between checkpoints; undefined: two minutes. */
   checkpointEvery?: number
   signal?: AbortSignal
-  onProgress?: (progress: TrainingProgress) => void
+  /** Awaited. */
+  onProgress?: (progress: TrainingProgress) => unknown
   log: (line: LogLine | { step: number; diverged: string }) => Promise<void>
   /** Saves the state and the network; resolves after it is safely on disk. */
   checkpoint: (state: LoopState) => Promise<void>
@@ -98,13 +100,14 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     step++
     const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
     const states = own?.mix(batch, step)
+    const lr = learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed
     const job = run(() =>
       loop.step({
         ...batch!,
         microBatch: settings.microBatch,
         seed,
         step,
-        lr: learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed,
+        lr,
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
@@ -150,15 +153,17 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       median: watch.median(),
       ...(heldOutLoss === undefined ? {} : { heldOutLoss }),
       gradNorm,
+      lr,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
     if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
       await loop.log({
         ...progress,
+        time: new Date().toISOString(),
         ...(bins && { binLosses: bins.take() }),
         ...(path && { pathResiduals: path.take() }),
       })
-    loop.onProgress?.(progress)
+    await loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
     if (due && step < steps) {
       await loop.checkpoint(state())

@@ -36,7 +36,7 @@ import { checkSettings, type Settings, settingRows, settle } from './settings.js
 import { imagesPerSecond, imagesWithin } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
-export type { TrainingProgress } from './types.js'
+export type { TrainingProgress } from './events.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
 
