@@ -118,7 +118,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
         limit,
         weights,
         pairs,
-        batch,
+        batchSize: batch,
         seed,
       }),
       dataOptions: given({ resize, channels, icc: flags.icc }),

@@ -127,8 +127,8 @@ async function drawFrom(
     }
     const summary = {
       ...{ collapsed: result.collapsed, ...(result.note && { note: result.note }) },
-      ...{ method, weights: result.weights! },
-      ...(result.weights !== 'none' && weighed),
+      ...{ method, weights: result.scheme! },
+      ...(result.scheme !== 'none' && weighed),
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
     }
     const { roots, warnings, drift } = diagnostics

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../base/args.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf, renamed } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
@@ -11,6 +11,7 @@ import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
+import { SampleResult, unweighted } from './result.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -63,20 +64,13 @@ export interface SampleOptions {
   initial?: Float32Array
   seed?: number
   /** Largest number of particles a model on the host gets at once; the results do not depend on it. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /** Where the particles are, as for `smc`; default where the model is. */
   device?: string
   signal?: AbortSignal
-  onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => void
-}
-
-export interface SampleResult {
-  /** [particles, ...shape] */
-  samples: Float32Array
-  /** Evaluations of a model at a particle. */
-  evaluations: number
-  /** What the samples are of where the model is a composed target: not it. */
-  note?: string
+  onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
 
 /**
@@ -93,10 +87,11 @@ export interface SampleResult {
  * ```
  */
 export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
-  knownOptions('sample', options, knownSample)
+  const given = renamed('sample', options, { batch: 'batchSize' })
+  knownOptions('sample', given, knownSample)
   const isDenoiser = typeof (model as DenoiserFunction)?.denoise === 'function'
   const residence = isDenoiser ? residenceOf([model]) : asTarget(model as EnergyFunction).residence
-  return inSpaceOf(residence, options.device, options.signal, (space) => runSampler(model, options, space))
+  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, space))
 }
 
 async function runSampler(
@@ -156,9 +151,10 @@ async function runSampler(
       x = await combine([x, denoised], [ratio, 1 - ratio], std, k)
     }
     space.keep([x])
-    options.onProgress?.({ level: k, lastLevel: last, sigma: next })
+    await options.onProgress?.({ level: k, lastLevel: last, sigma: next })
   }
-  return { samples: await toHost(x, signal), evaluations: count(), ...(note && { note }) }
+  const drawn = unweighted(await toHost(x, signal), model.shape)
+  return new SampleResult({ ...drawn, evaluations: count(), ...(note && { note }) })
 }
 
 const knownSample = [
@@ -168,7 +164,7 @@ const knownSample = [
   'churn',
   'initial',
   'seed',
-  'batch',
+  'batchSize',
   'device',
   'signal',
   'onProgress',
@@ -199,12 +195,16 @@ function checkedChurn(churn: Churn): Required<Churn> {
 }
 
 /** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */
-function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, signal }: SampleOptions, space: Space) {
+function denoiserOf(
+  model: EnergyFunction | DenoiserFunction,
+  { batchSize: most, signal }: SampleOptions,
+  space: Space,
+) {
   if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
     const target = asTarget(model as EnergyFunction)
     const evaluator = new Evaluator(
       target,
-      integer('batch', most ?? defaultBatch(target.shape), 1),
+      integer('batchSize', most ?? defaultBatch(target.shape), 1),
       'none',
       signal,
       space,
@@ -222,7 +222,7 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
   const denoiser = model as DenoiserFunction
   if (!isShape(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
   const d = sizeOf(denoiser.shape)
-  const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
+  const batch = integer('batchSize', most ?? defaultBatch(denoiser.shape), 1) * d
   let count = 0
   const evaluate: Denoise = async (x, sigma) => {
     const rows = x.length / d
