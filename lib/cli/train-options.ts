@@ -51,6 +51,7 @@ export interface TrainFlags extends CommonOptions, ReadingFlags {
   channelMult?: number[]
   blocks?: number
   attention?: number[]
+  labelMaps?: boolean
   head?: Head | 'joint'
   headScale?: number
   levelWeight?: number
@@ -153,6 +154,8 @@ export function trainingFlags(command: Command): Command {
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
     .option('--attention <list>', 'network: resolutions that attend, such as 16,8, or none', counts())
+    .option('--label-maps', 'network: labels also as learnt images (up to 32x32 pixels)')
+    .option('--no-label-maps', 'network: labels as a vector alone, as in NVlabs/edm')
     .option(
       '--network <file>',
       'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
@@ -231,8 +234,8 @@ async function networkFile(path: string): Promise<NetworkConfig> {
 
 /** The same with the network of a denoiser or an energy. */
 export async function modelTrainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
-  const { width, channelMult, blocks, attention } = flags
-  const own = given({ width, channelMult, blocks, attention })
+  const { width, channelMult, blocks, attention, labelMaps } = flags
+  const own = given({ width, channelMult, blocks, attention, labelMaps })
   if (flags.network !== undefined && Object.keys(own).length)
     throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
   const network = flags.network === undefined ? own : await networkFile(flags.network)

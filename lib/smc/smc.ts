@@ -12,6 +12,7 @@ import { ArgumentError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf } from '../base/stream.js'
+import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
 import { fill, inSpaceOf, toHost, upload } from '../native/space.js'
@@ -374,7 +375,7 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
   await fill(weights, 1 / n, signal)
   const share = new Float64Array(n) // the weights, on the host
   const ancestors: (Int32Array | null)[] = []
-  const roots = new Roots(n)
+  const roots = new Roots(n, signal)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
@@ -422,8 +423,10 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
       // N (sum W G)^2 / sum W G^2 of the increment G: the sums of w, w G and w G^2 in the log domain
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
-      logZError: weighted ? roots.logZError(share) : Number.NaN,
-      meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
+      logZError: weighted ? await roots.logZError(share) : Number.NaN,
+      meanEnergy: population.energy
+        ? await weightedMean(await toHost(population.energy, signal), share, signal)
+        : Number.NaN,
       resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
@@ -434,7 +437,7 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
       const drawn = await redraw(population, { logWeights, weights }, share, how)
-      roots.resample(drawn.ancestors, share, drawn.weights)
+      await roots.resample(drawn.ancestors, share, drawn.weights)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct
@@ -453,12 +456,16 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
   }
 
   const last = levels[lastLevel]
-  const families = roots.families(await toHost(weights, signal))
+  const families = await roots.families(await toHost(weights, signal))
+  const normalised = new Float64Array(await toHost(logWeights, signal))
+  await inPieces(n, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++) normalised[i] -= stats.logSum
+  })
   const warnings = levels.flatMap(({ warning }) => warning ?? [])
   const fields = {
     samples: await toHost(population.samples, signal),
     collapsed: weighted && hasCollapsed(families, n),
-    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
+    logWeights: normalised,
     logZ: last.logZ,
     logZError: last.logZError,
     ess: Float64Array.from(levels, (l) => l.ess),

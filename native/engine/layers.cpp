@@ -55,7 +55,7 @@ struct ConvLayer final : Layer {
   }
 
   void tangent(Program& g, bool weights) override {
-    const Buffer tx = g.t(in), ty = g.t(out), tr = residual == kNone ? kNone : g.t(residual);
+    const Buffer tx = g.t(in), ty = g.t(out), tr = residual == kNone || !g.var(residual).active ? kNone : g.t(residual);
     g.plan.op({ty, tx, tr}, [=, &g, this](Kernels& k) {
       k.conv(g.plan.at(ty), g.plan.at(tx), g.weights->packed[index], nullptr, g.plan.at(tr), scale, shape);
     });
@@ -370,6 +370,14 @@ VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias
   layer->shape = {batch, v.height, v.width, v.channels, outChannels, kernel};
   packings.push_back({w, kernel, v.channels, outChannels, v.height, v.width});
   return append(std::move(layer), v.height, v.width, outChannels, v.active);
+}
+
+VarId Program::image(VarId in, int height, int width, int channels, size_t w, size_t bias) {
+  const VarId out = conv(in, 1, height * width * channels, w, bias);
+  vars_[out].height = height;
+  vars_[out].width = width;
+  vars_[out].channels = channels;
+  return out;
 }
 
 VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift) {
