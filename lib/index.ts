@@ -5,6 +5,8 @@
 
 export {
   ArgumentError,
+  BusyError,
+  DeadlineError,
   DeviceError,
   FeynkacError,
   FileError,
@@ -15,10 +17,10 @@ export {
 } from './base/errors.js'
 export type { Stream } from './base/stream.js'
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
-export type { GridOptions } from './data/grid.js'
 export type { LoadDatasetOptions } from './data/load.js'
 export type { NpyArray } from './data/npy.js'
 export { npyBytes } from './data/npy-write.js'
+export type { GridOptions, ScatterOptions } from './data/picture-options.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export type { AttributeFindings, Findings } from './fit/findings.js'
 export type { FitOptions } from './fit/fit.js'
@@ -26,6 +28,7 @@ export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
   checkEnergy,
+  createEngine,
   distill,
   evaluate,
   fit,
@@ -124,7 +127,15 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
-export type { ScatterOptions } from './report/scatter.js'
+export type {
+  Engine,
+  EngineHealth,
+  EngineModel,
+  EngineOptions,
+  Logger,
+  ServeOptions,
+} from './service/engine.js'
+export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'
@@ -138,7 +149,7 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
-export type { Level, LevelReport } from './smc/events.js'
+export type { Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'

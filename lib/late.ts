@@ -2,9 +2,9 @@ import { plainObject } from './base/args.js'
 import { invalid } from './base/errors.js'
 import { type Stream, streamOf } from './base/stream.js'
 import type { Dataset } from './data/dataset.js'
-import type { GridOptions } from './data/grid.js'
 import type { LoadDatasetOptions } from './data/load.js'
 import type { NpyArray } from './data/npy.js'
+import type { GridOptions, ScatterOptions } from './data/picture-options.js'
 import type { FitOptions } from './fit/fit.js'
 import type { FitResult } from './fit/result.js'
 import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
@@ -13,7 +13,7 @@ import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
-import type { ScatterOptions } from './report/scatter.js'
+import type { Engine, EngineOptions } from './service/engine.js'
 import type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
 import type { EnergyFunction } from './smc/energy-function.js'
 import type { McmcResult, SampleResult } from './smc/result.js'
@@ -242,7 +242,7 @@ export async function gridPng(
   samples: Float32Array,
   shape: readonly number[],
   options: GridOptions = {},
-): Promise<Buffer> {
+): Promise<Uint8Array> {
   const late = await import('./data/grid.js')
   return late.gridPng(samples, shape, options)
 }
@@ -259,7 +259,7 @@ export async function gridPng(
  * await writeFile('two.png', await scatterPng(samples, { weights }))
  * ```
  */
-export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Buffer> {
+export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Uint8Array> {
   const late = await import('./report/scatter.js')
   return late.scatterPng(samples, options)
 }
@@ -335,4 +335,22 @@ export async function loadResult(folder: string): Promise<SmcResult | McmcResult
 export async function checkEnergy(energy: EnergyFunction, options: CheckEnergyOptions = {}): Promise<EnergyCheck> {
   const late = await import('./smc/check-energy.js')
   return late.checkEnergy(energy, options)
+}
+
+/**
+ * An engine that serves requests for samples in this process, on models that they share: a queue with limits, clients in turn, calls of a model
+ * by several requests merged into one batch, deadlines, metrics for Prometheus. Throws ArgumentError, FileError, FormatError.
+ * @example
+ * ```js
+ * import { createEngine } from 'feynkac'
+ *
+ * const engine = await createEngine({ models: { faces: 'energy.safetensors' }, maxConcurrent: 4 })
+ * const { samples } = await engine.sample({ model: 'faces', attributes: { hair: 3 }, particles: 16 }, { deadline: 60_000 })
+ * console.log(samples.length, engine.metrics())
+ * await engine.close()
+ * ```
+ */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const late = await import('./service/engine.js')
+  return late.Engine.create(options)
 }

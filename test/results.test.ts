@@ -119,7 +119,7 @@ it('writes and reads arrays for NumPy', async () => {
 })
 
 it('draws grids and scatter plots', async () => {
-  const png = (bytes: Buffer) => expect(bytes.subarray(1, 4).toString()).toBe('PNG')
+  const png = (bytes: Uint8Array) => expect(Buffer.from(bytes.subarray(1, 4)).toString()).toBe('PNG')
   png(await gridPng(new Float32Array(3 * 16), [1, 4, 4], { columns: 2 }))
   const { samples, weights } = await runs.smc()
   png(await scatterPng(samples, { weights }))

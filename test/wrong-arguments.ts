@@ -144,6 +144,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   const model = { shape: [2], levels: 2, initial: (n: number) => new Float32Array(2 * n), propagate: (_: number, y: Float32Array) => y, logPotential: (_: number, __: unknown, y: Float32Array) => new Float64Array(y.length / 2) } // biome-ignore format: one line
   const call = { signal: undefined }
   const drawn = await api.sample(mixture, { particles: 4, sigmas: [1, 0] })
+  const engine = await api.createEngine({ models: { energy }, maxParticles: 8, maxSteps: 8 })
   const run = { particles: 8, sigmas, seed: 1, device: 'cpu', batchSize: 4 }
 
   /** Right arguments of the exports; a function without any is called with junk alone. */
@@ -156,6 +157,17 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     conservativity: [guided, { x, sigma: 1, probes: 1, seed: 0 }],
     densityCoverage: [new Float32Array(16), new Float32Array(16), { dim: 2, k: 2 }],
     dhariwalUNet: [[3, 8, 8], { model_channels: 8 }],
+    createEngine: [
+      {
+        models: { energy },
+        maxConcurrent: 1,
+        maxQueued: 1,
+        memoryLimit: 1e9,
+        maxParticles: 8,
+        maxSteps: 8,
+        batchRows: 8,
+      },
+    ],
     distill: [{ ...training, teacher: unconditional, calibrate: 4, head: 'l2', init: 'random', pathWeight: 0.5, pathBatch: 2, pathSteps: 2, pathStep: 0.1, selfPlay: 2 }], // biome-ignore format: one line
     effectiveSampleSize: [Float64Array.of(0, 1)],
     encodeLabel: [labels, [1], new Float32Array(2), 0],
@@ -219,6 +231,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   list.push({ name: 'smc of a model', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [model, { particles: 8, seed: 0, essAfter: 1 }] }) // biome-ignore format: one line
   list.push({ name: 'smc.stream', call: (args) => (api.smc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { ...run, checkpoint: `${folder}/state`, checkpointEvery: 0 }] }) // biome-ignore format: one line
   list.push({ name: 'trainDenoiser.stream', call: (args) => (api.trainDenoiser.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [training] }) // biome-ignore format: one line
+  own('engine', engine, { sample: [{ model: 'energy', particles: 2, steps: 2, gamma: 2, with: [{ attributes: { class: 1 } }], not: [{}], strength: 0.4, box: [-1, 1], seed: 0 }, { client: 'a', deadline: 5000 }], energy: ['energy', [1]], run: [{ memory: 1 }, async () => 1] }) // biome-ignore format: one line
   own('result', drawn, { resampled: [2, { scheme: 'ssp', seed: 0 }], save: [`${folder}/drawn`, { overwrite: true }], toJSON: [{ arrays: 'plain' }] }) // biome-ignore format: one line
   list.push({ name: 'new FeatureMoments', call: ([dim]) => new api.FeatureMoments(dim as number), right: [2] })
   own('Denoiser', api.Denoiser, { load: [file, { device: 'cpu' }], create: [{ network: mlp, sigmaMin: 0.1 }, { seed: 1 }] }) // biome-ignore format: one line

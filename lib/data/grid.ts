@@ -2,18 +2,12 @@ import { float32Array, integer, isShape, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
+import type { GridOptions } from './picture-options.js'
 
 /** Pictures of samples. */
 
 /** Pixels of a side, as PNG by libvips has them. */
 const MOST_PIXELS = 2 ** 15
-
-export interface GridOptions {
-  /** Pictures side by side; default as many as make a square. */
-  columns?: number
-  /** About as many pixels wide; default 1024. */
-  size?: number
-}
 
 /**
  * A grid of images as PNG. samples: [n, channels, height, width] in [-1, 1], one channel (grey) or three (RGB), of more the first three; values

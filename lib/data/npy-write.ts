@@ -32,7 +32,7 @@ const bytesOf = (data: Float32Array | Float64Array) => new Uint8Array(data.buffe
  * const bytes = npyBytes(Float32Array.of(1, 2, 3, 4), [2, 2])
  * ```
  */
-export function npyBytes(data: Float32Array | Float64Array, shape: readonly number[]): Buffer {
+export function npyBytes(data: Float32Array | Float64Array, shape: readonly number[]): Uint8Array {
   return Buffer.concat([header(data, shape), bytesOf(data)])
 }
 

@@ -1,24 +1,10 @@
 import { finiteNumber, float32Array, float64Array, integer, knownOptions, numberList } from '../base/args.js'
 import { invalid } from '../base/errors.js'
+import type { ScatterOptions } from '../data/picture-options.js'
 import { resample } from '../smc/resampling.js'
 import { plotPng } from './plots.js'
 
 /** Pictures of samples in the plane. */
-
-export interface ScatterOptions {
-  /** Numbers of one sample; default 2. */
-  dim?: number
-  /** The two coordinates that are drawn; default [0, 1]. */
-  axes?: readonly [number, number]
-  /** One weight per sample, not negative: the samples are drawn by them, and equal points lie on each other. */
-  weights?: Float64Array
-  /** Points at most, of more as many are drawn by chance; default 5000. */
-  most?: number
-  /** Side in points; the picture has twice as many pixels. Default 420. */
-  size?: number
-  /** Seed of what is drawn by chance; default 0. */
-  seed?: number
-}
 
 /** Documented in late.ts. */
 export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Buffer> {

@@ -48,3 +48,15 @@ export interface LevelReport {
   /** What went wrong at this level, and what to change; each kind of trouble is reported where it first shows. */
   warning?: string
 }
+
+/** One step of a sampler without weights, as `sample.stream` has them. */
+export interface Step {
+  level: number
+  lastLevel: number
+  /** Noise level after the step. */
+  sigma: number
+  /** The samples at this noise [particles, ...shape]: a copy. */
+  samples(): Promise<Float32Array>
+  /** What they are of, D(x, sigma): a preview, by an evaluation of its own. */
+  denoised(): Promise<Float32Array>
+}

@@ -11,7 +11,7 @@ import {
 import { ArgumentError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
-import { type Stream, streamOf } from '../base/stream.js'
+import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
@@ -494,22 +494,15 @@ async function shown(
   weights: Doubles,
   onLevel: (level: Level) => Promise<void>,
 ): Promise<void> {
-  let passed = false
-  const present = <T>(read: () => Promise<T>) => {
-    if (!passed) return read()
-    throw new ArgumentError(`level ${report.level} has passed: ask for its samples before the loop goes on`)
-  }
-  const level: Level = {
-    ...report,
-    weights: (await toHost(weights)).slice(),
-    samples: async () => present(async () => (await toHost(population.samples)).slice()),
-    denoised: async () => present(() => population.denoised()),
-  }
-  try {
-    await onLevel(level)
-  } finally {
-    passed = true
-  }
+  const own = (await toHost(weights)).slice()
+  await whilePresent(`level ${report.level}`, (present) =>
+    onLevel({
+      ...report,
+      weights: own,
+      samples: () => present(async () => (await toHost(population.samples)).slice()),
+      denoised: () => present(() => population.denoised()),
+    }),
+  )
 }
 
 function reweight(
