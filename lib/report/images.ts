@@ -1,4 +1,5 @@
 import { loadSharp } from '../base/optional.js'
+import { turns } from '../base/turns.js'
 
 /** Pictures of samples. */
 
@@ -22,6 +23,7 @@ export async function gridPng(
   const lines = rows * (height + gap) - gap
   const shown = channels >= 3 ? 3 : 1
   const pixels = Buffer.alloc(lineWidth * lines * shown, 255)
+  const turn = turns()
   for (let i = 0; i < count; i++) {
     const left = (i % columns) * (width + gap)
     const top = Math.floor(i / columns) * (height + gap)
@@ -32,6 +34,7 @@ export async function gridPng(
           const at = ((top + y) * lineWidth + left + x) * shown + c
           pixels[at] = Math.round(Math.min(1, Math.max(-1, value)) * 127.5 + 127.5)
         }
+    await turn()
   }
   return sharp(pixels, { raw: { width: lineWidth, height: lines, channels: shown } })
     .resize(lineWidth * scale, lines * scale, { kernel: 'nearest' })
