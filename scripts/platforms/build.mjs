@@ -5,8 +5,8 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
-import { buildFolder, hasProgram, home, missingTools, platforms, prebuildOf, root, zig } from './list.mjs'
-import { fetched } from './runtimes.mjs'
+import { buildFolder, hasProgram, home, missingTools, platforms, prebuildOf, root } from './list.mjs'
+import { provideZig } from './runtimes.mjs'
 
 /** Builds addons for their places in prebuilds/, each in a build tree of its own: of this platform, or across by a toolchain. */
 
@@ -35,8 +35,7 @@ function build(name) {
   const { tools } = platforms[name]
   const absent = missingTools(name)
   if (absent.length) throw new Error(`${name} needs ${absent.join(', ')} on PATH`)
-  if (name !== home && tools.includes('zig') && !hasProgram('zig'))
-    process.env.PATH = [path.dirname(fetched(zig)), process.env.PATH].join(path.delimiter)
+  if (name !== home && tools.includes('zig')) provideZig()
   const folder = buildFolder(cuda ? `${name}-cuda` : name)
   const headers = path.dirname(require.resolve('node-api-headers/package.json'))
   const include = [path.join(headers, 'include'), path.dirname(require.resolve('node-addon-api/package.json'))]
