@@ -100,7 +100,7 @@ class Kernels {
   };
   virtual ConvAlgorithms convAlgorithms(const ConvShape&) { return {"product", "product", "product"}; }
   // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both
-  // directions, made anew whenever they change.
+  // directions, made anew whenever they change; it may be no more than where w is, which stays there as long as it is used.
   virtual size_t convPackedBytes(int kernel, int in, int out) = 0;
   virtual void convPack(void* packed, const float* w, int kernel, int in, int out) = 0;
   // What convDataGrad reads of `packed`, where the backend keeps that apart: call after convPack, or never.

@@ -13,7 +13,6 @@ void CpuKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms
     case ConvAlgorithm::kNarrow:
       return narrowWeightGrad(dw, terms, nTerms, scale, s);
     case ConvAlgorithm::kWinograd:
-    case ConvAlgorithm::kWinogradLarge:
       return winogradWeightGrad(dw, terms, nTerms, scale, s);
     case ConvAlgorithm::kDirect:
       return directWeightGrad(dw, terms, nTerms, scale, s);
