@@ -70,7 +70,8 @@ namespace op {
 // ---- convolution (conv) ----------------------------------------------------------------------------------------------
 
 // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both
-// directions, made anew whenever they change; convPackedBytes() says its size.
+// directions, made anew whenever they change; it may be no more than where w is, which stays there as long as it is used.
+// convPackedBytes() says its size.
 struct ConvPack {
   static constexpr const char* kKind = "pack";
   void* packed;
