@@ -101,6 +101,14 @@ export const weightRules = {
     kernels: ['plain'],
     proposals: ['sde', 'posterior', 'analytic'],
   },
+  /** By likelihoods at one level; LikelihoodPopulation has them (likelihood.ts). */
+  likelihood: {
+    extra: 'none',
+    drift: 'target',
+    increment: () => NOTHING,
+    kernels: ['scaled'],
+    proposals: ['analytic', 'calibrated'],
+  },
   /** No weights: where the proposals alone lead. */
   none: {
     extra: 'none',
@@ -204,6 +212,22 @@ export class AnnealedPopulation implements Population {
       coefficients: [-1, 1 / (2 * variance)],
       constant: (this.#evaluator.d / 2) * Math.log(2 * Math.PI * variance),
     }
+  }
+
+  /** In place of start: goes on from particles at the first level. */
+  async begin(x: Floats): Promise<void> {
+    this.samples = x
+    await this.#evaluate(0)
+  }
+
+  /** x - s^2 grad U at a level. */
+  async denoised(k: number): Promise<Floats> {
+    const s = this.options.sigmas[k]
+    const out = this.space.like(this.samples)
+    const { particles: rows, signal } = this.options
+    const coefficients = Float64Array.of(1, -s * s)
+    await run(() => native.combine({ out, terms: [this.samples, this.#state.grad], coefficients, rows }), signal)
+    return out
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
