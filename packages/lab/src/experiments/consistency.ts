@@ -202,7 +202,7 @@ export function rowsOf(cells: readonly Cell[], seed: number): ConsistencyRow[] {
     const { truth } = problem
     const { distance, unweighted, changeError } = bootstrap(cloudsOf(own), truth, seed)
     const none = cells.find((c) => c.energies === energies && c.problem === problem && c.form.name === 'none')
-    const { difference, error } = none && none !== own ? compared(cloudsOf(own), cloudsOf(none), truth, seed) : { difference: 0, error: 0 } // biome-ignore format: one line
+    const { difference, error } = none && none !== own ? compared(cloudsOf(own), cloudsOf(none).slice(0, own.runs.length), truth, seed) : { difference: 0, error: 0 } // biome-ignore format: one line
     const average = (of: (run: Measured) => number) => mean(runs.map(of))
     return {
       ...{ energies, target: problem.name, form: form.name, trainings: own.runs.length, runs: runs.length },
@@ -319,11 +319,11 @@ export function tables(rows: readonly ConsistencyRow[], note: string): Table[] {
     return [
       {
         title: `Shares of shapes, ${describe(energies)}`,
-        note: `${note} Runs: trainings times seeds of particles. TV: total variation between the shares of ${names} (of AND: of what was asked for) and the exact ones, mean over trainings. Not resampled: with the weights, without them on the same particles, and the change (standard error by a paired bootstrap); to none: the difference to the run without weights, whose particles may be others. V is the variance of the log-weights. Resampled: as it would be used. Right: shows any shape, of AND the one asked for at its place.`,
+        note: `${note} Runs, and of how many trainings. TV: total variation between the shares of ${names} (of AND: of what was asked for) and the exact ones, mean over trainings; of 64 samples of p^2 itself it is .07 on average, of 192 .04, of 576 .02. Not resampled: with the weights, without them on the same particles, and the change (standard error by a paired bootstrap); to none: the difference to the run without weights, whose particles may be others. V is the variance of the log-weights. Resampled: as it would be used. Right: shows any shape, of AND the one asked for at its place.`,
         header: ['target', 'weights', 'runs', 'TV', 'unweighted', 'change', '±', 'to none', '±', 'V', 'resampled: TV', 'roots', 'right', 'kinds', 'spread'], // biome-ignore format: one line
         rows: own.map((r) => [
-          ...[r.target, r.form, `${r.trainings} × ${r.runs / r.trainings}`, cell(r.distance), cell(r.unweighted), cell(r.change), cell(r.changeError), cell(r.against), cell(r.againstError)], // biome-ignore format: one line
-          ...[r.variance.toPrecision(2), cell(r.resampled), cell(r.roots, 0), cell(r.right), cell(r.kinds, 1), cell(r.spread)], // biome-ignore format: one line
+          ...[r.target, r.form, `${r.runs} (${r.trainings})`, cell(r.distance), cell(r.unweighted), cell(r.change), cell(r.changeError), cell(r.against), cell(r.againstError)], // biome-ignore format: one line
+          ...[r.variance < 1e-9 ? '0' : r.variance.toPrecision(2), cell(r.resampled), cell(r.roots, 0), cell(r.right), cell(r.kinds, 1), cell(r.spread)], // biome-ignore format: one line
         ]),
       },
     ]
