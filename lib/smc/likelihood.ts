@@ -1,12 +1,12 @@
 import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { type Space, toHost, upload } from '../native/space.js'
+import { type Space, toHost, toSpace, upload } from '../native/space.js'
 import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
-import type { Increment, Population } from './feynman-kac.js'
+import type { Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
 import { asTarget, linear } from './targets/linear.js'
 
@@ -110,13 +110,17 @@ export class LikelihoodPopulation implements Population {
     const nothing = await this.#now.advance(k, weights)
     if (k < this.#weighed) return nothing
     const increment = await this.#weigh()
-    const { samples, evaluations } = this.#now
-    this.#before = evaluations
-    // other random numbers than the base's steps had
-    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
-    this.#now = new AnnealedPopulation(this.target, { ...options, seed: seedAfter(options.seed) }, this.space)
+    const { samples } = this.#now
+    this.#goOn()
     await this.#now.begin(samples)
     return increment
+  }
+
+  /** By the target's kernels, with other random numbers than the base's steps had. */
+  #goOn(): void {
+    this.#before += this.#now.evaluations
+    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
+    this.#now = new AnnealedPopulation(this.target, { ...options, seed: seedAfter(options.seed) }, this.space)
   }
 
   gather(ancestors: Ints): Promise<void> {
@@ -133,6 +137,24 @@ export class LikelihoodPopulation implements Population {
 
   live(): (Values | undefined)[] {
     return this.#now.live()
+  }
+
+  denoised(): Promise<Float32Array> {
+    return this.#now.denoised()
+  }
+
+  async state(): Promise<PopulationState> {
+    const { arrays, rest } = await this.#now.state()
+    return { arrays, rest: { ...rest, reach: this.reach, before: this.#before, drawn: this.#evaluator.count } }
+  }
+
+  async restore(state: PopulationState, k: number): Promise<void> {
+    const gone = k >= this.#weighed
+    if (gone) this.#goOn()
+    await this.#now.restore(state, gone ? k - this.#weighed : k)
+    this.reach = state.rest.reach as number
+    this.#before = state.rest.before as number
+    this.#evaluator.count = state.rest.drawn as number
   }
 
   #unweighted(target: Target, sigmas: Float64Array): AnnealingOptions {
@@ -154,7 +176,7 @@ export class LikelihoodPopulation implements Population {
     const { space } = this
     const sums = space.doubles(n)
     if (this.#exponents.length === 0) return { terms: [], coefficients: [], constant: 0 }
-    const x0 = await this.#now.denoised(this.#weighed)
+    const x0 = await toSpace(space, await this.#now.denoised(), signal)
     const mark = space.mark()
     const logs = new Float64Array(n)
     const high = sigmas[0]
