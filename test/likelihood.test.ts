@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
@@ -88,7 +91,7 @@ describe("weights: 'likelihood'", () => {
     }
     const few = { ...options, particles: 128, seed: 4 }
     const clean = await smc(lowTemperature(p, { gamma: 2 }), few)
-    const run = await smc(lowTemperature(wrong, { gamma: 2 }), { ...few, batch: 31 })
+    const run = await smc(lowTemperature(wrong, { gamma: 2 }), { ...few, batchSize: 31 })
     expect(same(run.samples, clean.samples) && same(run.logWeights, clean.logWeights)).toBe(true)
     expect(run.logZ).toBe(clean.logZ)
     expect((await smc(lowTemperature(wrong, { gamma: 2 }), { ...few, weights: 'bridge' })).collapsed).toBe(true)
@@ -97,14 +100,31 @@ describe("weights: 'likelihood'", () => {
 
   test('by default leave half of the particles, and say how far they went', async () => {
     const target = lowTemperature(twoModes(8), { gamma: 6 })
-    const { ess, note, collapsed, weights, diagnostics } = await smc(target, { ...options, draws: 64 })
+    const { ess, note, collapsed, scheme, diagnostics } = await smc(target, { ...options, draws: 64 })
     expect(Math.min(...ess)).toBeGreaterThanOrEqual(512)
-    expect([collapsed, weights]).toEqual([false, 'likelihood'])
+    expect([collapsed, scheme]).toEqual([false, 'likelihood'])
     expect(Number(/from ([\d.]+) up \(experimental\)/.exec(note!)![1])).toBeGreaterThan(1)
     expect(diagnostics.evaluations).toBeGreaterThan(1024 * 33)
     // as far as they are told to, whatever they leave
     const told = await smc(target, { ...options, draws: 64, weighAbove: 0.1 })
     expect(Math.min(...told.ess)).toBeLessThan(512)
+  })
+
+  test('go on from a checkpoint with the same bits, before the weighing and after', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'feynkac-likelihood-'))
+    const target = lowTemperature(twoModes(2), { gamma: 2 })
+    const few = { ...options, particles: 32, draws: 32 }
+    const whole = await smc(target, few)
+    for (const level of [3, 30]) {
+      const stop = new AbortController()
+      const kept = { ...few, checkpoint: join(folder, `${level}`), checkpointEvery: 0 }
+      const onProgress = (report: { level: number }) => report.level === level && stop.abort()
+      await expect(smc(target, { ...kept, signal: stop.signal, onProgress })).rejects.toThrow()
+      const { samples, logWeights, note, diagnostics } = await smc(target, kept)
+      expect(same(samples, whole.samples) && same(logWeights, whole.logWeights)).toBe(true)
+      expect([note, diagnostics.evaluations]).toEqual([whole.note, whole.diagnostics.evaluations])
+    }
+    await rm(folder, { recursive: true, force: true })
   })
 
   test('are refused where they cannot be', async () => {
