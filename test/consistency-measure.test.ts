@@ -90,7 +90,7 @@ test("weighAbove: 'auto' weighs as far down as the target bears it", async () =>
   expect(bearableAbove(asTarget(exact), sigmas)).toBe(0.3)
   const options = { particles: 64, sigmas, weighAbove: 'auto' as const }
   const run = await smc(learnt, options)
-  expect(run).toMatchObject({ weights: 'bridge', collapsed: false, note: expect.stringContaining(`${smallest(1)}`) })
+  expect(run).toMatchObject({ scheme: 'bridge', collapsed: false, note: expect.stringContaining(`${smallest(1)}`) })
   expect((await smc(learnt, { ...options, weighAbove: 0 })).collapsed).toBe(true)
   expect((await smc(lowTemperature(learnt, { gamma: 20 }), options)).scheme).toBe('none')
   const picture = { ...learnt, shape: [1, 2, 2] }
