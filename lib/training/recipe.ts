@@ -1,4 +1,4 @@
-import { defaultsOf } from '../base/option-table.js'
+import { allDefaults } from '../base/option-table.js'
 import type { NetworkConfig } from '../networks/config.js'
 import { type Settings, settingRows } from './settings.js'
 
@@ -116,7 +116,7 @@ export function describeRecipe({
 }
 
 /** Defaults of what no rule chooses (recipe.ts has the rules). */
-export const generalSettings: Omit<Settings, keyof Recipe | 'microBatch'> = {
-  ...defaultsOf(settingRows, 'clip', 'beta1', 'beta2', 'eps', 'flips', 'seed', 'divergence'),
-  dropout: 0,
-}
+export const generalSettings = { ...allDefaults(settingRows), dropout: 0 } as Omit<
+  Settings,
+  keyof Recipe | 'microBatch'
+>
