@@ -132,7 +132,7 @@ function wanted(
   const main = form.name === 'none' || form.name === 'likelihood'
   if (name === 'denoiser' && form.energies) return [0, 0]
   if (name === 'exact' && (problem.world !== 'independent' || form.name === 'bridge above auto')) return [0, 0]
-  if (context.budget === 'quick') return [problem.name === 'gamma = 2' && (name === 'exact' || name === 'dot') && form.name !== 'bridge above 0.5' ? 1 : 0, 1] // biome-ignore format: one line
+  if (context.budget === 'quick') return [problem.name === 'gamma = 2' && ['exact', 'denoiser', 'dot'].includes(name) && form.name !== 'bridge above 0.5' ? 1 : 0, 1] // biome-ignore format: one line
   const other = name !== 'dot' && name !== 'denoiser'
   if (context.budget === 'small') return [other && name !== 'exact' ? 0 : 1, 1]
   const all = context.budget === 'large'
