@@ -22,8 +22,8 @@ import { asTarget, linear } from './targets/linear.js'
  * with itself at another noise level, which is what bridge weights of networks fail by, and no state is one of p^gamma above that level. What a
  * denoiser errs by adds its squared error to all of the integrals: only what differs between pictures counts.
  *
- * Cost: `draws` evaluations of every model for each particle, at once. A draw's noise leaves the weights exact on average of their logarithm alone:
- * log-weights have a variance of their own that falls as 1 / draws.
+ * Cost: `draws` evaluations of every model for each particle, at once. Log-weights are right on average; they have a variance of their own that falls
+ * as 1 / draws.
  */
 
 /** Noise at which what a picture shows is settled, of samples from -1 to 1: above it the particles are plain ones. */
@@ -187,7 +187,7 @@ export class LikelihoodPopulation implements Population {
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
       const x = space.floats(x0.length)
-      const noise = { std: sigma, seed: seedAfter(seedAfter(seed) + 1), purpose: purpose.propose, step: draw }
+      const noise = { std: sigma, seed: seedAfter(seed), purpose: purpose.noise, step: draw }
       await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
       for (const [j, exponent] of this.#exponents.entries()) {
