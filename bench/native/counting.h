@@ -143,6 +143,10 @@ class Counting final : public Kernels {
   void adam(float*, float*, float*, float*, const float*, const double*, const AdamStep&, size_t n) override {
     add("optimizer", 0, 36.0 * double(n));
   }
+  void muon(float*, float*, float*, const float*, const double*, const MuonStep&, int rows, int columns) override {
+    const double n = double(rows) * columns, narrow = std::min(rows, columns);
+    add("optimizer", 4 * n * narrow + (4 * kMuonRounds - 3) * 2 * narrow * narrow * narrow, 28 * n);
+  }
   void addNoise(float*, const float*, const float*, uint64_t, uint32_t, uint32_t, uint32_t, int rows,
                 size_t n) override {
     add("elementwise", 0, 8.0 * rows * double(n));

@@ -40,6 +40,7 @@ export interface TrainFlags extends CommonOptions, ReadingFlags {
   beta1?: number
   beta2?: number
   eps?: number
+  muon?: number
   pMean?: number
   pStd?: number
   labelDropout?: number
@@ -105,6 +106,11 @@ export function loopFlags(command: Command): Command {
     .option('--beta1 <number>', "Adam's beta1 (0.9)", number({ min: 0, max: 1 }))
     .option('--beta2 <number>', "Adam's beta2 (0.999)", number({ min: 0, max: 1 }))
     .option('--eps <number>', "Adam's epsilon (1e-8)", positive)
+    .option(
+      '--muon <momentum>',
+      'of Muon for the weights of convolutions (0.95; 0: Adam moves all)',
+      number({ min: 0, max: 1 }),
+    )
     .option('--flips', 'mirror images left to right at random')
     .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
@@ -206,6 +212,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     beta1: flags.beta1,
     beta2: flags.beta2,
     eps: flags.eps,
+    muon: flags.muon,
     pMean: flags.pMean,
     pStd: flags.pStd,
     labelDropout: flags.labelDropout,

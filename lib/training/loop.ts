@@ -110,6 +110,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
+        muon: settings.muon,
         clip: settings.clip,
         emaDecay: decay,
         levels: levels?.prepare(step),

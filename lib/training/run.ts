@@ -221,7 +221,16 @@ const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
 const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath, selfPlay: 0 }
+const unknownBefore = {
+  dropout: 0,
+  decay: 0,
+  muon: 0,
+  holdOut: 0,
+  energyWeight: 1,
+  ...noLevels,
+  ...noPath,
+  selfPlay: 0,
+}
 
 type StoredDefinition = Definition & { images: number }
 

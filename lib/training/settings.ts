@@ -19,6 +19,11 @@ export interface Settings {
   beta1: number
   beta2: number
   eps: number
+  /**
+   * Momentum of Muon, which moves the weights of convolutions between 16 channels and more, while Adam moves all else (docs/recipe.md); 0: Adam
+   * moves all.
+   */
+  muon: number
   /** Noise levels: ln sigma ~ N(pMean, pStd^2). */
   pMean: number
   pStd: number
@@ -52,6 +57,7 @@ export function checkSettings(given: Partial<Settings>): void {
   check('beta1', decay)
   check('beta2', decay)
   check('eps', positive)
+  check('muon', decay)
   check('pMean', finiteNumber)
   check('pStd', positive)
   check('labelDropout', probability)

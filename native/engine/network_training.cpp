@@ -130,7 +130,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
-  TrainResult result = endStep(step.adam, step.batch, d, step.losses);
+  TrainResult result = endStep(step.optimizer, step.batch, d, step.losses);
   if (levels) {
     kernels_->download(levels->losses, levelLosses, levels->samples * sizeof(double));
     kernels_->download(levels->residual, levelLosses + levels->samples,

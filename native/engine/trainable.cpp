@@ -125,13 +125,46 @@ double* Trainable::beginStep(int batch) {
   return static_cast<double*>(losses_->data());
 }
 
-TrainResult Trainable::endStep(const AdamStep& adam, int batch, double d, double* losses) {
+namespace {
+
+// Fewer channels are colours, or what is as few: no matrix worth the name.
+constexpr int kFewestChannels = 16;
+
+bool isMatrix(const Parameter& p) {
+  if (p.layout != Layout::kConv && p.layout != Layout::kQkv) return false;
+  return p.shape.size() == 4 && std::min(p.shape[0], p.shape[1]) >= kFewestChannels && p.columns == p.shape[0];
+}
+
+}  // namespace
+
+// Muon moves the matrices, and Adam all that lies between them.
+void Trainable::update(const OptimizerStep& step, const double* sumsq) {
+  float *params = weights_.params, *ema = slot(Slot::kEma), *m = slot(Slot::kM), *v = slot(Slot::kV);
+  size_t from = 0;
+  const auto adamUpTo = [&](size_t to) {
+    if (to > from)
+      kernels_->adam(params + from, ema + from, m + from, v + from, weights_.grad + from, sumsq, step, to - from);
+  };
+  if (step.muon > 0)
+    for (const Parameter& p : parameters_.list()) {
+      if (!isMatrix(p)) continue;
+      const size_t at = p.engineOffset;
+      adamUpTo(at);
+      // the engine's [kernel, kernel, in] by [out]
+      const int columns = p.shape[0], rows = static_cast<int>(p.size / columns);
+      kernels_->muon(params + at, ema + at, m + at, weights_.grad + at, sumsq,
+                     {step.lr, step.muon, step.clip, step.emaDecay}, rows, columns);
+      from = at + p.size;
+    }
+  adamUpTo(parameters_.engineSize());
+}
+
+TrainResult Trainable::endStep(const OptimizerStep& optimizer, int batch, double d, double* losses) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
   isPacked_ = false;
-  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
-                 parameters_.engineSize());
+  update(optimizer, sumsq);
 
   TrainResult result{0, 0};
   kernels_->download(&result.gradNorm, sumsq, sizeof(double));
@@ -160,7 +193,7 @@ void Trainable::passes(const TrainingStep& step, const Pass& pass, const Stop& s
 TrainResult Trainable::trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {
   const std::lock_guard<std::mutex> lock(mutex_);
   passes(step, pass, stop);
-  return endStep(step.adam, step.batch, d, step.losses);
+  return endStep(step.optimizer, step.batch, d, step.losses);
 }
 
 double Trainable::lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {

@@ -17,12 +17,17 @@ namespace feynkac {
 
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
+struct OptimizerStep : AdamStep {
+  double muon =
+      0;  // momentum of Muon, which moves the weights of convolutions between many channels; 0: Adam moves all
+};
+
 // What the training steps of networks of images have in common. Host memory.
 struct TrainingStep {
   int batch, microBatch;
   uint64_t seed;
   uint32_t step;
-  AdamStep adam;
+  OptimizerStep optimizer;
   double* losses;  // [batch], filled
 };
 
@@ -69,8 +74,8 @@ class Trainable {
 
   // A training step: what comes before the passes, and what follows them.
   double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
-  // Adam and the average; `losses` are downloaded and become means over the d numbers of a sample.
-  TrainResult endStep(const AdamStep& adam, int batch, double d, double* losses);
+  // The optimizer and the average; `losses` are downloaded and become means over the d numbers of a sample.
+  TrainResult endStep(const OptimizerStep& optimizer, int batch, double d, double* losses);
 
   // pass(first, n) adds the gradient of n samples to Slot::kGrad and returns their losses in the device's memory, sums of the d
   // terms of a sample.
@@ -87,6 +92,7 @@ class Trainable {
   std::mutex mutex_;
 
  private:
+  void update(const OptimizerStep& step, const double* sumsq);
   void passes(const TrainingStep& step, const Pass& pass, const Stop& stop);
   double downloadLosses(double* losses, int batch, double d);  // as endStep; their mean
 

@@ -217,6 +217,12 @@ class Staged final : public Kernels {
     Call c = call();
     k_->adam(c(params, n), c(ema, n), c(m, n), c(v, n), c(grad, n), c(sumsq, 1), step, n);
   }
+  void muon(float* params, float* ema, float* m, const float* grad, const double* sumsq, const MuonStep& step, int rows,
+            int columns) override {
+    Call c = call();
+    const size_t n = size_t(rows) * columns;
+    k_->muon(c(params, n), c(ema, n), c(m, n), c(grad, n), c(sumsq, 1), step, rows, columns);
+  }
   void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
                 uint32_t firstRow, int rows, size_t n) override {
     Call c = call();

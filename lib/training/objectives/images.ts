@@ -89,8 +89,8 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   const { checkpoint } = opened
   const { data, source } = await openData(options, opened)
   if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)
-  // checkpoints of before there was a decay of the rate had none
-  const stored = checkpoint ? ({ decay: 0, ...checkpoint.definition } as D & { images: number }) : undefined
+  // checkpoints of before there was a decay of the rate, or Muon, had none
+  const stored = checkpoint ? ({ decay: 0, muon: 0, ...checkpoint.definition } as D & { images: number }) : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   const definition = await define(options, objective, stored, data, images)
 
@@ -165,11 +165,12 @@ export function imageStep(
     beta1,
     beta2,
     eps,
+    muon,
     clip,
     emaDecay,
     losses,
   }: Parameters<Run<never>['steps']['train']>[0],
   noise: number,
 ): ImageTrainRequest {
-  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, clip, emaDecay, losses }
+  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, muon, clip, emaDecay, losses }
 }

@@ -54,6 +54,19 @@ struct AdamStep {
   double emaDecay;  // ema = emaDecay ema + (1 - emaDecay) params
 };
 
+// Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) for matrices, at the rate of Adam for all else.
+struct MuonStep {
+  double lr, momentum;
+  double clip, emaDecay;  // as Adam's
+};
+// p(G) = constant + linear G + square G^2 of a Newton-Schulz step, and how many there are (the same source): singular values come to
+// lie about 1.
+constexpr float kMuonConstant = 3.4445f, kMuonLinear = -4.7750f, kMuonSquare = 2.0315f;
+constexpr int kMuonRounds = 5;
+// An orthogonal matrix times this and the root of its longer side moves weights about as far as Adam does (Liu et al. 2025,
+// arXiv 2502.16982).
+constexpr double kMuonScale = 0.2;
+
 // The arithmetic of products (convolution, attention); sums are float32 in all of them.
 enum class Precision {
   kFp32,  // as float32: on tensor cores by splitting, a b = hi hi + hi lo + lo hi in TF32
@@ -220,6 +233,12 @@ class Kernels {
   // Where sumsq is not finite nothing changes. m, v: the moments.
   virtual void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq,
                     const AdamStep& step, size_t n) = 0;
+  // Of one matrix [rows, columns] with its average, momentum and gradient, which is clipped as adam clips it:
+  //   m = momentum m + (1 - momentum) g,  u = momentum m + (1 - momentum) g,
+  //   w -= lr kMuonScale sqrt(max(rows, columns)) X p(X^T X) p(..) .., X = u / |u| with the longer side first.
+  // The polynomials are multiplied before X is, in float32. Where sumsq is not finite nothing changes; where u is 0 the weights stay.
+  virtual void muon(float* params, float* ema, float* m, const float* grad, const double* sumsq, const MuonStep& step,
+                    int rows, int columns) = 0;
   // x[r, i] = x0[r, i] + sigma[r] n, n = the normals of random.h for (seed, purpose, step, particle firstRow + r)
   virtual void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
                         uint32_t firstRow, int rows, size_t n) = 0;

@@ -106,6 +106,8 @@ class CudaKernels : public Kernels {
   void sumSquares(double* out, const float* g, size_t n) override;
   void adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq, const AdamStep& step,
             size_t n) override;
+  void muon(float* params, float* ema, float* m, const float* grad, const double* sumsq, const MuonStep& step, int rows,
+            int columns) override;
   void addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
                 uint32_t firstRow, int rows, size_t n) override;
 
