@@ -13,6 +13,7 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './base/errors.js'
+export type { Stream } from './base/stream.js'
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export type { LoadDatasetOptions } from './data/load.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
@@ -25,6 +26,7 @@ export {
   evaluate,
   fit,
   loadDataset,
+  type TrainingStream,
   trainAutoencoder,
   trainClassifier,
   trainDenoiser,
@@ -114,7 +116,7 @@ export {
   preconditioningAt,
 } from './networks/preconditioning.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
-export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
+export type { SmcDiagnostics } from './smc/diagnostics.js'
 export type {
   Basis,
   CombineOptions,
@@ -125,6 +127,7 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
+export type { LevelReport } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
@@ -158,13 +161,13 @@ export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
+export type { LogLine, TrainingProgress } from './training/events.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'
 export type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
 export type { ImageTrainingOptions } from './training/objectives/images.js'
 export type { Recipe } from './training/recipe.js'
-export type { TrainingProgress } from './training/run.js'
 export type { Settings } from './training/settings.js'
 export type { DataOptions, TrainingOptions, TrainingPlan, TrainingResult } from './training/types.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'

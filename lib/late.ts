@@ -1,3 +1,6 @@
+import { plainObject } from './base/args.js'
+import { invalid } from './base/errors.js'
+import { type Stream, streamOf } from './base/stream.js'
 import type { Dataset } from './data/dataset.js'
 import type { LoadDatasetOptions } from './data/load.js'
 import type { FitOptions } from './fit/fit.js'
@@ -8,6 +11,7 @@ import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
+import type { TrainingProgress } from './training/events.js'
 import type { AutoencoderOptions } from './training/objectives/autoencoder.js'
 import type { ClassifierOptions } from './training/objectives/classifier.js'
 import type { DistillOptions } from './training/objectives/distill.js'
@@ -16,6 +20,23 @@ import type { TrainingResult } from './training/types.js'
 import type { VerifyResult } from './verify/fixture.js'
 
 /** Functions whose files are loaded when they are first called: half of the package, of which who only samples needs nothing. */
+
+/**
+ * A training run as a loop over its steps: `for await (const step of trainDenoiser.stream(options))`. The run waits for the loop's body; where the
+ * loop is left, it ends after the step in progress, with a checkpoint where there is an output directory, as by an aborted signal.
+ */
+export type TrainingStream<M> = Stream<TrainingProgress, TrainingResult<M>>
+
+interface Heard {
+  signal?: AbortSignal
+  onProgress?: (progress: TrainingProgress) => unknown
+}
+
+function steps<O extends Heard, M>(options: O, train: (options: O) => Promise<TrainingResult<M>>): TrainingStream<M> {
+  const { signal, onProgress } = plainObject('options of stream', options) as Heard
+  if (onProgress !== undefined) throw invalid('onProgress of stream', 'nothing, as the loop has the steps', onProgress)
+  return streamOf((emit, whole) => train({ ...options, signal: whole, onProgress: emit }), signal)
+}
 
 /**
  * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
@@ -72,6 +93,9 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
   return late.trainAutoencoder(options)
 }
 
+/** The same as a loop over its steps, which may be left. */
+trainAutoencoder.stream = (options: AutoencoderOptions): TrainingStream<Autoencoder> => steps(options, trainAutoencoder)
+
 /**
  * Trains a classifier of labelled images by cross-entropy, the mean over all attributes; classes that are unknown are left out. At the end
  * the accuracy on the images held out is measured, and is part of the model. Throws ArgumentError for bad options and data without labels,
@@ -88,6 +112,9 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
   const late = await import('./training/objectives/classifier.js')
   return late.trainClassifier(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainClassifier.stream = (options: ClassifierOptions): TrainingStream<Classifier> => steps(options, trainClassifier)
 
 /**
  * Distils a denoiser into an energy: the projection of its score on gradient fields (docs/concepts/distillation.md; Thornton et al.
@@ -107,6 +134,9 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   return late.distill(options)
 }
 
+/** The same as a loop over its steps, which may be left. */
+distill.stream = (options: DistillOptions): TrainingStream<EnergyModel> => steps(options, distill)
+
 /**
  * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
  * be written, NumericsError where training diverges, and the signal's reason when aborted.
@@ -122,6 +152,9 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
   const late = await import('./training/objectives/dsm.js')
   return late.trainDenoiser(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainDenoiser.stream = (options: DenoisingOptions): TrainingStream<Denoiser> => steps(options, trainDenoiser)
 
 /**
  * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
@@ -139,6 +172,9 @@ export async function trainEnergy(options: EnergyOptions): Promise<TrainingResul
   const late = await import('./training/objectives/dsm.js')
   return late.trainEnergy(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainEnergy.stream = (options: EnergyOptions): TrainingStream<EnergyModel> => steps(options, trainEnergy)
 
 /**
  * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,

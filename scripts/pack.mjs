@@ -11,4 +11,4 @@ const options = new Command('pack')
   .parse()
   .opts()
 
-console.log(pack(options.out, { cuda: options.cuda }).tarball)
+console.log((await pack(options.out, { cuda: options.cuda })).tarball)

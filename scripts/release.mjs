@@ -85,8 +85,9 @@ function row(name, tarball, absence) {
 }
 
 /** Packs twice: the same bytes, or the tarball cannot be checked by building it again. */
-function packed(kind) {
-  const [{ tarball }, again] = [out, path.join(out, 'again')].map((folder) => pack(folder, kind))
+async function packed(kind) {
+  const { tarball } = await pack(out, kind)
+  const again = await pack(path.join(out, 'again'), kind)
   if (sha256(tarball) !== sha256(again.tarball))
     problems.push(`${path.basename(tarball)}: packed twice, it has other bytes`)
   fs.rmSync(path.join(out, 'again'), { recursive: true })
@@ -105,7 +106,7 @@ fs.rmSync(out, { recursive: true, force: true })
 fs.mkdirSync(out, { recursive: true })
 const absences = Object.fromEntries(Object.keys(platforms).map((name) => [name, provide(name)]))
 const hasCuda = fs.existsSync(path.join(cudaFolder, 'feynkac.node'))
-const tarballs = [...(hasCuda ? [packed({ cuda: true })] : []), packed({ withCuda: hasCuda })] // in the order of publishing
+const tarballs = [...(hasCuda ? [await packed({ cuda: true })] : []), await packed({ withCuda: hasCuda })] // in the order of publishing
 const table = Object.entries(absences).map(([name, absence]) => row(name, tarballs.at(-1), absence))
 const sbom = ['sbom', '--omit', 'dev', '--omit', 'optional', '--sbom-format', 'cyclonedx']
 const bill = JSON.parse(execFileSync('npm', sbom, { cwd: root, encoding: 'utf8' }))

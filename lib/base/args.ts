@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { ArgumentError, invalid } from './errors.js'
 
 /** Checks of arguments: each returns its value, narrowed, or throws ArgumentError. */

@@ -212,8 +212,8 @@ const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'g
 
 async function write(folder: string, drawn: Drawn): Promise<string[]> {
   const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
-  const { writeNpy } = await import('./outputs.js')
-  const { gridPng } = await import('../report/images.js')
+  const { writeNpy } = await import('../data/npy-write.js')
+  const { gridPng } = await import('../data/grid.js')
   const count = samples.length / sizeOf(shape)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]

@@ -2,6 +2,7 @@ import { boolean, finiteNumber, float64Array, integer, knownOptions, oneOf } fro
 import { ArgumentError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
+import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
 import { fill, inSpaceOf, toHost } from '../native/space.js'
@@ -10,9 +11,10 @@ import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
 import { bearableAbove } from './consistency.js'
 import { usualWeights } from './default-weights.js'
-import { hasCollapsed, type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
+import { hasCollapsed, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { notANumber } from './evaluation.js'
+import type { LevelReport } from './events.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { isLearnt } from './learnt.js'
@@ -297,7 +299,7 @@ async function runSmc(
   await fill(weights, 1 / n, signal)
   const share = new Float64Array(n) // the weights, on the host
   const ancestors: (Int32Array | null)[] = []
-  const roots = new Roots(n)
+  const roots = new Roots(n, signal)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
@@ -324,8 +326,10 @@ async function runSmc(
       // N (sum W G)^2 / sum W G^2 of the increment G: the sums of w, w G and w G^2 in the log domain
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
-      logZError: weighted ? roots.logZError(share) : Number.NaN,
-      meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
+      logZError: weighted ? await roots.logZError(share) : Number.NaN,
+      meanEnergy: population.energy
+        ? await weightedMean(await toHost(population.energy, signal), share, signal)
+        : Number.NaN,
       resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
@@ -336,7 +340,7 @@ async function runSmc(
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
       const drawn = await redraw(population, { logWeights, weights }, share, how)
-      roots.resample(drawn.ancestors, share, drawn.weights)
+      await roots.resample(drawn.ancestors, share, drawn.weights)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct
@@ -353,11 +357,15 @@ async function runSmc(
   }
 
   const last = levels[lastLevel]
-  const families = roots.families(await toHost(weights, signal))
+  const families = await roots.families(await toHost(weights, signal))
+  const normalised = new Float64Array(await toHost(logWeights, signal))
+  await inPieces(n, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++) normalised[i] -= stats.logSum
+  })
   return {
     samples: await toHost(population.samples, signal),
     collapsed: weighted && hasCollapsed(families, n),
-    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
+    logWeights: normalised,
     logZ: last.logZ,
     logZError: last.logZError,
     ess: Float64Array.from(levels, (l) => l.ess),

@@ -34,7 +34,7 @@ import { checkSettings, type Settings, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
-export type { TrainingProgress } from './types.js'
+export type { TrainingProgress } from './events.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
 
@@ -284,21 +284,19 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
+    const { kind, headScale, energyWeight, pMean, pStd, dropout } = definition
+    const fixed = { kind, headScale, energyWeight, pMean, pStd, dropout, ...range, teacher: teacher?.network }
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
         : undefined
     return {
       model,
-      steps: network,
       definition,
       images,
       samples: { training: training.size, heldOut: held.length },
-      teacher: teacher?.network,
-      kind: definition.kind,
-      headScale: definition.headScale,
-      energyWeight: definition.energyWeight,
-      range,
+      step: (common) => network.train({ ...common, ...fixed }),
+      drawsSigmas: true,
       ...beside,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },

@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { root } from '../platforms/list.mjs'
+import { joinModules } from './join.mjs'
 
 /** Packing what is published: the files that package.json lists, with what only a clone needs taken out of the manifest and the README. */
 
@@ -52,7 +53,7 @@ function publishedManifest({ scripts, devDependencies, workspaces, ...manifest }
  * Packs feynkac, or with `cuda` the package of the addon with CUDA kernels, into the folder `to`. withCuda: feynkac's manifest names
  * that package, which then has to be published first. Returns the tarball and what npm says of it.
  */
-export function pack(to, { cuda = false, withCuda = false } = {}) {
+export async function pack(to, { cuda = false, withCuda = false } = {}) {
   const main = manifestOf(root)
   const from = cuda ? cudaFolder : root
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-stage-'))
@@ -73,6 +74,7 @@ export function pack(to, { cuda = false, withCuda = false } = {}) {
       fs.copyFileSync(path.join(from, file), target)
       fs.chmodSync(target, mode & 0o111 ? 0o755 : 0o644) // not as the umask of the machine that packs has it
     }
+    if (!cuda) await joinModules(path.join(folder, 'dist'))
     if (cuda) fs.copyFileSync(path.join(root, 'LICENSE'), path.join(folder, 'LICENSE'))
     fs.writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
     const readme = path.join(folder, 'README.md')

@@ -1,6 +1,6 @@
 import { writeFileAtomic } from '../base/files.js'
 
-/** Files that the command line writes: arrays for NumPy. */
+/** Arrays for NumPy. */
 
 /** NumPy's .npy format, version 1.0 (little-endian, row-major). */
 export async function writeNpy(
