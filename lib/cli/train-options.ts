@@ -108,7 +108,7 @@ export function loopFlags(command: Command): Command {
     .option('--eps <number>', "Adam's epsilon (1e-8)", positive)
     .option(
       '--muon <momentum>',
-      'of Muon for the weights of convolutions (0.95; 0: Adam moves all)',
+      'of Muon, for the weights of convolutions (0.95 of denoisers and energies; 0: Adam moves all)',
       number({ min: 0, max: 1 }),
     )
     .option('--flips', 'mirror images left to right at random')
