@@ -5,6 +5,8 @@
 
 export {
   ArgumentError,
+  BusyError,
+  DeadlineError,
   DeviceError,
   FeynkacError,
   FileError,
@@ -16,22 +18,32 @@ export {
 export type { Stream } from './base/stream.js'
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export type { LoadDatasetOptions } from './data/load.js'
+export type { NpyArray } from './data/npy.js'
+export { npyBytes } from './data/npy-write.js'
+export type { GridOptions, ScatterOptions } from './data/picture-options.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export type { AttributeFindings, Findings } from './fit/findings.js'
 export type { FitOptions } from './fit/fit.js'
 export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
+  checkEnergy,
+  createEngine,
   distill,
   evaluate,
   fit,
+  gridPng,
   loadDataset,
+  loadResult,
+  readNpy,
+  scatterPng,
   type TrainingStream,
   trainAutoencoder,
   trainClassifier,
   trainDenoiser,
   trainEnergy,
   verifyFixture,
+  writeNpy,
 } from './late.js'
 export type { AttributeShares } from './metrics/attributes.js'
 export type { CopiesResult } from './metrics/copies.js'
@@ -115,7 +127,17 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
+export type {
+  Engine,
+  EngineHealth,
+  EngineModel,
+  EngineOptions,
+  Logger,
+  ServeOptions,
+} from './service/engine.js'
+export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
+export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'
 export type {
   Basis,
@@ -127,10 +149,10 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
-export type { LevelReport } from './smc/events.js'
+export type { Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
-export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
+export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
 export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
 export { type CalibrateOptions, calibrate } from './smc/precision/calibrate.js'
 export type { Calibration, CalibrationData, Groups } from './smc/precision/calibration.js'
@@ -142,6 +164,15 @@ export {
   type ResamplingScheme,
   resample,
 } from './smc/resampling.js'
+export type {
+  JsonOptions,
+  McmcResult,
+  ResampledOptions,
+  SampleResult,
+  SaveOptions,
+  WeightedSamples,
+} from './smc/result.js'
+export { resultFromJSON } from './smc/result-read.js'
 export {
   type Churn,
   type DenoiseOptions,
@@ -149,11 +180,11 @@ export {
   type ResidentDenoiser,
   type SampleMethod,
   type SampleOptions,
-  type SampleResult,
   sample,
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
-export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
+export { type SmcOptions, type SmcRunOptions, smc } from './smc/smc.js'
+export type { SmcResult } from './smc/smc-result.js'
 export { type BoxOptions, bounded } from './smc/targets/box.js'
 export { guided, lowTemperature, negation, product } from './smc/targets/linear.js'
 export { mixture } from './smc/targets/mixture.js'

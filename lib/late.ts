@@ -3,6 +3,8 @@ import { invalid } from './base/errors.js'
 import { type Stream, streamOf } from './base/stream.js'
 import type { Dataset } from './data/dataset.js'
 import type { LoadDatasetOptions } from './data/load.js'
+import type { NpyArray } from './data/npy.js'
+import type { GridOptions, ScatterOptions } from './data/picture-options.js'
 import type { FitOptions } from './fit/fit.js'
 import type { FitResult } from './fit/result.js'
 import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
@@ -11,6 +13,11 @@ import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
+import type { Engine, EngineOptions } from './service/engine.js'
+import type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
+import type { EnergyFunction } from './smc/energy-function.js'
+import type { McmcResult, SampleResult } from './smc/result.js'
+import type { SmcResult } from './smc/smc-result.js'
 import type { TrainingProgress } from './training/events.js'
 import type { AutoencoderOptions } from './training/objectives/autoencoder.js'
 import type { ClassifierOptions } from './training/objectives/classifier.js'
@@ -215,4 +222,135 @@ export async function verifyFixture(
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')
   return late.fit(options)
+}
+
+/**
+ * A grid of images as PNG, for a file or a browser. samples: [n, channels, height, width] in [-1, 1], grey or RGB. Needs sharp
+ * (MissingPackageError). Throws ArgumentError.
+ * @example
+ * ```js
+ * import { writeFile } from 'node:fs/promises'
+ * import { gridPng, loadDataset } from 'feynkac'
+ *
+ * const data = await loadDataset('synthetic:shapes:count=16,size=16')
+ * const pictures = new Float32Array(16 * 256)
+ * for (let i = 0; i < 16; i++) data.read(i, pictures, i * 256)
+ * await writeFile('shapes.png', await gridPng(pictures, data.shape))
+ * ```
+ */
+export async function gridPng(
+  samples: Float32Array,
+  shape: readonly number[],
+  options: GridOptions = {},
+): Promise<Uint8Array> {
+  const late = await import('./data/grid.js')
+  return late.gridPng(samples, shape, options)
+}
+
+/**
+ * Samples in the plane as PNG. samples: [n, dim]. Needs sharp, vega, vega-lite and dejavu-fonts-ttf (MissingPackageError). Throws ArgumentError.
+ * @example
+ * ```js
+ * import { writeFile } from 'node:fs/promises'
+ * import { gaussianMixture, sample, scatterPng, sigmaGrid } from 'feynkac'
+ *
+ * const two = gaussianMixture({ weights: [1, 1], means: [[-1, 0], [1, 0]], covariances: [0.1, 0.1] })
+ * const { samples, weights } = await sample(two, { particles: 500, sigmas: [...sigmaGrid({ steps: 16 }), 0] })
+ * await writeFile('two.png', await scatterPng(samples, { weights }))
+ * ```
+ */
+export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Uint8Array> {
+  const late = await import('./report/scatter.js')
+  return late.scatterPng(samples, options)
+}
+
+/**
+ * Writes an array as .npy, for numpy.load. Throws ArgumentError, FileError.
+ * @example
+ * ```js
+ * import { writeNpy } from 'feynkac'
+ *
+ * await writeNpy('matrix.npy', Float64Array.of(1, 2, 3, 4), [2, 2])
+ * ```
+ */
+export async function writeNpy(
+  path: string,
+  data: Float32Array | Float64Array,
+  shape: readonly number[],
+): Promise<void> {
+  const late = await import('./data/npy-write.js')
+  return late.writeNpy(path, data, shape)
+}
+
+/**
+ * The array of a .npy file, of any shape: little-endian floats and integers. Throws FileError, FormatError.
+ * @example
+ * ```js
+ * import { readNpy, writeNpy } from 'feynkac'
+ *
+ * await writeNpy('rows.npy', Float32Array.of(1, 2, 3, 4), [2, 2])
+ * const { data, shape } = await readNpy('rows.npy')
+ * ```
+ */
+export async function readNpy(path: string): Promise<NpyArray> {
+  const [{ readFileChecked }, { parseNpyArray }] = await Promise.all([
+    import('./base/files.js'),
+    import('./data/npy.js'),
+  ])
+  return parseNpyArray(await readFileChecked(path), path)
+}
+
+/**
+ * The result that `save` of a result has written to a folder, of the same kind and with the same bits. Throws FileError, FormatError.
+ * @example
+ * ```js
+ * import { gaussianMixture, loadResult, sample } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * await (await sample(normal, { particles: 8, sigmas: [2, 1, 0] })).save('out')
+ * const result = await loadResult('out')
+ * console.log(result.kind, result.particles, result.mean())
+ * if (result.kind === 'smc') console.log(result.logZ)
+ * ```
+ */
+export async function loadResult(folder: string): Promise<SmcResult | McmcResult | SampleResult> {
+  const late = await import('./smc/result-load.js')
+  return late.loadResult(folder)
+}
+
+/**
+ * Tells whether an energy of one's own is what smc takes it for: finite; its gradient that of its energy, by finite differences; and, where data
+ * are given, its noise levels the standard deviations of the noise, by Tweedie's formula: the score at sigma must predict the noise of noised
+ * data. `problems` says what is wrong and what to look at; empty: nothing was found. Throws ArgumentError where it is no energy function
+ * or answers with arrays of other lengths; the signal's reason.
+ * @example
+ * ```js
+ * import { checkEnergy, gaussianMixture } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const { ok, problems } = await checkEnergy(normal, { data: normal.sample(256) })
+ * console.log(ok, problems)
+ * ```
+ */
+export async function checkEnergy(energy: EnergyFunction, options: CheckEnergyOptions = {}): Promise<EnergyCheck> {
+  const late = await import('./smc/check-energy.js')
+  return late.checkEnergy(energy, options)
+}
+
+/**
+ * An engine that serves requests for samples in this process, on models that they share: a queue with limits, clients in turn, calls of a model
+ * by several requests merged into one batch, deadlines, metrics for Prometheus. Throws ArgumentError, FileError, FormatError.
+ * @example
+ * ```js
+ * import { createEngine } from 'feynkac'
+ *
+ * const engine = await createEngine({ models: { faces: 'energy.safetensors' }, maxConcurrent: 4 })
+ * const { samples } = await engine.sample({ model: 'faces', attributes: { hair: 3 }, particles: 16 }, { deadline: 60_000 })
+ * console.log(samples.length, engine.metrics())
+ * await engine.close()
+ * ```
+ */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const late = await import('./service/engine.js')
+  return late.Engine.create(options)
 }

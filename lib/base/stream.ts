@@ -1,5 +1,5 @@
 import { checkSignal } from './args.js'
-import { FeynkacError } from './errors.js'
+import { ArgumentError, FeynkacError } from './errors.js'
 
 /** Loops over runs that tell what they do: `for await (const level of smc.stream(...))`. */
 
@@ -69,4 +69,21 @@ export function streamOf<E, R>(
     return events
   }
   return { [Symbol.asyncIterator]: begun, get result() { return drained() } } // biome-ignore format: one line
+}
+
+/** Has an event heard that reads what is there until then: `present` refuses to afterwards. what: the event, for messages. */
+export async function whilePresent(
+  what: string,
+  hear: (present: <T>(read: () => Promise<T>) => Promise<T>) => Promise<void>,
+): Promise<void> {
+  let passed = false
+  const present = async <T>(read: () => Promise<T>): Promise<T> => {
+    if (passed) throw new ArgumentError(`${what} has passed: ask for its samples before the loop goes on`)
+    return read()
+  }
+  try {
+    await hear(present)
+  } finally {
+    passed = true
+  }
 }

@@ -31,6 +31,14 @@ const [MANY, SHARE, LEAST] = [8, 1 / 16, 1.5]
 export const hasCollapsed = (families: number, n: number): boolean =>
   n > 1 && families < Math.max(LEAST, Math.min(MANY, SHARE * n))
 
+export interface RootsState {
+  roots: Float64Array
+  distinct: number
+  variance: number
+  start: number
+  resampled: boolean
+}
+
 /**
  * Follows the genealogy down: the initial particle that every particle descends from, and what the roots tell of log Z.
  *
@@ -58,6 +66,20 @@ export class Roots {
     this.of = indices(particles)
     this.distinct = particles
     this.#start = 1 / particles
+  }
+
+  /** What it goes on from at the next level. */
+  state(): RootsState {
+    const [roots, distinct] = [Float64Array.from(this.of), this.distinct]
+    return { roots, distinct, variance: this.#variance, start: this.#start, resampled: this.#families !== undefined }
+  }
+
+  restore({ roots, distinct, variance, start, resampled }: RootsState): void {
+    this.of.set(roots)
+    this.distinct = distinct
+    this.#variance = variance
+    this.#start = start
+    if (resampled) this.#families = new Float64Array(this.particles)
   }
 
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */

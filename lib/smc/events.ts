@@ -3,6 +3,19 @@
  * Level, from `smc.stream`. Reports are plain data, JSON but for NaN and Infinity; SmcResult.diagnostics.levels holds them all.
  */
 
+/** One level with its particles, which are there until the loop goes on: ask for what you need before. */
+export interface Level extends LevelReport {
+  /** Normalised weights of the samples as they are now, after the level's resampling: a copy. */
+  readonly weights: Float64Array
+  /** The particles at this level's noise [particles, ...shape]: a copy. */
+  samples(): Promise<Float32Array>
+  /**
+   * A preview: what the particles are of without their noise, D = x - sigma^2 / Lambda grad U, like `samples`; under weights 'tilt' the base model's.
+   * Throws ArgumentError for a FeynmanKacModel of one's own.
+   */
+  denoised(): Promise<Float32Array>
+}
+
 /** One level of a run, as it is reported and collected. */
 export interface LevelReport {
   level: number
@@ -34,4 +47,16 @@ export interface LevelReport {
   evaluations: number
   /** What went wrong at this level, and what to change; each kind of trouble is reported where it first shows. */
   warning?: string
+}
+
+/** One step of a sampler without weights, as `sample.stream` has them. */
+export interface Step {
+  level: number
+  lastLevel: number
+  /** Noise level after the step. */
+  sigma: number
+  /** The samples at this noise [particles, ...shape]: a copy. */
+  samples(): Promise<Float32Array>
+  /** What they are of, D(x, sigma): a preview, by an evaluation of its own. */
+  denoised(): Promise<Float32Array>
 }

@@ -41,8 +41,8 @@ void Trainable::allocateWeights() {
   for (size_t i = 0; i < packings_.size(); ++i)
     plan.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
-      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
-      if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+      k.run(op::ConvPack{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
+      if (packsForGrads_) k.run(op::ConvPackForGrad{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
     });
   packed_ = std::move(memory);
   weights_.packed = std::move(places);
@@ -166,8 +166,8 @@ size_t Trainable::addSubtrees(size_t count, bool all) {
   size_t depth = 0;
   for (; count >> depth != 0; ++depth) {
     if ((count >> depth & 1) != 0)
-      kernels_->combine(weights_.grad, 1, static_cast<const float*>(subtrees_[depth]->data()), 1, weights_.grad,
-                        parameters_.engineSize());
+      kernels_->run(op::Combine{weights_.grad, 1, static_cast<const float*>(subtrees_[depth]->data()), 1, weights_.grad,
+                                parameters_.engineSize()});
     else if (!all)
       break;
   }
@@ -218,7 +218,8 @@ void Trainable::update(const OptimizerStep& step, const double* sumsq) {
   size_t from = 0;
   const auto adamUpTo = [&](size_t to) {
     if (to > from)
-      kernels_->adam(params + from, ema + from, m + from, v + from, weights_.grad + from, sumsq, step, to - from);
+      kernels_->run(
+          op::Adam{params + from, ema + from, m + from, v + from, weights_.grad + from, sumsq, step, to - from});
   };
   if (step.muon > 0)
     for (const Parameter& p : parameters_.list()) {
@@ -227,8 +228,14 @@ void Trainable::update(const OptimizerStep& step, const double* sumsq) {
       adamUpTo(at);
       // the engine's [kernel, kernel, in] by [out]
       const int columns = p.shape[0], rows = static_cast<int>(p.size / columns);
-      kernels_->muon(params + at, ema + at, m + at, weights_.grad + at, sumsq,
-                     {step.lr, step.muon, step.clip, step.emaDecay}, rows, columns);
+      kernels_->run(op::Muon{params + at,
+                             ema + at,
+                             m + at,
+                             weights_.grad + at,
+                             sumsq,
+                             {step.lr, step.muon, step.clip, step.emaDecay},
+                             rows,
+                             columns});
       from = at + p.size;
     }
   adamUpTo(parameters_.engineSize());
@@ -237,7 +244,7 @@ void Trainable::update(const OptimizerStep& step, const double* sumsq) {
 double Trainable::endStep(const OptimizerStep& optimizer) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
-  kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
+  kernels_->run(op::SumSquares{sumsq, weights_.grad, parameters_.engineSize()});
   isPacked_ = false;
   update(optimizer, sumsq);
   double squares = 0;

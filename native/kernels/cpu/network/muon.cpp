@@ -24,10 +24,11 @@ void product(float* c, GemmA a, const float* b, int rows, int width, int k) {
 
 }  // namespace
 
-void CpuKernels::muon(float* params, float* ema, float* m, const float* grad, const double* sumsq, const MuonStep& step,
-                      int rows, int columns) {
-  if (!__builtin_isfinite(sumsq[0])) return;
-  const double norm = __builtin_sqrt(sumsq[0]);
+void CpuKernels::run(const op::Muon& o) {
+  if (!__builtin_isfinite(o.sumsq[0])) return;
+  const MuonStep& step = o.step;
+  const int rows = o.rows, columns = o.columns;
+  const double norm = __builtin_sqrt(o.sumsq[0]);
   const auto scale = static_cast<float>(step.clip > 0 && norm > step.clip ? step.clip / norm : 1.0);
   const auto keep = static_cast<float>(step.momentum), take = static_cast<float>(1 - step.momentum);
   const bool turned = rows < columns;
@@ -45,9 +46,9 @@ void CpuKernels::muon(float* params, float* ema, float* m, const float* grad, co
     const int first = piece * kPieceFloats, end = size - first < kPieceFloats ? size : first + kPieceFloats;
     double squares = 0;
     for (int i = first; i < end; ++i) {
-      const float g = grad[i] * scale * take;
-      m[i] = m[i] * keep + g;
-      const float u = m[i] * keep + g;
+      const float g = o.grad[i] * scale * take;
+      o.m[i] = o.m[i] * keep + g;
+      const float u = o.m[i] * keep + g;
       moved[i] = u;
       squares += double(u) * double(u);
     }
@@ -95,8 +96,8 @@ void CpuKernels::muon(float* params, float* ema, float* m, const float* grad, co
     for (int i = piece * kPieceRows; i < end; ++i)
       for (int j = 0; j < columns; ++j) {
         const size_t at = size_t(i) * columns + j;
-        params[at] -= rate * moved[turned ? size_t(j) * width + i : size_t(i) * width + j];
-        ema[at] += (params[at] - ema[at]) * emaStep;
+        o.params[at] -= rate * moved[turned ? size_t(j) * width + i : size_t(i) * width + j];
+        o.ema[at] += (o.params[at] - o.ema[at]) * emaStep;
       }
   });
 }

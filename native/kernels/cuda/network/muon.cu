@@ -104,8 +104,9 @@ dim3 tiles(int rows, int columns) {
 
 }  // namespace
 
-void CudaKernels::muon(float* params, float* ema, float* m, const float* grad, const double* sumsq, const MuonStep& s,
-                       int rows, int columns) {
+void CudaKernels::run(const op::Muon& o) {
+  const MuonStep& s = o.step;
+  const int rows = o.rows, columns = o.columns;
   const bool turned = rows < columns;
   const int tall = turned ? columns : rows, narrow = turned ? rows : columns;
   const size_t size = size_t(rows) * columns, square = size_t(narrow) * narrow;
@@ -120,7 +121,7 @@ void CudaKernels::muon(float* params, float* ema, float* m, const float* grad, c
   constexpr int kThreads = kTile * kTile;
 
   LAUNCH((momentum), pieces, kBlock, 0, stream)
-  (x, partial, m, grad, sumsq, s.clip, static_cast<float>(s.momentum), static_cast<float>(1 - s.momentum), size);
+  (x, partial, o.m, o.grad, o.sumsq, s.clip, static_cast<float>(s.momentum), static_cast<float>(1 - s.momentum), size);
   LAUNCH((inverseNorm), 1, kBlock, 0, stream)(factor, partial, pieces);
   LAUNCH((product), grid, kThreads, 0, stream)(gram, across, whole, factor, narrow, tall);
   for (int round = 0; round < kMuonRounds; ++round) {
@@ -137,7 +138,7 @@ void CudaKernels::muon(float* params, float* ema, float* m, const float* grad, c
     LAUNCH((product), grid, kThreads, 0, stream)(gram, dense(by), dense(w), nullptr, narrow, narrow);
   }
   LAUNCH((apply), tiles(tall, narrow), kThreads, 0, stream)
-  (params, ema, whole, q, factor, sumsq, static_cast<float>(s.lr * kMuonScale * std::sqrt(double(tall))),
+  (o.params, o.ema, whole, q, factor, o.sumsq, static_cast<float>(s.lr * kMuonScale * std::sqrt(double(tall))),
    static_cast<float>(1 - s.emaDecay), tall, narrow);
   launched("muon");
 }
