@@ -86,7 +86,20 @@ function resumeOf(value: string): 'auto' {
 
 /** Settings that every run has; the others are of networks that know noise levels. */
 const loopSettings = [
-  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'decay', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'flips'],
+  ...[
+    'batchSize',
+    'microBatch',
+    'lr',
+    'warmUp',
+    'decay',
+    'emaHalfLife',
+    'clip',
+    'beta1',
+    'beta2',
+    'eps',
+    'muon',
+    'flips',
+  ],
   'divergence',
 ]
 

@@ -11,6 +11,7 @@ import { type Settings, settingRows } from './settings.js'
  *   reach a lower loss yet, but then labels that say where things are (a bias on channels tells them) are drowned in the gradient's noise.
  * - lr: 4e-3 for pictures at the default width of 32 channels, in inverse proportion to the width above it (Yang et al. 2022), which at 128
  *   channels is EDM's 1e-3. A quarter of it to distil, where the weights begin near their end and the rate hardly matters.
+ * - muon: 0.95, the momentum of its authors, for networks of convolutions: as good as Adam with three times the images.
  * - decay: linear to 0 (Defazio et al. 2023), over the last half: earlier it costs small budgets more than it gives.
  * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
  *   al. 2024, EDM2) of relative width 0.06.
@@ -21,7 +22,7 @@ import { type Settings, settingRows } from './settings.js'
 
 export type Recipe = Pick<
   Settings,
-  'batchSize' | 'lr' | 'warmUp' | 'decay' | 'emaHalfLife' | 'labelDropout' | 'pMean' | 'pStd'
+  'batchSize' | 'lr' | 'muon' | 'warmUp' | 'decay' | 'emaHalfLife' | 'labelDropout' | 'pMean' | 'pStd'
 >
 
 /** What the rules look at. */
@@ -42,6 +43,7 @@ export function recipeFor(situation: Situation, given: Partial<Recipe> = {}): Re
   return recipeOf({
     batchSize: Math.min(samples, batchFor(images)),
     lr: rateFor(situation),
+    muon: network.class === 'ResidualMLP' ? 0 : 0.95,
     decay: 0.5,
     labelDropout: [0, 0.1, 0.25][attributes] ?? 0.5,
     ...averagedOver(images),
@@ -78,7 +80,7 @@ function averagedOver(images: number) {
 
 /** Networks that know no noise levels (autoencoders, classifiers) have a constant rate, which no study has looked at. */
 export function imageRecipe(images: number): Recipe {
-  return { batchSize: 128, lr: 1e-3, decay: 0, labelDropout: 0, ...averagedOver(images), ...edmNoise }
+  return { batchSize: 128, lr: 1e-3, muon: 0, decay: 0, labelDropout: 0, ...averagedOver(images), ...edmNoise }
 }
 
 /** So few samples are all trained on. */
@@ -90,14 +92,16 @@ export function holdOutFor(samples: number): number {
 }
 
 /** The recipe's part of a run's settings. */
-export function recipeOf({ batchSize, lr, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }: Recipe): Recipe {
-  return { batchSize, lr, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }
+export function recipeOf(all: Recipe): Recipe {
+  const { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd } = all
+  return { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }
 }
 
 /** In a line. */
 export function describeRecipe({
   batchSize,
   lr,
+  muon,
   warmUp,
   decay,
   emaHalfLife,
@@ -108,6 +112,7 @@ export function describeRecipe({
   return [
     `batch ${batchSize}`,
     `lr ${lr}${decay > 0 ? ` falling to 0 over the last ${Number((100 * decay).toPrecision(3))} %` : ''}`,
+    ...(muon > 0 ? [`Muon with a momentum of ${muon}`] : []),
     `warm-up ${warmUp} images`,
     `average with a half-life of ${emaHalfLife}`,
     `ln sigma ${pMean} ± ${pStd}`,

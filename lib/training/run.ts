@@ -227,6 +227,7 @@ const unknownBefore = {
   ...generalSettings,
   dropout: 0,
   decay: 0,
+  muon: 0,
   holdOut: 0,
   energyWeight: 1,
   ...noLevels,
