@@ -61,6 +61,7 @@ const sidebar = [
     page('Bundlers', '/guides/bundlers'),
     page('Containers', '/guides/containers'),
     page('Embed in a service', '/guides/embed'),
+    page('Serve over HTTP', '/guides/serve'),
   ]),
   section('Diagnose', [
     page('From symptom to remedy', '/diagnose/symptoms'),
