@@ -53,7 +53,10 @@ export async function loadSource(
 /** What stands where images are expected, by the endings of the first few files. */
 function others({ names }: ImageSource): string {
   const endings = new Set(names.filter((name) => !isHidden(name)).slice(0, 100).map((name) => /\.\w{1,8}$/.exec(name)?.[0])) // biome-ignore format: one line
-  const known = [...endings].filter((ending) => ending !== undefined).sort().slice(0, 3)
+  const known = [...endings]
+    .filter((ending) => ending !== undefined)
+    .sort()
+    .slice(0, 3)
   return known.length === 0 ? '' : ` but files ${known.join(', ')}`
 }
 
