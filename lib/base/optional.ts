@@ -31,6 +31,17 @@ export async function loadPlotting(): Promise<{ vega: string; vegaLite: string }
   })
 }
 
+/** What serves over HTTP. Throws MissingPackageError. */
+export function loadServing() {
+  return optional('serving over HTTP', ['fastify', '@fastify/swagger'], async () => {
+    const [{ default: Fastify }, { default: swagger }] = await Promise.all([
+      import('fastify'),
+      import('@fastify/swagger'),
+    ])
+    return { Fastify, swagger }
+  })
+}
+
 /** Loads packages that need not be there. Throws MissingPackageError, which says what needs them and how they are installed. */
 export async function optional<T>(
   use: string,

@@ -52,7 +52,12 @@ export async function loadSource(
 
 /** What stands where images are expected, by the endings of the first few files. */
 function others({ names }: ImageSource): string {
-  const endings = new Set(names.filter((name) => !isHidden(name)).slice(0, 100).map((name) => /\.\w{1,8}$/.exec(name)?.[0])) // biome-ignore format: one line
+  const endings = new Set(
+    names
+      .filter((name) => !isHidden(name))
+      .slice(0, 100)
+      .map((name) => /\.\w{1,8}$/.exec(name)?.[0]),
+  )
   const known = [...endings]
     .filter((ending) => ending !== undefined)
     .sort()

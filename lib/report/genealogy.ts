@@ -1,5 +1,5 @@
 import { turns } from '../base/turns.js'
-import type { SmcResult } from '../smc/smc.js'
+import type { SmcResult } from '../smc/smc-result.js'
 import { plotPng } from './plots.js'
 
 /** A picture of who descends from whom in a run of SMC. */

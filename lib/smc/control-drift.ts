@@ -2,7 +2,7 @@ import { native, run } from '../native/addon.js'
 import { type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
-import { DriftFit, type DriftSample } from './drift-fit.js'
+import { DriftFit, type DriftFitState, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
 import type { Increment } from './feynman-kac.js'
 
@@ -14,6 +14,12 @@ export interface DriftedStep {
   after: TargetEvaluation
   v: Float64Array
   weights: Doubles
+}
+
+export interface ControlState {
+  theta: Float64Array
+  thetas: Float64Array[]
+  fit: DriftFitState
 }
 
 /**
@@ -49,6 +55,17 @@ export class ControlDrift {
   ) {
     this.theta = new Float64Array(models)
     this.#fit = new DriftFit(models)
+  }
+
+  /** What it goes on from at the next step. */
+  state(): ControlState {
+    return { theta: this.theta, thetas: this.thetas, fit: this.#fit.state() }
+  }
+
+  restore({ theta, thetas, fit }: ControlState): void {
+    this.theta = theta
+    this.thetas.push(...thetas)
+    this.#fit.restore(fit)
   }
 
   /** Arrays like the particles that a step needs beside those without a drift. */

@@ -1,37 +1,5 @@
 import { inPieces, turns } from '../base/turns.js'
-
-/** One level of a run, as it is reported and collected. */
-export interface LevelReport {
-  level: number
-  /** Index of the last level. */
-  lastLevel: number
-  /** Noise level; NaN for a FeynmanKacModel of one's own. */
-  sigma: number
-  /** Effective sample size of the weights before resampling. */
-  ess: number
-  /**
-   * Conditional effective sample size of the step that led here (Zhou, Johansen & Aston 2016): N (sum W G)^2 / sum W G^2 with the weights W
-   * before it. Unlike `ess` it starts anew at every step: N where the step changed no weight, near 0 where it was too large.
-   */
-  conditionalEss: number
-  /** log Z-hat so far; NaN without weights. */
-  logZ: number
-  /** Estimated standard error of logZ (see Roots); Infinity once all particles descend from one, NaN without weights. */
-  logZError: number
-  /** Weighted mean of U; NaN for a FeynmanKacModel of one's own. */
-  meanEnergy: number
-  resampled: boolean
-  /** Different ancestors in the resampling of this level; the number of particles where there was none. */
-  uniqueAncestors: number
-  /** How many initial particles have descendants so far. */
-  distinctRoots: number
-  /** Mean acceptance of the MCMC moves; NaN where there are none. */
-  acceptance: number
-  /** Evaluations of a model at a particle, of this level. */
-  evaluations: number
-  /** What went wrong at this level, and what to change; each kind of trouble is reported where it first shows. */
-  warning?: string
-}
+import type { LevelReport } from './events.js'
 
 /** What happened on the way: whether to trust a result, and where particles were lost. */
 export interface SmcDiagnostics {
@@ -63,6 +31,14 @@ const [MANY, SHARE, LEAST] = [8, 1 / 16, 1.5]
 export const hasCollapsed = (families: number, n: number): boolean =>
   n > 1 && families < Math.max(LEAST, Math.min(MANY, SHARE * n))
 
+export interface RootsState {
+  roots: Float64Array
+  distinct: number
+  variance: number
+  start: number
+  resampled: boolean
+}
+
 /**
  * Follows the genealogy down: the initial particle that every particle descends from, and what the roots tell of log Z.
  *
@@ -90,6 +66,20 @@ export class Roots {
     this.of = indices(particles)
     this.distinct = particles
     this.#start = 1 / particles
+  }
+
+  /** What it goes on from at the next level. */
+  state(): RootsState {
+    const [roots, distinct] = [Float64Array.from(this.of), this.distinct]
+    return { roots, distinct, variance: this.#variance, start: this.#start, resampled: this.#families !== undefined }
+  }
+
+  restore({ roots, distinct, variance, start, resampled }: RootsState): void {
+    this.of.set(roots)
+    this.distinct = distinct
+    this.#variance = variance
+    this.#start = start
+    if (resampled) this.#families = new Float64Array(this.particles)
   }
 
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */

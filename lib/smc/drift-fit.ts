@@ -12,6 +12,14 @@ export interface DriftSample {
   instruments: readonly Float64Array[]
 }
 
+export interface DriftFitState {
+  zz: number[][]
+  zd: number[][]
+  zy: number[]
+  noise: number
+  count: number
+}
+
 /** Weight of the steps before beside a new one: theta varies slowly along the levels, and one step's log G are few and noisy. */
 const RECALL = 0.7
 /** Ridge of the instruments' covariances, as a share of their mean variance: models with the same gradient are collinear. */
@@ -34,6 +42,19 @@ export class DriftFit {
   #count = 0
 
   constructor(readonly size: number) {}
+
+  /** What the steps so far have left, as plain numbers. */
+  state(): DriftFitState {
+    return { zz: this.#zz, zd: this.#zd, zy: this.#zy, noise: this.#noise, count: this.#count }
+  }
+
+  restore({ zz, zd, zy, noise, count }: DriftFitState): void {
+    this.#zz = zz
+    this.#zd = zd
+    this.#zy = zy
+    this.#noise = noise
+    this.#count = count
+  }
 
   /** The new theta, or the old one where too few particles are finite and have weight. */
   async update(
