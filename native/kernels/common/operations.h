@@ -722,7 +722,8 @@ struct AddNoise {
 }  // namespace op
 
 // All of them: what a backend implements, and what is made for each (staged.h, counting.h).
-// clang-format off: it never comes to an end here
+// Set by hand: what clang-format makes of it, it would format again.
+// clang-format off
 #define FEYNKAC_OPERATIONS(DO) \
   DO(ConvPack) DO(ConvPackForGrad) DO(Conv) DO(ConvDataGrad) DO(ConvWeightGrad) DO(BiasGrad) DO(Norm) \
   DO(NormAdjoint) DO(NormTangent) DO(NormSecond) DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) \
