@@ -291,7 +291,7 @@ describe('the rules', () => {
 
   it('drop labels by the number of attributes', () => {
     const dropout = [0, 1, 2, 5].map((attributes) => recipeFor({ ...pictures, attributes }).labelDropout)
-    expect(dropout).toEqual([0, 0.1, 0.25, 0.5])
+    expect(dropout).toEqual([0, 0.1, 0.25, 0.25])
   })
 
   it('train labelled pictures on higher noise', () => {

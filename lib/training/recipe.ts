@@ -16,8 +16,8 @@ import { type Settings, settingRows } from './settings.js'
  * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
  *   al. 2024, EDM2) of relative width 0.06.
  * - noise levels: EDM's, but for labelled pictures -0.6 +- 1.4, as labels are learnt at high noise alone.
- * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.25 of two and 0.5 of more, so that each is learnt
- *   alone and compositions have what they are made of. More of it makes samples under all labels worse at small budgets.
+ * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.25 of more, so that each is learnt alone and
+ *   compositions have what they are made of. More of it makes samples under all labels worse at small budgets.
  */
 
 export type Recipe = Pick<
@@ -45,7 +45,7 @@ export function recipeFor(situation: Situation, given: Partial<Recipe> = {}): Re
     lr: rateFor(situation),
     muon: network.class === 'ResidualMLP' ? 0 : 0.95,
     decay: 0.5,
-    labelDropout: [0, 0.1, 0.25][attributes] ?? 0.5,
+    labelDropout: [0, 0.1][attributes] ?? 0.25,
     ...averagedOver(images),
     ...(attributes > 0 && network.class !== 'ResidualMLP' ? { pMean: -0.6, pStd: 1.4 } : edmNoise),
     ...given,

@@ -56,7 +56,7 @@ export const settingRows: Rows<Settings> = {
   }),
   pMean: real('mean of ln sigma (-1.2)'),
   pStd: positive('standard deviation of ln sigma (1.2)'),
-  labelDropout: share('of each attribute of a label (0.1; 0.25 of two, 0.5 of more)', { value: 'probability' }),
+  labelDropout: share('of each attribute of a label (0.1; 0.25 of two or more)', { value: 'probability' }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
   flips: toggle('mirror images left to right at random', { default: false }),
   seed: { ...whole('', { min: 0, default: 0 }), help: undefined },
