@@ -2,6 +2,8 @@ import { performance } from 'node:perf_hooks'
 import { NumericsError } from '../base/errors.js'
 import { run } from '../native/addon.js'
 import type { NativeNetwork, NetworkKind } from '../native/types.js'
+import type { Communicator } from '../ranks/communicator.js'
+import { Stopped } from '../ranks/stopped.js'
 import type { Batches } from './batches.js'
 import type { Levels } from './levels.js'
 import type { PathLoss } from './path-loss.js'
@@ -22,6 +24,8 @@ export interface Loop {
   /** Noise levels that the network can be told; null where the objective has none. */
   range: { sigmaMin: number; sigmaMax: number } | null
   settings: Settings
+  /** They do the steps together: each has a part of the micro-batches. */
+  ranks: Communicator
   /** Classified besides (docs/levelled.md). */
   levels?: Levels
   /** Learnt from besides (docs/residual.md). */
@@ -55,12 +59,12 @@ const checkpointMs = 120_000
 const MOST_SLOWED = 2
 
 /**
- * Runs until `images` have been seen. An aborted signal lets the step in progress finish, saves a checkpoint and throws the
+ * Runs until `images` have been seen. An aborted signal, of any rank, lets the step in progress finish, saves a checkpoint and throws the
  * signal's reason. Where the loss diverges (docs/concepts/distillation.md), the run goes on from average weights at half of the rate. The third time,
  * and where the loss or the gradient is not finite, it throws NumericsError, before anything is saved.
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, network, batches, levels, path, own, signal } = loop
+  const { settings, ranks, network, batches, levels, path, own, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watched = (losses?: number[], means?: number[]) =>
@@ -81,12 +85,14 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   })
   const began = performance.now()
   let saved = { step, at: began }
+  // signals and clocks are each rank's own: all stop, and save, after the same step
+  let stops = await ranks.any(signal?.aborted ?? false)
   let batch = step < steps ? await batches.prepare(step + 1) : undefined
 
   while (batch && step < steps) {
-    if (signal?.aborted) {
+    if (stops) {
       if (saved.step !== step) await loop.checkpoint(state())
-      throw signal.reason
+      throw signal?.aborted ? signal.reason : new Stopped()
     }
     const imagesBefore = step * batchSize
     step++
@@ -117,6 +123,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         states,
         losses,
         sigmas,
+        shared: ranks.size > 1,
       }),
     )
     // the next batch is put together while the step runs on the addon's threads
@@ -162,10 +169,11 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       })
     loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
-    if (due && step < steps) {
+    if ((await ranks.any(due)) && step < steps) {
       await loop.checkpoint(state())
       saved = { step, at: performance.now() }
     }
+    stops = await ranks.any(signal?.aborted ?? false)
   }
   if (saved.step !== step) await loop.checkpoint(state())
   return { ...state(), median: watch.median() }

@@ -99,7 +99,12 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   try {
     const { network } = model
     if (!stored && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(network.device(), network.workingBytes('train', 1), definition.batchSize)
+      definition.microBatch = await fittingBatch(
+        network.device(),
+        network.workingBytes('train', 1),
+        definition.batchSize,
+        opened.ranks,
+      )
     if (checkpoint) await restore(network, checkpoint)
     return await runWithCheckpoints(
       {
@@ -168,8 +173,9 @@ export function imageStep(
     clip,
     emaDecay,
     losses,
+    shared,
   }: Parameters<Run<never>['steps']['train']>[0],
   noise: number,
 ): ImageTrainRequest {
-  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, clip, emaDecay, losses }
+  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, clip, emaDecay, losses, shared }
 }
