@@ -21,10 +21,12 @@ export type { FitOptions } from './fit/fit.js'
 export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
+  communicator,
   distill,
   evaluate,
   fit,
   loadDataset,
+  share,
   trainAutoencoder,
   trainClassifier,
   trainDenoiser,
@@ -113,6 +115,7 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
+export type { Communicator, Numbers } from './ranks/communicator.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
 export type {

@@ -39,7 +39,11 @@ const commands: Record<string, Entry> = {
     summary: 'measure the table that an energy is sampled by in high dimension',
     load: () => import('./calibrate.js'),
   },
-  sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
+  sample: {
+    summary: 'sample a model or a composition of energies',
+    load: () => import('./sample.js'),
+    shared: true,
+  },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
   convert: {

@@ -146,6 +146,8 @@ export function communicator(): Promise<Communicator> {
 async function open({ name, size, libraries }: Launcher): Promise<Communicator> {
   if (!isMainThread) throw new ArgumentError('ranks are of the main thread, not of a worker')
   const checks = process.env.FEYNKAC_CHECK_RANKS === '1'
+  // UCX, below either MPI, would patch brk and mmap while Node's threads call them: about one start in twenty crashed
+  process.env.UCX_MEM_EVENTS ??= 'no'
   const place = await run(() => native.ranks.open(libraries, checks)).catch((error: Error) => {
     const what = `${name} started ${size} processes, but MPI does not: ${error.message}`
     throw new DeviceError(`${what}. FEYNKAC_MPI is the path of another library`, { cause: error })

@@ -5,6 +5,7 @@ import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { Consistency, ConsistencyBand, EnergyFunction, Target } from './energy-function.js'
 import { nameOf } from './evaluation.js'
 import { seedAfter } from './random.js'
+import { OwnRows } from './rows.js'
 import { evenLevels } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -26,14 +27,14 @@ export function measureConsistency(energy: EnergyFunction, options: ConsistencyO
   const sigmas = evenLevels(min, max, octaves * STEPS + 1)
   const target = asTarget(energy)
   const how: AnnealingOptions = {
-    ...{ particles, sigmas, weights: 'bridge', weighAbove: 0, kernel: 'scaled', controlDrift: false, signal },
+    ...{ sigmas, weights: 'bridge', weighAbove: 0, kernel: 'scaled', controlDrift: false, signal },
     proposal: target.calibration ? 'calibrated' : 'analytic',
     seed: seedAfter(seed),
     // one batch, as an energy under its particles' labels needs
     batch: particles,
   }
   return inSpaceOf(target.residence, undefined, signal, async (space) => {
-    const population = new AnnealedPopulation(target, how, space)
+    const population = new AnnealedPopulation(target, how, space, new OwnRows(particles))
     const weights = space.doubles(particles)
     await fill(weights, 1 / particles, signal)
     await population.start()

@@ -6,6 +6,7 @@ import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
 import { fill, inSpaceOf, toHost } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
 import { bearableAbove } from './consistency.js'
@@ -21,6 +22,7 @@ import { noteOf } from './notes.js'
 import { uncalibrated } from './precision/composed.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
+import { OwnRows, RankRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -40,6 +42,14 @@ export interface SmcRunOptions {
   finalResample?: boolean
   /** Default 0. Same seed, same result; batches and threads do not matter. */
   seed?: number
+  /**
+   * What `communicator()` gives: the processes that share the particles, each with a block of them in its host's memory. Weights, ancestors and log Z are
+   * those of one process with the particles on the CPU, to the bit, on all ranks. A model of one's own is asked for the rows that are here, and must treat each by
+   * itself. Default: this process alone.
+   */
+  ranks?: Communicator
+  /** With ranks: whose samples each gets, those of all ('all', default), its own ('own'), or the first all and the others their own ('first'). */
+  gather?: 'own' | 'first' | 'all'
   signal?: AbortSignal
   onProgress?: (report: LevelReport) => void
 }
@@ -90,8 +100,10 @@ export interface SmcOptions extends SmcRunOptions {
 }
 
 export interface SmcResult {
-  /** [particles, ...shape], weighted by logWeights. */
+  /** [particles, ...shape], weighted by logWeights; with ranks, as `gather` says. */
   samples: Float32Array
+  /** Number of the first particle of `samples`: 0 but for the own ones of a rank. */
+  first: number
   /**
    * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
    * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
@@ -140,15 +152,19 @@ export async function smc(
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
-    const population = new ModelPopulation(model, common.particles, common.seed, common.signal)
+    const population = new ModelPopulation(model, common.rows, common.seed, common.signal)
     return runSmc(population, common, new Advisor({ ...common, where: (k) => population.where(k) }))
   }
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
-  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, async (space) => {
-    const population = new AnnealedPopulation(target, annealing, space)
+  const { device } = options as SmcOptions
+  const shared = common.rows instanceof RankRows
+  if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
+    throw invalid('device of particles that ranks share', "'cpu'", device)
+  return inSpaceOf(target.residence, shared ? 'cpu' : device, common.signal, async (space) => {
+    const population = new AnnealedPopulation(target, annealing, space, common.rows)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
     const result = await runSmc(population, common, new Advisor(setting), annealing.sigmas, annealing.weights)
     const note = noteOf(target, annealing, result)
@@ -163,6 +179,8 @@ const runOptions = [
   'essAfter',
   'finalResample',
   'seed',
+  'ranks',
+  'gather',
   'signal',
   'onProgress',
 ]
@@ -190,9 +208,12 @@ const PARTICLE_BYTES = 80
 function checkedRun(options: SmcRunOptions) {
   const particles = integer('particles', options.particles, 1, 0x7fffffff)
   requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
+  const ranks = checkedRanks(options.ranks)
   const essThreshold = finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 })
   return {
     particles,
+    rows: ranks.size > 1 ? new RankRows(particles, ranks) : new OwnRows(particles),
+    gather: oneOf('gather', options.gather ?? 'all', ['own', 'first', 'all']),
     resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
     essThreshold,
     essAfter: finiteNumber('essAfter', options.essAfter ?? 1, { min: essThreshold, max: 1 }),
@@ -289,7 +310,7 @@ async function runSmc(
   scheme?: WeightScheme,
 ): Promise<SmcResult> {
   const weighted = scheme !== 'none'
-  const { particles: n, seed, signal, resampling } = options
+  const { particles: n, rows, seed, signal, resampling } = options
   const { space } = population
   const logWeights = space.doubles(n)
   const weights = space.doubles(n)
@@ -311,7 +332,8 @@ async function runSmc(
     stats = await reweight({ logWeights, weights, ...increment }, signal)
     if (stats.invalid >= 0) {
       const value = (await toHost(logWeights, signal))[stats.invalid]
-      throw notANumber(population.where(k), await population.suspect(), value)
+      const suspect = await rows.firstText(await population.suspect())
+      throw notANumber(population.where(k), suspect, value)
     }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
@@ -354,8 +376,10 @@ async function runSmc(
 
   const last = levels[lastLevel]
   const families = roots.families(await toHost(weights, signal))
+  const samples = await rows.collect(await toHost(population.samples, signal), options.gather)
   return {
-    samples: await toHost(population.samples, signal),
+    samples,
+    first: samples.length === population.samples.length ? rows.first : 0,
     collapsed: weighted && hasCollapsed(families, n),
     logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
     logZ: last.logZ,
