@@ -78,7 +78,7 @@ test("weighAbove: 'auto' weighs as far down as the target bears it", async () =>
   const run = await smc(learnt, options)
   expect(run).toMatchObject({ weights: 'bridge', collapsed: false, note: expect.stringContaining(`${smallest(1)}`) })
   expect((await smc(learnt, { ...options, weighAbove: 0 })).collapsed).toBe(true)
-  expect((await smc(lowTemperature(learnt, { gamma: 20 }), options)).weights).toBe('none')
+  expect((await smc(lowTemperature(learnt, { gamma: 20 }), options)).scheme).toBe('none')
   const picture = { ...learnt, shape: [1, 2, 2] }
   expect((await smc(picture, { particles: 8, sigmas })).note).toMatch(/^no weights.*--weigh-above auto\)$/)
   const unknown = { ...learnt, name: 'the ring', calibration: calibration() }

@@ -96,7 +96,7 @@ describe('without weights', () => {
     const tilted = (p: EnergyFunction) =>
       smc(rewardTilt(p, brightness, { strength: 2 }), { ...options, particles: 4096, proposal: 'posterior' })
     const [run, clean] = [await tilted(wrong), await tilted(network(0))]
-    expect([run.weights, run.collapsed]).toEqual(['tilt', false])
+    expect([run.scheme, run.collapsed]).toEqual(['tilt', false])
     expect(run.note).toMatch(/^weighed by the set or the reward alone/)
     expect(same(run.samples, clean.samples)).toBe(true)
     for (const [i, lw] of run.logWeights.entries()) expect(Math.abs(lw - clean.logWeights[i])).toBeLessThan(1e-9)
@@ -108,14 +108,14 @@ describe('without weights', () => {
     const mean = run.logWeights.reduce((sum, lw, i) => sum + Math.exp(lw) * run.samples[i * d], 0)
     expect(Math.abs(mean - centre - 2 * variance)).toBeLessThan(0.04)
     const inside = await smc(bounded(picture, { contains }), { ...options, finalResample: true })
-    expect(inside.weights).toBe('tilt')
+    expect(inside.scheme).toBe('tilt')
     const kept = contains(inside.samples, 64).filter(Boolean).length
     expect(kept).toBeGreaterThan(60)
   })
 
   test('options that only weights use ask for them', async () => {
-    expect((await smc(picture, { ...options, controlDrift: true })).weights).toBe('bridge')
-    expect((await smc(picture, { ...options, weighAbove: 5 })).weights).toBe('bridge')
+    expect((await smc(picture, { ...options, controlDrift: true })).scheme).toBe('bridge')
+    expect((await smc(picture, { ...options, weighAbove: 5 })).scheme).toBe('bridge')
     await expect(smc(picture, { ...options, weights: 'none', weighAbove: 5 })).rejects.toThrow(/weighAbove with weights: 'none'/) // biome-ignore format: one line
   })
 })
@@ -175,7 +175,7 @@ describe('weighAbove', () => {
     }
     expect(part.note).toMatch(/^weighed at noise levels from [\d.]+ up alone/)
     // same seed, same bits, and other random numbers in every step
-    const again = await smc(target, { ...above, batch: 7 })
+    const again = await smc(target, { ...above, batchSize: 7 })
     expect(same(again.samples, part.samples) && same(again.logWeights, part.logWeights)).toBe(true)
     expect(same((await smc(target, { ...above, seed: 3 })).samples, part.samples)).toBe(false)
     // below it the particles are those of no weights, from where they stand

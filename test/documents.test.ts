@@ -70,7 +70,7 @@ test('the examples that need no model run', { timeout: 300_000 }, async () => {
   await Promise.all(script.map(({ written }) => written))
   const main = `for (const { from, file } of ${JSON.stringify(script)}) await import(file).catch((error) => { console.error(from, error); process.exitCode = 1 })`
   await writeFile(join(folder, 'all.mjs'), main)
-  const { stderr } = await run(process.execPath, [join(folder, 'all.mjs')]).catch((error) => error)
+  const { stderr } = await run(process.execPath, [join(folder, 'all.mjs')], { cwd: folder }).catch((error) => error)
   expect(stderr).toBe('')
 })
 

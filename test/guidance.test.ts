@@ -251,7 +251,7 @@ describe('models', () => {
     const options = { particles: n, sigmas: grid(5), seed: 2 }
     for (const denoiser of [model.conditioned(rows), guidedDenoiser(model, { labels: rows, scale: 2 })]) {
       const whole = await sample(denoiser, options)
-      expect(await sample(denoiser, { ...options, batch: 3 })).toEqual(whole)
+      expect(await sample(denoiser, { ...options, batchSize: 3 })).toEqual(whole)
       await expect(sample(denoiser, { ...options, particles: 6 })).rejects.toThrow(/length 5 or 30/)
     }
     // as each label alone: samples do not know of each other

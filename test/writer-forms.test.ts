@@ -8,7 +8,7 @@ import { exportAutoencoder, exportModel } from '../lib/models/export.js'
 import { native } from '../lib/native/addon.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 import { readSource } from '../lib/weights/source.js'
-import { floats, p, state, tensor } from './crafted.js'
+import { floats, legacy, p, state, tensor } from './crafted.js'
 
 /** Models in the forms that their own writers have given them, version by version: all of them say the same. */
 
@@ -206,5 +206,55 @@ describe('archives of torch.save', () => {
       await writeFile(path, zipSync({ 'x/data.pkl': run, 'x/version': Buffer.from('3\n'), 'x/data/0': data['0'] }))
       expect([...(await readSource(path)).tensors.keys()], key).toEqual(['weight'])
     }
+  })
+})
+
+describe('tensors as PyTorch has pickled them', () => {
+  const torch = (name: string) => p.global('torch', name)
+  const utils = (name: string) => p.global('torch._utils', name)
+  const hooks = p.call(p.global('collections', 'OrderedDict'))
+  const no = p.raw(0x89)
+  const storage = (where: string, ...more: Buffer[]) => p.persistent(p.tuple(p.text('storage'), torch(where.startsWith('cuda') && more.length > 0 ? 'cuda.FloatStorage' : 'FloatStorage'), p.text('0'), p.text(where), p.int(4), ...more)) // biome-ignore format: one line
+  const at = [p.int(0), p.tuple(p.int(2), p.int(2)), p.tuple(p.int(2), p.int(1))]
+  const v2 = (where = 'cpu', ...more: Buffer[]) => p.call(utils('_rebuild_tensor_v2'), storage(where, ...more), ...at, no, hooks) // biome-ignore format: one line
+  const numbers = [1, 2, 3, 4]
+
+  /** A version, a tensor of its form, and whether it comes in one of the files before the archives. */
+  const written: [version: string, tensor: Buffer, old: boolean][] = [
+    ['0.3', p.call(utils('_rebuild_tensor'), storage('cpu', p.none), ...at), true],
+    ['0.3 of a GPU', p.call(utils('_rebuild_tensor'), storage('cuda:0', p.none), ...at), true],
+    ['0.4', v2('cpu', p.none), true],
+    ['1.0, a parameter', p.call(utils('_rebuild_parameter'), v2('cpu', p.none), p.raw(0x88), hooks), true],
+    ['1.5 of a GPU', v2('cuda:1', p.none), true],
+    ['1.6', v2(), false],
+    ['1.8, a parameter of a GPU', p.call(utils('_rebuild_parameter'), v2('cuda:0'), p.raw(0x88), hooks), false],
+    ['1.13 of a Mac', v2('mps'), false],
+    ['2.0 with the state of a parameter', p.call(utils('_rebuild_parameter_with_state'), v2(), no, hooks, p.dict()), false], // biome-ignore format: one line
+    ['2.1, a subclass', p.call(p.global('torch._tensor', '_rebuild_from_type_v2'), utils('_rebuild_tensor_v2'), torch('Tensor'), p.tuple(storage('cpu'), ...at, no, hooks), p.dict()), false], // biome-ignore format: one line
+    ['2.3 with a type of its own', p.call(utils('_rebuild_tensor_v3'), p.persistent(p.tuple(p.text('storage'), p.global('torch.storage', 'UntypedStorage'), p.text('0'), p.text('cpu'), p.int(16))), ...at, no, hooks, torch('float32')), false], // biome-ignore format: one line
+    ['2.6 with what a wrapper knows of it', p.call(utils('_rebuild_tensor_v2'), storage('cpu'), ...at, no, hooks, p.dict([p.text('conj'), no])), false], // biome-ignore format: one line
+  ]
+
+  it.each(written)('%s', async (version, weight, old) => {
+    const path = join(folder, `${version}.pth`)
+    const pickle = state(['weight', weight])
+    const files = { 'x/data.pkl': pickle, 'x/version': Buffer.from('3\n'), 'x/data/0': floats(...numbers) }
+    await writeFile(path, old ? legacy(pickle, ['0'], [[4n, floats(...numbers)]]) : zipSync(files, { level: 0 }))
+    const { tensors, format } = await readSource(path)
+    expect(format).toBe(old ? 'torch-legacy' : 'torch-zip')
+    expect(tensors.get('weight')).toMatchObject({ shape: [2, 2], dtype: 'F32' })
+    expect([...tensors.get('weight')!.data]).toEqual(numbers)
+  })
+
+  it('a state dict with the versions of its modules beside the tensors', async () => {
+    // OrderedDict with the attribute _metadata, as every state_dict() has
+    const versions = p.dict([p.text(''), p.dict([p.text('version'), p.int(1)])])
+    const made = p.raw(
+      p.call(p.global('collections', 'OrderedDict')),
+      ...['(', p.text('weight'), v2('cpu', p.none), 'u', p.dict([p.text('_metadata'), versions]), 'b'],
+    )
+    const path = join(folder, 'metadata.pth')
+    await writeFile(path, legacy(p.pickle(made), ['0'], [[4n, floats(...numbers)]]))
+    expect([...(await readSource(path)).tensors.keys()]).toEqual(['weight'])
   })
 })

@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { ArgumentError } from '../base/errors.js'
 import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'

@@ -1,4 +1,4 @@
-import type { SmcResult } from '../smc/smc.js'
+import type { SmcResult } from '../smc/smc-result.js'
 import { plotPng } from './plots.js'
 
 /** A picture of who descends from whom in a run of SMC. */

@@ -1,5 +1,5 @@
-import { float32Array, float64Array } from '../base/args.js'
-import { invalid } from '../base/errors.js'
+import { float32Array, float64Array, integer } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
 import { host, type Space } from '../native/space.js'
 import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
@@ -28,6 +28,12 @@ export interface Increment {
   constant: number
 }
 
+/** What a population goes on from: arrays of the host, and plain data that may hold typed arrays. */
+export interface PopulationState {
+  arrays: Record<string, Float32Array | Float64Array>
+  rest: Record<string, unknown>
+}
+
 /** A population of particles as the SMC loop sees it: it moves through levels, says what its weights change by, and is resampled. */
 export interface Population {
   readonly levels: number
@@ -47,6 +53,12 @@ export interface Population {
   live(): (Values | undefined)[]
   /** Of the rows that are here. */
   readonly samples: Floats
+  /** The mean of what the samples were before the noise, D(x), on the host. @throws ArgumentError where the model has none */
+  denoised(): Promise<Float32Array>
+  /** All that the next level goes on from: for a checkpoint. */
+  state(): Promise<PopulationState>
+  /** Goes on from a state after level k. @throws ArgumentError where it is not of this population's model */
+  restore(state: PopulationState, k: number): Promise<void>
   /** U of every particle, where the model has one. */
   readonly energy?: Doubles
   /** Evaluations of a model at a particle so far. */
@@ -106,6 +118,22 @@ export class ModelPopulation implements Population {
 
   live(): Values[] {
     return []
+  }
+
+  async denoised(): Promise<never> {
+    throw new ArgumentError('a FeynmanKacModel knows no noise levels: there are no denoised samples')
+  }
+
+  async state(): Promise<PopulationState> {
+    return { arrays: { samples: this.samples }, rest: { evaluations: this.evaluations } }
+  }
+
+  async restore({ arrays: { samples }, rest: { evaluations } }: PopulationState): Promise<void> {
+    const { count } = this.rows
+    if (!(samples instanceof Float32Array) || samples.length === 0 || samples.length % count !== 0)
+      throw new ArgumentError(`checkpoint: it has no samples of ${count} particles`)
+    this.samples = samples
+    this.evaluations = integer('evaluations of the checkpoint', evaluations, 0)
   }
 
   #rng(k: number): ParticleRng {

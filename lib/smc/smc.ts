@@ -1,19 +1,32 @@
-import { boolean, finiteNumber, float64Array, integer, knownOptions, oneOf } from '../base/args.js'
+import {
+  boolean,
+  finiteNumber,
+  float64Array,
+  integer,
+  knownOptions,
+  oneOf,
+  plainObject,
+  renamed,
+} from '../base/args.js'
 import { ArgumentError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
+import { type Stream, streamOf, whilePresent } from '../base/stream.js'
+import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
-import { fill, inSpaceOf, toHost } from '../native/space.js'
+import { fill, inSpaceOf, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
+import type { SmcCheckpoint } from './checkpoint.js'
 import { bearableAbove } from './consistency.js'
 import { usualWeights } from './default-weights.js'
-import { hasCollapsed, type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
+import { hasCollapsed, Roots, type RootsState, weightedMean } from './diagnostics.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { notANumber } from './evaluation.js'
+import type { Level, LevelReport } from './events.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { isLearnt } from './learnt.js'
@@ -24,6 +37,7 @@ import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { OwnRows, RankRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
+import { type SmcFields, SmcResult } from './smc-result.js'
 import { asTarget } from './targets/linear.js'
 
 /** Options of a run on any model. */
@@ -51,7 +65,15 @@ export interface SmcRunOptions {
   /** With ranks: whose samples each gets, those of all ('all', default), its own ('own'), or the first all and the others their own ('first'). */
   gather?: 'own' | 'first' | 'all'
   signal?: AbortSignal
-  onProgress?: (report: LevelReport) => void
+  /** After each level; the run waits where it returns a promise. `smc.stream` gives the particles besides. */
+  onProgress?: (report: LevelReport) => unknown
+  /**
+   * A file that the run's state is kept in while it goes. Where it is there already, the run goes on from it, with the same bits as if it had never
+   * been stopped; it is removed at the end. Of a run with other options or another target it is refused.
+   */
+  checkpoint?: string
+  /** Seconds between two writes of it; default 10, 0 after every level. Besides it is written when the run is aborted between two levels. */
+  checkpointEvery?: number
 }
 
 /** Options of a run on a target. */
@@ -91,40 +113,14 @@ export interface SmcOptions extends SmcRunOptions {
   /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /**
    * Where the particles are: 'cpu' or 'cuda:0'; default where the models are. Targets that call functions of yours, and models on several
    * devices, have them on the CPU.
    */
   device?: string
-}
-
-export interface SmcResult {
-  /** [particles, ...shape], weighted by logWeights; with ranks, as `gather` says. */
-  samples: Float32Array
-  /** Number of the first particle of `samples`: 0 but for the own ones of a rank. */
-  first: number
-  /**
-   * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
-   * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
-   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
-   */
-  collapsed: boolean
-  /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */
-  note?: string
-  /** How they were weighed; none for a FeynmanKacModel, which weighs by itself. */
-  weights?: WeightScheme
-  /** Normalised: their exponentials sum to one. */
-  logWeights: Float64Array
-  /** log of the estimated normaliser of exp(-U) at the last level that was weighed; NaN without weights. */
-  logZ: number
-  /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
-  logZError: number
-  /** Effective sample size before resampling, per level. */
-  ess: Float64Array
-  /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
-  ancestors: (Int32Array | null)[]
-  diagnostics: SmcDiagnostics
 }
 
 /**
@@ -145,31 +141,101 @@ export interface SmcResult {
  */
 export function smc(model: FeynmanKacModel, options: SmcRunOptions): Promise<SmcResult>
 export function smc(target: EnergyFunction, options: SmcOptions): Promise<SmcResult>
-export async function smc(
+export function smc(model: EnergyFunction | FeynmanKacModel, options: SmcRunOptions | SmcOptions): Promise<SmcResult> {
+  return start(model, options)
+}
+
+/**
+ * The same as a loop over the levels, with the particles of each: `for await (const level of smc.stream(target, options))`. The run waits for the
+ * loop's body and stops where the loop is left; `result` of the stream is what `smc` returns.
+ * @example
+ * ```js
+ * import { gaussianMixture, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const run = smc.stream(normal, { particles: 64, sigmas: sigmaGrid({ steps: 16, min: 0.01, max: 20 }) })
+ * for await (const level of run) console.log(level.sigma, level.ess, await level.denoised())
+ * const { logZ } = await run.result
+ * ```
+ */
+smc.stream = stream
+
+function stream(model: FeynmanKacModel, options: SmcRunOptions): Stream<Level, SmcResult>
+function stream(target: EnergyFunction, options: SmcOptions): Stream<Level, SmcResult>
+function stream(
   model: EnergyFunction | FeynmanKacModel,
   options: SmcRunOptions | SmcOptions,
+): Stream<Level, SmcResult> {
+  const { signal, onProgress } = plainObject('options of smc.stream', options) as unknown as SmcRunOptions
+  if (onProgress !== undefined)
+    throw invalid('onProgress of smc.stream', 'nothing, as the loop has the levels', onProgress)
+  return streamOf((emit, whole) => start(model, { ...options, signal: whole }, emit), signal)
+}
+
+/** Both forms; onLevel is awaited. */
+async function start(
+  model: EnergyFunction | FeynmanKacModel,
+  asked: SmcRunOptions | SmcOptions,
+  onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
+  const options = renamed('smc', asked, { batch: 'batchSize' })
+  if (checkedRanks(options.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
+    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
     const population = new ModelPopulation(model, common.rows, common.seed, common.signal)
-    return runSmc(population, common, new Advisor({ ...common, where: (k) => population.where(k) }))
+    const advisor = new Advisor({ ...common, where: (k) => population.where(k) })
+    const checkpoint = await openCheckpoint(options, { ...identityOf(common), levels: population.levels })
+    const fields = await runSmc({ population, options: common, advisor, onLevel, checkpoint })
+    return new SmcResult({ ...fields, shape: [population.samples.length / common.rows.count] })
   }
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
+  const { signal } = common
   const { device } = options as SmcOptions
   const shared = common.rows instanceof RankRows
   if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
     throw invalid('device of particles that ranks share', "'cpu'", device)
-  return inSpaceOf(target.residence, shared ? 'cpu' : device, common.signal, async (space) => {
+  return inSpaceOf(target.residence, shared ? 'cpu' : device, signal, async (space) => {
     const population = new AnnealedPopulation(target, annealing, space, common.rows)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
-    const result = await runSmc(population, common, new Advisor(setting), annealing.sigmas, annealing.weights)
-    const note = noteOf(target, annealing, result)
-    return { ...result, weights: annealing.weights, ...(note && { note }) }
+    const { sigmas, weights: scheme } = annealing
+    const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
+    const course = { population, options: common, advisor: new Advisor(setting), sigmas, scheme, onLevel, checkpoint }
+    const fields = await runSmc(course)
+    const note = noteOf(target, annealing, fields)
+    return new SmcResult({ ...fields, shape: [...target.shape], scheme, ...(note && { note }) })
   })
+}
+
+/** Everything about a run that its bits depend on, but the model. */
+function identityOf({
+  signal,
+  onProgress,
+  rows,
+  gather,
+  ...options
+}: ReturnType<typeof checkedRun>): Record<string, unknown> {
+  return { ...options }
+}
+
+/** What a target is, as far as its own words say; the energies of particles say the rest (AnnealedPopulation.restore). */
+function describedTarget({ name, shape, lambda, exponents, models }: Target) {
+  return { target: { name, shape, lambda, exponents, models: models.length } }
+}
+
+async function openCheckpoint({ checkpoint: path, checkpointEvery }: SmcRunOptions, identity: Record<string, unknown>) {
+  const seconds = finiteNumber('checkpointEvery', checkpointEvery ?? 10, { min: 0 })
+  if (path === undefined) {
+    if (checkpointEvery !== undefined) throw invalid('checkpointEvery', 'nothing without checkpoint', checkpointEvery)
+    return undefined
+  }
+  if (typeof path !== 'string' || path === '') throw invalid('checkpoint', 'the name of a file', path)
+  const { SmcCheckpoint } = await import('./checkpoint.js')
+  return SmcCheckpoint.open(path, identity, 1000 * seconds)
 }
 
 const runOptions = [
@@ -183,6 +249,8 @@ const runOptions = [
   'gather',
   'signal',
   'onProgress',
+  'checkpoint',
+  'checkpointEvery',
 ]
 const targetOptions = [
   'sigmas',
@@ -193,7 +261,7 @@ const targetOptions = [
   'moves',
   'precisions',
   'controlDrift',
-  'batch',
+  'batchSize',
   'device',
 ]
 
@@ -251,7 +319,7 @@ function checkedTarget(target: Target, options: SmcOptions) {
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
   const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
-  const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
+  const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
   return { sigmas, weights, weighAbove, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
 }
 
@@ -301,14 +369,30 @@ function checkCalibrated(target: EnergyFunction, kernel: Kernel, precisions: unk
   )
 }
 
+/** A run: its particles, and what is asked of it. */
+interface Course {
+  population: Population
+  options: ReturnType<typeof checkedRun>
+  advisor: Advisor
+  sigmas?: Float64Array
+  scheme?: WeightScheme
+  onLevel?: (level: Level) => Promise<void>
+  checkpoint?: SmcCheckpoint
+}
+
+/** What the loop itself goes on from after a level, beside its arrays. */
+interface LoopState {
+  roots: RootsState
+  ancestors: (Int32Array | null)[]
+  levels: LevelReport[]
+  logZ: number
+  stats: LogWeightStats
+  population: Record<string, unknown>
+}
+
 /** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */
-async function runSmc(
-  population: Population,
-  options: ReturnType<typeof checkedRun>,
-  advisor: Advisor,
-  sigmas?: Float64Array,
-  scheme?: WeightScheme,
-): Promise<SmcResult> {
+async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
+  const { population, options, advisor, sigmas, scheme, onLevel, checkpoint } = course
   const weighted = scheme !== 'none'
   const { particles: n, rows, seed, signal, resampling } = options
   const { space } = population
@@ -318,13 +402,34 @@ async function runSmc(
   await fill(weights, 1 / n, signal)
   const share = new Float64Array(n) // the weights, on the host
   const ancestors: (Int32Array | null)[] = []
-  const roots = new Roots(n)
+  const roots = new Roots(n, signal)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
   let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1, logSumAgain: Math.log(n) }
 
-  for (let k = 0; k <= lastLevel; k++) {
+  const save = async () => {
+    const { arrays, rest } = await population.state()
+    const own = { logWeights: await toHost(logWeights), weights: await toHost(weights) }
+    const state: LoopState = { roots: roots.state(), ancestors, levels, logZ, stats, population: rest }
+    await checkpoint!.save({ level: levels.length - 1, arrays: { ...arrays, ...own }, rest: { ...state } })
+  }
+  if (checkpoint?.saved) {
+    const { arrays, rest, level } = checkpoint.saved
+    const state = rest as unknown as LoopState
+    await population.restore({ arrays, rest: state.population }, level)
+    await upload(logWeights, float64Array('logWeights of the checkpoint', arrays.logWeights, n), signal)
+    await upload(weights, float64Array('weights of the checkpoint', arrays.weights, n), signal)
+    ancestors.push(...state.ancestors)
+    levels.push(...state.levels)
+    roots.restore(state.roots)
+    logZ = state.logZ
+    stats = state.stats
+    for (const report of levels) advisor.look(report)
+  }
+
+  for (let k = levels.length; k <= lastLevel; k++) {
+    if (signal?.aborted && checkpoint && k > 0) await save()
     signal?.throwIfAborted()
     const before = population.evaluations
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
@@ -346,8 +451,10 @@ async function runSmc(
       // N (sum W G)^2 / sum W G^2 of the increment G: the sums of w, w G and w G^2 in the log domain
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
-      logZError: weighted ? roots.logZError(share) : Number.NaN,
-      meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
+      logZError: weighted ? await roots.logZError(share) : Number.NaN,
+      meanEnergy: population.energy
+        ? await weightedMean(await toHost(population.energy, signal), share, signal)
+        : Number.NaN,
       resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
@@ -358,7 +465,7 @@ async function runSmc(
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
       const drawn = await redraw(population, { logWeights, weights }, share, how)
-      roots.resample(drawn.ancestors, share, drawn.weights)
+      await roots.resample(drawn.ancestors, share, drawn.weights)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct
@@ -371,20 +478,28 @@ async function runSmc(
     if (warning) report.warning = warning
     levels.push(report)
     space.keep([logWeights, weights, ...population.live()])
-    options.onProgress?.(report)
+    if (checkpoint?.due && k < lastLevel) await save()
+    await options.onProgress?.(report)
+    if (onLevel) await shown(report, population, weights, onLevel)
   }
 
   const last = levels[lastLevel]
-  const families = roots.families(await toHost(weights, signal))
+  const families = await roots.families(await toHost(weights, signal))
+  const normalised = new Float64Array(await toHost(logWeights, signal))
+  await inPieces(n, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++) normalised[i] -= stats.logSum
+  })
+  const warnings = levels.flatMap(({ warning }) => warning ?? [])
   const samples = await rows.collect(await toHost(population.samples, signal), options.gather)
-  return {
+  const fields = {
     samples,
-    first: samples.length === population.samples.length ? rows.first : 0,
+    ...(samples.length < (population.samples.length / rows.count) * n && { first: rows.first }),
     collapsed: weighted && hasCollapsed(families, n),
-    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
+    logWeights: normalised,
     logZ: last.logZ,
     logZError: last.logZError,
     ess: Float64Array.from(levels, (l) => l.ess),
+    warnings,
     ancestors,
     diagnostics: {
       levels,
@@ -393,11 +508,31 @@ async function runSmc(
       roots: roots.of,
       distinctRoots: roots.distinct,
       families,
-      warnings: levels.flatMap(({ warning }) => warning ?? []),
+      warnings,
       precisions: population instanceof AnnealedPopulation ? population.precisions : [],
       drift: population instanceof AnnealedPopulation ? population.drift : [],
     },
   }
+  await checkpoint?.remove()
+  return fields
+}
+
+/** Has the level heard, with its particles, which pass with it. */
+async function shown(
+  report: LevelReport,
+  population: Population,
+  weights: Doubles,
+  onLevel: (level: Level) => Promise<void>,
+): Promise<void> {
+  const own = (await toHost(weights)).slice()
+  await whilePresent(`level ${report.level}`, (present) =>
+    onLevel({
+      ...report,
+      weights: own,
+      samples: () => present(async () => (await toHost(population.samples)).slice()),
+      denoised: () => present(() => population.denoised()),
+    }),
+  )
 }
 
 function reweight(

@@ -13,15 +13,11 @@ import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What the objectives differ in. */
 export interface Run<M>
-  extends Pick<
-    Loop,
-    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'path' | 'own' | 'range' | 'batches' | 'smallestLoss'
-  > {
+  extends Pick<Loop, 'step' | 'drawsSigmas' | 'levels' | 'path' | 'own' | 'batches' | 'smallestLoss'> {
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
+  /** Its network is what the steps train. */
   model: M
-  /** Steps of training; its weights are those of the model's network. */
-  steps: Loop['network']
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
@@ -39,7 +35,7 @@ export async function runWithCheckpoints<
     save(path: string): Promise<void>
   },
 >(
-  { model, steps, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
+  { model, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
   { folder, checkpoint, ranks }: Opened,
   {
     logEvery,
@@ -75,7 +71,6 @@ export async function runWithCheckpoints<
   const end = await trainingLoop({
     ...loop,
     ranks,
-    network: steps,
     settings: definition,
     state: start,
     images,

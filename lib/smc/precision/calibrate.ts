@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { float32Array, held, integer, knownOptions } from '../../base/args.js'
 import { digits, invalid, NumericsError } from '../../base/errors.js'
 import { purpose } from '../../base/random.js'

@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { finiteNumber, isList, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import { sizeOf } from '../../base/shape.js'

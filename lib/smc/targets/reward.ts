@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { finiteNumber, knownOptions } from '../../base/args.js'
 import { ArgumentError, describe, digits, invalid, NumericsError } from '../../base/errors.js'
 import { native, run } from '../../native/addon.js'

@@ -66,8 +66,8 @@ std::vector<Case> cases(int multiprocessors) {
                      Arrays a(k);
                      float* y = static_cast<float*>(a.bytes(pixels * s.out * sizeof(float)));
                      void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));
-                     k.convPack(packed, a(normals(weights, 1)), s.kernel, s.in, s.out);
-                     k.conv(y, a(normals(pixels * s.in, 2)), packed, nullptr, nullptr, 1, s);
+                     k.run(op::ConvPack{packed, a(normals(weights, 1)), s.kernel, s.in, s.out});
+                     k.run(op::Conv{y, a(normals(pixels * s.in, 2)), packed, nullptr, nullptr, 1, s});
                      return a.get(y, pixels * s.out);
                    }});
   }
@@ -77,29 +77,29 @@ std::vector<Case> cases(int multiprocessors) {
     const auto setUp = [=](Kernels& k, Arrays& a) {
       void* packed = a.bytes(k.convPackedBytes(s.kernel, s.in, s.out));
       const float* w = a(normals(weights, 1));
-      k.convPack(packed, w, s.kernel, s.in, s.out);
-      k.convPackForGrad(packed, w, s.kernel, s.in, s.out);
+      k.run(op::ConvPack{packed, w, s.kernel, s.in, s.out});
+      k.run(op::ConvPackForGrad{packed, w, s.kernel, s.in, s.out});
       return packed;
     };
     out.push_back({"convolution", true, [=](Kernels& k) {
                      Arrays a(k);
                      float* y = a(normals(pixels * s.out, 2));
-                     k.conv(y, a(normals(pixels * s.in, 3)), setUp(k, a), a(normals(s.out, 4)), y, 0.7f, s);
+                     k.run(op::Conv{y, a(normals(pixels * s.in, 3)), setUp(k, a), a(normals(s.out, 4)), y, 0.7f, s});
                      return a.get(y, pixels * s.out);
                    }});
     out.push_back({"convolution's data gradient", true, [=](Kernels& k) {
                      Arrays a(k);
                      float* dx = a(normals(pixels * s.in, 5));
-                     k.convDataGrad(dx, a(normals(pixels * s.out, 6)), setUp(k, a), 0.7f, true, s);
+                     k.run(op::ConvDataGrad{dx, a(normals(pixels * s.out, 6)), setUp(k, a), 0.7f, true, s});
                      return a.get(dx, pixels * s.in);
                    }});
-    out.push_back({"convolution's weight gradient", true, [=](Kernels& k) {
-                     Arrays a(k);
-                     float* dw = a(normals(weights, 7));
-                     const ConvGradTerm term = {a(normals(pixels * s.in, 8)), a(normals(pixels * s.out, 9))};
-                     k.convWeightGrad(dw, &term, 1, 0.7f, s);
-                     return a.get(dw, weights);
-                   }});
+    out.push_back(
+        {"convolution's weight gradient", true, [=](Kernels& k) {
+           Arrays a(k);
+           float* dw = a(normals(weights, 7));
+           k.run(op::ConvWeightGrad{dw, {{a(normals(pixels * s.in, 8)), a(normals(pixels * s.out, 9))}}, 1, 0.7f, s});
+           return a.get(dw, weights);
+         }});
   }
   const NormShape n = {2, 30, 24, 6, 1e-5f, true, false};
   const size_t size = size_t(n.batch) * n.pixels * n.channels, stats = size_t(2) * n.batch * n.groups;
@@ -108,9 +108,9 @@ std::vector<Case> cases(int multiprocessors) {
                    float *y = a(Values(size)), *s = a(Values(stats)), *dx = a(Values(size)), *x = a(normals(size, 1));
                    const float *e = a(normals(n.batch * n.channels, 2)), *gamma = a(normals(n.channels, 3)),
                                *beta = a(normals(n.channels, 4)), *by = a(normals(size, 5)), *tx = a(normals(size, 6));
-                   k.norm(y, s, x, e, gamma, beta, n);
-                   k.normSecond(dx, nullptr, nullptr, nullptr, by, y, tx, x, e, s, gamma, beta, false, n);
-                   k.combine(y, 1, y, 1, dx, size);
+                   k.run(op::Norm{y, s, x, e, gamma, beta, n});
+                   k.run(op::NormSecond{dx, nullptr, nullptr, nullptr, by, y, tx, x, e, s, gamma, beta, false, n});
+                   k.run(op::Combine{y, 1, y, 1, dx, size});
                    return a.get(y, size);
                  }});
   const AttentionShape t = {2, 40, 1, 24};
@@ -118,14 +118,14 @@ std::vector<Case> cases(int multiprocessors) {
   out.push_back({"attention", true, [=](Kernels& k) {
                    Arrays a(k);
                    float* o = a(Values(values));
-                   k.attention(o, a(normals(3 * values, 1)), t);
+                   k.run(op::Attention{o, a(normals(3 * values, 1)), t});
                    return a.get(o, values);
                  }});
   out.push_back({"attention's second adjoint", true, [=](Kernels& k) {
                    Arrays a(k);
                    float* d = a(Values(3 * values));
-                   k.attentionSecond(d, a(normals(values, 2)), a(normals(values, 3)), a(normals(3 * values, 4)),
-                                     a(normals(3 * values, 5)), t);
+                   k.run(op::AttentionSecond{d, a(normals(values, 2)), a(normals(values, 3)), a(normals(3 * values, 4)),
+                                             a(normals(3 * values, 5)), t});
                    return a.get(d, 3 * values);
                  }});
   out.push_back({"cross-entropy", false, [](Kernels& k) {
@@ -135,15 +135,15 @@ std::vector<Case> cases(int multiprocessors) {
                    k.upload(o, offsets, sizeof(offsets));
                    float *pooled = a(Values(120)), *d = a(Values(120)), *x = a(normals(840, 1));
                    auto* losses = static_cast<double*>(a.bytes(3 * sizeof(double)));
-                   k.pool(pooled, x, 3, 7, 40);
-                   k.crossEntropy(d, losses, pooled, a(Values(120, 0.1f)), o, 0.5f, 3, 2, 40);
-                   k.poolAdjoint(x, d, true, 3, 7, 40);
+                   k.run(op::Pool{pooled, x, 3, 7, 40});
+                   k.run(op::CrossEntropy{d, losses, pooled, a(Values(120, 0.1f)), o, 0.5f, 3, 2, 40});
+                   k.run(op::PoolAdjoint{x, d, true, 3, 7, 40});
                    return a.get(x, 840);
                  }});
   out.push_back({"noise", false, [](Kernels& k) {
                    Arrays a(k);
                    float* x = a(Values(300));
-                   k.addNoise(x, a(normals(300, 1)), a(Values(4, 2.0f)), 5, kNoise, 6, 7, 4, 75);
+                   k.run(op::AddNoise{x, a(normals(300, 1)), a(Values(4, 2.0f)), 5, kNoise, 6, 7, 4, 75});
                    return a.get(x, 300);
                  }});
   return out;
