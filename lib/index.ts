@@ -28,6 +28,7 @@ export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
   checkEnergy,
+  communicator,
   createEngine,
   distill,
   evaluate,
@@ -38,6 +39,7 @@ export {
   readNpy,
   scatterPng,
   serve,
+  share,
   type TrainingStream,
   trainAutoencoder,
   trainClassifier,
@@ -138,6 +140,7 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
+export type { Communicator, Numbers } from './ranks/communicator.js'
 export type {
   Engine,
   EngineHealth,

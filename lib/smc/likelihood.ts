@@ -8,6 +8,7 @@ import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
 import type { Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
+import type { OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
 
 /**
@@ -66,6 +67,7 @@ export class LikelihoodPopulation implements Population {
     readonly target: Target,
     readonly options: LikelihoodOptions,
     readonly space: Space,
+    readonly rows: OwnRows,
   ) {
     const { sigmas, weighAbove, batch, signal } = options
     const factors = factorsOf(target)
@@ -82,7 +84,7 @@ export class LikelihoodPopulation implements Population {
     // a mode of the target at noise s is as wide as one of the base at this
     const scale = Math.sqrt(plain.lambda / target.lambda)
     const levels = sigmas.slice(0, this.#weighed + 1).map((s) => scale * s)
-    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space)
+    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space, rows)
   }
 
   get samples(): Floats {
@@ -120,7 +122,12 @@ export class LikelihoodPopulation implements Population {
   #goOn(): void {
     this.#before += this.#now.evaluations
     const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
-    this.#now = new AnnealedPopulation(this.target, { ...options, seed: seedAfter(options.seed) }, this.space)
+    this.#now = new AnnealedPopulation(
+      this.target,
+      { ...options, seed: seedAfter(options.seed) },
+      this.space,
+      this.rows,
+    )
   }
 
   gather(ancestors: Ints): Promise<void> {
@@ -172,8 +179,9 @@ export class LikelihoodPopulation implements Population {
 
   /** From the largest noise down, as far as the weights bear it. */
   async #weigh(): Promise<Increment> {
-    const { draws, bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
+    const { draws, bearable, weighAbove, sigmas, seed, signal } = this.options
     const { space } = this
+    const n = this.rows.total
     const sums = space.doubles(n)
     if (this.#exponents.length === 0) return { terms: [], coefficients: [], constant: 0 }
     const x0 = await toSpace(space, await this.#now.denoised(), signal)

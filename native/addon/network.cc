@@ -5,6 +5,7 @@
 
 #include "addon.h"
 #include "configs.h"
+#include "ranks.h"
 #include "request.h"
 #include "trainable_handle.h"
 
@@ -167,6 +168,7 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     step.losses = doubles(losses, rows, "losses");
     step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
     step.states = doubles(o.Get("states"), rows, "states", true);
+    step.share = shareOf(o);
     std::shared_ptr<Network> teacher;
     const Napi::Value t = o.Get("teacher");
     if (!t.IsUndefined() && !t.IsNull()) {

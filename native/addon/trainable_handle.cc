@@ -4,6 +4,7 @@
 
 #include "kernels/common/errors.h"
 #include "kernels/cuda/cuda.h"
+#include "ranks.h"
 
 namespace feynkac::addon {
 
@@ -84,6 +85,7 @@ void readStep(TrainingStep& step, const Napi::Object& o, int batch) {
   step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
   step.optimizer = optimizerOf(o, step.step);
   step.losses = doubles(o.Get("losses"), batch, "losses");
+  step.share = shareOf(o);
 }
 
 int rowsOf(const Napi::Value& value, size_t size, const char* name) {

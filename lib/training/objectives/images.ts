@@ -100,7 +100,12 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   try {
     const { network } = model
     if (!stored && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(network.device(), network.workingBytes('train', 1), definition.batchSize)
+      definition.microBatch = await fittingBatch(
+        network.device(),
+        network.workingBytes('train', 1),
+        definition.batchSize,
+        opened.ranks,
+      )
     if (checkpoint) await restore(network, checkpoint)
     return await runWithCheckpoints(
       {
