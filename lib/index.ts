@@ -38,6 +38,7 @@ export {
   loadResult,
   readNpy,
   scatterPng,
+  serve,
   share,
   type TrainingStream,
   trainAutoencoder,
@@ -138,6 +139,7 @@ export type {
   Logger,
   ServeOptions,
 } from './service/engine.js'
+export type { HttpOptions, HttpServer } from './service/http-options.js'
 export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
