@@ -8,7 +8,7 @@ import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
 import type { Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
-import type { OwnRows } from './rows.js'
+import { OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
 
 /**
@@ -23,8 +23,8 @@ import { asTarget, linear } from './targets/linear.js'
  * with itself at another noise level, which is what bridge weights of networks fail by, and no state is one of p^gamma above that level. What a
  * denoiser errs by adds its squared error to all of the integrals: only what differs between pictures counts.
  *
- * Cost: `draws` evaluations of every model for each particle, at once. Log-weights are right on average; they have a variance of their own that falls
- * as 1 / draws.
+ * Cost: `draws` evaluations of every model for each particle, at once. A draw's noise leaves the weights exact on average of their logarithm alone:
+ * log-weights have a variance of their own that falls as 1 / draws.
  */
 
 /** Noise at which what a picture shows is settled, of samples from -1 to 1: above it the particles are plain ones. */
@@ -33,6 +33,7 @@ const SETTLED = 0.3
 const BEARABLE = 1 / 2
 
 export interface LikelihoodOptions extends AnnealingOptions {
+  particles: number
   /** Noise levels to average the likelihoods over, one draw at each. */
   draws: number
   /** Stop above weighAbove where the weights would leave less than half of the particles. */
@@ -67,7 +68,6 @@ export class LikelihoodPopulation implements Population {
     readonly target: Target,
     readonly options: LikelihoodOptions,
     readonly space: Space,
-    readonly rows: OwnRows,
   ) {
     const { sigmas, weighAbove, batch, signal } = options
     const factors = factorsOf(target)
@@ -84,7 +84,7 @@ export class LikelihoodPopulation implements Population {
     // a mode of the target at noise s is as wide as one of the base at this
     const scale = Math.sqrt(plain.lambda / target.lambda)
     const levels = sigmas.slice(0, this.#weighed + 1).map((s) => scale * s)
-    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space, rows)
+    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space, new OwnRows(options.particles))
   }
 
   get samples(): Floats {
@@ -122,12 +122,8 @@ export class LikelihoodPopulation implements Population {
   #goOn(): void {
     this.#before += this.#now.evaluations
     const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
-    this.#now = new AnnealedPopulation(
-      this.target,
-      { ...options, seed: seedAfter(options.seed) },
-      this.space,
-      this.rows,
-    )
+    const next = { ...options, seed: seedAfter(options.seed) }
+    this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
   }
 
   gather(ancestors: Ints): Promise<void> {
@@ -179,9 +175,8 @@ export class LikelihoodPopulation implements Population {
 
   /** From the largest noise down, as far as the weights bear it. */
   async #weigh(): Promise<Increment> {
-    const { draws, bearable, weighAbove, sigmas, seed, signal } = this.options
+    const { draws, bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
     const { space } = this
-    const n = this.rows.total
     const sums = space.doubles(n)
     if (this.#exponents.length === 0) return { terms: [], coefficients: [], constant: 0 }
     const x0 = await toSpace(space, await this.#now.denoised(), signal)
@@ -195,7 +190,7 @@ export class LikelihoodPopulation implements Population {
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
       const x = space.floats(x0.length)
-      const noise = { std: sigma, seed: seedAfter(seed), purpose: purpose.noise, step: draw }
+      const noise = { std: sigma, seed: seedAfter(seedAfter(seed) + 1), purpose: purpose.propose, step: draw }
       await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
       for (const [j, exponent] of this.#exponents.entries()) {

@@ -209,14 +209,10 @@ async function start(
   if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
     throw invalid('device of particles that ranks share', "'cpu'", device)
   if (shared && annealing.weights === 'likelihood')
-    throw invalid('weights of particles that ranks share', "any but 'likelihood'", annealing.weights)
+    throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
   return inSpaceOf(target.residence, shared ? 'cpu' : device, signal, async (space) => {
-    const { rows } = common
-    const weighed =
-      rows instanceof OwnRows && annealing.weights === 'likelihood'
-        ? new LikelihoodPopulation(target, annealing, space, rows)
-        : undefined
-    const population = weighed ?? new AnnealedPopulation(target, annealing, space, rows)
+    const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
+    const population = weighed ?? new AnnealedPopulation(target, annealing, space, common.rows)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
     const { sigmas, weights: scheme } = annealing
     const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
