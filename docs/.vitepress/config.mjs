@@ -56,6 +56,7 @@ const sidebar = [
     page('Separated modes', '/levelled'),
     page('Denoiser and energy in one', '/joint'),
     page('The head residual', '/residual'),
+    page('Weights by likelihood', '/likelihood'),
     page('GPU', '/guides/gpu'),
     page('Many processes', '/guides/ranks'),
     page('Platforms', '/guides/platforms'),
