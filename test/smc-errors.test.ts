@@ -147,10 +147,9 @@ test('bad targets', () => {
   for (const make of wrong) expect(make, String(make)).toThrow(ArgumentError)
 })
 
-test('an indefinite covariance', async () => {
-  const m = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [[[1, 2], [2, 1]]] }) // biome-ignore format: one line
-  await expect(m.energyGrad(new Float32Array(2), 0.1)).rejects.toThrow(ArgumentError)
-  expect(() => m.sample(1)).toThrow(ArgumentError)
+test('an indefinite covariance', () => {
+  const covariances = [[[1, 2], [2, 1]]] // biome-ignore format: one line
+  expect(() => gaussianMixture({ weights: [1], means: [[0, 0]], covariances })).toThrow(ArgumentError)
 })
 
 test('abort: within one step, with the reason', async () => {

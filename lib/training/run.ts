@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
+import { defaultsOf } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
@@ -28,9 +29,10 @@ import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
+import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
-import { describeRecipe, generalSettings, holdOutFor, imageRecipe, recipeFor, recipeOf } from './recipe.js'
-import { checkSettings, type Settings, settle } from './settings.js'
+import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
+import { checkSettings, type Settings, settingRows, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
@@ -44,7 +46,7 @@ export const runOptionNames = [
   ...[...deviceOptionNames, 'signal', 'onProgress'],
 ]
 
-export const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
+export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
 
 export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
 
@@ -215,7 +217,7 @@ export async function train<M extends Denoiser | EnergyModel>(
   }
 }
 
-const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
+const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
 
 /** What a speed is measured with: about what the recipe is for. */
 const TRIAL_IMAGES = 10_000

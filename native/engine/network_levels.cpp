@@ -55,8 +55,8 @@ void Network::classify(const TrainStep& step, int begin, int end, double* losses
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, samples * d * sizeof(float));
     kernels_->upload(plan.at(run.coefficientA), drawn.data(), samples * sizeof(float));
     float* x = plan.at(run.x);
-    kernels_->addNoise(x, plan.at(run.staging), plan.at(run.coefficientA), step.seed, kLevels, step.step,
-                       static_cast<uint32_t>(first), samples, d);
+    kernels_->run(op::AddNoise{x, plan.at(run.staging), plan.at(run.coefficientA), step.seed, kLevels, step.step,
+                               static_cast<uint32_t>(first), samples, d});
     for (int j = 1; j < l.levels; ++j) kernels_->copy(x + j * samples * d, x, samples * d * sizeof(float));
     plan.run(*kernels_, stop);
     kernels_->copy(losses + first, plan.at(run.losses), samples * sizeof(double));

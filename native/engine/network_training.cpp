@@ -41,8 +41,9 @@ void Network::setTarget(Run& run, const Levels& levels) {
   kernels_->upload(plan.at(run.coefficientA), a.data(), a.size() * sizeof(float));
   kernels_->upload(plan.at(run.coefficientB), b.data(), b.size() * sizeof(float));
   const SampleShape s = sampleShape(config_);
-  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
-                           plan.at(run.coefficientB), plan.at(run.x), run.batch, s.channels, s.height * s.width);
+  kernels_->run(op::ToChannelsLast{plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
+                                   plan.at(run.coefficientB), plan.at(run.x), run.batch, s.channels,
+                                   s.height * s.width});
 }
 
 // target = h(c_in x), channels last; target and x are the caller's, on the same device
@@ -120,8 +121,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     }
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
     kernels_->upload(plan.at(run.coefficientA), added.data() + first, n * sizeof(float));
-    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise, step.step,
-                       static_cast<uint32_t>(first), n, d);
+    kernels_->run(op::AddNoise{plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise,
+                               step.step, static_cast<uint32_t>(first), n, d});
     if (teacher) {
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);

@@ -41,8 +41,8 @@ void Trainable::allocateWeights() {
   for (size_t i = 0; i < packings_.size(); ++i)
     plan.op({}, [this, i](Kernels& k) {
       const auto& p = packings_[i];
-      k.convPack(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
-      if (packsForGrads_) k.convPackForGrad(weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out);
+      k.run(op::ConvPack{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
+      if (packsForGrads_) k.run(op::ConvPackForGrad{weights_.packed[i], weights_.params + p.w, p.kernel, p.in, p.out});
     });
   packed_ = std::move(memory);
   weights_.packed = std::move(places);
@@ -166,8 +166,8 @@ size_t Trainable::addSubtrees(size_t count, bool all) {
   size_t depth = 0;
   for (; count >> depth != 0; ++depth) {
     if ((count >> depth & 1) != 0)
-      kernels_->combine(weights_.grad, 1, static_cast<const float*>(subtrees_[depth]->data()), 1, weights_.grad,
-                        parameters_.engineSize());
+      kernels_->run(op::Combine{weights_.grad, 1, static_cast<const float*>(subtrees_[depth]->data()), 1, weights_.grad,
+                                parameters_.engineSize()});
     else if (!all)
       break;
   }
@@ -203,10 +203,10 @@ void Trainable::gather(const Share& share, const MicroBatches& cut, const std::v
 double Trainable::endStep(const AdamStep& adam) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
-  kernels_->sumSquares(sumsq, weights_.grad, parameters_.engineSize());
+  kernels_->run(op::SumSquares{sumsq, weights_.grad, parameters_.engineSize()});
   isPacked_ = false;
-  kernels_->adam(weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
-                 parameters_.engineSize());
+  kernels_->run(op::Adam{weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
+                         parameters_.engineSize()});
   double squares = 0;
   kernels_->download(&squares, sumsq, sizeof(double));
   return std::sqrt(squares);
