@@ -5,7 +5,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { Command } from 'commander'
 import { examine, FLOOR } from './platforms/check.mjs'
-import { hasProgram, home, missingPrebuilds, platforms, prebuildOf, root } from './platforms/list.mjs'
+import { missingPrebuilds, missingTools, platforms, prebuildOf, root } from './platforms/list.mjs'
 import { loadInStub } from './platforms/stub-host.mjs'
 import { canRun, runNativeTests, runSmoke } from './platforms/test.mjs'
 import { folders, pack } from './release/pack.mjs'
@@ -40,7 +40,7 @@ const problems = []
 /** Builds the addon of a platform where it is missing and this machine can; what is wrong with it. */
 function provide(name) {
   if (fs.existsSync(prebuildOf(name))) return ''
-  const absent = name === home ? [] : platforms[name].tools.filter((tool) => !hasProgram(tool))
+  const absent = missingTools(name)
   if (!options.dryRun || absent.length) return absent.length ? `not built: no ${absent.join(', ')} here` : 'missing'
   const jobs = options.jobs ? ['--jobs', options.jobs] : []
   try {

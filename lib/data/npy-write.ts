@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { isShape } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { writeFileAtomic } from '../base/files.js'

@@ -5,22 +5,25 @@
 
 #if defined(__x86_64__)
 #define OLD "GLIBC_2.2.5"
+#define NOT_SO_OLD "GLIBC_2.3.4"
 #define JUMP "jmp"
 #define AT "@PLT"
 #else
 #define OLD "GLIBC_2.17"
+#define NOT_SO_OLD OLD
 #define JUMP "b"
 #define AT ""
 #endif
 
 // A section for each, so that those that are not called, and what they ask for, are left out
 // clang-format off
-#define TURN(name)                                                                              \
+#define TURN_TO(name, version)                                                                       \
   asm(".section .text.__wrap_" #name ",\"ax\"\n"                                                \
       ".globl __wrap_" #name "; .hidden __wrap_" #name "; .type __wrap_" #name ", %function\n"  \
       "__wrap_" #name ": " JUMP " old_" #name AT "\n"                                           \
-      ".symver old_" #name ", " #name "@" OLD "\n"                                              \
+      ".symver old_" #name ", " #name "@" version "\n"                                             \
       ".text\n");
+#define TURN(name) TURN_TO(name, OLD)
 // clang-format on
 
 // 2.29: without a wrapper that sets errno
@@ -36,6 +39,7 @@ TURN(pthread_mutex_trylock)
 TURN(pthread_once)
 TURN(dlclose)
 TURN(dlerror)
+TURN_TO(dlmopen, NOT_SO_OLD)
 TURN(dlopen)
 TURN(dlsym)
 TURN(dlvsym)

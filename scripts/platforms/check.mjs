@@ -80,7 +80,7 @@ export function examine(name, file, floor = FLOOR) {
   const problems = found.needed
     .filter((library) => !LIBRARIES[musl ? 'musl' : system].test(library))
     .map((library) => `needs ${library}`)
-  const machine = name.includes('arm64') ? /aarch64|arm64/i : /x86-64/i
+  const machine = name.includes('arm64') ? /aarch64|arm64/i : /x86[-_]64/i
   if (!machine.test(found.machine)) problems.push(`is for ${found.machine}`)
   if (musl && found.glibc) problems.push(`needs glibc ${found.glibc}`)
   if (found.glibc && found.unversioned.length) problems.push(`asks for ${found.unversioned.join(', ')} of no library`)

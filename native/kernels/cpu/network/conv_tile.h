@@ -142,13 +142,25 @@ FEYNKAC_INLINE void storeSome(float* p, vf v, int n) {
     storeTail(p, v, n);
 }
 
+// a + s b. Whether a compiler fuses it may hang on the code around it, and the bits with it: for arm64 it always does.
+FEYNKAC_INLINE vf plusScaled(vf a, float s, vf b) {
+#if defined(__aarch64__)
+  return vfmaq_n_f32(a, b, s);
+#else
+  return a + s * b;
+#endif
+}
+
 // to[r][:] += scale c[r][:] in n <= kTileColumns columns
 template <int R>
 FEYNKAC_INLINE void addScaled(float* to, size_t stride, float scale, const Tile<R>& t, int n) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r, to += stride) {
-    storeSome(to, loadSome(to, least(kLanes, n)) + scale * t.c[r][0], least(kLanes, n));
-    if (n > kLanes) storeSome(to + kLanes, loadSome(to + kLanes, n - kLanes) + scale * t.c[r][1], n - kLanes);
+    storeSome(to, plusScaled(loadSome(to, least(kLanes, n)), scale, t.c[r][0]), least(kLanes, n));
+    if (n > kLanes) {
+      const vf more = plusScaled(loadSome(to + kLanes, n - kLanes), scale, t.c[r][1]);
+      storeSome(to + kLanes, more, n - kLanes);
+    }
   }
 }
 
@@ -162,7 +174,7 @@ struct Epilogue {
   inline __attribute__((always_inline)) void finish(float* y, size_t at, vf product, int o, int n) const {
     if (bias) product += loadSome(bias + o, n);
     product *= scale;
-    if (add) product += addScale * loadSome(add + at, n);
+    if (add) product = plusScaled(product, addScale, loadSome(add + at, n));
     storeSome(y + at, product, n);
   }
   template <int R>
