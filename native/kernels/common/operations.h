@@ -683,13 +683,13 @@ struct AddNoise {
 }  // namespace op
 
 // All of them: what a backend implements, and what is made for each (staged.h, counting.h).
-#define FEYNKAC_OPERATIONS(DO)                                                                                       \
-  DO(ConvPack)                                                                                                       \
-  DO(ConvPackForGrad) DO(Conv) DO(ConvDataGrad) DO(ConvWeightGrad) DO(BiasGrad) DO(Norm) DO(NormAdjoint)             \
-      DO(NormTangent) DO(NormSecond) DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) DO(AttentionSecond)     \
-          DO(Downsample) DO(Upsample) DO(CopyChannels) DO(Combine) DO(DotRows) DO(CombineRows) DO(Pad)               \
-              DO(NoiseEmbedding) DO(Modulate) DO(ModulateAdjoint) DO(ToChannelsLast) DO(ToChannelsFirst) DO(Dropout) \
-                  DO(Pool) DO(PoolAdjoint) DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) \
-                      DO(AddNoise)
+#define FEYNKAC_OPERATIONS(DO)                                                                                      \
+  DO(ConvPack)                                                                                                      \
+  DO(ConvPackForGrad)                                                                                               \
+  DO(Conv) DO(ConvDataGrad) DO(ConvWeightGrad) DO(BiasGrad) DO(Norm) DO(NormAdjoint) DO(NormTangent) DO(NormSecond) \
+      DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) DO(AttentionSecond) DO(Downsample) DO(Upsample)       \
+          DO(CopyChannels) DO(Combine) DO(DotRows) DO(CombineRows) DO(Pad) DO(NoiseEmbedding) DO(Modulate)          \
+              DO(ModulateAdjoint) DO(ToChannelsLast) DO(ToChannelsFirst) DO(Dropout) DO(Pool) DO(PoolAdjoint)       \
+                  DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) DO(AddNoise)
 
 }  // namespace feynkac
