@@ -1,11 +1,13 @@
 // The benchmark: every job on feynkac and on a peer that does the same work, side by side, as ratios. Runs of both alternate, and medians are
 // compared. Timings of two benchmarks are not to be compared; ratios within one are.
 //
-//   node bench/run.mjs [--sizes] [--quick] [--threads 1,2] [--only TEXT] [--out FILE] [--force] [--peer torch|none] [--python PATH]
+//   node bench/run.mjs [--sizes] [--quick] [--threads 1,2] [--isa avx2] [--only TEXT] [--out FILE] [--force] [--peer torch|none]
+//                      [--python PATH]
 //
 // --sizes     images from 32x32 to 256x256 instead of small networks, EDM's CIFAR-10 network and particles
 // --quick     the first network and small particles, few runs: does it work?
 // --threads   the numbers of threads, each of which every job runs with (without: 1 and all cores; with --sizes all cores)
+// --isa       holds both sides to an instruction set, avx2 or avx512, as on a processor that has no better one; rows say so
 // --only      rows whose names hold this text
 // --out       a file of results, as JSON
 // --force     print ratios even if other work took more than 5 % of the machine's processor time: marked, and said in the file
@@ -32,6 +34,7 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     sizes: { type: 'boolean', default: false },
     threads: { type: 'string' },
+    isa: { type: 'string' },
     force: { type: 'boolean', default: false },
     out: { type: 'string' },
     only: { type: 'string' },
@@ -44,6 +47,19 @@ const threadCounts = options.threads
   : [...new Set(options.sizes ? [cores] : [1, cores])]
 if (!threadCounts.every((n) => Number.isInteger(n) && n > 0))
   throw new Error(`expected --threads like 1,2 but received ${options.threads}`)
+if (![undefined, 'avx2', 'avx512'].includes(options.isa))
+  throw new Error(`expected --isa avx2 or avx512 but received ${options.isa}`)
+if (options.isa) process.env.FEYNKAC_ISA = options.isa // of this process, which has not asked yet, and of this side's
+const peerIsa = options.isa && {
+  ATEN_CPU_CAPABILITY: options.isa,
+  MKL_ENABLE_INSTRUCTIONS: options.isa.toUpperCase(),
+  ...Object.fromEntries(
+    ['ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'].map((key) => [
+      key,
+      { avx2: 'AVX2', avx512: 'AVX512_CORE' }[options.isa],
+    ]),
+  ),
+}
 const least = options.quick ? { rounds: 2, seconds: 0 } : { rounds: 3, seconds: 1 }
 
 /** The first Python that has PyTorch, and PyTorch's version. */
@@ -88,8 +104,10 @@ async function fasterPeer(python, job, unet) {
   const most = Math.max(...threadCounts)
   const all = []
   for (const channels_last of unet ? [false, true] : [false]) {
-    const side = new Side(python, [join(here, 'peers', 'torch_cpu.py')])
-    const { outputs } = await side.prepare({ ...job, channels_last }, most)
+    const side = new Side(python, [join(here, 'peers', 'torch_cpu.py')], peerIsa)
+    const { outputs, capability } = await side.prepare({ ...job, channels_last }, most)
+    if (options.isa && capability.toLowerCase() !== options.isa)
+      throw new Error(`PyTorch cannot be held to ${options.isa}: it says that it uses ${capability}`)
     all.push({ side, outputs, channels_last, seconds: await side.time(most) })
   }
   const [best, ...others] = all.sort((a, b) => a.seconds - b.seconds)
@@ -110,7 +128,7 @@ async function measure({ name, job, unet, planned }, found) {
   }
   const ended = await mine.end()
   const peerEnded = peer ? [...peer.ended, await peer.side.end()] : []
-  const result = { name, threads: runs }
+  const result = { name: options.isa ? `${name} [${options.isa}]` : name, threads: runs }
   if (unet) Object.assign(result, { bytes: ended.bytes, plannedBytes: planned })
   if (unet && peer) {
     const leanest = Math.min(...peerEnded.map(({ bytes }) => bytes))

@@ -13,8 +13,9 @@ export class Side {
   /** The numbers of threads that it has been timed with. */
   warm = new Set()
 
-  constructor(command, args) {
-    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  /** @param env besides this process's */
+  constructor(command, args, env = {}) {
+    this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } })
     this.#child.stdin.on('error', () => {}) // it has died: the next answer says so
     this.failed = new Promise((_, reject) => this.#child.on('error', reject))
     this.failed.catch(() => {})
@@ -29,7 +30,7 @@ export class Side {
     return JSON.parse(value)
   }
 
-  /** Makes the job ready and runs it once: { version, outputs }. */
+  /** Makes the job ready and runs it once: { version, outputs } and what the side has to add. */
   async prepare(job, threads) {
     return await this.#ask({ ...job, threads })
   }

@@ -88,8 +88,10 @@ async function smcStep(job) {
     const coefficients = Float64Array.of(1, -1, 1e-3, -1e-3)
     await run(() => native.reweight({ logWeights, weights, terms, coefficients, constant: 0 }))
     const ancestors = new Int32Array(n)
-    await run(() => native.resampleJob({ ancestors, weights, scheme: 'systematic', seed: 0, step }))
-    await run(() => native.gather({ ancestors, from: [y, grad], to: [kept, keptGrad] }))
+    const rows = { from: [y, grad], to: [kept, keptGrad] }
+    await run(() =>
+      native.resampleJob({ ancestors, weights, logWeights, scheme: 'systematic', seed: 0, step, ...rows }),
+    )
   }
   return { work, outputs: {} }
 }

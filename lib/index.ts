@@ -37,6 +37,7 @@ export {
   loadResult,
   readNpy,
   scatterPng,
+  serve,
   type TrainingStream,
   trainAutoencoder,
   trainClassifier,
@@ -135,6 +136,7 @@ export type {
   Logger,
   ServeOptions,
 } from './service/engine.js'
+export type { HttpOptions, HttpServer } from './service/http-options.js'
 export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'

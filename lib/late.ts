@@ -14,6 +14,7 @@ import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
 import type { Engine, EngineOptions } from './service/engine.js'
+import type { HttpOptions, HttpServer } from './service/http-options.js'
 import type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
 import type { EnergyFunction } from './smc/energy-function.js'
 import type { McmcResult, SampleResult } from './smc/result.js'
@@ -353,4 +354,23 @@ export async function checkEnergy(energy: EnergyFunction, options: CheckEnergyOp
 export async function createEngine(options: EngineOptions): Promise<Engine> {
   const late = await import('./service/engine.js')
   return late.Engine.create(options)
+}
+
+/**
+ * Serves an engine over HTTP: POST /sample (JSON, PNG, .npy, or server-sent events with previews), GET /models, /metrics, /health and
+ * /openapi.json, which describes it all. Needs fastify and @fastify/swagger (MissingPackageError). Throws ArgumentError; FeynkacError where the
+ * port is taken.
+ * @example
+ * ```js
+ * import { createEngine, serve } from 'feynkac'
+ *
+ * const engine = await createEngine({ models: { faces: 'energy.safetensors' } })
+ * const server = await serve(engine, { port: 8000, apiKey: process.env.API_KEY ?? 'secret' })
+ * console.log(server.url)
+ * process.once('SIGTERM', () => server.close()) // answers what it has taken
+ * ```
+ */
+export async function serve(engine: Engine, options: HttpOptions = {}): Promise<HttpServer> {
+  const late = await import('./service/http.js')
+  return late.serve(engine, options)
 }

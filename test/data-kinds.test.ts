@@ -219,6 +219,7 @@ describe('arrays', () => {
     await refused(await save('cifar.tar.gz', gzipSync(tar)), /tar archive: unpack/)
     await refused(await save('page.zip', strToU8('<!DOCTYPE html><html>')), /web page/)
     await refused(await save('set.npy.xz', Buffer.from('\xfd7zXZ\0\0', 'latin1')), /xz, zstd or bzip2: unpack/)
+    await refused(await save('model', Buffer.from('\x40\0\0\0\0\0\0\0{"a":{}}', 'latin1')), /weights of a model/)
     await refused(await save('set.mat', strToU8('MATLAB 5.0 MAT-file, Platform: GLNXA64')), /MATLAB file/)
     await refused(await save('film.mp4', Buffer.from('\0\0\0\x18ftypmp42', 'latin1')), /HEIC picture or a film/)
     await refused(

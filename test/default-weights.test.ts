@@ -67,8 +67,8 @@ describe('the default', () => {
 describe('without weights', () => {
   test('every composition keeps its particles, and says what they are', async () => {
     for (const target of compositions(picture)) {
-      const { collapsed, note, weights, logZ, diagnostics } = await smc(target, options)
-      expect([collapsed, weights, logZ, diagnostics.distinctRoots]).toEqual([false, 'none', Number.NaN, 64])
+      const { collapsed, note, scheme, logZ, diagnostics } = await smc(target, options)
+      expect([collapsed, scheme, logZ, diagnostics.distinctRoots]).toEqual([false, 'none', Number.NaN, 64])
       expect(note, target.name).toMatch(/^no weights: the samples are .*To weigh: weighAbove: 0\.5 \(--weigh-above 0\.5\)$/) // biome-ignore format: one line
       expect(/nothing corrects the shares of its modes/.test(note!)).toBe(target.name !== 'energy')
     }
@@ -82,8 +82,8 @@ describe('without weights', () => {
 
   test('a closed form says nothing but where it is told none', async () => {
     const target = lowTemperature(exact, { gamma: 2 })
-    const { note, weights, collapsed } = await smc(target, options)
-    expect([note, weights, collapsed]).toEqual([undefined, 'bridge', false])
+    const { note, scheme, collapsed } = await smc(target, options)
+    expect([note, scheme, collapsed]).toEqual([undefined, 'bridge', false])
     expect((await smc(target, { ...options, weights: 'none' })).note).toMatch(/weights: 'bridge' \(--weights bridge\)$/)
   })
 

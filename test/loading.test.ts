@@ -20,7 +20,12 @@ afterAll(() => rm(folder, { recursive: true }))
 
 /** Runs a program under the hooks of loading.mjs: the files and modules of Node's that it loaded, the lines that it printed, and its errors. */
 async function child(argv: readonly string[], absent: readonly string[] = []) {
-  const register = `import { register } from 'node:module'; register(${JSON.stringify(new URL('loading.mjs', import.meta.url).href)})`
+  const register = `import module from 'node:module'; module.register(${JSON.stringify(new URL('loading.mjs', import.meta.url).href)})
+const resolve = module._resolveFilename // what require finds
+module._resolveFilename = (name, ...rest) => {
+  if (!process.env.ABSENT.split(' ').includes(name)) return resolve(name, ...rest)
+  throw Object.assign(new Error('Cannot find module ' + name), { code: 'MODULE_NOT_FOUND' })
+}`
   const args = ['--import', `data:text/javascript,${encodeURIComponent(register)}`, ...argv]
   const options = { cwd: folder, env: { ...process.env, ABSENT: absent.join(' '), ENTRY: entry } }
   const { stdout, stderr } = await promisify(execFile)(process.execPath, args, options).catch((error) => error)

@@ -232,9 +232,9 @@ describe('advice by symptom', () => {
 })
 
 describe('the picture of a genealogy', () => {
-  test('lines of a small one', () => {
+  test('lines of a small one', async () => {
     // of three particles the first is lost at level 1, and the last doubled
-    const lines = branches([null, Int32Array.of(2, 1, 2), null], 3)
+    const lines = await branches([null, Int32Array.of(2, 1, 2), null], 3)
     expect(lines).toEqual([
       { from: 0, to: 1, y: 0, yTo: 0, survives: false },
       { from: 0, to: 1, y: 0.5, yTo: 0.5, survives: true },
@@ -247,12 +247,12 @@ describe('the picture of a genealogy', () => {
 
   test('lines never cross, and lead to the roots', async () => {
     const run = await smc(model, { particles: 50, seed: 3, resampling: 'killing', essAfter: 0.8, essThreshold: 0.7 })
-    const lines = branches(run.ancestors, 50)
+    const lines = await branches(run.ancestors, 50)
     for (const a of lines)
       for (const b of lines)
         if (a.from === b.from && a.to === b.to && a.y < b.y) expect(a.yTo).toBeLessThanOrEqual(b.yTo)
     expect(lines.filter(({ from, survives }) => from === 0 && survives)).toHaveLength(run.diagnostics.distinctRoots)
-    const thinned = branches(run.ancestors, 50, 10)
+    const thinned = await branches(run.ancestors, 50, 10)
     expect(thinned.length).toBeLessThan(lines.length / 3)
     expect(thinned.length).toBeGreaterThan(10)
   })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { zipSync } from 'fflate'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Autoencoder, autoencoderKL, Denoiser, unet2d } from '../lib/index.js'
+import { diffusersSchedule } from '../lib/models/diffusers-schedule.js'
 import { exportAutoencoder, exportModel } from '../lib/models/export.js'
 import { native } from '../lib/native/addon.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
@@ -256,5 +257,77 @@ describe('tensors as PyTorch has pickled them', () => {
     const path = join(folder, 'metadata.pth')
     await writeFile(path, legacy(p.pickle(made), ['0'], [[4n, floats(...numbers)]]))
     expect([...(await readSource(path)).tensors.keys()]).toEqual(['weight'])
+  })
+})
+
+describe('schedulers', () => {
+  const base = { beta_start: 0.0001, beta_end: 0.02, beta_schedule: 'linear', num_train_timesteps: 1000, prediction_type: 'epsilon', trained_betas: null } // biome-ignore format: one line
+  const spaced = { timestep_spacing: 'linspace', steps_offset: 0 }
+  const clipped = { clip_sample: true, clip_sample_range: 1.0, thresholding: false, dynamic_thresholding_ratio: 0.995, sample_max_value: 1.0, rescale_betas_zero_snr: false } // biome-ignore format: one line
+  const thresholds = { thresholding: false, dynamic_thresholding_ratio: 0.995, sample_max_value: 1.0 }
+  const karras = { use_karras_sigmas: false }
+  const recent = { ...karras, use_exponential_sigmas: false, use_beta_sigmas: false }
+  const solver = { ...thresholds, solver_order: 2, lower_order_final: true }
+  const flow = { use_flow_sigmas: false, flow_shift: 1.0 }
+  const shifts = { ...flow, use_dynamic_shifting: false, time_shift_type: 'exponential' }
+  const lambdas = { lambda_min_clipped: Number.NEGATIVE_INFINITY, variance_type: null }
+  const kdpm = { ...base, beta_start: 0.00085, beta_end: 0.012 }
+
+  /** What each class has written, older and newer. */
+  const written: Record<string, Json[]> = {
+    DDPMParallelScheduler: [{ ...base, ...clipped, ...spaced, variance_type: 'fixed_small' }],
+    DDIMScheduler: [
+      { ...base, clip_sample: true, set_alpha_to_one: true, tensor_format: 'pt', timestep_values: null, prediction_type: undefined }, // biome-ignore format: one line
+      { ...base, ...clipped, ...spaced, set_alpha_to_one: true },
+    ],
+    DDIMParallelScheduler: [{ ...base, ...clipped, ...spaced, set_alpha_to_one: true }],
+    PNDMScheduler: [
+      { ...base, skip_prk_steps: false, tensor_format: 'pt', prediction_type: undefined },
+      { ...base, ...spaced, skip_prk_steps: false, set_alpha_to_one: false },
+    ],
+    DPMSolverMultistepScheduler: [
+      { ...base, ...solver, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', predict_x0: true, prediction_type: undefined, predict_epsilon: true }, // biome-ignore format: one line
+      { ...base, ...solver, ...spaced, ...recent, ...lambdas, ...shifts, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', euler_at_final: false, use_lu_lambdas: false, final_sigmas_type: 'zero', rescale_betas_zero_snr: false }, // biome-ignore format: one line
+    ],
+    DPMSolverSinglestepScheduler: [{ ...base, ...solver, ...recent, ...lambdas, ...shifts, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', final_sigmas_type: 'zero' }], // biome-ignore format: one line
+    DPMSolverSDEScheduler: [{ ...kdpm, ...spaced, ...karras, noise_sampler_seed: null }, { ...kdpm, ...spaced, ...recent, noise_sampler_seed: null }], // biome-ignore format: one line
+    DEISMultistepScheduler: [{ ...base, ...solver, ...spaced, ...recent, ...shifts, algorithm_type: 'deis', solver_type: 'logrho' }], // biome-ignore format: one line
+    UniPCMultistepScheduler: [{ ...base, ...solver, ...spaced, ...recent, ...shifts, predict_x0: true, solver_type: 'bh2', disable_corrector: [], solver_p: null, final_sigmas_type: 'zero', rescale_betas_zero_snr: false, shift_terminal: null, sigma_min: null, sigma_max: null }], // biome-ignore format: one line
+    SASolverScheduler: [{ ...base, ...thresholds, ...spaced, ...recent, ...lambdas, ...flow, predictor_order: 2, corrector_order: 2, tau_func: null, algorithm_type: 'data_prediction', lower_order_final: true }], // biome-ignore format: one line
+    EulerDiscreteScheduler: [
+      { ...base, tensor_format: 'pt', prediction_type: undefined },
+      { ...base, ...spaced, ...recent, interpolation_type: 'linear', sigma_min: null, sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false, final_sigmas_type: 'zero' }, // biome-ignore format: one line
+    ],
+    EulerAncestralDiscreteScheduler: [{ ...base, ...spaced, rescale_betas_zero_snr: false }],
+    HeunDiscreteScheduler: [{ ...kdpm, ...spaced, ...recent, clip_sample: false, clip_sample_range: 1.0 }],
+    KDPM2DiscreteScheduler: [{ ...kdpm, ...spaced, ...recent }],
+    KDPM2AncestralDiscreteScheduler: [{ ...kdpm, ...spaced, ...recent }],
+    LMSDiscreteScheduler: [{ ...base, tensor_format: 'pt', prediction_type: undefined }, { ...base, ...spaced, ...recent }], // biome-ignore format: one line
+  }
+
+  it.each(Object.keys(written))('%s, older and newer, is the chain of its betas', (name) => {
+    const refused = (what: string) => expect.fail(`${name}: ${what}`)
+    for (const options of written[name]) {
+      // undefined stands in no file
+      const json = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+      const { beta_start, beta_end } = options as { beta_start: number; beta_end: number }
+      const chain = { _class_name: 'DDPMScheduler', beta_start, beta_end, beta_schedule: 'linear' }
+      const found = diffusersSchedule({ _class_name: name, _diffusers_version: '0.1', ...json }, {}, refused)
+      expect(found).toEqual(diffusersSchedule(chain, {}, refused))
+    }
+  })
+
+  it('those of Karras et al. and of Song et al.', () => {
+    const refused = (what: string) => expect.fail(what)
+    const edm = { sigma_min: 0.002, sigma_max: 80, sigma_data: 0.5, num_train_timesteps: 1000, prediction_type: 'epsilon', rho: 7.0, sigma_schedule: 'karras' } // biome-ignore format: one line
+    const multistep = { ...edm, ...solver, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', euler_at_final: false, final_sigmas_type: 'zero' } // biome-ignore format: one line
+    const forms = [{ _class_name: 'EDMEulerScheduler', ...edm, final_sigmas_type: 'zero' }, { _class_name: 'EDMDPMSolverMultistepScheduler', ...multistep }] // biome-ignore format: one line
+    for (const json of forms) {
+      const found = diffusersSchedule(json, {}, refused)
+      expect(found).toMatchObject({ sigmaMin: 0.002, sigmaMax: 80, preconditioning: { form: 'edm', sigmaData: 0.5 } })
+    }
+    const ve = { _class_name: 'ScoreSdeVeScheduler', num_train_timesteps: 2000, snr: 0.15, sigma_min: 0.01, sigma_max: 1348, sampling_eps: 1e-5, correct_steps: 1 } // biome-ignore format: one line
+    for (const json of [ve, { ...ve, tensor_format: 'pt' }])
+      expect(diffusersSchedule(json, { time_embedding_type: 'fourier' }, refused)).toMatchObject({ sigmaMax: 1348 })
   })
 })

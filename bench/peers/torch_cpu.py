@@ -4,6 +4,7 @@ Speaks over standard input and output as ../worker.mjs does.
 """
 import json
 import math
+import re
 import resource
 import struct
 import sys
@@ -142,6 +143,11 @@ def reset_peak():
         return int(f.read().split()[1]) * resource.getpagesize()
 
 
+def capability():
+    """The instruction set that PyTorch's own kernels use: AVX2, AVX512 or such."""
+    return re.search(r'CPU capability usage: (\w+)', torch.__config__.show()).group(1)
+
+
 def make(job):
     return {'resample': resample_job, 'smc': smc_job}.get(job['job'], unet_job)(job)
 
@@ -157,7 +163,8 @@ def main():
             small()
             start = reset_peak()
             work, outputs = make(asked)
-            print(json.dumps({'version': torch.__version__, 'outputs': outputs}), flush=True)
+            said = {'version': torch.__version__, 'capability': capability(), 'outputs': outputs}
+            print(json.dumps(said), flush=True)
         else:
             begin = time.perf_counter()
             for _ in range(asked['calls']):

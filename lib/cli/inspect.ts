@@ -285,11 +285,12 @@ function describeConsistency(consistency: Consistency): string[] {
       : 'small variances, which condemn nothing and prove nothing'
   return [
     `weights     ${verdict}`,
-    '            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top',
-    ...consistency.bands.map(
-      ({ from, to, variance, robust, steps, above }) =>
-        `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}`,
-    ),
+    `            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top${consistency.data ? '; on noised data by quartiles, sum over steps' : ''}`,
+    ...consistency.bands.map(({ from, to, variance, robust, steps, above }, b) => {
+      const data = consistency.data?.[b]
+      const also = data ? `;${cell(data.robust)}${cell(data.steps)}` : ''
+      return `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}${also}`
+    }),
   ]
 }
 

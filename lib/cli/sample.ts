@@ -59,7 +59,7 @@ export function register(program: Command): void {
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
     .addOption(
       choice('--weights <form>', 'of smc (none for learnt energies of pictures, else bridge)', [
-        ...['bridge', 'tilt', 'fkc', 'rne', 'none'],
+        ...['bridge', 'tilt', 'fkc', 'rne', 'likelihood', 'none'],
       ]),
     )
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))

@@ -2,6 +2,7 @@ import { float32Array, integer, isShape, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
+import { turns } from '../base/turns.js'
 import type { GridOptions } from './picture-options.js'
 
 /** Pictures of samples. */
@@ -40,6 +41,7 @@ export async function gridPng(
       `a grid of ${columns} by ${rows} images of [${shape}] is larger than ${MOST_PIXELS} pixels: draw fewer`,
     )
   const pixels = Buffer.alloc(lineWidth * lines * shown, 255)
+  const turn = turns()
   for (let i = 0; i < count; i++) {
     const left = (i % columns) * (width + gap)
     const top = Math.floor(i / columns) * (height + gap)
@@ -50,6 +52,7 @@ export async function gridPng(
           const at = ((top + y) * lineWidth + left + x) * shown + c
           pixels[at] = Math.round(Math.min(1, Math.max(-1, value)) * 127.5 + 127.5)
         }
+    await turn()
   }
   return sharp(pixels, { raw: { width: lineWidth, height: lines, channels: shown } })
     .resize(lineWidth * scale, lines * scale, { kernel: 'nearest' })

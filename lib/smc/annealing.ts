@@ -101,6 +101,14 @@ export const weightRules = {
     kernels: ['plain'],
     proposals: ['sde', 'posterior', 'analytic'],
   },
+  /** By likelihoods at one level; LikelihoodPopulation has them (likelihood.ts). */
+  likelihood: {
+    extra: 'none',
+    drift: 'target',
+    increment: () => NOTHING,
+    kernels: ['scaled'],
+    proposals: ['analytic', 'calibrated'],
+  },
   /** No weights: where the proposals alone lead. */
   none: {
     extra: 'none',
@@ -205,6 +213,12 @@ export class AnnealedPopulation implements Population {
       coefficients: [-1, 1 / (2 * variance)],
       constant: (this.#evaluator.d / 2) * Math.log(2 * Math.PI * variance),
     }
+  }
+
+  /** In place of start: goes on from particles at the first level. */
+  async begin(x: Floats): Promise<void> {
+    this.samples = x
+    await this.#evaluate(0)
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {

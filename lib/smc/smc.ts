@@ -29,6 +29,7 @@ import type { Level, LevelReport } from './events.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { isLearnt } from './learnt.js'
+import { factorsOf, LikelihoodPopulation } from './likelihood.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import { noteOf } from './notes.js'
 import { uncalibrated } from './precision/composed.js'
@@ -73,15 +74,23 @@ export interface SmcOptions extends SmcRunOptions {
   /**
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
    * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
-   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'.
+   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
+   * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
+   * (docs/likelihood.md). It needs a target with exponents too.
    */
   weights?: WeightScheme
   /**
    * Weights act at noise levels from here up alone; below, the same proposals go on without. Default 0: at all. For networks, whose energies
    * err most at small noise; what the samples are of there is not corrected. 'auto': as far down as the weights' variance that `calibrate` of a
-   * model has measured stays bearable (4 nats squared), or not at all.
+   * model has measured stays bearable (4 nats squared), or not at all. With 'likelihood' by default as far as half of the particles are left
+   * by effective sample size, and no further than 1, for samples from -1 to 1.
    */
   weighAbove?: number | 'auto'
+  /**
+   * With weights: 'likelihood': noise levels that each particle's likelihood is averaged over, at one evaluation of every model each; default
+   * 128. Log-weights have a variance in inverse proportion to it beside their own.
+   */
+  draws?: number
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that fkc and rne have); Lambda of 'tilt' is its base model's. */
   kernel?: Kernel
   /**
@@ -184,13 +193,14 @@ async function start(
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
   const { signal } = common
   return inSpaceOf(target.residence, (options as SmcOptions).device, signal, async (space) => {
-    const population = new AnnealedPopulation(target, annealing, space)
+    const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
+    const population = weighed ?? new AnnealedPopulation(target, annealing, space)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
     const { sigmas, weights: scheme } = annealing
     const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
     const course = { population, options: common, advisor: new Advisor(setting), sigmas, scheme, onLevel, checkpoint }
     const fields = await runSmc(course)
-    const note = noteOf(target, annealing, fields)
+    const note = noteOf(target, { ...annealing, ...(weighed && { weighAbove: weighed.reach }) }, fields)
     return new SmcResult({ ...fields, shape: [...target.shape], scheme, ...(note && { note }) })
   })
 }
@@ -232,6 +242,7 @@ const targetOptions = [
   'sigmas',
   'weights',
   'weighAbove',
+  'draws',
   'kernel',
   'proposal',
   'moves',
@@ -271,6 +282,10 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
   const asked = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
   const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
+  if (asked === 'likelihood') factorsOf(target)
+  else if (options.draws !== undefined) throw invalid(`draws with weights: '${asked}'`, 'nothing', options.draws)
+  const bearable = options.weighAbove === undefined || options.weighAbove === 'auto'
+  const draws = integer('draws', options.draws ?? 128, 1, 0xffff)
   const weights = weighAbove === Number.POSITIVE_INFINITY ? 'none' : asked
   const rule = weightRules[weights]
   const { calibration } = driver(target, weights)
@@ -285,16 +300,22 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
-  if (options.moves !== undefined && extra !== 'none')
+  if (options.moves !== undefined && (extra !== 'none' || weights === 'likelihood'))
     throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
   if (controlDrift && weights !== 'bridge')
     throw new ArgumentError(
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
+  if (options.precisions !== undefined && weights === 'likelihood')
+    throw invalid("precisions with weights: 'likelihood'", 'nothing', options.precisions)
   const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
   const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
-  return { sigmas, weights, weighAbove, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
+  const { moves } = options
+  return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, precisions, controlDrift, batch }
 }
+
+/** Default of weighAbove with likelihoods. */
+const LIKELIHOODS_ABOVE = 1
 
 /** Infinity: nothing is to be weighed. */
 function checkedWeighAbove(
@@ -303,6 +324,8 @@ function checkedWeighAbove(
   target: Target,
   sigmas: Float64Array,
 ): number {
+  if (weights === 'likelihood' && (given === undefined || given === 'auto'))
+    return Math.min(LIKELIHOODS_ABOVE, sigmas[1])
   if (given === undefined) return 0
   if (weights === 'none') throw invalid("weighAbove with weights: 'none'", 'nothing', given)
   if (given === 'auto') return bearableAbove(target, sigmas)

@@ -70,7 +70,8 @@ namespace op {
 // ---- convolution (conv) ----------------------------------------------------------------------------------------------
 
 // Master weights are w[kernel, kernel, in, out] (row-major). `packed` is the backend's own arrangement of them for both
-// directions, made anew whenever they change; convPackedBytes() says its size.
+// directions, made anew whenever they change; it may be no more than where w is, which stays there as long as it is used.
+// convPackedBytes() says its size.
 struct ConvPack {
   static constexpr const char* kKind = "pack";
   void* packed;
@@ -683,13 +684,14 @@ struct AddNoise {
 }  // namespace op
 
 // All of them: what a backend implements, and what is made for each (staged.h, counting.h).
-#define FEYNKAC_OPERATIONS(DO)                                                                                      \
-  DO(ConvPack)                                                                                                      \
-  DO(ConvPackForGrad)                                                                                               \
-  DO(Conv) DO(ConvDataGrad) DO(ConvWeightGrad) DO(BiasGrad) DO(Norm) DO(NormAdjoint) DO(NormTangent) DO(NormSecond) \
-      DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) DO(AttentionSecond) DO(Downsample) DO(Upsample)       \
-          DO(CopyChannels) DO(Combine) DO(DotRows) DO(CombineRows) DO(Pad) DO(NoiseEmbedding) DO(Modulate)          \
-              DO(ModulateAdjoint) DO(ToChannelsLast) DO(ToChannelsFirst) DO(Dropout) DO(Pool) DO(PoolAdjoint)       \
-                  DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) DO(AddNoise)
+// clang-format off
+#define FEYNKAC_OPERATIONS(DO) \
+  DO(ConvPack) DO(ConvPackForGrad) DO(Conv) DO(ConvDataGrad) DO(ConvWeightGrad) DO(BiasGrad) DO(Norm) \
+  DO(NormAdjoint) DO(NormTangent) DO(NormSecond) DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) \
+  DO(AttentionSecond) DO(Downsample) DO(Upsample) DO(CopyChannels) DO(Combine) DO(DotRows) DO(CombineRows) \
+  DO(Pad) DO(NoiseEmbedding) DO(Modulate) DO(ModulateAdjoint) DO(ToChannelsLast) DO(ToChannelsFirst) DO(Dropout) \
+  DO(Pool) DO(PoolAdjoint) DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) \
+  DO(AddNoise)
+// clang-format on
 
 }  // namespace feynkac

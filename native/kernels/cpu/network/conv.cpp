@@ -5,15 +5,17 @@ namespace feynkac {
 namespace FEYNKAC_ISA {
 namespace {
 
-void apply(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s) {
+void apply(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s, bool transposed) {
   switch (convAlgorithm(s.kernel, s.in, s.out)) {
     case ConvAlgorithm::kPointwise:
       return pointwiseConv(y, x, packed, e, s);
     case ConvAlgorithm::kNarrow:
       return narrowConv(y, x, packed, e, s);
-    case ConvAlgorithm::kWinograd:
-    case ConvAlgorithm::kWinogradLarge:
-      return winogradConv(y, x, packed, e, s);
+    case ConvAlgorithm::kWinograd: {
+      WeightView w = {nullptr, 9, s.in, s.out, transposed};
+      memcpy(&w.w, packed, sizeof w.w);
+      return winogradConv(y, x, w, e, s);
+    }
     case ConvAlgorithm::kDirect:
       return directConv(y, x, packed, e, s);
   }
@@ -27,8 +29,6 @@ const char* nameOf(ConvAlgorithm algorithm) {
       return "narrow";
     case ConvAlgorithm::kWinograd:
       return "winograd";
-    case ConvAlgorithm::kWinogradLarge:
-      return "winograd (large)";
     case ConvAlgorithm::kDirect:
       break;
   }
@@ -43,14 +43,14 @@ Kernels::ConvAlgorithms CpuKernels::convAlgorithms(const ConvShape& s) {
 }
 
 void CpuKernels::run(const op::Conv& o) {
-  apply(o.y, o.x, static_cast<const float*>(o.packed), {o.bias, o.residual, o.scale, o.scale}, o.s);
+  apply(o.y, o.x, static_cast<const float*>(o.packed), {o.bias, o.residual, o.scale, o.scale}, o.s, false);
 }
 
 void CpuKernels::run(const op::ConvDataGrad& o) {
   const ConvShape& s = o.s;
   const float* backward = static_cast<const float*>(o.packed) + packedFloats(s.kernel, s.in, s.out);
   apply(o.dx, o.dy, backward, {nullptr, o.accumulate ? o.dx : nullptr, o.scale, 1.0f},
-        {s.batch, s.height, s.width, s.out, s.in, s.kernel});
+        {s.batch, s.height, s.width, s.out, s.in, s.kernel}, true);
 }
 
 }  // namespace FEYNKAC_ISA

@@ -1,38 +1,13 @@
 // The weights of a convolution, arranged for both directions as their algorithms want them (conv_parts.h).
 #include "conv_parts.h"
-#include "winograd.h"
+#include "transpose.h"
 
 namespace feynkac {
 namespace FEYNKAC_ISA {
 namespace {
 
-// One direction's view of the master weights: the transpose looks from the output back, channels exchanged and taps reversed.
-struct View {
-  const float* w;
-  int taps, in, out;  // of the direction
-  bool transposed;
-
-  size_t at(int tap, int i, int o) const {
-    return transposed ? (size_t(taps - 1 - tap) * out + o) * in + i : (size_t(tap) * in + i) * out + o;
-  }
-};
-
-// to[tap][in][kTileColumns] = outputs o .. o + kTileColumns, zeros after the last
-void packPanel(float* to, const View& v, int o) {
-  const int n = least(kTileColumns, v.out - o);
-  for (int t = 0; t < v.taps; ++t)
-    for (int i = 0; i < v.in; ++i, to += kTileColumns) {
-      if (n < kTileColumns) memset(to, 0, kTileColumns * sizeof(float));
-      const float* from = v.w + v.at(t, i, o);
-      if (!v.transposed)
-        memcpy(to, from, n * sizeof(float));
-      else
-        for (int j = 0; j < n; ++j) to[j] = from[size_t(j) * v.in];
-    }
-}
-
 // to[tap][out][in to whole vectors]
-void packNarrow(float* to, const View& v) {
+void packNarrow(float* to, const WeightView& v) {
   const int width = roundUp(v.in, kLanes);
   memset(to, 0, size_t(v.taps) * v.out * width * sizeof(float));
   for (int t = 0; t < v.taps; ++t)
@@ -40,21 +15,46 @@ void packNarrow(float* to, const View& v) {
       for (int i = 0; i < v.in; ++i) to[i] = v.w[v.at(t, i, o)];
 }
 
-void pack(float* to, const View& v) {
+void pack(float* to, const WeightView& v) {
   const int kernel = v.taps == 1 ? 1 : 3;
-  const ConvAlgorithm algorithm = convAlgorithm(kernel, v.in, v.out);
-  if (algorithm == ConvAlgorithm::kNarrow) return packNarrow(to, v);
-  const int panels = tilesOf(v.out, kTileColumns);
-  const size_t each = packedFloats(kernel, v.in, v.out) / panels, floats = panelFloats(v.taps, v.in);
-  parallelFor(panels, [&](int p) {
-    if (algorithm != ConvAlgorithm::kWinograd) return packPanel(to + p * each, v, p * kTileColumns);
-    float* panel = scratch(0, floats);
-    packPanel(panel, v, p * kTileColumns);
-    transformPanel(to + p * each, each / winograd::kFrequencies, panel, v.in, v.in);
-  });
+  switch (convAlgorithm(kernel, v.in, v.out)) {
+    case ConvAlgorithm::kNarrow:
+      return packNarrow(to, v);
+    case ConvAlgorithm::kWinograd:
+      memcpy(to, &v.w, sizeof v.w);
+      return;
+    default:
+      const size_t each = panelFloats(v.taps, v.in);
+      parallelFor(tilesOf(v.out, kTileColumns),
+                  [&](int p) { packTaps(to + p * each, v, 0, v.in, p * kTileColumns, kTileColumns); });
+  }
 }
 
 }  // namespace
+
+void packTaps(float* to, const WeightView& v, int first, int count, int o, int width) {
+  for (int t = 0; t < v.taps; ++t, to += size_t(count) * width) {
+    if (!v.transposed) {
+      const int n = least(width, v.out - o);
+      for (int k = 0; k < count; ++k) {
+        memcpy(to + size_t(k) * width, v.w + v.at(t, first + k, o), n * sizeof(float));
+        if (n < width) memset(to + size_t(k) * width + n, 0, (width - n) * sizeof(float));
+      }
+      continue;
+    }
+    for (int c = 0; c < width; c += kLanes)
+      for (int k = 0; k < count; k += kLanes) {
+        const int rows = least(kLanes, count - k), columns = least(kLanes, v.out - o - c);
+        float* row = to + size_t(k) * width + c;
+        if (rows == kLanes && columns == kLanes) {
+          transpose(row, width, v.w + v.at(t, first + k, o + c), v.in);
+          continue;
+        }
+        for (int i = 0; i < rows; ++i, row += width)
+          for (int j = 0; j < kLanes; ++j) row[j] = j < columns ? v.w[v.at(t, first + k + i, o + c + j)] : 0.0f;
+      }
+  }
+}
 
 size_t packedFloats(int kernel, int in, int out) {
   const size_t panels = tilesOf(out, kTileColumns);
@@ -62,7 +62,7 @@ size_t packedFloats(int kernel, int in, int out) {
     case ConvAlgorithm::kNarrow:
       return size_t(9) * out * roundUp(in, kLanes);
     case ConvAlgorithm::kWinograd:
-      return panels * panelFloats(winograd::kFrequencies, in + 1);
+      return 64 / sizeof(float);  // a line of the caches
     default:
       return panels * panelFloats(kernel * kernel, in);
   }

@@ -10,31 +10,28 @@ namespace feynkac {
 namespace FEYNKAC_ISA {
 
 enum class ConvAlgorithm {
-  kDirect,         // 9 products a pixel
-  kPointwise,      // 1 x 1: a plain product of matrices
-  kNarrow,         // at most kNarrow outputs: lanes along the inputs
-  kWinograd,       // 2.25 products a pixel (winograd.h), weights transformed once
-  kWinogradLarge,  // the same, weights transformed at each use: in memory they would be four times as large
+  kDirect,     // 9 products a pixel
+  kPointwise,  // 1 x 1: a plain product of matrices
+  kNarrow,     // at most kNarrow outputs: lanes along the inputs
+  kWinograd,   // 2.25 products a pixel (winograd.h)
 };
 
-constexpr int kNarrow = 4;                         // channels
-constexpr int kLeastWinograd = 16;                 // channels; fewer do not pay for the transforms
-constexpr size_t kLargeLayer = size_t(128) * 128;  // in out, from which on transformed weights are not kept
-
+constexpr int kNarrow = 4;            // channels
+constexpr int kLeastWinograd = 16;    // channels; fewer do not pay for the transforms
 constexpr int kLeastTilesOfGrad = 8;  // for which transforming the weights' gradient pays
 
 constexpr ConvAlgorithm convAlgorithm(int kernel, int in, int out) {
   if (kernel == 1) return ConvAlgorithm::kPointwise;
   if (out <= kNarrow && in >= kLanes) return ConvAlgorithm::kNarrow;
   if (in < kLeastWinograd || out < kLeastWinograd) return ConvAlgorithm::kDirect;
-  return size_t(in) * out <= kLargeLayer ? ConvAlgorithm::kWinograd : ConvAlgorithm::kWinogradLarge;
+  return ConvAlgorithm::kWinograd;
 }
 
 // The same for the gradient of the weights: few channels may be on either side, and small images leave the tiles half empty.
 inline ConvAlgorithm weightGradAlgorithm(const ConvShape& s) {
   const ConvAlgorithm forward = convAlgorithm(s.kernel, s.in, s.out), back = convAlgorithm(s.kernel, s.out, s.in);
   if (forward == ConvAlgorithm::kNarrow || back == ConvAlgorithm::kNarrow) return ConvAlgorithm::kNarrow;
-  if (forward != ConvAlgorithm::kWinograd && forward != ConvAlgorithm::kWinogradLarge) return forward;
+  if (forward != ConvAlgorithm::kWinograd) return forward;
   const int tiles = tilesOf(s.height, 4) * tilesOf(s.width, 4);
   return s.batch * tiles >= kLeastTilesOfGrad && s.height * s.width >= 8 * tiles ? ConvAlgorithm::kWinograd
                                                                                  : ConvAlgorithm::kDirect;
@@ -44,20 +41,31 @@ inline ConvAlgorithm weightGradAlgorithm(const ConvShape& s) {
 size_t packedFloats(int kernel, int in, int out);
 
 // What an algorithm finds in `packed`:
-//   kDirect, kPointwise, kWinogradLarge: panels [out tile][tap, in][kTileColumns]
+//   kDirect, kPointwise: panels [out tile][tap, in][kTileColumns]
 //   kNarrow: [tap][out][in to whole vectors]
-//   kWinograd: [out tile][frequency][in + 1][kTileColumns], the last row of each unused: without it, frequencies would lie
-//   powers of two apart and share the same few lines of the caches
+//   kWinograd: where the master weights are. They are transformed at each use: that takes a tenth of the time of their
+//   products or less, where kept they would take four times the memory, for each direction.
 FEYNKAC_INLINE size_t panelFloats(int taps, int in) { return size_t(taps) * in * kTileColumns; }
+
+// One direction's view of the master weights: the transpose looks from the output back, channels exchanged and taps reversed.
+struct WeightView {
+  const float* w;
+  int taps, in, out;  // of the direction
+  bool transposed;
+
+  size_t at(int tap, int i, int o) const {
+    return transposed ? (size_t(taps - 1 - tap) * out + o) * in + i : (size_t(tap) * in + i) * out + o;
+  }
+};
 
 void directConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
 void pointwiseConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
 void narrowConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
-void winogradConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s);
+void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue& e, const ConvShape& s);
 
-// u[frequency][to + k][kTileColumns], frequencies `stride` apart = G g G^T of the taps panel[tap][in][kTileColumns] of `count`
-// input channels
-void transformPanel(float* u, size_t stride, const float* panel, int in, int count);
+// to[tap][k][width] = the taps from input channel first + k, k < count, to outputs o .. o + width, zeros after the last output;
+// width is a multiple of kLanes
+void packTaps(float* to, const WeightView& v, int first, int count, int o, int width);
 
 // dw += scale sum over terms of x (outer) dy
 void directWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s);

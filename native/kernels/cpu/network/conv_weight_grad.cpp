@@ -14,7 +14,6 @@ void CpuKernels::run(const op::ConvWeightGrad& o) {
     case ConvAlgorithm::kNarrow:
       return narrowWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
     case ConvAlgorithm::kWinograd:
-    case ConvAlgorithm::kWinogradLarge:
       return winogradWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
     case ConvAlgorithm::kDirect:
       return directWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);

@@ -16,11 +16,11 @@ using namespace winograd;
 
 namespace {
 
-constexpr int kPieces = 16;                   // about as many as there may be threads
-constexpr size_t kBlockBytes = 230000;        // of V, where weights are read as they lie
-constexpr size_t kLargeBlockBytes = 4 << 20;  // of V, where they are transformed for each block
-constexpr int kChunk = 128;                   // input channels that are transformed at a time
-constexpr int kLeastPanels = 4;               // of a range: V is made for each
+constexpr int kPieces = 16;                        // about as many as there may be threads
+constexpr size_t kLargeLayer = size_t(256) * 256;  // in out, from which on each block transforms the weights for itself
+constexpr size_t kBlockBytes = 230000;             // of V, where they are transformed once
+constexpr size_t kLargeBlockBytes = 4 << 20;       // of V, where each block does it
+constexpr int kLeastPanels = 4;                    // of a range: V is made for each
 
 struct Blocking {
   int tiles, blocks, ranges;
@@ -35,6 +35,13 @@ struct Blocking {
   }
 };
 
+// How many panels and input channels are transformed at a time. Weights come from memory, in pieces as long as can be: rows of
+// outputs or, transposed, of inputs.
+struct Chunk {
+  int panels, channels;
+};
+Chunk chunkOf(const WeightView& w) { return w.transposed ? Chunk{1, 128} : Chunk{4, 32}; }
+
 struct Block {
   const ConvShape& s;
   const Tiles& all;
@@ -42,13 +49,13 @@ struct Block {
   size_t vectorStride, vStride, mStride;
   float *v, *m;
 
-  Block(const ConvShape& shape, const Tiles& tiles, int first, int count)
+  Block(const ConvShape& shape, const Tiles& tiles, int first, int count, int panels)
       : s(shape), all(tiles), first(first), count(count) {
     vectorStride = size_t(count) * kLanes;
     vStride = vectorStride * tilesOf(s.in, kLanes) + kLanes;
     mStride = size_t(count) * kTileColumns + kLanes;
     v = scratch(0, kFrequencies * vStride);
-    m = scratch(1, kFrequencies * mStride);
+    m = scratch(1, panels * kFrequencies * mStride);
   }
 
   void transformInput(const float* x) const {
@@ -76,27 +83,33 @@ struct Block {
     }
   }
 
-  // M (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart
-  void multiply(const float* u, size_t uStride, int k0, int k1) const {
+  // M of a panel (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart
+  void multiply(int panel, const float* u, size_t uStride, int k0, int k1) const {
     for (int f = 0; f < kFrequencies; ++f)
       forTileRows(count, [&](auto rows, int row) {
         constexpr int R = decltype(rows)::kCount;
         Tile<R> tile;
-        float* to = m + f * mStride + size_t(row) * kTileColumns;
+        float* to = m + (panel * kFrequencies + f) * mStride + size_t(row) * kTileColumns;
         clear(tile);
-        const float *panel = u + f * uStride, *from = v + f * vStride + size_t(row) * kLanes;
+        const float *weights = u + f * uStride, *from = v + f * vStride + size_t(row) * kLanes;
         const size_t stride = vectorStride;
         from += k0 / kLanes * stride;
-        for (int k = k0, end = k1; k < end; k += kLanes, from += stride, panel += kLanes * kTileColumns)
+        for (int k = k0, end = k1; k < end; k += kLanes, from += stride, weights += kLanes * kTileColumns)
           rankAlong(
-              tile, [&](int r) { return from + r * kLanes; }, panel, least(kLanes, end - k));
+              tile, [&](int r) { return from + r * kLanes; }, weights, least(kLanes, end - k));
         if (k0 > 0) addTile(tile, to, kTileColumns);
         storeTile(to, kTileColumns, tile);
       });
   }
 
-  // y[.., o .. o + kLanes] of M's columns from `column` on
-  void finish(float* y, const Epilogue& e, int o, int column) const {
+  // y of a panel's outputs, from o on
+  void finish(float* y, const Epilogue& e, int panel, int o) const {
+    for (int c = 0; c < kTileColumns && o + c < s.out; c += kLanes)
+      finish(y, e, m + panel * kFrequencies * mStride + c, o + c);
+  }
+
+ private:
+  void finish(float* y, const Epilogue& e, const float* sums, int o) const {
     const int n = least(kLanes, s.out - o);
     for (int i = 0; i < count; ++i) {
       const auto pixel = [&](const Tiles::Place& p) {
@@ -108,7 +121,7 @@ struct Block {
         for (int k = 0; k < kTile; ++k) __builtin_prefetch(ahead + row * line + size_t(k) * s.out, 1);
 
       vf out[kTile][kTile];
-      const float* from = m + size_t(i) * kTileColumns + column;
+      const float* from = sums + size_t(i) * kTileColumns;
       outputTile(
           out, [&](int row, int k)
                    __attribute__((always_inline)) { return load(from + (row * kPatch + k) * mStride); });
@@ -124,58 +137,77 @@ struct Block {
   }
 };
 
-}  // namespace
-
-void winogradConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s) {
-  const bool large = convAlgorithm(s.kernel, s.in, s.out) == ConvAlgorithm::kWinogradLarge;
-  const int panels = tilesOf(s.out, kTileColumns);
-  const size_t each = packedFloats(s.kernel, s.in, s.out) / panels;
-  const Tiles all(s);
-  const Blocking blocking(all, s, large);
-  parallelFor(blocking.blocks * blocking.ranges, [&](int piece) {
-    const int first = piece / blocking.ranges * blocking.tiles, range = piece % blocking.ranges;
-    const Block block(s, all, first, least(blocking.tiles, all.count - first));
-    block.transformInput(x);
-    const int end = panels * (range + 1) / blocking.ranges;
-    for (int p = panels * range / blocking.ranges; p < end; ++p) {
-      const float* panel = packed + p * each;
-      if (!large) block.multiply(panel, each / kFrequencies, 0, s.in);
-      for (int k = 0; large && k < s.in; k += kChunk) {
-        const int n = least(kChunk, s.in - k);
-        const size_t stride = panelFloats(1, n + 1);
-        float* u = scratch(3, kFrequencies * stride);
-        transformPanel(u, stride, panel + panelFloats(1, k), s.in, n);
-        block.multiply(u, stride, k, k + n);
-      }
-      for (int o = p * kTileColumns; o < least(s.out, (p + 1) * kTileColumns); o += kLanes)
-        block.finish(y, e, o, o - p * kTileColumns);
-    }
-  });
+// u[frequency][kLanes] = G g G^T of g[tap][kLanes]
+FEYNKAC_INLINE void transformTaps(float* u, size_t stride, const float* taps, size_t tapStride) {
+  vf rows[3][kPatch];
+#pragma GCC unroll 3
+  for (int j = 0; j < 3; ++j) {
+    vf g[3], h[kPatch];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) g[i] = load(taps + (3 * i + j) * tapStride);
+    weightRow(h, g);
+#pragma GCC unroll 6
+    for (int i = 0; i < kPatch; ++i) rows[j][i] = h[i];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < kPatch; ++i) {
+    const vf g[3] = {rows[0][i], rows[1][i], rows[2][i]};
+    vf h[kPatch];
+    weightRow(h, g);
+#pragma GCC unroll 6
+    for (int j = 0; j < kPatch; ++j) store(u + (i * kPatch + j) * stride, h[j]);
+  }
 }
 
-void transformPanel(float* u, size_t stride, const float* panel, int in, int count) {
-  for (int k = 0; k < count; ++k)
-    for (int half = 0; half < kTileColumns; half += kLanes) {
-      const size_t at = size_t(k) * kTileColumns + half;
-      vf rows[3][kPatch];
-#pragma GCC unroll 3
-      for (int j = 0; j < 3; ++j) {
-        vf g[3], h[kPatch];
-#pragma GCC unroll 3
-        for (int i = 0; i < 3; ++i) g[i] = load(panel + panelFloats(3 * i + j, in) + at);
-        weightRow(h, g);
-#pragma GCC unroll 6
-        for (int i = 0; i < kPatch; ++i) rows[j][i] = h[i];
+// u[panel][frequency][k][kTileColumns], frequencies `stride` apart = G g G^T of the taps from input channels first + k, k < count,
+// to the outputs of `panels` panels from output o on
+void transformWeights(float* u, size_t stride, const WeightView& w, int o, int panels, int first, int count) {
+  const int width = panels * kTileColumns;
+  float* copy = scratch(2, size_t(9) * count * width);
+  packTaps(copy, w, first, count, o, width);
+  for (int p = 0; p < panels; ++p, u += kFrequencies * stride)
+    for (int k = 0; k < count; ++k)
+      for (int c = 0; c < kTileColumns; c += kLanes)
+        transformTaps(u + size_t(k) * kTileColumns + c, stride, copy + size_t(k) * width + p * kTileColumns + c,
+                      size_t(count) * width);
+}
+
+}  // namespace
+
+void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue& e, const ConvShape& s) {
+  const bool large = size_t(s.in) * s.out > kLargeLayer;
+  const int panels = tilesOf(s.out, kTileColumns);
+  const Tiles all(s);
+  const Blocking blocking(all, s, large);
+  const Chunk chunk = chunkOf(w);
+  // the last row of a frequency is unused: without it, they would lie powers of two apart
+  const size_t stride = panelFloats(1, (large ? least(chunk.channels, s.in) : s.in) + 1), each = kFrequencies * stride;
+  float* shared = large ? nullptr : scratch(3, panels * each);
+  if (!large) {
+    const int groups = tilesOf(panels, chunk.panels);
+    parallelFor(groups * tilesOf(s.in, chunk.channels), [&](int piece) {
+      const int p = piece % groups * chunk.panels, k = piece / groups * chunk.channels;
+      transformWeights(shared + p * each + panelFloats(1, k), stride, w, p * kTileColumns,
+                       least(chunk.panels, panels - p), k, least(chunk.channels, s.in - k));
+    });
+  }
+  parallelFor(blocking.blocks * blocking.ranges, [&](int piece) {
+    const int tile = piece / blocking.ranges * blocking.tiles, range = piece % blocking.ranges;
+    const Block block(s, all, tile, least(blocking.tiles, all.count - tile), large ? chunk.panels : 1);
+    block.transformInput(x);
+    const int end = panels * (range + 1) / blocking.ranges;
+    for (int p = panels * range / blocking.ranges, n; p < end; p += n) {
+      n = large ? least(chunk.panels, end - p) : 1;
+      if (!large) block.multiply(0, shared + p * each, stride, 0, s.in);
+      for (int k = 0; large && k < s.in; k += chunk.channels) {
+        const int count = least(chunk.channels, s.in - k);
+        float* u = scratch(3, chunk.panels * each);
+        transformWeights(u, stride, w, p * kTileColumns, n, k, count);
+        for (int i = 0; i < n; ++i) block.multiply(i, u + i * each, stride, k, k + count);
       }
-#pragma GCC unroll 6
-      for (int i = 0; i < kPatch; ++i) {
-        const vf g[3] = {rows[0][i], rows[1][i], rows[2][i]};
-        vf h[kPatch];
-        weightRow(h, g);
-#pragma GCC unroll 6
-        for (int j = 0; j < kPatch; ++j) store(u + (i * kPatch + j) * stride + at, h[j]);
-      }
+      for (int i = 0; i < n; ++i) block.finish(y, e, i, (p + i) * kTileColumns);
     }
+  });
 }
 
 }  // namespace FEYNKAC_ISA
