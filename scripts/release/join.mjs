@@ -25,7 +25,13 @@ export async function joinModules(dist) {
   fs.rmSync(joined, { recursive: true })
 }
 
-const options = (cwd) => ({ cwd, platform: 'node', external: (id) => !id.startsWith('.') && !path.isAbsolute(id) })
+const options = (cwd) => ({
+  cwd,
+  platform: 'node',
+  external: (id) => !id.startsWith('.') && !path.isAbsolute(id),
+  // what is loaded late by one may be in the core by another
+  onLog: (level, log, handle) => log.code !== 'INEFFECTIVE_DYNAMIC_IMPORT' && handle(level, log),
+})
 
 /** The modules that an entry imports, and those that they do, but for what they load late. */
 async function modulesOf(dist, input) {
