@@ -188,7 +188,7 @@ async function start(
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
   const options = renamed('smc', asked, { batch: 'batchSize' })
-  if (checkedRanks(options.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
+  if (checkedRanks(options?.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
     throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
