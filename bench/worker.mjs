@@ -63,6 +63,7 @@ async function training(job) {
         eps: 1e-8,
         clip: 1,
         emaDecay: 0.999,
+        muon: 0,
         losses: new Float64Array(batch),
         sigmas: new Float64Array(batch),
       }),

@@ -258,5 +258,6 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   own('guided', guided, { denoise: [x, 1, {}] })
   own('calibration', calibration, { precisionAt: [1, 1] })
   own('features', features, { features: [x, {}] })
+  list.push({ name: 'smc by likelihoods', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [product, { ...run, weights: 'likelihood', weighAbove: 0.5, draws: 4 }] }) // biome-ignore format: one line
   return list
 }

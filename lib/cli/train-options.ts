@@ -88,7 +88,20 @@ function resumeOf(value: string): 'auto' {
 
 /** Settings that every run has; the others are of networks that know noise levels. */
 const loopSettings = [
-  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'decay', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'flips'],
+  ...[
+    'batchSize',
+    'microBatch',
+    'lr',
+    'warmUp',
+    'decay',
+    'emaHalfLife',
+    'clip',
+    'beta1',
+    'beta2',
+    'eps',
+    'muon',
+    'flips',
+  ],
   'divergence',
 ]
 
@@ -127,7 +140,8 @@ export function trainingFlags(command: Command): Command {
       number({ min: 0, max: 0.9 }),
     )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-  return tableFlags(command, settingRows, ['pMean', 'pStd', 'labelDropout', 'dropout'])
+  const ofNoiseLevels = Object.entries(settingRows).filter(([name, { help }]) => help && !loopSettings.includes(name))
+  return tableFlags(command, Object.fromEntries(ofNoiseLevels))
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())

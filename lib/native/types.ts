@@ -129,6 +129,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   beta1: number
   beta2: number
   eps: number
+  /** Momentum of Muon; 0: Adam alone. */
+  muon: number
   clip: number
   emaDecay: number
   /** For an energy without labels: classified besides. */
@@ -225,7 +227,18 @@ type NativeTrainable = Pick<
 export interface ImageTrainRequest
   extends Pick<
     TrainRequest,
-    'microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay' | 'losses' | 'shared'
+    | 'microBatch'
+    | 'seed'
+    | 'step'
+    | 'lr'
+    | 'beta1'
+    | 'beta2'
+    | 'eps'
+    | 'muon'
+    | 'clip'
+    | 'emaDecay'
+    | 'losses'
+    | 'shared'
   > {
   x: Float32Array
   /** Standard deviation of the noise on an autoencoder's latents; for a classifier the largest one of the noise on the images. */

@@ -21,7 +21,7 @@ import { LossWatch, SigmaBins } from './watch.js'
 export type CommonStep = Batch &
   Pick<
     TrainRequest,
-    | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay')
+    | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'muon' | 'clip' | 'emaDecay')
     | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas' | 'shared')
   >
 
@@ -117,6 +117,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
+        muon: settings.muon,
         clip: settings.clip,
         emaDecay: decay,
         levels: levels?.prepare(step),

@@ -231,7 +231,17 @@ const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'leve
 const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath, selfPlay: 0 }
+const unknownBefore = {
+  ...generalSettings,
+  dropout: 0,
+  decay: 0,
+  muon: 0,
+  holdOut: 0,
+  energyWeight: 1,
+  ...noLevels,
+  ...noPath,
+  selfPlay: 0,
+}
 
 type StoredDefinition = Definition & { images: number }
 
@@ -286,8 +296,9 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
-    const { kind, headScale, energyWeight, pMean, pStd, dropout } = definition
-    const fixed = { kind, headScale, energyWeight, pMean, pStd, dropout, ...range, teacher: teacher?.network }
+    const { kind, headScale, energyWeight } = definition
+    const settings = onlySettings(definition) as Settings
+    const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
@@ -297,7 +308,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       definition,
       images,
       samples: { training: training.size, heldOut: held.length },
-      step: (common) => network.train({ ...common, ...fixed }),
+      step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
       batches: new Batches(training, labels, definition, nullClass),

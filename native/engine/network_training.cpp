@@ -153,7 +153,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   if (step.walks) values.push_back({step.walks->residual, step.walks->samples});
   gather(step.share, cut, values);
-  TrainResult result = {meanLoss(step.losses, step.batch, double(d)), endStep(step.adam)};
+  TrainResult result = {meanLoss(step.losses, step.batch, double(d)), endStep(step.optimizer)};
   if (!joint) return result;
   for (int i = 0; i < step.batch; ++i) {
     step.losses[i] += step.head.energyWeight * energy[i] / double(d);

@@ -213,13 +213,53 @@ void Trainable::gather(const Share& share, const MicroBatches& cut, const std::v
     });
 }
 
-double Trainable::endStep(const AdamStep& adam) {
+namespace {
+
+// Fewer channels are colours, or what is as few: no matrix worth the name.
+constexpr int kFewestChannels = 16;
+
+bool isMatrix(const Parameter& p) {
+  if (p.layout != Layout::kConv && p.layout != Layout::kQkv) return false;
+  return p.shape.size() == 4 && std::min(p.shape[0], p.shape[1]) >= kFewestChannels && p.columns == p.shape[0];
+}
+
+}  // namespace
+
+// Muon moves the matrices, and Adam all that lies between them.
+void Trainable::update(const OptimizerStep& step, const double* sumsq) {
+  float *params = weights_.params, *ema = slot(Slot::kEma), *m = slot(Slot::kM), *v = slot(Slot::kV);
+  size_t from = 0;
+  const auto adamUpTo = [&](size_t to) {
+    if (to > from)
+      kernels_->run(
+          op::Adam{params + from, ema + from, m + from, v + from, weights_.grad + from, sumsq, step, to - from});
+  };
+  if (step.muon > 0)
+    for (const Parameter& p : parameters_.list()) {
+      if (!isMatrix(p)) continue;
+      const size_t at = p.engineOffset;
+      adamUpTo(at);
+      // the engine's [kernel, kernel, in] by [out]
+      const int columns = p.shape[0], rows = static_cast<int>(p.size / columns);
+      kernels_->run(op::Muon{params + at,
+                             ema + at,
+                             m + at,
+                             weights_.grad + at,
+                             sumsq,
+                             {step.lr, step.muon, step.clip, step.emaDecay},
+                             rows,
+                             columns});
+      from = at + p.size;
+    }
+  adamUpTo(parameters_.engineSize());
+}
+
+double Trainable::endStep(const OptimizerStep& optimizer) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->run(op::SumSquares{sumsq, weights_.grad, parameters_.engineSize()});
   isPacked_ = false;
-  kernels_->run(op::Adam{weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
-                         parameters_.engineSize()});
+  update(optimizer, sumsq);
   double squares = 0;
   kernels_->download(&squares, sumsq, sizeof(double));
   return std::sqrt(squares);
@@ -250,7 +290,7 @@ double Trainable::passes(const TrainingStep& step, double d, const Pass& pass, c
 TrainResult Trainable::trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const double loss = passes(step, d, pass, stop);
-  return {loss, endStep(step.adam)};
+  return {loss, endStep(step.optimizer)};
 }
 
 double Trainable::lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {

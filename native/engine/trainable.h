@@ -18,6 +18,11 @@ namespace feynkac {
 
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
+struct OptimizerStep : AdamStep {
+  // Momentum of Muon, which moves the weights of convolutions between many channels; 0: Adam moves all.
+  double muon = 0;
+};
+
 // This process among those that share a step (ranks/communicator.h). All of them are given the whole step, do a run of its
 // micro-batches each, and end with the same bits. Host memory.
 struct Share {
@@ -47,7 +52,7 @@ struct TrainingStep {
   int batch, microBatch;
   uint64_t seed;
   uint32_t step;
-  AdamStep adam;
+  OptimizerStep optimizer;
   double* losses;  // [batch], filled
   Share share = {};
 };
@@ -108,8 +113,8 @@ class Trainable {
     int samples;
   };
   static void gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values);
-  // Adam and the average; the norm of the gradient.
-  double endStep(const AdamStep& adam);
+  // The optimizer and the average; the norm of the gradient.
+  double endStep(const OptimizerStep& optimizer);
 
   // pass(first, n) adds the gradient of n samples to Slot::kGrad and returns their losses in the device's memory, sums of the d
   // terms of a sample.
@@ -126,6 +131,7 @@ class Trainable {
   std::mutex mutex_;
 
  private:
+  void update(const OptimizerStep& step, const double* sumsq);
   // Fills the step's losses, which become means over the d numbers of a sample; returns their mean.
   double passes(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
   void addYoungest();
