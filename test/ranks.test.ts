@@ -67,7 +67,7 @@ async function begun(output: string, ended: Promise<Ended>): Promise<void> {
 async function written(output: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {}
   for (const name of (await readdir(output)).sort())
-    files[name] = (await readFile(join(output, name), 'latin1')).replace(/,"imagesPerSecond":[^,}]*/g, '')
+    files[name] = (await readFile(join(output, name), 'latin1')).replace(/,"(imagesPerSecond|time)":[^,}]*/g, '')
   return files
 }
 
