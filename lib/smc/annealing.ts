@@ -3,11 +3,11 @@ import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { host, type Space } from '../native/space.js'
-import type { Doubles, Floats, Ints, Values } from '../native/types.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
-import { gatherRows, type Increment, type Population } from './feynman-kac.js'
+import { type Gather, gatherRows, type Increment, type Population } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover } from './mcmc.js'
 
@@ -241,14 +241,13 @@ export class AnnealedPopulation implements Population {
     return this.#control?.weigh(increment, { from: x, to: out, before, after: this.#state, v, weights }) ?? increment
   }
 
-  async gather(ancestors: Ints): Promise<void> {
-    const { signal } = this.options
+  async resample(gather: Gather): Promise<void> {
     const { energy, grad, extra, baseGrad, modelGrads } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
     const models: Record<string, Floats> = Object.fromEntries((modelGrads ?? []).entries())
     const rows = { x: this.samples, u: energy, g: drift, ...(extra && { e: extra }), ...models }
-    const { x, u, g, e, ...grads } = await gatherRows(this.space, rows, ancestors, signal)
+    const { x, u, g, e, ...grads } = await gatherRows(this.space, rows, gather)
     this.samples = x
     this.#state = {
       energy: u,

@@ -72,21 +72,29 @@ export const hasCollapsed = (families: number, n: number): boolean =>
  */
 export class Roots {
   /** The root of every particle. */
-  readonly of: Int32Array
+  of: Int32Array
   distinct: number
   #variance = 0 // of log Z-hat, up to the last resampling
-  #start: number // S after it
-  #families?: Float64Array // shares of the roots; none before the first resampling, when every particle is its own
+  #since = 0 // and from there to where it was last asked for
+  #start: number // S after the resampling
+  #before: Int32Array // the other half of a pair of buffers for the roots
+  readonly #marks: Int32Array // of every root that is left after a resampling: its number
+  #resamplings = 0
+  /** The roots' shares while they are added up, zeros otherwise; none before the first resampling, when every particle is its own. */
+  #families?: Float64Array
 
   constructor(readonly particles: number) {
     this.of = indices(particles)
+    this.#before = new Int32Array(particles)
+    this.#marks = new Int32Array(particles)
     this.distinct = particles
     this.#start = 1 / particles
   }
 
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
   logZError(weights: Float64Array): number {
-    return Math.sqrt(Math.max(0, this.#variance + this.#stretch(weights)))
+    this.#since = this.#stretch(weights)
+    return Math.sqrt(Math.max(0, this.#variance + this.#since))
   }
 
   /** 1 / S: how many initial particles the weight descends from, in effect. */
@@ -94,20 +102,24 @@ export class Roots {
     return 1 / this.#concentration(weights)
   }
 
-  /** @param before the weights that were resampled @param after those that resampling left */
-  resample(ancestors: Int32Array, before: Float64Array, after: Float64Array): void {
-    this.#variance += this.#stretch(before)
-    const parents = this.of.slice()
-    const alive = new Uint8Array(this.particles)
-    this.distinct = 0
+  /** After logZError of the weights that were resampled. @param weights those that resampling left */
+  resample(ancestors: Int32Array, weights: Float64Array): void {
+    this.#variance += this.#since
+    this.#families ??= new Float64Array(this.particles)
+    const [parents, roots, families] = [this.of, this.#before, this.#families]
+    const [marks, mark] = [this.#marks, ++this.#resamplings]
+    let distinct = 0
     for (let i = 0; i < ancestors.length; i++) {
       const root = parents[ancestors[i]]
-      this.of[i] = root
-      if (!alive[root]) this.distinct++
-      alive[root] = 1
+      roots[i] = root
+      if (marks[root] !== mark) distinct++
+      marks[root] = mark
+      families[root] += weights[i]
     }
-    this.#families ??= new Float64Array(this.particles)
-    this.#start = this.#concentration(after)
+    this.of = roots
+    this.#before = parents
+    this.distinct = distinct
+    this.#start = takeSquares(families)
   }
 
   #stretch(weights: Float64Array): number {
@@ -117,16 +129,25 @@ export class Roots {
 
   /** S = sum over roots of (sum of their descendants' weights)^2 */
   #concentration(weights: Float64Array): number {
-    const families = this.#families
-    if (families) {
-      families.fill(0)
-      for (let i = 0; i < weights.length; i++) families[this.of[i]] += weights[i]
+    const [families, roots] = [this.#families, this.of]
+    if (!families) {
+      let sum = 0
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * weights[i]
+      return sum
     }
-    const shares = families ?? weights
-    let sum = 0
-    for (let i = 0; i < shares.length; i++) sum += shares[i] * shares[i]
-    return sum
+    for (let i = 0; i < weights.length; i++) families[roots[i]] += weights[i]
+    return takeSquares(families)
   }
+}
+
+/** The sum of the squares; the values are zeros afterwards. */
+function takeSquares(values: Float64Array): number {
+  let sum = 0
+  for (let i = 0; i < values.length; i++) {
+    sum += values[i] * values[i]
+    values[i] = 0
+  }
+  return sum
 }
 
 /** 0 .. n - 1 */

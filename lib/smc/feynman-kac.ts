@@ -1,8 +1,7 @@
 import { float32Array, float64Array } from '../base/args.js'
 import { invalid } from '../base/errors.js'
-import { native, run } from '../native/addon.js'
 import { host, type Space } from '../native/space.js'
-import type { Doubles, Floats, Ints, Values } from '../native/types.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
 
@@ -28,6 +27,9 @@ export interface Increment {
   constant: number
 }
 
+/** to[j] = the ancestors' rows of from[j], for every pair of arrays. */
+export type Gather = (rows: { from: readonly (Floats | Doubles)[]; to: readonly (Floats | Doubles)[] }) => Promise<void>
+
 /** A population of particles as the SMC loop sees it: it moves through levels, says what its weights change by, and is resampled. */
 export interface Population {
   readonly levels: number
@@ -38,7 +40,8 @@ export interface Population {
   start(): Promise<Increment>
   /** From level k - 1 to k; `weights` are the normalised ones at k - 1. */
   advance(k: number, weights: Doubles): Promise<Increment>
-  gather(ancestors: Ints): Promise<void>
+  /** Takes the rows that `gather` fills in from those of today. */
+  resample(gather: Gather): Promise<void>
   /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
   move(k: number, weights: Doubles): Promise<number>
   /** The model to name when the weights hold NaN. */
@@ -56,11 +59,10 @@ export interface Population {
 export async function gatherRows<T extends Record<string, Floats | Doubles>>(
   space: Space,
   from: T,
-  ancestors: Ints,
-  signal?: AbortSignal,
+  gather: Gather,
 ): Promise<T> {
   const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
-  await run(() => native.gather({ ancestors, from: Object.values(from), to: Object.values(to) }), signal)
+  await gather({ from: Object.values(from), to: Object.values(to) })
   return to
 }
 
@@ -102,8 +104,8 @@ export class ModelPopulation implements Population {
     return this.#potential(k, x)
   }
 
-  async gather(ancestors: Ints): Promise<void> {
-    const { x } = await gatherRows(this.space, { x: this.samples }, ancestors, this.signal)
+  async resample(gather: Gather): Promise<void> {
+    const { x } = await gatherRows(this.space, { x: this.samples }, gather)
     this.samples = x
   }
 

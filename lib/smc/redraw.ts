@@ -1,5 +1,5 @@
 import { native, run } from '../native/addon.js'
-import { fill, toHost, upload } from '../native/space.js'
+import { toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
@@ -25,7 +25,7 @@ export interface Redrawn {
 
 /**
  * Resamples a population and its weights, which come back as N times the normalised ones: their mean is 1.
- * @param before the normalised weights, on the host
+ * @param before the normalised weights, on the host: there they may be the same array, and hold those after it then
  */
 export async function redraw(
   population: Population,
@@ -37,12 +37,12 @@ export async function redraw(
   const n = before.length
   const there = space.ints(n)
   if (essAfter === 1) {
-    const request = { ancestors: there, weights, scheme, seed, step }
-    const unique = await run(() => native.resampleJob(request), signal)
-    await population.gather(there)
-    await fill(logWeights, 0, signal)
-    await fill(weights, 1 / n, signal)
-    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: new Float64Array(n).fill(1 / n) }
+    const request = { ancestors: there, weights, logWeights, scheme, seed, step }
+    let unique = 0
+    await population.resample(async (rows) => {
+      unique = await run(() => native.resampleJob({ ...request, ...rows }), signal)
+    })
+    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: await toHost(weights, signal) }
   }
   const chosen = extremes(before, essAfter)
   const share = chosen.reduce((sum, i) => sum + before[i], 0)
@@ -56,7 +56,7 @@ export async function redraw(
     after[i] = share / chosen.length
   })
   await upload(there, ancestors, signal)
-  await population.gather(there)
+  await population.resample((rows) => run(() => native.gather({ ancestors: there, ...rows }), signal))
   await upload(
     logWeights,
     after.map((w) => Math.log(n * w)),
