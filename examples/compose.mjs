@@ -1,6 +1,9 @@
 import { distill, lowTemperature, product, sigmaGrid, smc, trainDenoiser } from 'feynkac'
 
-/** Trains a denoiser on a data set and distils it into an energy. */
+/**
+ * Trains a denoiser on a data set and distils it into an energy.
+ * @param {string} data
+ */
 async function energyOf(data) {
   const { model: teacher } = await trainDenoiser({ data, images: 200_000 })
   const { model: energy } = await distill({ teacher, data, images: 100_000 })

@@ -5,6 +5,8 @@
 
 export {
   ArgumentError,
+  BusyError,
+  DeadlineError,
   DeviceError,
   FeynkacError,
   FileError,
@@ -13,23 +15,36 @@ export {
   NumericsError,
   OutOfMemoryError,
 } from './base/errors.js'
+export type { Stream } from './base/stream.js'
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export type { LoadDatasetOptions } from './data/load.js'
+export type { NpyArray } from './data/npy.js'
+export { npyBytes } from './data/npy-write.js'
+export type { GridOptions, ScatterOptions } from './data/picture-options.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export type { AttributeFindings, Findings } from './fit/findings.js'
 export type { FitOptions } from './fit/fit.js'
 export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
+  checkEnergy,
+  createEngine,
   distill,
   evaluate,
   fit,
+  gridPng,
   loadDataset,
+  loadResult,
+  readNpy,
+  scatterPng,
+  serve,
+  type TrainingStream,
   trainAutoencoder,
   trainClassifier,
   trainDenoiser,
   trainEnergy,
   verifyFixture,
+  writeNpy,
 } from './late.js'
 export type { AttributeShares } from './metrics/attributes.js'
 export type { CopiesResult } from './metrics/copies.js'
@@ -113,8 +128,19 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
+export type {
+  Engine,
+  EngineHealth,
+  EngineModel,
+  EngineOptions,
+  Logger,
+  ServeOptions,
+} from './service/engine.js'
+export type { HttpOptions, HttpServer } from './service/http-options.js'
+export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
-export type { LevelReport, SmcDiagnostics } from './smc/diagnostics.js'
+export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
+export type { SmcDiagnostics } from './smc/diagnostics.js'
 export type {
   Basis,
   CombineOptions,
@@ -125,9 +151,10 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
+export type { Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
-export { type McmcOptions, type McmcResult, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
+export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
 export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
 export { type CalibrateOptions, calibrate } from './smc/precision/calibrate.js'
 export type { Calibration, CalibrationData, Groups } from './smc/precision/calibration.js'
@@ -139,6 +166,15 @@ export {
   type ResamplingScheme,
   resample,
 } from './smc/resampling.js'
+export type {
+  JsonOptions,
+  McmcResult,
+  ResampledOptions,
+  SampleResult,
+  SaveOptions,
+  WeightedSamples,
+} from './smc/result.js'
+export { resultFromJSON } from './smc/result-read.js'
 export {
   type Churn,
   type DenoiseOptions,
@@ -146,11 +182,11 @@ export {
   type ResidentDenoiser,
   type SampleMethod,
   type SampleOptions,
-  type SampleResult,
   sample,
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
-export { type SmcOptions, type SmcResult, type SmcRunOptions, smc } from './smc/smc.js'
+export { type SmcOptions, type SmcRunOptions, smc } from './smc/smc.js'
+export type { SmcResult } from './smc/smc-result.js'
 export { type BoxOptions, bounded } from './smc/targets/box.js'
 export { guided, lowTemperature, negation, product } from './smc/targets/linear.js'
 export { mixture } from './smc/targets/mixture.js'
@@ -158,13 +194,13 @@ export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
+export type { LogLine, TrainingProgress } from './training/events.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'
 export type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
 export type { ImageTrainingOptions } from './training/objectives/images.js'
 export type { Recipe } from './training/recipe.js'
-export type { TrainingProgress } from './training/run.js'
 export type { Settings } from './training/settings.js'
 export type { DataOptions, TrainingOptions, TrainingPlan, TrainingResult } from './training/types.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'

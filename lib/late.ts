@@ -1,5 +1,10 @@
+import { plainObject } from './base/args.js'
+import { invalid } from './base/errors.js'
+import { type Stream, streamOf } from './base/stream.js'
 import type { Dataset } from './data/dataset.js'
 import type { LoadDatasetOptions } from './data/load.js'
+import type { NpyArray } from './data/npy.js'
+import type { GridOptions, ScatterOptions } from './data/picture-options.js'
 import type { FitOptions } from './fit/fit.js'
 import type { FitResult } from './fit/result.js'
 import type { EvaluateOptions, EvaluationResult } from './metrics/evaluate.js'
@@ -8,6 +13,13 @@ import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
+import type { Engine, EngineOptions } from './service/engine.js'
+import type { HttpOptions, HttpServer } from './service/http-options.js'
+import type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
+import type { EnergyFunction } from './smc/energy-function.js'
+import type { McmcResult, SampleResult } from './smc/result.js'
+import type { SmcResult } from './smc/smc-result.js'
+import type { TrainingProgress } from './training/events.js'
 import type { AutoencoderOptions } from './training/objectives/autoencoder.js'
 import type { ClassifierOptions } from './training/objectives/classifier.js'
 import type { DistillOptions } from './training/objectives/distill.js'
@@ -16,6 +28,23 @@ import type { TrainingResult } from './training/types.js'
 import type { VerifyResult } from './verify/fixture.js'
 
 /** Functions whose files are loaded when they are first called: half of the package, of which who only samples needs nothing. */
+
+/**
+ * A training run as a loop over its steps: `for await (const step of trainDenoiser.stream(options))`. The run waits for the loop's body; where the
+ * loop is left, it ends after the step in progress, with a checkpoint where there is an output directory, as by an aborted signal.
+ */
+export type TrainingStream<M> = Stream<TrainingProgress, TrainingResult<M>>
+
+interface Heard {
+  signal?: AbortSignal
+  onProgress?: (progress: TrainingProgress) => unknown
+}
+
+function steps<O extends Heard, M>(options: O, train: (options: O) => Promise<TrainingResult<M>>): TrainingStream<M> {
+  const { signal, onProgress } = plainObject('options of stream', options) as Heard
+  if (onProgress !== undefined) throw invalid('onProgress of stream', 'nothing, as the loop has the steps', onProgress)
+  return streamOf((emit, whole) => train({ ...options, signal: whole, onProgress: emit }), signal)
+}
 
 /**
  * Loads a data set into memory; its kind is told from its content. spec: a file (IDX or CIFAR-10 and CIFAR-100 binary, all also gzipped; a
@@ -72,6 +101,9 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
   return late.trainAutoencoder(options)
 }
 
+/** The same as a loop over its steps, which may be left. */
+trainAutoencoder.stream = (options: AutoencoderOptions): TrainingStream<Autoencoder> => steps(options, trainAutoencoder)
+
 /**
  * Trains a classifier of labelled images by cross-entropy, the mean over all attributes; classes that are unknown are left out. At the end
  * the accuracy on the images held out is measured, and is part of the model. Throws ArgumentError for bad options and data without labels,
@@ -88,6 +120,9 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
   const late = await import('./training/objectives/classifier.js')
   return late.trainClassifier(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainClassifier.stream = (options: ClassifierOptions): TrainingStream<Classifier> => steps(options, trainClassifier)
 
 /**
  * Distils a denoiser into an energy: the projection of its score on gradient fields (docs/concepts/distillation.md; Thornton et al.
@@ -107,6 +142,9 @@ export async function distill(options: DistillOptions): Promise<TrainingResult<E
   return late.distill(options)
 }
 
+/** The same as a loop over its steps, which may be left. */
+distill.stream = (options: DistillOptions): TrainingStream<EnergyModel> => steps(options, distill)
+
 /**
  * Trains a denoiser D(x, sigma) = E[x0 | x] on data. Throws ArgumentError for bad options, FileError where the output cannot
  * be written, NumericsError where training diverges, and the signal's reason when aborted.
@@ -122,6 +160,9 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
   const late = await import('./training/objectives/dsm.js')
   return late.trainDenoiser(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainDenoiser.stream = (options: DenoisingOptions): TrainingStream<Denoiser> => steps(options, trainDenoiser)
 
 /**
  * Trains an energy on data directly, without a teacher: the baseline of distillation. With the head 'joint' a denoiser is trained on the
@@ -139,6 +180,9 @@ export async function trainEnergy(options: EnergyOptions): Promise<TrainingResul
   const late = await import('./training/objectives/dsm.js')
   return late.trainEnergy(options)
 }
+
+/** The same as a loop over its steps, which may be left. */
+trainEnergy.stream = (options: EnergyOptions): TrainingStream<EnergyModel> => steps(options, trainEnergy)
 
 /**
  * Recomputes every tensor of a fixture (a safetensors file holding a network's weights, inputs, and the outputs, energies,
@@ -179,4 +223,154 @@ export async function verifyFixture(
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')
   return late.fit(options)
+}
+
+/**
+ * A grid of images as PNG, for a file or a browser. samples: [n, channels, height, width] in [-1, 1], grey or RGB. Needs sharp
+ * (MissingPackageError). Throws ArgumentError.
+ * @example
+ * ```js
+ * import { writeFile } from 'node:fs/promises'
+ * import { gridPng, loadDataset } from 'feynkac'
+ *
+ * const data = await loadDataset('synthetic:shapes:count=16,size=16')
+ * const pictures = new Float32Array(16 * 256)
+ * for (let i = 0; i < 16; i++) data.read(i, pictures, i * 256)
+ * await writeFile('shapes.png', await gridPng(pictures, data.shape))
+ * ```
+ */
+export async function gridPng(
+  samples: Float32Array,
+  shape: readonly number[],
+  options: GridOptions = {},
+): Promise<Uint8Array> {
+  const late = await import('./data/grid.js')
+  return late.gridPng(samples, shape, options)
+}
+
+/**
+ * Samples in the plane as PNG. samples: [n, dim]. Needs sharp, vega, vega-lite and dejavu-fonts-ttf (MissingPackageError). Throws ArgumentError.
+ * @example
+ * ```js
+ * import { writeFile } from 'node:fs/promises'
+ * import { gaussianMixture, sample, scatterPng, sigmaGrid } from 'feynkac'
+ *
+ * const two = gaussianMixture({ weights: [1, 1], means: [[-1, 0], [1, 0]], covariances: [0.1, 0.1] })
+ * const { samples, weights } = await sample(two, { particles: 500, sigmas: [...sigmaGrid({ steps: 16 }), 0] })
+ * await writeFile('two.png', await scatterPng(samples, { weights }))
+ * ```
+ */
+export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Uint8Array> {
+  const late = await import('./report/scatter.js')
+  return late.scatterPng(samples, options)
+}
+
+/**
+ * Writes an array as .npy, for numpy.load. Throws ArgumentError, FileError.
+ * @example
+ * ```js
+ * import { writeNpy } from 'feynkac'
+ *
+ * await writeNpy('matrix.npy', Float64Array.of(1, 2, 3, 4), [2, 2])
+ * ```
+ */
+export async function writeNpy(
+  path: string,
+  data: Float32Array | Float64Array,
+  shape: readonly number[],
+): Promise<void> {
+  const late = await import('./data/npy-write.js')
+  return late.writeNpy(path, data, shape)
+}
+
+/**
+ * The array of a .npy file, of any shape: little-endian floats and integers. Throws FileError, FormatError.
+ * @example
+ * ```js
+ * import { readNpy, writeNpy } from 'feynkac'
+ *
+ * await writeNpy('rows.npy', Float32Array.of(1, 2, 3, 4), [2, 2])
+ * const { data, shape } = await readNpy('rows.npy')
+ * ```
+ */
+export async function readNpy(path: string): Promise<NpyArray> {
+  const [{ readFileChecked }, { parseNpyArray }] = await Promise.all([
+    import('./base/files.js'),
+    import('./data/npy.js'),
+  ])
+  return parseNpyArray(await readFileChecked(path), path)
+}
+
+/**
+ * The result that `save` of a result has written to a folder, of the same kind and with the same bits. Throws FileError, FormatError.
+ * @example
+ * ```js
+ * import { gaussianMixture, loadResult, sample } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * await (await sample(normal, { particles: 8, sigmas: [2, 1, 0] })).save('out')
+ * const result = await loadResult('out')
+ * console.log(result.kind, result.particles, result.mean())
+ * if (result.kind === 'smc') console.log(result.logZ)
+ * ```
+ */
+export async function loadResult(folder: string): Promise<SmcResult | McmcResult | SampleResult> {
+  const late = await import('./smc/result-load.js')
+  return late.loadResult(folder)
+}
+
+/**
+ * Tells whether an energy of one's own is what smc takes it for: finite; its gradient that of its energy, by finite differences; and, where data
+ * are given, its noise levels the standard deviations of the noise, by Tweedie's formula: the score at sigma must predict the noise of noised
+ * data. `problems` says what is wrong and what to look at; empty: nothing was found. Throws ArgumentError where it is no energy function
+ * or answers with arrays of other lengths; the signal's reason.
+ * @example
+ * ```js
+ * import { checkEnergy, gaussianMixture } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const { ok, problems } = await checkEnergy(normal, { data: normal.sample(256) })
+ * console.log(ok, problems)
+ * ```
+ */
+export async function checkEnergy(energy: EnergyFunction, options: CheckEnergyOptions = {}): Promise<EnergyCheck> {
+  const late = await import('./smc/check-energy.js')
+  return late.checkEnergy(energy, options)
+}
+
+/**
+ * An engine that serves requests for samples in this process, on models that they share: a queue with limits, clients in turn, calls of a model
+ * by several requests merged into one batch, deadlines, metrics for Prometheus. Throws ArgumentError, FileError, FormatError.
+ * @example
+ * ```js
+ * import { createEngine } from 'feynkac'
+ *
+ * const engine = await createEngine({ models: { faces: 'energy.safetensors' }, maxConcurrent: 4 })
+ * const { samples } = await engine.sample({ model: 'faces', attributes: { hair: 3 }, particles: 16 }, { deadline: 60_000 })
+ * console.log(samples.length, engine.metrics())
+ * await engine.close()
+ * ```
+ */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const late = await import('./service/engine.js')
+  return late.Engine.create(options)
+}
+
+/**
+ * Serves an engine over HTTP: POST /sample (JSON, PNG, .npy, or server-sent events with previews), GET /models, /metrics, /health and
+ * /openapi.json, which describes it all. Needs fastify and @fastify/swagger (MissingPackageError). Throws ArgumentError; FeynkacError where the
+ * port is taken.
+ * @example
+ * ```js
+ * import { createEngine, serve } from 'feynkac'
+ *
+ * const engine = await createEngine({ models: { faces: 'energy.safetensors' } })
+ * const server = await serve(engine, { port: 8000, apiKey: process.env.API_KEY ?? 'secret' })
+ * console.log(server.url)
+ * process.once('SIGTERM', () => server.close()) // answers what it has taken
+ * ```
+ */
+export async function serve(engine: Engine, options: HttpOptions = {}): Promise<HttpServer> {
+  const late = await import('./service/http.js')
+  return late.serve(engine, options)
 }

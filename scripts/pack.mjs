@@ -1,14 +1,15 @@
 #!/usr/bin/env node
-import { Command } from 'commander'
-import { pack } from './release/pack.mjs'
+import { Argument, Command } from 'commander'
+import { folders, pack } from './release/pack.mjs'
 
 /** Packs the package as it is published, from what is built; a release does more: release.mjs. */
 
-const options = new Command('pack')
-  .description('Pack feynkac as it is published, with the addons that are in prebuilds/.')
+const command = new Command('pack')
+  .description(
+    'Pack feynkac, or one of its other packages, as it is published, with the addons that are in prebuilds/.',
+  )
   .option('--out <folder>', 'where the tarball goes', '.')
-  .option('--cuda', 'the package of the addon with CUDA kernels instead')
+  .addArgument(new Argument('[package]', 'which').choices(Object.keys(folders)).default('feynkac'))
   .parse()
-  .opts()
 
-console.log(pack(options.out, { cuda: options.cuda }).tarball)
+console.log((await pack(command.opts().out, command.processedArgs[0])).tarball)

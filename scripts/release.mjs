@@ -1,17 +1,18 @@
 #!/usr/bin/env node
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { Command } from 'commander'
 import { examine, FLOOR } from './platforms/check.mjs'
-import { hasProgram, home, missingPrebuilds, platforms, prebuildOf, root } from './platforms/list.mjs'
+import { missingPrebuilds, missingTools, platforms, prebuildOf, root } from './platforms/list.mjs'
 import { loadInStub } from './platforms/stub-host.mjs'
 import { canRun, runNativeTests, runSmoke } from './platforms/test.mjs'
-import { cudaFolder, pack } from './release/pack.mjs'
+import { folders, pack } from './release/pack.mjs'
+import { disagreements } from './release/version.mjs'
 
 /**
- * A release: checks the addons of all platforms, packs feynkac and the package with CUDA kernels twice, and publishes them. With --dry-run
+ * A release: checks the addons of all platforms, packs feynkac, the package with CUDA kernels and the lab twice, and publishes them. With --dry-run
  * it does what one machine can: builds what is missing, tests it, and says what is left to the workflow.
  */
 
@@ -33,12 +34,13 @@ const manifest = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'ut
 const out = path.resolve(options.out)
 const sha256 = (file) => createHash('sha256').update(fs.readFileSync(file)).digest('hex')
 const kilobytes = (bytes) => `${Math.round(bytes / 1000)} kB`
+const shell = process.platform === 'win32'
 const problems = []
 
 /** Builds the addon of a platform where it is missing and this machine can; what is wrong with it. */
 function provide(name) {
   if (fs.existsSync(prebuildOf(name))) return ''
-  const absent = name === home ? [] : platforms[name].tools.filter((tool) => !hasProgram(tool))
+  const absent = missingTools(name)
   if (!options.dryRun || absent.length) return absent.length ? `not built: no ${absent.join(', ')} here` : 'missing'
   const jobs = options.jobs ? ['--jobs', options.jobs] : []
   try {
@@ -85,12 +87,24 @@ function row(name, tarball, absence) {
 }
 
 /** Packs twice: the same bytes, or the tarball cannot be checked by building it again. */
-function packed(kind) {
-  const [{ tarball }, again] = [out, path.join(out, 'again')].map((folder) => pack(folder, kind))
+async function packed(name) {
+  const { tarball, ...manifest } = await pack(out, name, { withCuda: hasCuda })
+  const again = await pack(path.join(out, 'again'), name, { withCuda: hasCuda })
   if (sha256(tarball) !== sha256(again.tarball))
     problems.push(`${path.basename(tarball)}: packed twice, it has other bytes`)
   fs.rmSync(path.join(out, 'again'), { recursive: true })
-  return tarball
+  return { ...manifest, tarball }
+}
+
+/** Publishes a package, unless a release that broke off has: then it has to be the same. */
+function publish({ id, integrity, tarball }) {
+  const { stdout, status } = spawnSync('npm', ['view', id, 'dist.integrity'], { encoding: 'utf8', shell })
+  const there = status === 0 ? stdout.trim() : ''
+  if (there === integrity) return console.log(`${id}: published before`)
+  if (there) throw new Error(`${id} was published before with other bytes: ${there}, not ${integrity}`)
+  const provenance = process.env.GITHUB_ACTIONS ? ['--provenance'] : []
+  const args = ['publish', tarball, ...provenance, '--access', 'public', '--ignore-scripts']
+  execFileSync('npm', args, { stdio: 'inherit', shell })
 }
 
 /** In a workflow: the tag and the repository are those of the manifest, which provenance vouches for. */
@@ -104,9 +118,16 @@ function checkOrigin() {
 fs.rmSync(out, { recursive: true, force: true })
 fs.mkdirSync(out, { recursive: true })
 const absences = Object.fromEntries(Object.keys(platforms).map((name) => [name, provide(name)]))
-const hasCuda = fs.existsSync(path.join(cudaFolder, 'feynkac.node'))
-const tarballs = [...(hasCuda ? [packed({ cuda: true })] : []), packed({ withCuda: hasCuda })] // in the order of publishing
-const table = Object.entries(absences).map(([name, absence]) => row(name, tarballs.at(-1), absence))
+const hasCuda = fs.existsSync(path.join(folders.cuda, 'feynkac.node'))
+const packages = {}
+for (const name of Object.keys(folders)) if (name !== 'cuda' || hasCuda) packages[name] = await packed(name)
+const table = Object.entries(absences).map(([name, absence]) => row(name, packages.feynkac.tarball, absence))
+if (hasCuda) {
+  const file = path.join(folders.cuda, 'feynkac.node')
+  const { glibc, problems: wrong } = examine('linux-x64', file, options.floor)
+  problems.push(...wrong.map((what) => `with CUDA: ${what}`))
+  table.push(['linux-x64, CUDA', kilobytes(fs.statSync(file).size), `glibc ${glibc}; a package of its own`])
+}
 const sbom = ['sbom', '--omit', 'dev', '--omit', 'optional', '--sbom-format', 'cyclonedx']
 const bill = JSON.parse(execFileSync('npm', sbom, { cwd: root, encoding: 'utf8' }))
 bill.metadata.component.name = manifest.name // npm takes that of the folder
@@ -121,10 +142,12 @@ if (options.expect) {
 }
 
 for (const [name, size, how] of table) console.log(`${name.padEnd(17)} ${size.padStart(8)}  ${how}`)
-for (const file of tarballs) console.log(`${path.basename(file)}: ${kilobytes(fs.statSync(file).size)}`)
+for (const { tarball } of Object.values(packages))
+  console.log(`${path.basename(tarball)}: ${kilobytes(fs.statSync(tarball).size)}`)
 if (!hasCuda)
   console.log('@feynkac/linux-x64-cuda: not packed (build.mjs --cuda builds its addon, where there is nvcc)')
 
+problems.push(...disagreements())
 if (!options.dryRun) {
   checkOrigin()
   const missing = missingPrebuilds()
@@ -133,8 +156,4 @@ if (!options.dryRun) {
 }
 for (const problem of problems) console.error(`release: ${problem}`)
 if (problems.length) process.exit(1)
-if (!options.dryRun)
-  for (const file of tarballs)
-    execFileSync('npm', ['publish', file, '--provenance', '--access', 'public', '--ignore-scripts'], {
-      stdio: 'inherit',
-    })
+if (!options.dryRun) for (const one of Object.values(packages)) publish(one)

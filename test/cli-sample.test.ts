@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type Composition, composeTarget, parseAttributes, parseTerm } from '../lib/cli/composition.js'
 import type { EnergyModel } from '../lib/models/energy.js'
+import { type Composition, composeTarget, parseAttributes, parseTerm } from '../lib/service/composition.js'
 import type { EnergyFunction } from '../lib/smc/energy-function.js'
 
 describe('terms of a composition', () => {

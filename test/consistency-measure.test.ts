@@ -57,6 +57,20 @@ test('an exact energy has small variances, one with errors those of its errors w
   expect(JSON.parse(JSON.stringify(lost))).toEqual({ ...lost, variance: 1e300, robust: 1e300, steps: 1e300, above: 1e300 }) // biome-ignore format: one line
 })
 
+test('on noised data an exact energy has small variances, of pictures too, and one with errors those of its errors', async () => {
+  const clean = exact.sample(64, { seed: 1 })
+  const { bands, data } = await measureConsistency(exact, { ...path, clean })
+  expect(data!.map(({ from }) => from)).toEqual(bands.map(({ from }) => from))
+  for (const { variance, above } of data!) expect(Math.max(variance, above)).toBeLessThan(1)
+  const off = await measureConsistency(wrong(10, 0.9), { ...path, clean })
+  for (const { from, variance } of off.data!) expect(variance > 20, `${from}`).toBe(from < 1.1)
+  // by cosines: the exact kernels of a Gaussian leave nothing but rounding
+  const shape = [1, 2, 2]
+  const table = { basis: 'dct' as const, precisionAt: (sigma: number, noise = sigma) => new Float64Array(d).fill(1 / (0.25 + noise * noise)) } // biome-ignore format: one line
+  const pictures = await measureConsistency({ ...exact, shape, calibration: table }, { ...path, clean })
+  for (const { variance } of pictures.data!) expect(variance).toBeLessThan(1e-5)
+})
+
 test("weighAbove: 'auto' weighs as far down as the target bears it", async () => {
   const calibration = (consistency?: Consistency) => ({
     basis: 'identity' as const,
@@ -76,9 +90,9 @@ test("weighAbove: 'auto' weighs as far down as the target bears it", async () =>
   expect(bearableAbove(asTarget(exact), sigmas)).toBe(0.3)
   const options = { particles: 64, sigmas, weighAbove: 'auto' as const }
   const run = await smc(learnt, options)
-  expect(run).toMatchObject({ weights: 'bridge', collapsed: false, note: expect.stringContaining(`${smallest(1)}`) })
+  expect(run).toMatchObject({ scheme: 'bridge', collapsed: false, note: expect.stringContaining(`${smallest(1)}`) })
   expect((await smc(learnt, { ...options, weighAbove: 0 })).collapsed).toBe(true)
-  expect((await smc(lowTemperature(learnt, { gamma: 20 }), options)).weights).toBe('none')
+  expect((await smc(lowTemperature(learnt, { gamma: 20 }), options)).scheme).toBe('none')
   const picture = { ...learnt, shape: [1, 2, 2] }
   expect((await smc(picture, { particles: 8, sigmas })).note).toMatch(/^no weights.*--weigh-above auto\)$/)
   const unknown = { ...learnt, name: 'the ring', calibration: calibration() }
@@ -98,17 +112,18 @@ test('calibrate measures it, the file keeps it and inspect shows it', async () =
     const { consistency } = model.calibration!
     expect(consistency).toMatchObject({ particles: 32 })
     expect(consistency!.bands).toHaveLength(6)
+    expect(consistency!.data).toHaveLength(6)
     await model.save(file)
     using again = await EnergyModel.load(file)
     expect(again.calibration!.consistency).toEqual(consistency)
     expect(await main(['inspect', file])).toBe(0)
     expect(out).toMatch(/^weights {5}(the energy's weights are noise below|small variances)/m)
-    expect(out.match(/^ {12} +[\d.e+-]+ +[\d.e+-]+: +[\d.e+-]+ \(/gm)).toHaveLength(6)
+    expect(out.match(/^ {12} +[\d.e+-]+ +[\d.e+-]+: +[\d.e+-]+ \([^;]*; +[\d.e+-]+ +[\d.e+-]+$/gm)).toHaveLength(6)
     const tables = JSON.parse(JSON.stringify(again.info.calibration))
     const fail = (what: string): never => {
       throw new Error(what)
     }
-    for (const bad of [3, {}, { bands: [{}], particles: 3 }, { bands: [{ ...consistency!.bands[0], steps: -1 }], particles: 3 }]) // biome-ignore format: one line
+    for (const bad of [3, {}, { bands: [{}], particles: 3 }, { bands: [{ ...consistency!.bands[0], steps: -1 }], particles: 3 }, { bands: [], data: [{}], particles: 3 }]) // biome-ignore format: one line
       expect(() => readTables({ unconditional: { ...tables.unconditional, consistency: bad } }, [2], fail)).toThrow(/valid consistency/) // biome-ignore format: one line
   } finally {
     vi.restoreAllMocks()

@@ -7,6 +7,7 @@ import {
   bootstrap,
   type Cloud,
   coldShares,
+  compared,
   shareDistance,
   sharesOf,
 } from '../packages/lab/src/experiments/consistency-shares.js'
@@ -24,11 +25,22 @@ describe('shares of shapes', () => {
     expect(shareDistance([0.2, 0.3, 0.4, 0.1], truth)).toBeCloseTo(0.1)
   })
 
+  test('of trainings are compared one by one, and forms with each other', () => {
+    const even = cloud([0, 1, 1, 2, 2], [0.2, 0.2, 0.2, 0.2, 0.2])
+    const off = [cloud([0, 0], [0.5, 0.5]), cloud([2, 2], [0.5, 0.5])]
+    // errors of trainings do not make up for each other, those of runs of one do
+    expect(bootstrap([[off[0]], [off[1]]], truth, 1).distance).toBeCloseTo((0.8 + 0.5) / 2)
+    expect(bootstrap([off], truth, 1).distance).toBeCloseTo(0.3)
+    const { difference, error } = compared([[even, even]], [off], truth, 1)
+    expect(difference).toBeCloseTo(0.1 - 0.3)
+    expect(error).toBeGreaterThan(0.01)
+  })
+
   test('with constant weights are those without, and right weights bring them nearer', () => {
     const shapes = Array.from({ length: 300 }, (_, i) => i % 3)
-    const flat = bootstrap([cloud(shapes, shapes.map(() => 1 / 300))], truth, 1) // biome-ignore format: one line
+    const flat = bootstrap([[cloud(shapes, shapes.map(() => 1 / 300))]], truth, 1) // biome-ignore format: one line
     expect(Math.abs(flat.distance - flat.unweighted) + flat.changeError).toBeLessThan(1e-12)
-    const right = bootstrap([cloud(shapes, shapes.map((k) => truth[k] / 100))], truth, 1) // biome-ignore format: one line
+    const right = bootstrap([[cloud(shapes, shapes.map((k) => truth[k] / 100))]], truth, 1) // biome-ignore format: one line
     expect(right.distance).toBeCloseTo(0)
     expect(right.unweighted).toBeCloseTo(1 / 6)
     expect(right.distance - right.unweighted).toBeLessThan(-2 * right.changeError)
@@ -49,17 +61,20 @@ test('the experiment measures every form of weights, of exact energies and learn
   const output = await mkdtemp(join(tmpdir(), 'feynkac-consistency-'))
   try {
     const { result, tables } = await runExperiment('consistency', { output, budget: 'quick' })
+    // runs are kept beside the models: the second time they are read
+    const again = await runExperiment('consistency', { output, budget: 'quick' })
+    expect(again.result.data).toEqual(result.data)
     const { rows } = result.data as { rows: ConsistencyRow[] }
-    expect(rows.map(({ energies, form }) => `${energies} ${form}`)).toHaveLength(12)
+    expect(rows.map(({ energies, form }) => `${energies} ${form}`)).toHaveLength(13)
     for (const row of rows) {
       for (const share of [row.distance, row.unweighted, row.resampled, row.right])
         expect(share >= 0 && share < 1 + 1e-9, `${row.form}: ${share}`).toBe(true)
-      expect(Number.isFinite(row.variance + row.changeError + row.spread)).toBe(true)
-      if (row.form === 'none') expect([row.change, row.variance, row.roots]).toEqual([0, 0, 8])
+      expect(Number.isFinite(row.variance + row.changeError + row.againstError + row.spread)).toBe(true)
+      if (row.form === 'none') expect([row.change, row.against, row.variance, row.roots]).toEqual([0, 0, 0, 8])
     }
     for (const { header, rows: cells } of tables) for (const row of cells) expect(row).toHaveLength(header.length)
     for (const { claim, evidence } of result.findings) expect(`${claim} ${evidence}`).not.toMatch(/NaN|undefined/)
-    expect(await readFile(join(output, 'report.md'), 'utf8')).toContain('Shares of shapes, learnt energies')
+    expect(await readFile(join(output, 'report.md'), 'utf8')).toContain('Shares of shapes, learnt energies (dot)')
   } finally {
     await rm(output, { recursive: true, force: true })
     await rm(`${output}-models`, { recursive: true, force: true })

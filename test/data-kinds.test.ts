@@ -218,6 +218,43 @@ describe('arrays', () => {
     tar.write('ustar', 257)
     await refused(await save('cifar.tar.gz', gzipSync(tar)), /tar archive: unpack/)
     await refused(await save('page.zip', strToU8('<!DOCTYPE html><html>')), /web page/)
+    await refused(await save('set.npy.xz', Buffer.from('\xfd7zXZ\0\0', 'latin1')), /xz, zstd or bzip2: unpack/)
+    await refused(await save('model', Buffer.from('\x40\0\0\0\0\0\0\0{"a":{}}', 'latin1')), /weights of a model/)
+    await refused(await save('set.mat', strToU8('MATLAB 5.0 MAT-file, Platform: GLNXA64')), /MATLAB file/)
+    await refused(await save('film.mp4', Buffer.from('\0\0\0\x18ftypmp42', 'latin1')), /HEIC picture or a film/)
+    await refused(
+      await save('bitmaps', { 'a.bmp': strToU8('BM'), 'b.tar': tar }),
+      /no images .* but files \.bmp, \.tar$/,
+    )
+  })
+
+  it('a batch of CIFAR for Python has all classes of its set, as its binary twin', async () => {
+    const batch = pickle(['data', Buffer.alloc(3072, 5), 'labels', [2]])
+    expect(await look(await save('bare', { data_batch_1: batch }))).toMatchObject({ labels: ['class:10'] })
+    const fine = pickle(['data', Buffer.alloc(3072, 5), 'fine_labels', [7], 'coarse_labels', [1]])
+    expect(await look(await save('fine', { train: fine, meta: pickle([]) }))).toMatchObject({ labels: ['superclass:20', 'class:100'] }) // biome-ignore format: one line
+  })
+
+  it('IDX files with the name of a set before the usual one', async () => {
+    const [images, labels] = [idx([2, 1, 1], [7, 9]), idx([2], [0, 1])]
+    const letters = { 'emnist-letters-train-images-idx3-ubyte': images, 'emnist-letters-train-labels-idx1-ubyte': labels } // biome-ignore format: one line
+    expect(await look(await save('emnist', letters))).toMatchObject({ shape: [1, 1, 1], labels: ['class:2'] })
+    const two = { ...letters, 'emnist-digits-train-images-idx3-ubyte': images }
+    await refused(await save('both', two), /several data sets, emnist-digits.*emnist-letters.*: give one of them/)
+  })
+
+  it('pictures with transparency, and floats in other units than -1 to 1', async () => {
+    await refused(
+      await save('rgba.npy', npy('|u1', '(1, 8, 8, 4)', Buffer.alloc(256))),
+      /transparency as its last channel/,
+    )
+    const warned: string[] = []
+    const emitted = vi.spyOn(process, 'emitWarning').mockImplementation((text) => void warned.push(String(text)))
+    const floats = (scale: number, from = 0) => Buffer.from(Float32Array.from({ length: 64 }, (_, i) => from + (scale * i) / 63).buffer) // biome-ignore format: one line
+    for (const [scale, from] of [[1, 0], [255, 0], [2, -1], [900, 0]]) await look(await save('f.npy', npy('<f4', '(1, 8, 8)', floats(scale, from)))) // biome-ignore format: one line
+    await look(await save('f.npy', npy('<f4', '(8, 8)', floats(1))))
+    emitted.mockRestore()
+    expect(warned.map((text) => /from 0 to (\d+) .* save ([^,]*),/.exec(text)?.slice(1))).toEqual([['1', '2 x - 1'], ['255', 'x / 127.5 - 1']]) // biome-ignore format: one line
   })
 })
 

@@ -67,8 +67,8 @@ describe('the default', () => {
 describe('without weights', () => {
   test('every composition keeps its particles, and says what they are', async () => {
     for (const target of compositions(picture)) {
-      const { collapsed, note, weights, logZ, diagnostics } = await smc(target, options)
-      expect([collapsed, weights, logZ, diagnostics.distinctRoots]).toEqual([false, 'none', Number.NaN, 64])
+      const { collapsed, note, scheme, logZ, diagnostics } = await smc(target, options)
+      expect([collapsed, scheme, logZ, diagnostics.distinctRoots]).toEqual([false, 'none', Number.NaN, 64])
       expect(note, target.name).toMatch(/^no weights: the samples are .*To weigh: weighAbove: 0\.5 \(--weigh-above 0\.5\)$/) // biome-ignore format: one line
       expect(/nothing corrects the shares of its modes/.test(note!)).toBe(target.name !== 'energy')
     }
@@ -82,8 +82,8 @@ describe('without weights', () => {
 
   test('a closed form says nothing but where it is told none', async () => {
     const target = lowTemperature(exact, { gamma: 2 })
-    const { note, weights, collapsed } = await smc(target, options)
-    expect([note, weights, collapsed]).toEqual([undefined, 'bridge', false])
+    const { note, scheme, collapsed } = await smc(target, options)
+    expect([note, scheme, collapsed]).toEqual([undefined, 'bridge', false])
     expect((await smc(target, { ...options, weights: 'none' })).note).toMatch(/weights: 'bridge' \(--weights bridge\)$/)
   })
 
@@ -96,7 +96,7 @@ describe('without weights', () => {
     const tilted = (p: EnergyFunction) =>
       smc(rewardTilt(p, brightness, { strength: 2 }), { ...options, particles: 4096, proposal: 'posterior' })
     const [run, clean] = [await tilted(wrong), await tilted(network(0))]
-    expect([run.weights, run.collapsed]).toEqual(['tilt', false])
+    expect([run.scheme, run.collapsed]).toEqual(['tilt', false])
     expect(run.note).toMatch(/^weighed by the set or the reward alone/)
     expect(same(run.samples, clean.samples)).toBe(true)
     for (const [i, lw] of run.logWeights.entries()) expect(Math.abs(lw - clean.logWeights[i])).toBeLessThan(1e-9)
@@ -108,14 +108,14 @@ describe('without weights', () => {
     const mean = run.logWeights.reduce((sum, lw, i) => sum + Math.exp(lw) * run.samples[i * d], 0)
     expect(Math.abs(mean - centre - 2 * variance)).toBeLessThan(0.04)
     const inside = await smc(bounded(picture, { contains }), { ...options, finalResample: true })
-    expect(inside.weights).toBe('tilt')
+    expect(inside.scheme).toBe('tilt')
     const kept = contains(inside.samples, 64).filter(Boolean).length
     expect(kept).toBeGreaterThan(60)
   })
 
   test('options that only weights use ask for them', async () => {
-    expect((await smc(picture, { ...options, controlDrift: true })).weights).toBe('bridge')
-    expect((await smc(picture, { ...options, weighAbove: 5 })).weights).toBe('bridge')
+    expect((await smc(picture, { ...options, controlDrift: true })).scheme).toBe('bridge')
+    expect((await smc(picture, { ...options, weighAbove: 5 })).scheme).toBe('bridge')
     await expect(smc(picture, { ...options, weights: 'none', weighAbove: 5 })).rejects.toThrow(/weighAbove with weights: 'none'/) // biome-ignore format: one line
   })
 })
@@ -175,7 +175,7 @@ describe('weighAbove', () => {
     }
     expect(part.note).toMatch(/^weighed at noise levels from [\d.]+ up alone/)
     // same seed, same bits, and other random numbers in every step
-    const again = await smc(target, { ...above, batch: 7 })
+    const again = await smc(target, { ...above, batchSize: 7 })
     expect(same(again.samples, part.samples) && same(again.logWeights, part.logWeights)).toBe(true)
     expect(same((await smc(target, { ...above, seed: 3 })).samples, part.samples)).toBe(false)
     // below it the particles are those of no weights, from where they stand

@@ -7,8 +7,8 @@ import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { ArgumentError, FeynkacError, FileError, FormatError } from '../lib/base/errors.js'
 import { main } from '../lib/cli/index.js'
-import { writeNpy } from '../lib/cli/outputs.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
+import { writeNpy } from '../lib/data/npy-write.js'
 import { type EvaluateOptions, evaluate } from '../lib/metrics/evaluate.js'
 import { openFeatures, pixelFeatures } from '../lib/metrics/features.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
@@ -34,7 +34,7 @@ afterAll(() => rm(folder, { recursive: true }))
 describe('evaluate', () => {
   it('gives every metric of all samples where they are few, whatever the batches', async () => {
     const seen: string[] = []
-    const result = await evaluate({ samples, data, batch: 7, onProgress: ({ stage }) => seen.push(stage) })
+    const result = await evaluate({ samples, data, batchSize: 7, onProgress: ({ stage }) => seen.push(stage) })
     expect(result).toMatchObject({ samples: 61, data: 45, weighted: false, features: 'pixels', dim })
     expect(result.values.frechet).toBeCloseTo(vectors.frechet.ab, 9)
     expect(result.values).toMatchObject(vectors.precisionRecall[3])
@@ -59,7 +59,7 @@ describe('evaluate', () => {
       features: async (x: Float32Array) => x,
       attributes: async (x: Float32Array) => Int32Array.from([...x].flatMap((v) => [v > 0 ? 1 : 0, size(v)])),
     }
-    const common = { samples: points, data: points, features, metrics: ['mmd'], batch: 3 } as const
+    const common = { samples: points, data: points, features, metrics: ['mmd'], batchSize: 3 } as const
     const shares = async (more: Partial<EvaluateOptions>) => (await evaluate({ ...common, ...more })).attributes
     expect(await shares({})).toBeUndefined()
     expect(await shares({ attributes: { sign: 'plus' } })).toEqual({ sign: 5 / 8, all: 5 / 8 })

@@ -14,9 +14,9 @@ import { sample } from '../lib/smc/samplers.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { smc } from '../lib/smc/smc.js'
 import { lowTemperature } from '../lib/smc/targets/linear.js'
+import type { LogLine } from '../lib/training/events.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainEnergy } from '../lib/training/objectives/dsm.js'
-import type { LogLine } from '../lib/training/types.js'
 
 // one thread: the network is too small for more, and the machine may be busy
 beforeAll(() => native.setThreads(1))

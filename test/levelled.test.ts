@@ -10,10 +10,10 @@ import { logNormaliserAt, parseLogNormaliser } from '../lib/models/log-normalise
 import { native, run } from '../lib/native/addon.js'
 import { residualMLP } from '../lib/networks/config.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
+import type { LogLine } from '../lib/training/events.js'
 import { Levels } from '../lib/training/levels.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainEnergy } from '../lib/training/objectives/dsm.js'
-import type { LogLine } from '../lib/training/types.js'
 import { labelledImages } from './training-data.js'
 
 // one thread: the network is too small for more, and the machine may be busy

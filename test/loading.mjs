@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 
-/** Hooks of the module loader, for a child process: packages named in ABSENT are not there, and every file that is loaded is written out. */
+/** Hooks of the module loader, for a child process: packages named in ABSENT are not there, and every module that is loaded is written out. */
 
 const absent = (process.env.ABSENT ?? '').split(' ')
 
@@ -10,6 +10,6 @@ export function resolve(specifier, context, next) {
 }
 
 export function load(url, context, next) {
-  if (url.startsWith('file:')) writeSync(1, `${url}\n`)
+  if (/^(file|node):/.test(url)) writeSync(1, `${url}\n`)
   return next(url, context)
 }

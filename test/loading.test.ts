@@ -18,15 +18,21 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
-/** Runs a program under the hooks of loading.mjs: the files that it loaded, the lines that it printed, and its errors. */
+/** Runs a program under the hooks of loading.mjs: the files and modules of Node's that it loaded, the lines that it printed, and its errors. */
 async function child(argv: readonly string[], absent: readonly string[] = []) {
-  const register = `import { register } from 'node:module'; register(${JSON.stringify(new URL('loading.mjs', import.meta.url).href)})`
+  const register = `import module from 'node:module'; module.register(${JSON.stringify(new URL('loading.mjs', import.meta.url).href)})
+const resolve = module._resolveFilename // what require finds
+module._resolveFilename = (name, ...rest) => {
+  if (!process.env.ABSENT.split(' ').includes(name)) return resolve(name, ...rest)
+  throw Object.assign(new Error('Cannot find module ' + name), { code: 'MODULE_NOT_FOUND' })
+}`
   const args = ['--import', `data:text/javascript,${encodeURIComponent(register)}`, ...argv]
   const options = { cwd: folder, env: { ...process.env, ABSENT: absent.join(' '), ENTRY: entry } }
   const { stdout, stderr } = await promisify(execFile)(process.execPath, args, options).catch((error) => error)
   const lines: string[] = stdout.split('\n').filter(Boolean)
   const loaded = lines.filter((line) => line.startsWith('file:')).map((url) => url.replace(root.href, ''))
-  return { loaded, printed: lines.filter((line) => !line.startsWith('file:')), stderr }
+  const builtin = lines.filter((line) => line.startsWith('node:'))
+  return { loaded, builtin, printed: lines.filter((line) => !/^(file|node):/.test(line)), stderr }
 }
 
 const program = (code: string) => ['--input-type=module', '-e', code]
@@ -35,7 +41,16 @@ it('the import loads the addon and what sampling takes, and nothing else', async
   const code = `import { createRequire } from 'node:module'
 await import(process.env.ENTRY)
 for (const file of Object.keys(createRequire(import.meta.url).cache)) console.log(file)`
-  const { loaded, printed } = await child(program(code))
+  const { loaded, builtin, printed } = await child(program(code))
+  for (const name of [
+    'node:crypto',
+    'node:util',
+    'node:zlib',
+    'node:stream',
+    'node:worker_threads',
+    'node:child_process',
+  ])
+    expect(builtin).not.toContain(name)
   expect(loaded.filter((file) => !file.startsWith('dist/'))).toEqual([])
   const folders = ['cli', 'demo', 'experiments', 'report', 'verify', 'weights/(?!safetensors|source-model)', 'training']
   for (const name of folders) expect(loaded.filter((file) => new RegExp(`^dist/${name}`).test(file))).toEqual([])

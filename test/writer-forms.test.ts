@@ -4,11 +4,12 @@ import { join } from 'node:path'
 import { zipSync } from 'fflate'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Autoencoder, autoencoderKL, Denoiser, unet2d } from '../lib/index.js'
+import { diffusersSchedule } from '../lib/models/diffusers-schedule.js'
 import { exportAutoencoder, exportModel } from '../lib/models/export.js'
 import { native } from '../lib/native/addon.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 import { readSource } from '../lib/weights/source.js'
-import { floats, p, state, tensor } from './crafted.js'
+import { floats, legacy, p, state, tensor } from './crafted.js'
 
 /** Models in the forms that their own writers have given them, version by version: all of them say the same. */
 
@@ -206,5 +207,127 @@ describe('archives of torch.save', () => {
       await writeFile(path, zipSync({ 'x/data.pkl': run, 'x/version': Buffer.from('3\n'), 'x/data/0': data['0'] }))
       expect([...(await readSource(path)).tensors.keys()], key).toEqual(['weight'])
     }
+  })
+})
+
+describe('tensors as PyTorch has pickled them', () => {
+  const torch = (name: string) => p.global('torch', name)
+  const utils = (name: string) => p.global('torch._utils', name)
+  const hooks = p.call(p.global('collections', 'OrderedDict'))
+  const no = p.raw(0x89)
+  const storage = (where: string, ...more: Buffer[]) => p.persistent(p.tuple(p.text('storage'), torch(where.startsWith('cuda') && more.length > 0 ? 'cuda.FloatStorage' : 'FloatStorage'), p.text('0'), p.text(where), p.int(4), ...more)) // biome-ignore format: one line
+  const at = [p.int(0), p.tuple(p.int(2), p.int(2)), p.tuple(p.int(2), p.int(1))]
+  const v2 = (where = 'cpu', ...more: Buffer[]) => p.call(utils('_rebuild_tensor_v2'), storage(where, ...more), ...at, no, hooks) // biome-ignore format: one line
+  const numbers = [1, 2, 3, 4]
+
+  /** A version, a tensor of its form, and whether it comes in one of the files before the archives. */
+  const written: [version: string, tensor: Buffer, old: boolean][] = [
+    ['0.3', p.call(utils('_rebuild_tensor'), storage('cpu', p.none), ...at), true],
+    ['0.3 of a GPU', p.call(utils('_rebuild_tensor'), storage('cuda:0', p.none), ...at), true],
+    ['0.4', v2('cpu', p.none), true],
+    ['1.0, a parameter', p.call(utils('_rebuild_parameter'), v2('cpu', p.none), p.raw(0x88), hooks), true],
+    ['1.5 of a GPU', v2('cuda:1', p.none), true],
+    ['1.6', v2(), false],
+    ['1.8, a parameter of a GPU', p.call(utils('_rebuild_parameter'), v2('cuda:0'), p.raw(0x88), hooks), false],
+    ['1.13 of a Mac', v2('mps'), false],
+    ['2.0 with the state of a parameter', p.call(utils('_rebuild_parameter_with_state'), v2(), no, hooks, p.dict()), false], // biome-ignore format: one line
+    ['2.1, a subclass', p.call(p.global('torch._tensor', '_rebuild_from_type_v2'), utils('_rebuild_tensor_v2'), torch('Tensor'), p.tuple(storage('cpu'), ...at, no, hooks), p.dict()), false], // biome-ignore format: one line
+    ['2.3 with a type of its own', p.call(utils('_rebuild_tensor_v3'), p.persistent(p.tuple(p.text('storage'), p.global('torch.storage', 'UntypedStorage'), p.text('0'), p.text('cpu'), p.int(16))), ...at, no, hooks, torch('float32')), false], // biome-ignore format: one line
+    ['2.6 with what a wrapper knows of it', p.call(utils('_rebuild_tensor_v2'), storage('cpu'), ...at, no, hooks, p.dict([p.text('conj'), no])), false], // biome-ignore format: one line
+  ]
+
+  it.each(written)('%s', async (version, weight, old) => {
+    const path = join(folder, `${version}.pth`)
+    const pickle = state(['weight', weight])
+    const files = { 'x/data.pkl': pickle, 'x/version': Buffer.from('3\n'), 'x/data/0': floats(...numbers) }
+    await writeFile(path, old ? legacy(pickle, ['0'], [[4n, floats(...numbers)]]) : zipSync(files, { level: 0 }))
+    const { tensors, format } = await readSource(path)
+    expect(format).toBe(old ? 'torch-legacy' : 'torch-zip')
+    expect(tensors.get('weight')).toMatchObject({ shape: [2, 2], dtype: 'F32' })
+    expect([...tensors.get('weight')!.data]).toEqual(numbers)
+  })
+
+  it('a state dict with the versions of its modules beside the tensors', async () => {
+    // OrderedDict with the attribute _metadata, as every state_dict() has
+    const versions = p.dict([p.text(''), p.dict([p.text('version'), p.int(1)])])
+    const made = p.raw(
+      p.call(p.global('collections', 'OrderedDict')),
+      ...['(', p.text('weight'), v2('cpu', p.none), 'u', p.dict([p.text('_metadata'), versions]), 'b'],
+    )
+    const path = join(folder, 'metadata.pth')
+    await writeFile(path, legacy(p.pickle(made), ['0'], [[4n, floats(...numbers)]]))
+    expect([...(await readSource(path)).tensors.keys()]).toEqual(['weight'])
+  })
+})
+
+describe('schedulers', () => {
+  const base = { beta_start: 0.0001, beta_end: 0.02, beta_schedule: 'linear', num_train_timesteps: 1000, prediction_type: 'epsilon', trained_betas: null } // biome-ignore format: one line
+  const spaced = { timestep_spacing: 'linspace', steps_offset: 0 }
+  const clipped = { clip_sample: true, clip_sample_range: 1.0, thresholding: false, dynamic_thresholding_ratio: 0.995, sample_max_value: 1.0, rescale_betas_zero_snr: false } // biome-ignore format: one line
+  const thresholds = { thresholding: false, dynamic_thresholding_ratio: 0.995, sample_max_value: 1.0 }
+  const karras = { use_karras_sigmas: false }
+  const recent = { ...karras, use_exponential_sigmas: false, use_beta_sigmas: false }
+  const solver = { ...thresholds, solver_order: 2, lower_order_final: true }
+  const flow = { use_flow_sigmas: false, flow_shift: 1.0 }
+  const shifts = { ...flow, use_dynamic_shifting: false, time_shift_type: 'exponential' }
+  const lambdas = { lambda_min_clipped: Number.NEGATIVE_INFINITY, variance_type: null }
+  const kdpm = { ...base, beta_start: 0.00085, beta_end: 0.012 }
+
+  /** What each class has written, older and newer. */
+  const written: Record<string, Json[]> = {
+    DDPMParallelScheduler: [{ ...base, ...clipped, ...spaced, variance_type: 'fixed_small' }],
+    DDIMScheduler: [
+      { ...base, clip_sample: true, set_alpha_to_one: true, tensor_format: 'pt', timestep_values: null, prediction_type: undefined }, // biome-ignore format: one line
+      { ...base, ...clipped, ...spaced, set_alpha_to_one: true },
+    ],
+    DDIMParallelScheduler: [{ ...base, ...clipped, ...spaced, set_alpha_to_one: true }],
+    PNDMScheduler: [
+      { ...base, skip_prk_steps: false, tensor_format: 'pt', prediction_type: undefined },
+      { ...base, ...spaced, skip_prk_steps: false, set_alpha_to_one: false },
+    ],
+    DPMSolverMultistepScheduler: [
+      { ...base, ...solver, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', predict_x0: true, prediction_type: undefined, predict_epsilon: true }, // biome-ignore format: one line
+      { ...base, ...solver, ...spaced, ...recent, ...lambdas, ...shifts, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', euler_at_final: false, use_lu_lambdas: false, final_sigmas_type: 'zero', rescale_betas_zero_snr: false }, // biome-ignore format: one line
+    ],
+    DPMSolverSinglestepScheduler: [{ ...base, ...solver, ...recent, ...lambdas, ...shifts, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', final_sigmas_type: 'zero' }], // biome-ignore format: one line
+    DPMSolverSDEScheduler: [{ ...kdpm, ...spaced, ...karras, noise_sampler_seed: null }, { ...kdpm, ...spaced, ...recent, noise_sampler_seed: null }], // biome-ignore format: one line
+    DEISMultistepScheduler: [{ ...base, ...solver, ...spaced, ...recent, ...shifts, algorithm_type: 'deis', solver_type: 'logrho' }], // biome-ignore format: one line
+    UniPCMultistepScheduler: [{ ...base, ...solver, ...spaced, ...recent, ...shifts, predict_x0: true, solver_type: 'bh2', disable_corrector: [], solver_p: null, final_sigmas_type: 'zero', rescale_betas_zero_snr: false, shift_terminal: null, sigma_min: null, sigma_max: null }], // biome-ignore format: one line
+    SASolverScheduler: [{ ...base, ...thresholds, ...spaced, ...recent, ...lambdas, ...flow, predictor_order: 2, corrector_order: 2, tau_func: null, algorithm_type: 'data_prediction', lower_order_final: true }], // biome-ignore format: one line
+    EulerDiscreteScheduler: [
+      { ...base, tensor_format: 'pt', prediction_type: undefined },
+      { ...base, ...spaced, ...recent, interpolation_type: 'linear', sigma_min: null, sigma_max: null, timestep_type: 'discrete', rescale_betas_zero_snr: false, final_sigmas_type: 'zero' }, // biome-ignore format: one line
+    ],
+    EulerAncestralDiscreteScheduler: [{ ...base, ...spaced, rescale_betas_zero_snr: false }],
+    HeunDiscreteScheduler: [{ ...kdpm, ...spaced, ...recent, clip_sample: false, clip_sample_range: 1.0 }],
+    KDPM2DiscreteScheduler: [{ ...kdpm, ...spaced, ...recent }],
+    KDPM2AncestralDiscreteScheduler: [{ ...kdpm, ...spaced, ...recent }],
+    LMSDiscreteScheduler: [{ ...base, tensor_format: 'pt', prediction_type: undefined }, { ...base, ...spaced, ...recent }], // biome-ignore format: one line
+  }
+
+  it.each(Object.keys(written))('%s, older and newer, is the chain of its betas', (name) => {
+    const refused = (what: string) => expect.fail(`${name}: ${what}`)
+    for (const options of written[name]) {
+      // undefined stands in no file
+      const json = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+      const { beta_start, beta_end } = options as { beta_start: number; beta_end: number }
+      const chain = { _class_name: 'DDPMScheduler', beta_start, beta_end, beta_schedule: 'linear' }
+      const found = diffusersSchedule({ _class_name: name, _diffusers_version: '0.1', ...json }, {}, refused)
+      expect(found).toEqual(diffusersSchedule(chain, {}, refused))
+    }
+  })
+
+  it('those of Karras et al. and of Song et al.', () => {
+    const refused = (what: string) => expect.fail(what)
+    const edm = { sigma_min: 0.002, sigma_max: 80, sigma_data: 0.5, num_train_timesteps: 1000, prediction_type: 'epsilon', rho: 7.0, sigma_schedule: 'karras' } // biome-ignore format: one line
+    const multistep = { ...edm, ...solver, algorithm_type: 'dpmsolver++', solver_type: 'midpoint', euler_at_final: false, final_sigmas_type: 'zero' } // biome-ignore format: one line
+    const forms = [{ _class_name: 'EDMEulerScheduler', ...edm, final_sigmas_type: 'zero' }, { _class_name: 'EDMDPMSolverMultistepScheduler', ...multistep }] // biome-ignore format: one line
+    for (const json of forms) {
+      const found = diffusersSchedule(json, {}, refused)
+      expect(found).toMatchObject({ sigmaMin: 0.002, sigmaMax: 80, preconditioning: { form: 'edm', sigmaData: 0.5 } })
+    }
+    const ve = { _class_name: 'ScoreSdeVeScheduler', num_train_timesteps: 2000, snr: 0.15, sigma_min: 0.01, sigma_max: 1348, sampling_eps: 1e-5, correct_steps: 1 } // biome-ignore format: one line
+    for (const json of [ve, { ...ve, tensor_format: 'pt' }])
+      expect(diffusersSchedule(json, { time_embedding_type: 'fourier' }, refused)).toMatchObject({ sigmaMax: 1348 })
   })
 })

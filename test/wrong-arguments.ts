@@ -143,7 +143,9 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   const preconditioning = { form: 'edm', sigmaData: 0.5, noise: { kind: 'log', scale: 0.25, offset: 0 } }
   const model = { shape: [2], levels: 2, initial: (n: number) => new Float32Array(2 * n), propagate: (_: number, y: Float32Array) => y, logPotential: (_: number, __: unknown, y: Float32Array) => new Float64Array(y.length / 2) } // biome-ignore format: one line
   const call = { signal: undefined }
-  const run = { particles: 8, sigmas, seed: 1, device: 'cpu', batch: 4 }
+  const drawn = await api.sample(mixture, { particles: 4, sigmas: [1, 0] })
+  const engine = await api.createEngine({ models: { energy }, maxParticles: 8, maxSteps: 8 })
+  const run = { particles: 8, sigmas, seed: 1, device: 'cpu', batchSize: 4 }
 
   /** Right arguments of the exports; a function without any is called with junk alone. */
   const right: Partial<Record<keyof Api, unknown[]>> = {
@@ -151,21 +153,35 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     autoencoderKL: [[1, 8, 8], { block_out_channels: [4] }],
     bounded: [mixture, { lower: [0, 0], upper: 1, softness: 0.1 }],
     calibrate: [mixture, { data, sigmas: [2, 1], count: 4, pool: [0, 0], seed: 0 }],
+    checkEnergy: [mixture, { data: mixture.sample(32), sigmas: [1], tolerance: 0.1, seed: 0 }],
     conservativity: [guided, { x, sigma: 1, probes: 1, seed: 0 }],
     densityCoverage: [new Float32Array(16), new Float32Array(16), { dim: 2, k: 2 }],
     dhariwalUNet: [[3, 8, 8], { model_channels: 8 }],
+    createEngine: [
+      {
+        models: { energy },
+        maxConcurrent: 1,
+        maxQueued: 1,
+        memoryLimit: 1e9,
+        maxParticles: 8,
+        maxSteps: 8,
+        batchRows: 8,
+      },
+    ],
     distill: [{ ...training, teacher: unconditional, calibrate: 4, head: 'l2', init: 'random', pathWeight: 0.5, pathBatch: 2, pathSteps: 2, pathStep: 0.1, selfPlay: 2 }], // biome-ignore format: one line
     effectiveSampleSize: [Float64Array.of(0, 1)],
     encodeLabel: [labels, [1], new Float32Array(2), 0],
-    evaluate: [{ samples: data, data, training: data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batch: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line
+    evaluate: [{ samples: data, data, training: data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batchSize: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line
     fit: [{ data, minutes: 1, output: `${folder}/fit`, overwrite: false, seed: 0, device: 'cpu' }], // of vectors, which it does not take
     frechetDistance: [x, moments, { dim: 2 }],
     gaussianMixture: [{ weights: [1, 1], means: [[0, 0], [1, 1]], covariances: [1, [1, 2]] }], // biome-ignore format: one line
+    gridPng: [images, [1, 8, 8], { columns: 2, size: 64 }],
     guided: [mixture, mixture, { scale: 2, lambda: 1 }],
     guidedDenoiser: [denoiser, { labels: [1], negative: [0], scale: 2, interval: [0.1, 2] }],
     kernelDistance: [x, x, { dim: 2, subsetSize: 2, subsets: 2, seed: 0 }],
     labelDim: [labels],
     latentDataset: [shapes, autoencoder, {}],
+    loadResult: [folder],
     loadDataset: ['synthetic:shapes:count=8,size=8', { resize: [4, 4], channels: 3, limit: 4, icc: false }],
     logMeanExp: [Float64Array.of(0, 1)],
     lowTemperature: [mixture, { gamma: 2, lambda: 1 }],
@@ -173,6 +189,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     mixture: [[mixture, product], { weights: [1, 2], logZ: [0, 1], lambda: 1 }],
     mmd: [x, x, { dim: 2, bandwidths: [1, 2], weightsA: new Float64Array(4).fill(1), seed: 0 }],
     negation: [mixture, mixture, { strength: 0.5, floor: 0.1 }],
+    npyBytes: [x, [2, 2]],
     onnxFeatures: ['none.onnx', { shape: [1, 8, 8], size: 8, range: [0, 1], mean: [0], std: [1] }],
     openFeatures: ['pixels', [2], {}, { device: 'cpu' }],
     pixelFeatures: [[2]],
@@ -181,9 +198,13 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     product: [[mixture, mixture], { weights: [1, -0.5], lambda: 1 }],
     resample: [Float64Array.of(1, 2), { scheme: 'ssp', n: 3, seed: 0 }],
     residualMLP: [2, { hidden: 8 }],
+    readNpy: [file],
+    resultFromJSON: [drawn.toJSON({ arrays: 'plain' })],
     rewardTilt: [mixture, (_: unknown, count: number) => new Float64Array(count), { strength: 1, sigmaData: 0.5 }],
     sample: [guided, { particles: 4, sigmas: [2, 1, 0], method: 'stochastic-heun', churn: { churn: 1 }, initial: x, seed: 0 }], // biome-ignore format: one line
     scoreShapes: [images, [1, 8, 8]],
+    scatterPng: [x, { dim: 2, axes: [0, 1], weights: new Float64Array(2).fill(1), most: 2, size: 100, seed: 0 }],
+    serve: [engine, { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, version: '1' }], // no such port
     setThreads: [2],
     sigmaGrid: [{ steps: 4, min: 0.1, max: 2, rho: 7 }],
     slicedWasserstein: [x, x, { dim: 2, projections: 4, weightsA: new Float64Array(4).fill(1), seed: 0 }],
@@ -195,6 +216,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     trainEnergy: [{ ...training, head: 'dot', headScale: 0.5, levelWeight: 0.5, levels: 2, levelBatch: 2 }],
     unet2d: [[1, 8, 8], { block_out_channels: [8] }],
     verifyFixture: [file, { device: 'cpu' }],
+    writeNpy: [`${folder}/array.npy`, x, [2, 2]],
   }
   const list: Callee[] = []
   const own = (name: string, object: object, methods: Record<string, unknown[]>) => {
@@ -208,6 +230,10 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
       list.push({ name, call: (args) => (value as (...a: unknown[]) => unknown)(...args), right: right[name as keyof Api] ?? [] }) // biome-ignore format: one line
   }
   list.push({ name: 'smc of a model', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [model, { particles: 8, seed: 0, essAfter: 1 }] }) // biome-ignore format: one line
+  list.push({ name: 'smc.stream', call: (args) => (api.smc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { ...run, checkpoint: `${folder}/state`, checkpointEvery: 0 }] }) // biome-ignore format: one line
+  list.push({ name: 'trainDenoiser.stream', call: (args) => (api.trainDenoiser.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [training] }) // biome-ignore format: one line
+  own('engine', engine, { sample: [{ model: 'energy', particles: 2, steps: 2, gamma: 2, with: [{ attributes: { class: 1 } }], not: [{}], strength: 0.4, box: [-1, 1], seed: 0 }, { client: 'a', deadline: 5000 }], energy: ['energy', [1]], run: [{ memory: 1 }, async () => 1] }) // biome-ignore format: one line
+  own('result', drawn, { resampled: [2, { scheme: 'ssp', seed: 0 }], save: [`${folder}/drawn`, { overwrite: true }], toJSON: [{ arrays: 'plain' }] }) // biome-ignore format: one line
   list.push({ name: 'new FeatureMoments', call: ([dim]) => new api.FeatureMoments(dim as number), right: [2] })
   own('Denoiser', api.Denoiser, { load: [file, { device: 'cpu' }], create: [{ network: mlp, sigmaMin: 0.1 }, { seed: 1 }] }) // biome-ignore format: one line
   own('EnergyModel', api.EnergyModel, { load: [file, { device: 'cpu' }], create: [{ network: mlp, kind: 'dot', headScale: 1 }, { seed: 1 }] }) // biome-ignore format: one line

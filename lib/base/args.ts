@@ -1,5 +1,5 @@
 import { setImmediate as breathe } from 'node:timers/promises'
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { ArgumentError, invalid } from './errors.js'
 
 /** Checks of arguments: each returns its value, narrowed, or throws ArgumentError. */
@@ -141,4 +141,28 @@ export function knownOptions(where: string, options: unknown, known: readonly st
   checkSignal(given.signal)
   if (given.onProgress !== undefined && typeof given.onProgress !== 'function')
     throw invalid('onProgress', 'a function', given.onProgress)
+}
+
+const warned = new Set<string>()
+
+/**
+ * Options with those that were given under a name of before put under the name of now; a warning says so, once. names: before to now. For one
+ * version after a name has changed. @throws ArgumentError where both are given
+ */
+export function renamed<T>(where: string, options: T, names: Readonly<Record<string, string>>): T {
+  if (options === null || typeof options !== 'object') return options
+  const given = options as Record<string, unknown>
+  const old = Object.keys(names).filter((name) => given[name] !== undefined)
+  if (old.length === 0) return options
+  const changed = { ...given }
+  for (const name of old) {
+    const now = names[name]!
+    if (given[now] !== undefined) throw invalid(`options of ${where}`, `only one of ${now} and ${name}`, 'both')
+    changed[now] = given[name]
+    delete changed[name]
+    const text = `${where}: the option ${name} is called ${now} now; ${name} goes with the next version`
+    if (!warned.has(text)) process.emitWarning(text, 'DeprecationWarning')
+    warned.add(text)
+  }
+  return changed as T
 }

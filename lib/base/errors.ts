@@ -59,6 +59,16 @@ export class OutOfMemoryError extends FeynkacError {
   override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'
 }
 
+/** An engine has more to do than it takes; the same request may be taken later. */
+export class BusyError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_BUSY'
+}
+
+/** A request was not done within the time that it was given. */
+export class DeadlineError extends FeynkacError {
+  override readonly code: string = 'FEYNKAC_DEADLINE'
+}
+
 const MAX_MESSAGE = 1000
 
 /** A function that throws a FormatError about a file. Names in a corrupt file may be of any length: the message is cut. */

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import type { Stats } from 'node:fs'
 import { access, constants, type FileHandle, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -147,7 +146,7 @@ export async function writeFileAtomic(
   checkPath(path)
   try {
     const { target, mode } = await destination(path)
-    const temporary = join(dirname(target), `.${basename(target).slice(0, 60)}.${randomBytes(6).toString('hex')}.tmp`)
+    const temporary = join(dirname(target), `.${basename(target).slice(0, 60)}.${crypto.randomUUID().slice(24)}.tmp`)
     const handle = await open(temporary, 'wx', mode)
     try {
       try {

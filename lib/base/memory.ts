@@ -6,7 +6,7 @@ import { formatBytes } from './files.js'
  * process when it is used, so a failed allocation alone is no protection.
  */
 export function requireMemory(bytes: number, what: string): void {
-  const available = process.availableMemory()
+  const available = process.availableMemory() || Number.POSITIVE_INFINITY // 0: the system does not say, as without /proc
   if (bytes > available)
     throw new OutOfMemoryError(
       `${what} need at least ${formatBytes(bytes)} of memory but ${formatBytes(available)} are available: use fewer`,

@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url'
 import { MissingPackageError } from './errors.js'
 
 /** Packages that are not installed with feynkac, each loaded by who first needs it: few programs need them, and they are large. */
@@ -20,12 +21,24 @@ export function loadDrawing() {
   })
 }
 
-/** What plots are made by, where they can be drawn too. Throws MissingPackageError. */
-export async function loadPlotting() {
+/** Where the packages are that plots are made by, for the thread that loads them; they can be drawn too. Throws MissingPackageError. */
+export async function loadPlotting(): Promise<{ vega: string; vegaLite: string }> {
   await loadDrawing()
   return optional('drawing plots', plotting, async () => {
-    const [{ compile }, { parse, View }] = await Promise.all([import('vega-lite'), import('vega')])
-    return { compile, parse, View }
+    const { createRequire } = await import('node:module')
+    const of = (name: string) => pathToFileURL(createRequire(import.meta.url).resolve(name)).href
+    return { vega: of('vega'), vegaLite: of('vega-lite') }
+  })
+}
+
+/** What serves over HTTP. Throws MissingPackageError. */
+export function loadServing() {
+  return optional('serving over HTTP', ['fastify', '@fastify/swagger'], async () => {
+    const [{ default: Fastify }, { default: swagger }] = await Promise.all([
+      import('fastify'),
+      import('@fastify/swagger'),
+    ])
+    return { Fastify, swagger }
   })
 }
 

@@ -1,11 +1,13 @@
 import { setImmediate as breathe } from 'node:timers/promises'
 
-const SLICE_MS = 2
+const SLICE_MS = 1
+/** Numbers that are gone through between two looks at the clock: below a millisecond. */
+const NUMBERS = 2 ** 15
 /** Texts that are sorted or merged between two looks at the clock: below a millisecond. */
 const PIECE = 2048
 
 /**
- * A function to await between pieces of a long computation on this thread: it gives the event loop a turn where 2 ms have
+ * A function to await between pieces of a long computation on this thread: it gives the event loop a turn where a millisecond has
  * passed since the last, and throws the signal's reason when aborted.
  */
 export function turns(signal?: AbortSignal): () => Promise<void> {
@@ -41,6 +43,19 @@ async function merge(a: readonly string[], b: readonly string[], turn: () => Pro
     if (out.length % PIECE === 0) await turn()
   }
   return out
+}
+
+/** Calls `visit` with ranges first .. end - 1 that make up 0 .. n - 1, in turns. */
+export async function inPieces(
+  n: number,
+  turn: () => Promise<void>,
+  visit: (first: number, end: number) => void,
+): Promise<void> {
+  for (let first = 0; first < n; first += NUMBERS) {
+    const end = Math.min(n, first + NUMBERS)
+    visit(first, end)
+    if (end < n) await turn()
+  }
 }
 
 /** Calls `visit` with each item, in turns. */

@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import type { Head } from '../networks/energy-heads.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
-import { choice, common, count, number } from './options.js'
+import { pathRows } from '../training/options.js'
+import { choice, common, count, tableFlags, tableValues } from './options.js'
 import {
   given,
   headFlags,
@@ -35,15 +36,11 @@ export function register(program: Command): void {
     )
     .option('--no-calibrate', 'make no table: feynkac calibrate can do it later')
   headFlags(trainingFlags(command), 'dot')
-    .option(
-      '--path-weight <number>',
-      'of the path loss, which makes noise levels agree, such as 0.5 (0: none)',
-      number({ min: 0 }),
-    )
-    .option('--path-batch <number>', 'walks per step (half the batch)', count())
-    .option('--path-steps <number>', 'steps of a walk (3)', count(1, 64))
-    .option('--path-step <length>', 'of a step in ln sigma (0.1)', number({ min: 1e-3, max: 1 }))
-    .option('--self-play <paths>', "also train on states of the energy's own paths, such as 32 (0: none)", count(0))
+  tableFlags(command, pathRows).option(
+    '--self-play <paths>',
+    "also train on states of the energy's own paths, such as 32 (0: none)",
+    count(0),
+  )
   common(
     command,
     'feynkac distill --teacher runs/teacher/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz \\\n' +
@@ -52,9 +49,8 @@ export function register(program: Command): void {
     const { distill } = await import('../training/objectives/distill.js')
     const { teacher, init, selfPlay } = flags
     const calibrate = flags.calibrate === true ? undefined : flags.calibrate
-    const { pathWeight, pathBatch, pathSteps, pathStep } = flags
-    const path = given({ pathWeight, pathBatch, pathSteps, pathStep })
-    const own = { ...given({ teacher, init, calibrate, selfPlay }), ...headOptions(flags), ...path }
+    const beside = { ...headOptions(flags), ...tableValues(flags, pathRows) }
+    const own = { ...given({ teacher, init, calibrate, selfPlay }), ...beside }
     const options = { ...(await modelTrainingOptions(flags)), ...own } as DistillOptions
     await runTrainingCommand('distill', flags, (run, also) => distill({ ...options, ...run, ...also }))
   })

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { EvaluationResult } from '../metrics/evaluate.js'
 import { type MetricName, measures, metricNames } from '../metrics/registry.js'
-import { type NamedLabels, parseAttributes } from './composition.js'
+import { type NamedLabels, parseAttributes } from '../service/composition.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, number, usage } from './options.js'
 import { progress } from './progress.js'
@@ -118,7 +118,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
         limit,
         weights,
         pairs,
-        batch,
+        batchSize: batch,
         seed,
       }),
       dataOptions: given({ resize, channels, icc: flags.icc }),

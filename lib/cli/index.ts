@@ -31,6 +31,7 @@ const commands: Record<string, Entry> = {
     load: () => import('./calibrate.js'),
   },
   sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
+  serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
   convert: {

@@ -6,6 +6,7 @@ import type { ModelInfo } from '../models/info.js'
 import { labelSpecOf } from '../models/labels.js'
 import type { LoadOptions } from '../models/load.js'
 import type { StoredTables } from '../models/tables.js'
+import { run } from '../native/addon.js'
 import type { NativeNetwork } from '../native/types.js'
 import type { NoiseConditioning } from '../networks/noise-conditioning.js'
 import { noisyBelow } from '../smc/consistency.js'
@@ -70,6 +71,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
     const memory = needs(network, info, flags.batch, await freeOnDevices())
     const { calibration, ...rest } = info
     const convolutions = flags.verbose ? await convolutionShapes(network, flags.batch) : undefined
+    const holds = await heldBy(network)
     return {
       json: {
         notes,
@@ -77,6 +79,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
         precisions: summary(calibration),
         parameters,
         weights: weightsOf(parameters),
+        held: holds,
         memory,
         convolutions,
       },
@@ -87,6 +90,7 @@ async function ofModel(source: SourceModel, options: LoadOptions, flags: Flags):
         ...describeLabels(labelSpecOf(info)),
         ...describeTables(calibration),
         ...describeTraining(info.training),
+        ...describeHeld(holds),
         ...describeMemory(memory, flags.batch),
         ...(convolutions ? describeConvolutions(convolutions) : []),
         ...notes.map((note) => `note        ${note}`),
@@ -126,7 +130,9 @@ async function ofImageNetwork<Job extends string>(
     network,
   }: {
     info: ImageNetworkInfo
-    network: Pick<NativeNetwork, 'parameterCount' | 'convolutions'> & { workingBytes(job: Job, batch: number): number }
+    network: Pick<NativeNetwork, 'parameterCount' | 'convolutions' | 'bytesHeld'> & {
+      workingBytes(job: Job, batch: number): number
+    }
   },
   jobs: readonly Job[],
   json: object,
@@ -138,13 +144,15 @@ async function ofImageNetwork<Job extends string>(
     needOf(job, batch, job === 'train', parameters, free, (n) => network.workingBytes(job, n)),
   )
   const convolutions = verbose ? await convolutionShapes(network, batch) : undefined
+  const holds = await heldBy(network)
   return {
-    json: { ...info, ...json, parameters, weights: weightsOf(parameters), memory, convolutions },
+    json: { ...info, ...json, parameters, weights: weightsOf(parameters), held: holds, memory, convolutions },
     lines: [
       `kind        ${info.kind}`,
       `images      ${info.network.shape.join(' x ')}`,
       ...lines,
       ...describeNetwork(info.network, parameters),
+      ...describeHeld(holds),
       ...describeMemory(memory, batch),
       ...(convolutions ? describeConvolutions(convolutions) : []),
     ],
@@ -160,6 +168,23 @@ interface ImageNetworkInfo {
 async function freeOnDevices(): Promise<Map<string, number>> {
   const { devices, freeMemory } = await import('../native/devices.js')
   return new Map(devices().map(({ name }) => [name, freeMemory(name) ?? os.freemem()]))
+}
+
+/** Bytes that a loaded model holds, beside the working memory of its jobs, and how many of them are for packed convolutions. */
+interface Held {
+  bytes: number
+  packedBytes: number
+}
+
+async function heldBy(network: Pick<NativeNetwork, 'bytesHeld' | 'convolutions'>): Promise<Held> {
+  const shapes = await run(() => network.convolutions(1))
+  return { bytes: network.bytesHeld(), packedBytes: shapes.reduce((sum, { packedBytes }) => sum + packedBytes, 0) }
+}
+
+function describeHeld({ bytes, packedBytes }: Held): string[] {
+  const packed =
+    packedBytes > 0 ? `, of which ${formatBytes(packedBytes)} for packed convolutions, used from its first job on` : ''
+  return [`memory      held by the model: ${formatBytes(bytes)}${packed}`]
 }
 
 /** Bytes of weights; in training with their average, gradient and moments. */
@@ -260,11 +285,12 @@ function describeConsistency(consistency: Consistency): string[] {
       : 'small variances, which condemn nothing and prove nothing'
   return [
     `weights     ${verdict}`,
-    '            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top',
-    ...consistency.bands.map(
-      ({ from, to, variance, robust, steps, above }) =>
-        `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}`,
-    ),
+    `            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top${consistency.data ? '; on noised data by quartiles, sum over steps' : ''}`,
+    ...consistency.bands.map(({ from, to, variance, robust, steps, above }, b) => {
+      const data = consistency.data?.[b]
+      const also = data ? `;${cell(data.robust)}${cell(data.steps)}` : ''
+      return `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}${also}`
+    }),
   ]
 }
 

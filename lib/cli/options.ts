@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { ArgumentError } from '../base/errors.js'
+import type { OptionRow, OptionTable } from '../base/option-table.js'
 import type { DeviceOptions, Precision } from '../native/devices.js'
 
 /** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
@@ -81,6 +82,41 @@ export function common(command: Command, example: string): Command {
 /** An option without default whose value is one of the choices. */
 export function choice(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices([...choices])
+}
+
+/** The flag of an option in a table: `--batch <number>`. */
+function flagOf(name: string, { kind, flag = inDashes(name), value = 'number' }: OptionRow<unknown>): string {
+  return kind === 'switch' ? `--${flag}` : `--${flag} <${value}>`
+}
+
+function inDashes(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+/** Adds options of a table as flags, without defaults: what is not given is for the library to choose. */
+export function tableFlags(command: Command, table: OptionTable, names = Object.keys(table)): Command {
+  for (const name of names) {
+    const row = table[name]!
+    const { kind, range, help = '' } = row
+    const text = row.default === undefined || kind === 'switch' ? help : withDefault(help, row.default)
+    if (kind === 'switch') command.option(flagOf(name, row), text)
+    else command.option(flagOf(name, row), text, kind === 'whole' ? count(range.min, range.max) : number(range))
+  }
+  return command
+}
+
+function withDefault(help: string, value: unknown): string {
+  return help.endsWith(')') ? help : `${help} (${value})`
+}
+
+/** The options of a table that were given as flags, by their names. */
+export function tableValues(flags: object, table: OptionTable): Record<string, unknown> {
+  const values: Record<string, unknown> = {}
+  for (const [name, { flag = name }] of Object.entries(table)) {
+    const value = (flags as Record<string, unknown>)[flag]
+    if (value !== undefined) values[name] = value
+  }
+  return values
 }
 
 /** The device options of a command line. */

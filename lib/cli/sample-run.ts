@@ -7,6 +7,7 @@ import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
 import { genealogyPng } from '../report/genealogy.js'
+import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
@@ -15,7 +16,6 @@ import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
-import { composeTarget, type NamedLabels } from './composition.js'
 import { deviceOf } from './options.js'
 import { progress } from './progress.js'
 import type { Drawn, SampleFlags } from './sample-types.js'
@@ -127,8 +127,8 @@ async function drawFrom(
     }
     const summary = {
       ...{ collapsed: result.collapsed, ...(result.note && { note: result.note }) },
-      ...{ method, weights: result.weights! },
-      ...(result.weights !== 'none' && weighed),
+      ...{ method, weights: result.scheme! },
+      ...(result.scheme !== 'none' && weighed),
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
     }
     const { roots, warnings, drift } = diagnostics

@@ -15,8 +15,8 @@ import {
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { sizeOf } from '../base/shape.js'
+import { parseAttributes, parseTerm } from '../service/composition.js'
 import { resamplingSchemes } from '../smc/resampling.js'
-import { parseAttributes, parseTerm } from './composition.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, repeated, usage } from './options.js'
 import type { Drawn } from './sample-types.js'
@@ -59,7 +59,7 @@ export function register(program: Command): void {
     .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
     .addOption(
       choice('--weights <form>', 'of smc (none for learnt energies of pictures, else bridge)', [
-        ...['bridge', 'tilt', 'fkc', 'rne', 'none'],
+        ...['bridge', 'tilt', 'fkc', 'rne', 'likelihood', 'none'],
       ]),
     )
     .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
@@ -212,8 +212,8 @@ const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'g
 
 async function write(folder: string, drawn: Drawn): Promise<string[]> {
   const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
-  const { writeNpy } = await import('./outputs.js')
-  const { gridPng } = await import('../report/images.js')
+  const { writeNpy } = await import('../data/npy-write.js')
+  const { gridPng } = await import('../data/grid.js')
   const count = samples.length / sizeOf(shape)
   const path = (name: string) => join(folder, name)
   const files = [path('samples.npy'), path('samples.json')]

@@ -6,10 +6,22 @@ import { isObject, parseJsonObject } from '../base/json.js'
 import type { NetworkConfig } from '../networks/config.js'
 import { type Head, heads } from '../networks/energy-heads.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
+import { type LevelOptions, levelRows, type PathOptions } from '../training/options.js'
 import type { TrainingProgress } from '../training/run.js'
+import { type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, choice, count, counts, deviceOf, number } from './options.js'
+import {
+  applyThreads,
+  type CommonOptions,
+  choice,
+  count,
+  counts,
+  deviceOf,
+  number,
+  tableFlags,
+  tableValues,
+} from './options.js'
 import { progress } from './progress.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
@@ -23,7 +35,12 @@ export interface ReadingFlags {
   limit?: number
 }
 
-export interface TrainFlags extends CommonOptions, ReadingFlags {
+export interface TrainFlags
+  extends CommonOptions,
+    ReadingFlags,
+    Partial<Omit<Settings, 'batchSize' | 'seed'>>,
+    LevelOptions,
+    PathOptions {
   data?: string
   autoencoder?: string
   output: string
@@ -31,35 +48,14 @@ export interface TrainFlags extends CommonOptions, ReadingFlags {
   minutes?: number
   holdOut?: number
   batch?: number
-  microBatch?: number
-  lr?: number
-  warmUp?: number
-  decay?: number
-  emaHalfLife?: number
-  clip?: number
-  beta1?: number
-  beta2?: number
-  eps?: number
-  pMean?: number
-  pStd?: number
-  labelDropout?: number
-  dropout?: number
   network?: string
-  flips?: boolean
-  divergence?: number
   width?: number
   channelMult?: number[]
   blocks?: number
   attention?: number[]
+  labelMaps?: boolean
   head?: Head | 'joint'
   headScale?: number
-  levelWeight?: number
-  levels?: number
-  levelBatch?: number
-  pathWeight?: number
-  pathBatch?: number
-  pathSteps?: number
-  pathStep?: number
   checkpointEvery?: number
   logEvery?: number
   resume?: boolean | 'auto'
@@ -88,24 +84,16 @@ function resumeOf(value: string): 'auto' {
   throw new InvalidArgumentError('Expected nothing, or auto.')
 }
 
+/** Settings that every run has; the others are of networks that know noise levels. */
+const loopSettings = [
+  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'decay', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'flips'],
+  'divergence',
+]
+
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
-  const positive = number({ above: 0 })
-  const notNegative = number({ min: 0 })
-  return command
-    .option('--images <number>', 'images to see in all, such as 200k', count())
-    .option('--batch <number>', 'images per step', count())
-    .option('--micro-batch <number>', 'images per pass through the network (as memory allows)', count())
-    .option('--lr <number>', 'learning rate', positive)
-    .option('--warm-up <images>', 'images until the full learning rate', notNegative)
-    .option('--decay <share>', 'of the run, at its end, over which the rate falls to 0', number({ min: 0, max: 1 }))
-    .option('--ema-half-life <images>', 'half-life of the averaged weights', notNegative)
-    .option('--clip <norm>', 'largest gradient norm, 0 for none (1)', notNegative)
-    .option('--beta1 <number>', "Adam's beta1 (0.9)", number({ min: 0, max: 1 }))
-    .option('--beta2 <number>', "Adam's beta2 (0.999)", number({ min: 0, max: 1 }))
-    .option('--eps <number>', "Adam's epsilon (1e-8)", positive)
-    .option('--flips', 'mirror images left to right at random')
-    .option('--divergence <factor>', 'stop when the loss exceeds this many running medians (10)', number({ above: 1 }))
+  command.option('--images <number>', 'images to see in all, such as 200k', count())
+  return tableFlags(command, settingRows, loopSettings)
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
     .option(
@@ -125,7 +113,7 @@ export function levelFlags(command: Command, multiples: string): Command {
 
 /** The options of training denoisers and energies. */
 export function trainingFlags(command: Command): Command {
-  return loopFlags(dataFlags(command))
+  loopFlags(dataFlags(command))
     .option(
       '--minutes <number>',
       'instead of --images: as many as this time allows, by the speed at the start',
@@ -137,22 +125,13 @@ export function trainingFlags(command: Command): Command {
       number({ min: 0, max: 0.9 }),
     )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-    .option('--p-mean <number>', 'mean of ln sigma (-1.2)', number())
-    .option('--p-std <number>', 'standard deviation of ln sigma (1.2)', number({ above: 0 }))
-    .option(
-      '--label-dropout <probability>',
-      'of each attribute of a label (0.1; 0.25 of two, 0.5 of more)',
-      number({ min: 0, max: 1 }),
-    )
-    .option(
-      '--dropout <rate>',
-      "of the network's blocks (the network's own; 0 to distil)",
-      number({ min: 0, max: 0.99 }),
-    )
+  return tableFlags(command, settingRows, ['pMean', 'pStd', 'labelDropout', 'dropout'])
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
     .option('--attention <list>', 'network: resolutions that attend, such as 16,8, or none', counts())
+    .option('--label-maps', 'network: labels also as learnt images (up to 32x32 pixels)')
+    .option('--no-label-maps', 'network: labels as a vector alone, as in NVlabs/edm')
     .option(
       '--network <file>',
       'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
@@ -160,21 +139,16 @@ export function trainingFlags(command: Command): Command {
 }
 
 export function headFlags(command: Command, without: string, more: readonly string[] = []): Command {
-  return command
+  command
     .addOption(choice('--head <form>', `form of the energy (${without})`, [...heads, ...more]))
     .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
-    .option(
-      '--level-weight <number>',
-      'of the cross-entropy over noise levels, such as 0.5 (0: none)',
-      number({ min: 0 }),
-    )
-    .option('--levels <number>', 'noise levels that a sample is classified among (3)', count(2, 64))
-    .option('--level-batch <number>', 'samples per step that are classified (a quarter of the batch)', count())
+  return tableFlags(command, levelRows)
 }
 
 /** The options of an energy from the flags. */
-export function headOptions({ head, headScale, levelWeight, levels, levelBatch }: TrainFlags) {
-  return given({ head, headScale, levelWeight, levels, levelBatch })
+export function headOptions(flags: TrainFlags) {
+  const { head, headScale } = flags
+  return { ...given({ head, headScale }), ...tableValues(flags, levelRows) }
 }
 
 /** Options of the library from the flags, but for the network; what was not given is left out. */
@@ -193,23 +167,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     images: flags.images,
     minutes: flags.minutes,
     holdOut: flags.holdOut,
-    batchSize: flags.batch,
-    microBatch: flags.microBatch,
-    lr: flags.lr,
-    warmUp: flags.warmUp,
-    decay: flags.decay,
-    emaHalfLife: flags.emaHalfLife,
-    clip: flags.clip,
-    beta1: flags.beta1,
-    beta2: flags.beta2,
-    eps: flags.eps,
-    pMean: flags.pMean,
-    pStd: flags.pStd,
-    labelDropout: flags.labelDropout,
-    dropout: flags.dropout,
-    flips: flags.flips,
-    divergence: flags.divergence,
-    seed: flags.seed,
+    ...tableValues(flags, settingRows),
     output: flags.output,
     resume: flags.resume,
     checkpointEvery: flags.checkpointEvery,
@@ -231,8 +189,8 @@ async function networkFile(path: string): Promise<NetworkConfig> {
 
 /** The same with the network of a denoiser or an energy. */
 export async function modelTrainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
-  const { width, channelMult, blocks, attention } = flags
-  const own = given({ width, channelMult, blocks, attention })
+  const { width, channelMult, blocks, attention, labelMaps } = flags
+  const own = given({ width, channelMult, blocks, attention, labelMaps })
   if (flags.network !== undefined && Object.keys(own).length)
     throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
   const network = flags.network === undefined ? own : await networkFile(flags.network)

@@ -48,7 +48,9 @@ export async function readPythonCifar(
   const attributes = names.map((name, a): Attribute => {
     const values = textsOf(meta.get(NAMES[name]))
     const largest = classes.reduce((most, c, i) => (i % names.length === a ? Math.max(most, c) : most), 0)
-    return values && values.length > largest ? { name, size: values.length, values } : { name, size: largest + 1 }
+    if (values && values.length > largest) return { name, size: values.length, values }
+    // as many as the set has, whichever of them a batch shows
+    return { name, size: Math.max(largest + 1, names.length > 1 ? SIZES[name] : 10) }
   })
   return { name: folder, shape: [3, 32, 32], data, labels: { attributes }, classes }
 }
@@ -61,6 +63,9 @@ interface Batch {
 
 /** Lists of names in the file of names, by the attribute. */
 const NAMES: Record<string, string> = { superclass: 'coarse_label_names', class: 'label_names' }
+
+/** Of CIFAR-100. */
+const SIZES: Record<string, number> = { superclass: 20, class: 100 }
 
 async function load(path: string, signal?: AbortSignal): Promise<Map<string, unknown>> {
   const fail: (what: string) => never = formatFailure(path)

@@ -37,7 +37,8 @@ export async function loadSource(
     if (isImageName(name) && !isHidden(name)) images.push(name)
   })
   const all = await sortTexts(images, turn)
-  if (all.length === 0) throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)`, path)
+  if (all.length === 0)
+    throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)${others(source)}`, path)
   const { labels, classes } = await labelsOf(source, all, turn)
   const names = all.slice(0, options.limit)
   const picture = async (index: number) => ({
@@ -47,6 +48,21 @@ export async function loadSource(
   const { shape, data } = await loadImages(names.length, picture, options)
   const width = labels?.attributes.length ?? 0
   return { name: path, shape, data, labels, classes: classes.slice(0, names.length * width) }
+}
+
+/** What stands where images are expected, by the endings of the first few files. */
+function others({ names }: ImageSource): string {
+  const endings = new Set(
+    names
+      .filter((name) => !isHidden(name))
+      .slice(0, 100)
+      .map((name) => /\.\w{1,8}$/.exec(name)?.[0]),
+  )
+  const known = [...endings]
+    .filter((ending) => ending !== undefined)
+    .sort()
+    .slice(0, 3)
+  return known.length === 0 ? '' : ` but files ${known.join(', ')}`
 }
 
 /** Hidden files, and what macOS puts beside the files of an archive. */

@@ -118,7 +118,14 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
   }
   const python = pythonBatches(entries.filter((entry) => entry.isFile()).map(({ name }) => name))
   if (python) return labelled(await readPythonCifar(path, python, signal), path, options)
-  for (const name of names.filter((n) => /^train-images.idx3-ubyte(\.gz)?$/.test(n))) {
+  const idxNames = names.filter((name) => /(^|[-_])train-images.idx3-ubyte(\.gz)?$/.test(name)).sort()
+  const sets = new Set(idxNames.map((name) => name.replace(/train-images.*$/, '')))
+  if (sets.size > 1)
+    throw new FormatError(
+      `${path}: it holds several data sets, ${idxNames.slice(0, 5).join(', ')}: give one of them`,
+      path,
+    )
+  for (const name of idxNames) {
     const idx = await idxFile(path, name)
     if (idx !== null) return readFile(idx, options)
   }

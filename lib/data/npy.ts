@@ -115,6 +115,10 @@ export async function arrayParts(array: NpyArray, path: string, signal?: AbortSi
   const sample = shape.length === 3 ? [1, shape[1], shape[2]] : shape.slice(1)
   const parts = { name: path, labels: null }
   if (data instanceof Uint8Array) {
+    if (withAlpha(sample))
+      fail(
+        `the shape [${shape}] has transparency as its last channel: leave that out, and save [N, H, W, 3] or [N, H, W]`,
+      )
     if (!areLast(sample)) return { ...parts, shape: sample, data }
     const [height, width, channels] = sample
     return {
@@ -126,7 +130,29 @@ export async function arrayParts(array: NpyArray, path: string, signal?: AbortSi
   // samples that a model has drawn may have any shape; but square pictures of floats are saved either way
   if (areLast(sample) && sample[0] === sample[1])
     fail(`the shape [${shape}] has the channels last: expected [N, C, H, W]`)
-  return { ...parts, shape: sample, data: await floats(data, fail, signal) }
+  const { out, least, most } = await floats(data, fail, signal)
+  if (arePictures(sample) && least >= 0 && most > least) noteOfScale(path, most)
+  return { ...parts, shape: sample, data: out }
+}
+
+/** Floats are taken as they are; but those of pictures that somebody has left in other units would be learnt wrong without a word. */
+function noteOfScale(path: string, most: number): void {
+  const [upper, remedy] = most <= 1 ? [1, '2 x - 1'] : [255, 'x / 127.5 - 1']
+  if (most > 255) return
+  process.emitWarning(
+    `${path}: its numbers lie from 0 to ${upper} and are taken as they are, but pictures lie from -1 to 1: save ${remedy}, or bytes`,
+    'FeynkacWarning',
+  )
+}
+
+/** Whether floats of this shape are likely to be pictures: grey or colour, of more than a few pixels. */
+const arePictures = ([channels, ...sides]: readonly number[]): boolean =>
+  sides.length === 2 && (channels === 1 || channels === 3) && sides.every((side) => side >= 8)
+
+/** Whether the last of three extents are grey or colour with transparency. */
+function withAlpha(sample: readonly number[]): boolean {
+  const [first, second, last] = sample
+  return sample.length === 3 && (last === 2 || last === 4) && first > 4 && second > 4
 }
 
 /** Whether the last of three extents are channels: grey or colour, after sides that are no number of channels. */
@@ -147,15 +173,19 @@ async function channelsFirst(data: Uint8Array, channels: number, area: number, s
   return out
 }
 
-/** As float32, checked to be finite. */
+/** As float32, checked to be finite; and the smallest and largest. */
 async function floats(numbers: Float32Array | Float64Array, fail: (what: string) => never, signal?: AbortSignal) {
   const out = numbers instanceof Float32Array ? numbers : new Float32Array(numbers.length)
+  let [least, most] = [Infinity, -Infinity]
   const convert = (from: number, to: number) => {
     for (let i = from; i < to; i++) {
-      out[i] = numbers[i]
+      const value = numbers[i]
+      out[i] = value
+      if (value < least) least = value
+      if (value > most) most = value
       if (!Number.isFinite(out[i])) fail(`number ${i} is ${numbers[i]}: expected finite float32 numbers`)
     }
   }
   await inSlices(numbers.length, 1 << 18, convert, signal)
-  return out
+  return { out, least, most }
 }

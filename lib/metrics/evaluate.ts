@@ -1,4 +1,4 @@
-import { integer, isList, knownOptions, oneOf } from '../base/args.js'
+import { integer, isList, knownOptions, oneOf, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
@@ -48,6 +48,8 @@ export interface EvaluateOptions {
   /** Most samples of either side, drawn at random, for the metrics of pairs (all but frechet); default 5000. */
   pairs?: number
   /** Samples whose features are computed at once; default 64. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /** Seed of all random numbers; default 0. */
   seed?: number
@@ -79,7 +81,8 @@ export interface EvaluationResult {
 }
 
 /** Documented in late.ts. */
-export async function evaluate(options: EvaluateOptions): Promise<EvaluationResult> {
+export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult> {
+  const options = renamed('evaluate', asked, { batch: 'batchSize' })
   knownOptions('evaluate', options, [
     ...[
       'samples',
@@ -95,7 +98,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvaluationResu
       'limit',
       'weights',
       'pairs',
-      'batch',
+      'batchSize',
     ],
     ...['seed', 'signal', 'onProgress'],
   ])
@@ -176,7 +179,7 @@ async function measure(
   const wantedOnes = measures.filter(({ names }) => names.some((name) => metrics.includes(name)))
   const common = {
     seed,
-    batch: integer('batch', options.batch ?? 64, 1),
+    batch: integer('batchSize', options.batchSize ?? 64, 1),
     moments: wantedOnes.some(({ moments }) => moments),
     pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
     signal,

@@ -8,7 +8,7 @@ import { configLabelDim } from '../networks/config.js'
 import type { ResidentDenoiser } from '../smc/samplers.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
 import type { ModelInfo } from './info.js'
-import type { Labels } from './labels.js'
+import { checkLabels, type Labels } from './labels.js'
 import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
 import { saveModel } from './model-file.js'
 import { completeInfo, type NewModel, newNetwork } from './new-model.js'
@@ -86,8 +86,9 @@ export class Denoiser {
     return denoiseIn(this.network, this.info, space, x, sigma, options)
   }
 
-  /** The denoiser of p(x | labels), with the labels held fixed, for `sample`; guidedDenoiser guides it. */
+  /** The denoiser of p(x | labels), with the labels held fixed (ArgumentError where the model has no such ones), for `sample`; guidedDenoiser guides it. */
   conditioned(labels?: Labels): ResidentDenoiser {
+    checkLabels(labels, this.info)
     return {
       shape: this.shape,
       residence: this.residence,

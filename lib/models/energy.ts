@@ -10,7 +10,7 @@ import type { ResidentEnergy } from '../smc/energy-function.js'
 import type { Calibration } from '../smc/precision/calibration.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
 import type { ModelInfo } from './info.js'
-import type { Labels } from './labels.js'
+import { checkLabels, type Labels } from './labels.js'
 import { loadModel } from './load.js'
 import { logNormaliserAt } from './log-normaliser.js'
 import { type ModelCalibrateOptions, measureTables, tableFor } from './measured-tables.js'
@@ -199,8 +199,9 @@ export class EnergyModel implements ResidentEnergy {
     return denoiseIn(this.network, this.info, space, x, sigma, options)
   }
 
-  /** The energy of p(x | labels), with the labels held fixed: what the targets of smc/ are composed of. */
+  /** The energy of p(x | labels), with the labels held fixed (ArgumentError where the model has no such ones): what the targets of smc/ are composed of. */
   conditioned(labels?: Labels): ResidentEnergy {
+    checkLabels(labels, this.info)
     return {
       shape: this.shape,
       residence: this.residence,

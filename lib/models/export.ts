@@ -68,6 +68,8 @@ async function toEdm(path: string, info: ModelInfo, tensors: Tensors): Promise<v
     throw new ArgumentError(
       `NVlabs/edm has no ${network.class}: only models of class SongUNet and DhariwalUNet can be written for it`,
     )
+  if (network.class === 'SongUNet' && network.args.label_maps)
+    throw new ArgumentError('NVlabs/edm has no label_maps: train with labelMaps: false to write a model for it')
   await writeTorchStateDict(path, [...tensors, ...resampleFilters(network, tensors)])
   const description = { ...network, preconditioning, sigmaMin, sigmaMax, ...(labels && { labels }) }
   await writeFileAtomic(`${path}.json`, `${JSON.stringify(description, null, 2)}\n`)

@@ -66,6 +66,8 @@ export function guidedDenoiser(
   const { labels, guide } = options
   const scale = finiteNumber('scale', options.scale)
   const [lo, hi] = checkedInterval(options.interval)
+  checkGiven(denoiser, labels)
+  checkGiven(guide ?? denoiser, options.negative)
   if (guide !== undefined) {
     checkedDenoiser('guide', guide)
     if (String(guide.shape) !== String(denoiser.shape))
@@ -123,6 +125,12 @@ function checkedDenoiser(name: string, value: unknown): asserts value is Conditi
   const denoiser = value as ConditionalDenoiser | null | undefined
   if (typeof denoiser?.denoise !== 'function' || !isShape(denoiser.shape))
     throw invalid(name, 'a denoiser { shape, denoise(x, sigma, { labels }) }', value)
+}
+
+/** Models of the package check their labels; functions of one's own see theirs when they are called. */
+function checkGiven(model: ConditionalDenoiser, labels: Labels | undefined): void {
+  const { conditioned } = model as { conditioned?: (labels: Labels) => unknown }
+  if (labels !== undefined && model.labelDim !== 0 && typeof conditioned === 'function') conditioned.call(model, labels)
 }
 
 function checkedInterval(interval: unknown): readonly [number, number] {

@@ -65,6 +65,14 @@ export function resolveLabels(
   return repeat(row, batch)
 }
 
+/** Throws ArgumentError where labels are none that a model can be given, whatever the batch. */
+export function checkLabels(labels: Labels | undefined, info: Pick<ModelInfo, 'labels' | 'network'>): void {
+  const dim = configLabelDim(info.network)
+  const rows =
+    ArrayBuffer.isView(labels) && dim > 0 ? Math.max(1, Math.floor((labels as Float32Array).length / dim)) : 1
+  resolveLabels(labels, labelSpecOf(info), dim, rows)
+}
+
 /** One vector of `width` numbers per sample of a batch, copied of an array that has one for each sample or one for all. Throws ArgumentError. */
 export function vectorsOf(name: string, value: unknown, width: number, batch: number, part?: Part): Float32Array {
   const all = float32Array(name, value)

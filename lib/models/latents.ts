@@ -2,7 +2,6 @@ import { knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { checkDataset, type Dataset, MemoryDataset } from '../data/dataset.js'
-import { fingerprintData, fingerprintNetwork } from '../data/fingerprint.js'
 import { Autoencoder } from './autoencoder.js'
 
 export interface LatentOptions {
@@ -55,6 +54,7 @@ export async function latentDataset(
     encoded.set(await autoencoder.encode(x, { signal: options.signal }), first * latents)
     options.onProgress?.({ done: first + count, total: data.size })
   }
+  const { fingerprintData, fingerprintNetwork } = await import('../data/fingerprint.js') // node:crypto is large
   return new MemoryDataset({
     name: `latents of ${data.name}`,
     shape: [...latentShape],

@@ -1,10 +1,11 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { ArgumentError } from '../base/errors.js'
+import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'
 import { measureConsistency } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
-import { type CalibrateOptions, calibrate, measure } from '../smc/precision/calibrate.js'
+import { type CalibrateOptions, calibrate, checkedData, measure } from '../smc/precision/calibrate.js'
 import { Calibration } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
 import type { ModelInfo } from './info.js'
@@ -34,14 +35,23 @@ export async function measureTables(
   const { sigmaMin, sigmaMax } = model.info
   const options = { ...rest, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
   const dim = model.labelDim
-  const consistent = async (energy: EnergyFunction, table: Calibration, rows: number): Promise<Calibration> => {
-    const path = { max: sigmaMax, min: sigmaMin, particles: rows, seed: table.data.seed, signal: rest.signal }
+  const consistent = async (energy: EnergyFunction, table: Calibration, spread: Int32Array): Promise<Calibration> => {
+    const set = await checkedData(data, model.shape, rest.signal)
+    const clean = new Float32Array(spread.length * sizeOf(model.shape))
+    for (const [row, index] of spread.entries()) set.read(index, clean, row * sizeOf(model.shape))
+    const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, clean, seed: table.data.seed, signal: rest.signal } // biome-ignore format: one line
     const consistency = await measureConsistency({ ...energy, calibration: table }, path)
     return new Calibration({ ...table.data, consistency })
   }
   if (dim === 0) {
     const table = await calibrate(model, { ...options, onProgress })
-    return { unconditional: await consistent(model.conditioned(), table, pathsFor(table)) }
+    return {
+      unconditional: await consistent(
+        model.conditioned(),
+        table,
+        over((await checkedData(data, model.shape)).size, table),
+      ),
+    }
   }
   if (!data?.labels)
     throw new ArgumentError(`the model takes ${dim} label entries but the data have none: give it data with its labels`)
@@ -58,12 +68,17 @@ export async function measureTables(
   }
   const unconditional = await calibrate(model, half(0))
   const conditional = await measure(model, under, half(1))
-  const rows = pathsFor(unconditional)
-  const spread = Int32Array.from({ length: rows }, (_, i) => Math.floor((i * data.size) / rows))
+  const spread = over(data.size, unconditional)
   return {
-    unconditional: await consistent(model.conditioned(), unconditional, rows),
-    conditional: await consistent(under(spread), conditional, rows),
+    unconditional: await consistent(model.conditioned(), unconditional, spread),
+    conditional: await consistent(under(spread), conditional, spread),
   }
+}
+
+/** Samples of a set of `size` to measure consistency on: evenly spread over it. */
+function over(size: number, table: Calibration): Int32Array {
+  const rows = pathsFor(table)
+  return Int32Array.from({ length: rows }, (_, i) => Math.floor((i * size) / rows))
 }
 
 /** The table of p(x | labels). */

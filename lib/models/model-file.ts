@@ -1,13 +1,13 @@
-import { setImmediate as breathe } from 'node:timers/promises'
 import { FormatError } from '../base/errors.js'
+import { turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import { type DeviceOptions, type Precision, placement } from '../native/devices.js'
 import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import { type Tensor, toFloat32, writeSafetensors } from '../weights/safetensors.js'
 import { type ModelInfo, modelMetadata } from './info.js'
 
-/** Numbers handled between two turns of the event loop: about a millisecond. */
-const SLICE = 2 ** 19
+/** Numbers handled between two looks at the clock: half a millisecond, most of it for the memory's first use. */
+const SLICE = 2 ** 17
 /** Bytes of a buffer that is worth freeing at once; Node shares small ones. */
 const LEAST_SPENT = 2 ** 20
 /** What `make` makes on the device and with the precision of the options; its errors become this package's. */
@@ -61,6 +61,7 @@ export async function flatten(
   const views = new Map<ArrayBufferLike, number>() // that are still to be copied
   if (spend) for (const { data } of tensors.values()) views.set(data.buffer, (views.get(data.buffer) ?? 0) + 1)
   let copied = 0
+  const turn = turns()
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)!
     for (let at = 0; at < p.size; at += SLICE) {
@@ -69,7 +70,7 @@ export async function flatten(
       copied += size
       if (copied < SLICE) continue
       copied = 0
-      await breathe()
+      await turn()
     }
     const { buffer } = tensor.data
     const left = (views.get(buffer) ?? 0) - 1
@@ -97,11 +98,12 @@ export async function writeWeights(
   spend = false,
 ): Promise<void> {
   const flat = await flatten(network, tensors, path, '', undefined, spend)
+  const turn = turns()
   for (let i = 0; i < flat.length; i++) {
-    if (i % SLICE === SLICE - 1) await breathe()
+    if (i % SLICE === SLICE - 1) await turn()
     if (!Number.isFinite(flat[i])) throw new FormatError(`${path}: the weights contain NaN or infinity`, path)
   }
-  await run(() => network.write('params', flat))
+  await run(() => network.write('params', flat, true))
   native.detach(flat)
 }
 

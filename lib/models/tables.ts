@@ -49,10 +49,13 @@ function store({ data: { groups, sigmas, variances, count, seed, consistency } }
   }
 }
 
-const shortened = ({ bands, particles }: Consistency): Consistency => ({
-  bands: bands.map((band) => bandOf((name) => Number(band[name].toPrecision(4)))),
+const shortened = ({ bands, data, particles }: Consistency): Consistency => ({
+  bands: bands.map(rounded),
+  ...(data && { data: data.map(rounded) }),
   particles,
 })
+
+const rounded = (band: ConsistencyBand) => bandOf((name) => Number(band[name].toPrecision(4)))
 
 const bandOf = (value: (name: keyof ConsistencyBand) => number): ConsistencyBand => ({
   ...{ from: value('from'), to: value('to'), variance: value('variance') },
@@ -60,15 +63,18 @@ const bandOf = (value: (name: keyof ConsistencyBand) => number): ConsistencyBand
 })
 
 function readConsistency(json: unknown, wrong: (what: string) => never): Consistency {
-  const { bands, particles } = isObject(json) ? json : {}
-  if (!Array.isArray(bands) || bands.length > 1000 || !Number.isSafeInteger(particles)) return wrong('consistency')
-  const read = (bands as unknown[]).map((band) =>
-    bandOf((name) => {
-      const value = isObject(band) ? band[name] : undefined
-      return typeof value === 'number' && value >= 0 && Number.isFinite(value) ? value : wrong('consistency')
-    }),
-  )
-  return { bands: read, particles: particles as number }
+  const { bands, data, particles } = isObject(json) ? json : {}
+  if (!Number.isSafeInteger(particles)) return wrong('consistency')
+  const read = (list: unknown) => {
+    if (!Array.isArray(list) || list.length > 1000) return wrong('consistency')
+    return (list as unknown[]).map((band) =>
+      bandOf((name) => {
+        const value = isObject(band) ? band[name] : undefined
+        return typeof value === 'number' && value >= 0 && Number.isFinite(value) ? value : wrong('consistency')
+      }),
+    )
+  }
+  return { bands: read(bands), ...(data !== undefined && { data: read(data) }), particles: particles as number }
 }
 
 /** Tables of a file's description for samples of a shape; `fail` throws. */

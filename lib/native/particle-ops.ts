@@ -108,6 +108,17 @@ export interface NativeParticles {
     constant: number
   }): NativeJob<LogWeightStats>
   logWeightStats(logWeights: Float64Array): LogWeightStats
+  /**
+   * out [count, count] = covariances of `count` columns [N] over the rows that have weight and are finite in all of them. Resolves with their
+   * effective number (sum w)^2 / sum w^2, 0 where there is none.
+   */
+  covariances(request: {
+    out: Float64Array
+    weights: Float64Array
+    columns: readonly Float64Array[]
+  }): NativeJob<number>
+  /** Those that take part in a partial resampling (lib/smc/redraw.ts), ascending, at the start of `chosen` [N]; resolves with how many. */
+  extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): NativeJob<number>
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
   /**

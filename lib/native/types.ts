@@ -186,7 +186,10 @@ export interface NativeNetwork {
   device(): string
   parameters(): ParameterInfo[]
   parameterCount(): number
-  write(slot: ParameterSlot, values: Float32Array): NativeJob<void>
+  /** Bytes of the device's memory that it holds now: weights, what is packed of them, working memory of its jobs. */
+  bytesHeld(): number
+  /** spend: the values are lost, and detaching the array is quick. */
+  write(slot: ParameterSlot, values: Float32Array, spend?: boolean): NativeJob<void>
   read(slot: ParameterSlot, out: Float32Array): NativeJob<void>
   /** The network's own initialisation (docs/concepts/networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
   initialise(seed: number): NativeJob<void>
@@ -205,7 +208,15 @@ export interface NativeNetwork {
 /** What every network has. */
 type NativeTrainable = Pick<
   NativeNetwork,
-  'device' | 'parameters' | 'parameterCount' | 'write' | 'read' | 'initialise' | 'convolutions' | 'dispose'
+  | 'device'
+  | 'parameters'
+  | 'parameterCount'
+  | 'bytesHeld'
+  | 'write'
+  | 'read'
+  | 'initialise'
+  | 'convolutions'
+  | 'dispose'
 >
 
 /** Training steps of networks that know no noise levels: images [batch, ...shape]. */

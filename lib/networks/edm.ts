@@ -1,6 +1,7 @@
 import {
   checkArgs,
   type Fail,
+  flag,
   type ImageShape,
   imageShape,
   naturalNumber,
@@ -38,6 +39,8 @@ export interface SongUNetArgs extends DhariwalUNetArgs {
   encoder_type: 'standard' | 'skip' | 'residual'
   decoder_type: 'standard' | 'skip'
   resample_filter: number[]
+  /** Not in NVlabs/edm: a learnt image of every label, and one of none, is added to what the first convolution makes. */
+  label_maps: boolean
 }
 
 const general = {
@@ -62,6 +65,7 @@ export const songDefaults: SongUNetArgs = {
   encoder_type: 'standard',
   decoder_type: 'standard',
   resample_filter: [1, 1],
+  label_maps: false,
 }
 
 export const dhariwalDefaults: DhariwalUNetArgs = {
@@ -94,6 +98,7 @@ const songRules = {
   encoder_type: oneOf('standard', 'skip', 'residual'),
   decoder_type: oneOf('standard', 'skip'),
   resample_filter: numbers,
+  label_maps: flag,
 }
 
 type Checked<T> = { args: T; shape: ImageShape }

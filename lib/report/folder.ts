@@ -30,14 +30,14 @@ export async function writeResults(folder: string, result: unknown): Promise<str
 /** Writes report.html, which needs nothing else, report.md and the figures; the names of the files. Throws FileError. */
 export async function writeReport(folder: string, { title, blocks, figures }: Report): Promise<string[]> {
   const files: string[] = []
-  const contents: [string, string | Buffer][] = [
+  const contents: [string, Iterable<Buffer>][] = [
     ['report.html', htmlReport(title, blocks)],
-    ['report.md', markdownReport(title, blocks)],
-    ...figures.map(({ name, png }): [string, Buffer] => [`${name}.png`, png]),
+    ['report.md', [Buffer.from(markdownReport(title, blocks))]],
+    ...figures.map(({ name, png }): [string, Buffer[]] => [`${name}.png`, [png]]),
   ]
   for (const [name, content] of contents) {
     files.push(join(folder, name))
-    await writeFileAtomic(files.at(-1)!, [typeof content === 'string' ? Buffer.from(content) : content])
+    await writeFileAtomic(files.at(-1)!, content)
   }
   return files
 }

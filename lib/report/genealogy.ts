@@ -1,4 +1,5 @@
-import type { SmcResult } from '../smc/smc.js'
+import { turns } from '../base/turns.js'
+import type { SmcResult } from '../smc/smc-result.js'
 import { plotPng } from './plots.js'
 
 /** A picture of who descends from whom in a run of SMC. */
@@ -21,22 +22,25 @@ export interface Branch {
  * one in so many of the final ones is drawn with all its ancestors, and one in so many of those without descendants.
  * @param ancestors per level, null where there was no resampling
  */
-export function branches(ancestors: readonly (Int32Array | null)[], particles: number, most = MOST_LINES): Branch[] {
+export async function branches(
+  ancestors: readonly (Int32Array | null)[],
+  particles: number,
+  most = MOST_LINES,
+): Promise<Branch[]> {
+  const turn = turns()
   // a generation lives from the resampling that made it to the next one, or to the last level
   const births = ancestors.flatMap((parents, level) => (parents ? [{ level, parents }] : []))
   const places = [Int32Array.from({ length: particles }, (_, i) => i)]
   for (const { parents } of births) {
-    const above = places.at(-1)!
-    const order = Array.from(parents, (_, i) => i).sort((i, j) => above[parents[i]] - above[parents[j]] || i - j)
-    const here = new Int32Array(particles)
-    for (const [place, i] of order.entries()) here[i] = place
-    places.push(here)
+    places.push(placesBelow(places.at(-1)!, parents))
+    await turn()
   }
   const every = Math.ceil(particles / most)
   const isDrawn = (g: number, i: number) => places[g][i] % every === 0
   const final = Uint8Array.from({ length: particles }, (_, i) => Number(isDrawn(births.length, i)))
   const parentsOf = births.map(({ parents }) => parents)
-  const [drawn, alive] = [ancestry(parentsOf, final), ancestry(parentsOf, new Uint8Array(particles).fill(1))]
+  const drawn = await ancestry(parentsOf, final, turn)
+  const alive = await ancestry(parentsOf, new Uint8Array(particles).fill(1), turn)
 
   const lines: Branch[] = []
   const height = (g: number, i: number) => (particles === 1 ? 0.5 : places[g][i] / (particles - 1))
@@ -52,17 +56,35 @@ export function branches(ancestors: readonly (Int32Array | null)[], particles: n
         lines.push({ from: birth.level, to: settled, y: height(g - 1, birth.parents[i]), yTo: y, survives })
       if (death > settled) lines.push({ from: settled, to: death, y, yTo: y, survives })
     }
+    await turn()
   }
   return lines
 }
 
+/** Places in the order of the parents' places, and of children of one parent in that of their numbers. */
+function placesBelow(above: Int32Array, parents: Int32Array): Int32Array<ArrayBuffer> {
+  const next = new Int32Array(parents.length + 1) // where the next child of the parent at a place stands
+  for (let i = 0; i < parents.length; i++) next[above[parents[i]] + 1]++
+  for (let place = 0; place < parents.length; place++) next[place + 1] += next[place]
+  const here = new Int32Array(parents.length)
+  for (let i = 0; i < parents.length; i++) here[i] = next[above[parents[i]]]++
+  return here
+}
+
 /** Whether a particle of each generation is one of the `final` ones, or has one among its descendants. */
-function ancestry(parentsOf: readonly Int32Array[], final: Uint8Array): Uint8Array[] {
+async function ancestry(
+  parentsOf: readonly Int32Array[],
+  final: Uint8Array,
+  turn: () => Promise<void>,
+): Promise<Uint8Array[]> {
   const marks = [final]
   for (let g = parentsOf.length - 1; g >= 0; g--) {
     const before = new Uint8Array(final.length)
-    for (const [i, parent] of parentsOf[g].entries()) before[parent] |= marks[0][i]
+    const parents = parentsOf[g]
+    const after = marks[0]
+    for (let i = 0; i < parents.length; i++) before[parents[i]] |= after[i]
     marks.unshift(before)
+    await turn()
   }
   return marks
 }
@@ -71,7 +93,7 @@ function ancestry(parentsOf: readonly Int32Array[], final: Uint8Array): Uint8Arr
  * The genealogy of a run as PNG. Below, the lines of the particles through the levels: dark with descendants among the final particles, pale
  * without, and a dotted line where the population was resampled. Above, as shares of the particles: the effective sample sizes and the roots.
  */
-export function genealogyPng({
+export async function genealogyPng({
   ancestors,
   logWeights,
   diagnostics: { levels },
@@ -96,7 +118,7 @@ export function genealogyPng({
   const curves = levels.flatMap(({ level, ess, conditionalEss, distinctRoots }) =>
     [ess, conditionalEss, distinctRoots].map((value, s) => ({ level, share: value / n, of: series[s] })),
   )
-  const lines = branches(ancestors, n)
+  const lines = await branches(ancestors, n)
   const resampled = (title: string | null) => ({
     data: { values: levels.filter((l) => l.resampled) },
     mark: { type: 'rule' as const, color: '#c44', opacity: 0.55, strokeDash: [2, 3], strokeWidth: 0.8 },

@@ -15,16 +15,31 @@ img{max-width:100%;image-rendering:auto}figure{margin:1rem 0}figcaption{color:#5
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}`
 
-export function htmlReport(title: string, blocks: readonly Block[]): string {
-  const body = blocks.map(block).join('\n')
-  return `<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>${escaped(title)}</title><style>${style}</style>\n<h1>${escaped(title)}</h1>\n${body}\n</html>\n`
+/** Bytes of a picture that are written as base64 at a time: a multiple of 3, so that the pieces make one text. */
+const PIECE = 3 * 2 ** 16
+
+/** The file, piece by piece: pictures may be large, and many. */
+export function* htmlReport(title: string, blocks: readonly Block[]): Generator<Buffer> {
+  const head = `<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>${escaped(title)}</title><style>${style}</style>\n<h1>${escaped(title)}</h1>\n`
+  yield Buffer.from(head)
+  for (const block of blocks) {
+    if ('picture' in block) yield* figure(block)
+    else yield Buffer.from(text(block))
+    yield Buffer.from('\n')
+  }
+  yield Buffer.from('</html>\n')
 }
 
-function block(b: Block): string {
+function* figure({ picture, caption }: { picture: Buffer; caption: string }): Generator<Buffer> {
+  yield Buffer.from(`<figure><img alt="${escaped(caption)}" src="data:image/png;base64,`)
+  for (let at = 0; at < picture.length; at += PIECE)
+    yield Buffer.from(picture.toString('base64', at, Math.min(picture.length, at + PIECE)), 'latin1')
+  yield Buffer.from(`"><figcaption>${escaped(caption)}</figcaption></figure>`)
+}
+
+function text(b: Exclude<Block, { picture: Buffer }>): string {
   if ('heading' in b) return `<h2>${escaped(b.heading)}</h2>`
   if ('text' in b) return `<p>${escaped(b.text)}</p>`
-  if ('picture' in b)
-    return `<figure><img alt="${escaped(b.caption)}" src="data:image/png;base64,${b.picture.toString('base64')}"><figcaption>${escaped(b.caption)}</figcaption></figure>`
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join('')}</tr>`
   return `<table>${row(b.header, 'th')}${b.rows.map((cells) => row(cells, 'td')).join('')}</table>`

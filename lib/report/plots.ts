@@ -1,3 +1,4 @@
+import { Worker } from 'node:worker_threads'
 import { loadPlotting } from '../base/optional.js'
 import { FONT, svgPng } from './fonts.js'
 
@@ -5,14 +6,71 @@ import { FONT, svgPng } from './fonts.js'
 
 type Spec = Parameters<typeof import('vega-lite').compile>[0]
 
+/**
+ * Vega takes a tenth of a second and more to load, and to lay a plot out: it works in a thread of its own, for all plots of a process. As
+ * text, so that a bundle has it too.
+ */
+const PROGRAM = `
+const { parentPort, workerData } = require('node:worker_threads')
+const loaded = Promise.all([import(workerData.vegaLite), import(workerData.vega)])
+parentPort.on('message', async ({ id, spec }) => {
+  try {
+    const [{ compile }, { parse, View }] = await loaded
+    const view = new View(parse(compile(spec).spec), { renderer: 'none' })
+    const svg = await view.toSVG()
+    view.finalize()
+    parentPort.postMessage({ id, svg })
+  } catch (error) {
+    parentPort.postMessage({ id, error })
+  }
+})
+`
+
+type Answer = { id: number; svg: string } | { id: number; error: unknown }
+
+class Plotter {
+  readonly #waiting = new Map<number, { resolve(svg: string): void; reject(error: unknown): void }>()
+  readonly #worker: Worker
+  #count = 0
+
+  constructor(packages: { vega: string; vegaLite: string }, ended: () => void) {
+    // not the flags of this process, which may have its own modules loaded into every thread
+    this.#worker = new Worker(PROGRAM, { eval: true, execArgv: [], workerData: packages })
+    this.#worker.unref()
+    this.#worker.on('message', (answer: Answer) => {
+      const { resolve, reject } = this.#waiting.get(answer.id)!
+      this.#waiting.delete(answer.id)
+      if (this.#waiting.size === 0) this.#worker.unref()
+      if ('svg' in answer) resolve(answer.svg)
+      else reject(answer.error)
+    })
+    const end = (error: unknown) => {
+      ended()
+      for (const { reject } of this.#waiting.values()) reject(error)
+      this.#waiting.clear()
+    }
+    this.#worker.on('error', end)
+    this.#worker.on('exit', () => end(new Error('the thread that draws plots has ended')))
+  }
+
+  svg(spec: Spec): Promise<string> {
+    const id = this.#count++
+    this.#worker.ref() // the process does not end before its plots are drawn
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.#worker.postMessage({ id, spec })
+    })
+  }
+}
+
+let plotter: Plotter | undefined
+
 /** PNG of a Vega-Lite specification at twice its size in points. Throws MissingPackageError. */
 export async function plotPng(spec: Spec): Promise<Buffer> {
-  const { compile, parse, View } = await loadPlotting()
+  const packages = await loadPlotting()
+  plotter ??= new Plotter(packages, () => {
+    plotter = undefined
+  })
   const config = { font: FONT, background: 'white', ...spec.config }
-  const view = new View(parse(compile({ ...spec, config }).spec), { renderer: 'none' })
-  try {
-    return await svgPng(await view.toSVG())
-  } finally {
-    view.finalize()
-  }
+  return svgPng(await plotter.svg({ ...spec, config }))
 }

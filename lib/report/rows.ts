@@ -1,8 +1,8 @@
 import { loadSharp } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
+import { gridPng } from '../data/grid.js'
 import { FONT, svgPng } from './fonts.js'
 import { escaped } from './html.js'
-import { gridPng } from './images.js'
 
 /** A row of samples, [n, channels, height, width] in [-1, 1], with what it shows. */
 export interface LabelledRow {

@@ -1,4 +1,4 @@
-import { finiteNumber, integer, knownOptions } from '../base/args.js'
+import { finiteNumber, integer, knownOptions, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import type { EnergyFunction } from './energy-function.js'
 import { sigmaGrid } from './schedule.js'
@@ -8,7 +8,17 @@ import { type SmcOptions, smc } from './smc.js'
 export interface AdaptSigmasOptions
   extends Pick<
     SmcOptions,
-    'weights' | 'kernel' | 'proposal' | 'moves' | 'controlDrift' | 'seed' | 'batch' | 'device' | 'signal' | 'onProgress'
+    | 'weights'
+    | 'kernel'
+    | 'proposal'
+    | 'moves'
+    | 'controlDrift'
+    | 'seed'
+    | 'batchSize'
+    | 'batch'
+    | 'device'
+    | 'signal'
+    | 'onProgress'
   > {
   /** Transitions of the result; or give `conditionalEss`. */
   steps?: number
@@ -38,7 +48,7 @@ export interface AdaptedSigmas {
 
 const known = [
   ...['steps', 'conditionalEss', 'particles', 'pilotSteps', 'min', 'max', 'rho'],
-  ...['weights', 'kernel', 'proposal', 'moves', 'controlDrift', 'seed', 'batch', 'device', 'signal', 'onProgress'],
+  ...['weights', 'kernel', 'proposal', 'moves', 'controlDrift', 'seed', 'batchSize', 'device', 'signal', 'onProgress'],
 ]
 
 /** More steps than this are refused. */
@@ -66,8 +76,9 @@ const MARGIN = 1.2
  * ```
  */
 export async function adaptSigmas(target: EnergyFunction, options: AdaptSigmasOptions): Promise<AdaptedSigmas> {
-  knownOptions('adaptSigmas', options, known)
-  const { steps, conditionalEss, particles = 128, pilotSteps, min, max, rho, seed = 0, ...rest } = options
+  const given = renamed('adaptSigmas', options, { batch: 'batchSize' })
+  knownOptions('adaptSigmas', given, known)
+  const { steps, conditionalEss, particles = 128, pilotSteps, min, max, rho, seed = 0, ...rest } = given
   if (rest.weights === 'none') throw invalid('weights of adaptSigmas', 'a scheme that weighs', rest.weights)
   if ((steps === undefined) === (conditionalEss === undefined))
     throw new ArgumentError('adaptSigmas: give steps or conditionalEss, one of the two')

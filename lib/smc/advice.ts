@@ -1,5 +1,5 @@
 import type { WeightScheme } from './annealing.js'
-import type { LevelReport } from './diagnostics.js'
+import type { LevelReport } from './events.js'
 import type { Kernel, Proposal } from './kernels.js'
 import type { MoveOptions } from './mcmc.js'
 

@@ -1,15 +1,15 @@
-import { digits, NumericsError } from '../base/errors.js'
+import { ArgumentError, digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { host, type Space } from '../native/space.js'
+import { host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
-import { ControlDrift } from './control-drift.js'
+import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
-import { type Gather, gatherRows, type Increment, type Population } from './feynman-kac.js'
+import { type Gather, gatherRows, type Increment, type Population, type PopulationState } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
-import { type MoveOptions, Mover } from './mcmc.js'
+import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
 
 /** What one proposal of native code reports beside the new particles. */
 interface Move {
@@ -101,6 +101,14 @@ export const weightRules = {
     kernels: ['plain'],
     proposals: ['sde', 'posterior', 'analytic'],
   },
+  /** By likelihoods at one level; LikelihoodPopulation has them (likelihood.ts). */
+  likelihood: {
+    extra: 'none',
+    drift: 'target',
+    increment: () => NOTHING,
+    kernels: ['scaled'],
+    proposals: ['analytic', 'calibrated'],
+  },
   /** No weights: where the proposals alone lead. */
   none: {
     extra: 'none',
@@ -146,6 +154,7 @@ export class AnnealedPopulation implements Population {
   readonly #control?: ControlDrift
   /** Shape of a particle where a step's variances are of its cosines. */
   readonly #cosines?: readonly number[]
+  #level = 0
   #state!: TargetEvaluation
   #spare: Floats // the other half of a pair of buffers for the particles
 
@@ -204,6 +213,12 @@ export class AnnealedPopulation implements Population {
       coefficients: [-1, 1 / (2 * variance)],
       constant: (this.#evaluator.d / 2) * Math.log(2 * Math.PI * variance),
     }
+  }
+
+  /** In place of start: goes on from particles at the first level. */
+  async begin(x: Floats): Promise<void> {
+    this.samples = x
+    await this.#evaluate(0)
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
@@ -276,7 +291,43 @@ export class AnnealedPopulation implements Population {
     return [this.samples, this.#spare, energy, grad, extra, baseGrad, ...modelGrads]
   }
 
+  /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
+  async denoised(): Promise<Float32Array> {
+    const { sigmas, signal, particles: rows } = this.options
+    const { baseGrad, grad } = this.#state
+    const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
+    const out = this.space.floats(this.samples.length)
+    await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
+    return (await toHost(out, signal)).slice()
+  }
+
+  async state(): Promise<PopulationState> {
+    const arrays = { samples: await toHost(this.samples), energy: await toHost(this.#state.energy) }
+    const [mover, control] = [this.#mover?.state(), this.#control?.state()]
+    const rest = { evaluations: this.evaluations, precisions: this.precisions }
+    return { arrays, rest: { ...rest, ...(mover && { mover }), ...(control && { control }) } }
+  }
+
+  /** The gradients are computed again; the energies tell whether it is the same target. */
+  async restore({ arrays: { samples, energy }, rest }: PopulationState, k: number): Promise<void> {
+    const { signal, particles } = this.options
+    if (!(samples instanceof Float32Array) || samples.length !== this.samples.length || energy?.length !== particles)
+      throw new ArgumentError(`checkpoint: it has no samples of ${particles} particles of [${this.target.shape}]`)
+    await upload(this.samples, samples, signal)
+    await this.#evaluate(k)
+    const now = await toHost(this.#state.energy, signal)
+    if (now.some((u, i) => !Object.is(u, energy[i])))
+      throw new ArgumentError(
+        'checkpoint: the energies of its particles are others now: it is of another target, or its models have changed. Give another file, or remove it to begin anew',
+      )
+    this.#evaluator.count = rest.evaluations as number
+    this.precisions.push(...(rest.precisions as Float64Array[]))
+    this.#mover?.restore(rest.mover as MoverState)
+    this.#control?.restore(rest.control as ControlState)
+  }
+
   async #evaluate(k: number): Promise<void> {
+    this.#level = k
     this.#state = await this.#evaluator.evaluate(this.samples, this.options.sigmas[k])
   }
 

@@ -1,10 +1,11 @@
 import { ArgumentError } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
-import { fill, inSpaceOf, toHost } from '../native/space.js'
+import { fill, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { Consistency, ConsistencyBand, EnergyFunction, Target } from './energy-function.js'
-import { nameOf } from './evaluation.js'
-import { seedAfter } from './random.js'
+import { evaluateModels, nameOf } from './evaluation.js'
+import { calibratedKernel, stepKernel } from './kernels.js'
+import { ParticleRng, seedAfter } from './random.js'
 import { evenLevels } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -12,6 +13,8 @@ export interface ConsistencyOptions {
   max: number
   min: number
   particles: number
+  /** Samples without noise, one for each particle, to measure on noised data too. */
+  clean?: Float32Array
   seed: number
   signal?: AbortSignal
 }
@@ -19,9 +22,9 @@ export interface ConsistencyOptions {
 /** Steps to an octave: V hardly depends on it. */
 const STEPS = 2
 
-/** Measures an energy on the path of its own samples from noise `max` to `min`: two evaluations an octave for each of the particles. */
+/** Measures an energy on the path of its own samples from noise `max` to `min`: two evaluations an octave for each of the particles, and as many on noised data. */
 export function measureConsistency(energy: EnergyFunction, options: ConsistencyOptions): Promise<Consistency> {
-  const { max, min, particles, seed, signal } = options
+  const { max, min, particles, clean, seed, signal } = options
   const octaves = Math.max(1, Math.round(Math.log2(max / min)))
   const sigmas = evenLevels(min, max, octaves * STEPS + 1)
   const target = asTarget(energy)
@@ -46,8 +49,68 @@ export function measureConsistency(energy: EnergyFunction, options: ConsistencyO
       space.keep([weights, ...population.live()])
       return values
     }
-    return { bands: await bandsOf(sigmas, particles, logG), particles }
+    const bands = await bandsOf(sigmas, particles, logG)
+    if (!clean) return { bands, particles }
+    return {
+      bands,
+      data: await bandsOf(sigmas, particles, await noised(target, clean, sigmas, options, space)),
+      particles,
+    }
   })
+}
+
+/** log G of every step along data whose noise is taken off as it was put on, by the kernels of the bridge. */
+async function noised(
+  target: Target,
+  clean: Float32Array,
+  sigmas: Float64Array,
+  { particles, seed, signal }: ConsistencyOptions,
+  space: Space,
+): Promise<(k: number) => Promise<Float64Array>> {
+  const d = clean.length / particles
+  const added = (k: number) => {
+    const std = Math.sqrt(sigmas[k - 1] ** 2 - sigmas[k] ** 2)
+    return new ParticleRng(seed, k, particles).normals(d).map((z) => std * z)
+  }
+  // float64: at the largest noise the smallest would be lost
+  const path = Float64Array.from(clean)
+  const last = sigmas.length - 1
+  const least = new ParticleRng(seed, last + 1, particles).normals(d)
+  for (let i = 0; i < path.length; i++) path[i] += sigmas[last] * least[i]
+  for (let k = last; k > 0; k--) for (const [i, noise] of added(k).entries()) path[i] += noise
+  const at = async (k: number) => {
+    const x = await toSpace(space, Float32Array.from(path), signal)
+    const [{ energy, grad }] = await evaluateModels([target], space, x, sigmas[k], signal)
+    const known = { energy: (await toHost(energy, signal)).slice(), grad: (await toHost(grad, signal)).slice() }
+    space.keep([])
+    return known
+  }
+  let before = await at(0)
+  return async (k) => {
+    const step = added(k).map((noise) => -noise)
+    for (const [i, change] of step.entries()) path[i] += change
+    const after = await at(k)
+    const { grad } = before
+    const table = target.calibration
+    const squares = grad.reduce((sum, g) => sum + g * g, 0) / grad.length
+    const [s, next] = [sigmas[k - 1], sigmas[k]]
+    const { v, tau } = table ? calibratedKernel(s, next, 1, table) : stepKernel(s, next, 1, 'analytic', Float64Array.of(squares)) // biome-ignore format: one line
+    const cosines = async (x: Float32Array): Promise<Float32Array> => {
+      if (table?.basis !== 'dct') return x
+      const out = new Float32Array(x.length)
+      await run(() => native.dct({ out, x, shape: target.shape }), signal)
+      return out
+    }
+    const [moved, slope] = [await cosines(step), await cosines(grad)]
+    const out = Float64Array.from(before.energy, (u, r) => u - after.energy[r])
+    for (let i = 0; i < moved.length; i++) {
+      const [a, b] = [v[v.length > 1 ? i % d : 0], tau[tau.length > 1 ? i % d : 0]]
+      const off = moved[i] + a * slope[i]
+      out[Math.floor(i / d)] += off ** 2 / (2 * b) - moved[i] ** 2 / (2 * a) + Math.log(b / a) / 2
+    }
+    before = after
+    return out
+  }
 }
 
 async function bandsOf(sigmas: Float64Array, particles: number, logG: (k: number) => Promise<Float64Array>) {

@@ -2,7 +2,7 @@ import { native, run } from '../native/addon.js'
 import { type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
-import { DriftFit, type DriftSample } from './drift-fit.js'
+import { DriftFit, type DriftFitState, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
 import type { Increment } from './feynman-kac.js'
 
@@ -14,6 +14,12 @@ export interface DriftedStep {
   after: TargetEvaluation
   v: Float64Array
   weights: Doubles
+}
+
+export interface ControlState {
+  theta: Float64Array
+  thetas: Float64Array[]
+  fit: DriftFitState
 }
 
 /**
@@ -51,6 +57,17 @@ export class ControlDrift {
     this.#fit = new DriftFit(models)
   }
 
+  /** What it goes on from at the next step. */
+  state(): ControlState {
+    return { theta: this.theta, thetas: this.thetas, fit: this.#fit.state() }
+  }
+
+  restore({ theta, thetas, fit }: ControlState): void {
+    this.theta = theta
+    this.thetas.push(...thetas)
+    this.#fit.restore(fit)
+  }
+
   /** Arrays like the particles that a step needs beside those without a drift. */
   static arrays(models: number, cosines: boolean): number {
     return 2 * models + 4 + (cosines ? 2 * models + 3 : 0)
@@ -64,7 +81,8 @@ export class ControlDrift {
     if (this.theta.every((t) => t === 0)) return 0
     const drift = await this.#combine(modelGrads!, this.theta)
     const products = await this.#onHost(this.#products(drift, drift, Float64Array.of(0), grad))
-    const h = weightedMean(products, await toHost(weights, this.signal)) / (grad.length / this.rows)
+    const mean = await weightedMean(products, await toHost(weights, this.signal), this.signal)
+    const h = mean / (grad.length / this.rows)
     return Number.isFinite(h) ? h : 0
   }
 
@@ -103,7 +121,7 @@ export class ControlDrift {
     for (const [j, model] of models.entries()) {
       const there = await this.#onHost(this.#products(step, drift, scaled(v, -1), modelsAfter[j]))
       const here = await this.#onHost(this.#products(step, rest, v, model))
-      slopes.push(there.map((value, i) => value - here[i]))
+      slopes.push(await this.#difference(there, here))
       // v grad / even = grad + (v/even - 1) grad: the instruments' scale does not matter
       const relative = v.map((value) => value / even - 1)
       instruments.push(await this.#onHost(this.#products(grad, grad, relative, model)))
@@ -129,6 +147,12 @@ export class ControlDrift {
     const out = this.space.doubles(this.rows)
     await run(() => native.rowProducts({ out, a, b, v, c }), this.signal)
     return out
+  }
+
+  async #difference(a: Float64Array, b: Float64Array): Promise<Float64Array> {
+    const request = { out: a, terms: [a, b], coefficients: Float64Array.of(1, -1), constant: 0 }
+    await run(() => native.sumTerms(request), this.signal)
+    return a
   }
 
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {

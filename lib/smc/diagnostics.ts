@@ -1,35 +1,5 @@
-/** One level of a run, as it is reported and collected. */
-export interface LevelReport {
-  level: number
-  /** Index of the last level. */
-  lastLevel: number
-  /** Noise level; NaN for a FeynmanKacModel of one's own. */
-  sigma: number
-  /** Effective sample size of the weights before resampling. */
-  ess: number
-  /**
-   * Conditional effective sample size of the step that led here (Zhou, Johansen & Aston 2016): N (sum W G)^2 / sum W G^2 with the weights W
-   * before it. Unlike `ess` it starts anew at every step: N where the step changed no weight, near 0 where it was too large.
-   */
-  conditionalEss: number
-  /** log Z-hat so far; NaN without weights. */
-  logZ: number
-  /** Estimated standard error of logZ (see Roots); Infinity once all particles descend from one, NaN without weights. */
-  logZError: number
-  /** Weighted mean of U; NaN for a FeynmanKacModel of one's own. */
-  meanEnergy: number
-  resampled: boolean
-  /** Different ancestors in the resampling of this level; the number of particles where there was none. */
-  uniqueAncestors: number
-  /** How many initial particles have descendants so far. */
-  distinctRoots: number
-  /** Mean acceptance of the MCMC moves; NaN where there are none. */
-  acceptance: number
-  /** Evaluations of a model at a particle, of this level. */
-  evaluations: number
-  /** What went wrong at this level, and what to change; each kind of trouble is reported where it first shows. */
-  warning?: string
-}
+import { inPieces, turns } from '../base/turns.js'
+import type { LevelReport } from './events.js'
 
 /** What happened on the way: whether to trust a result, and where particles were lost. */
 export interface SmcDiagnostics {
@@ -61,6 +31,14 @@ const [MANY, SHARE, LEAST] = [8, 1 / 16, 1.5]
 export const hasCollapsed = (families: number, n: number): boolean =>
   n > 1 && families < Math.max(LEAST, Math.min(MANY, SHARE * n))
 
+export interface RootsState {
+  roots: Float64Array
+  distinct: number
+  variance: number
+  start: number
+  resampled: boolean
+}
+
 /**
  * Follows the genealogy down: the initial particle that every particle descends from, and what the roots tell of log Z.
  *
@@ -83,7 +61,13 @@ export class Roots {
   /** The roots' shares while they are added up, zeros otherwise; none before the first resampling, when every particle is its own. */
   #families?: Float64Array
 
-  constructor(readonly particles: number) {
+  readonly #turn: () => Promise<void>
+
+  constructor(
+    readonly particles: number,
+    signal?: AbortSignal,
+  ) {
+    this.#turn = turns(signal)
     this.of = indices(particles)
     this.#before = new Int32Array(particles)
     this.#marks = new Int32Array(particles)
@@ -91,63 +75,85 @@ export class Roots {
     this.#start = 1 / particles
   }
 
+  /** What it goes on from at the next level. */
+  state(): RootsState {
+    const [roots, distinct] = [Float64Array.from(this.of), this.distinct]
+    return { roots, distinct, variance: this.#variance, start: this.#start, resampled: this.#families !== undefined }
+  }
+
+  restore({ roots, distinct, variance, start, resampled }: RootsState): void {
+    this.of.set(roots)
+    this.distinct = distinct
+    this.#variance = variance
+    this.#start = start
+    if (resampled) this.#families = new Float64Array(this.particles)
+  }
+
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
-  logZError(weights: Float64Array): number {
-    this.#since = this.#stretch(weights)
+  async logZError(weights: Float64Array): Promise<number> {
+    this.#since = await this.#stretch(weights)
     return Math.sqrt(Math.max(0, this.#variance + this.#since))
   }
 
   /** 1 / S: how many initial particles the weight descends from, in effect. */
-  families(weights: Float64Array): number {
-    return 1 / this.#concentration(weights)
+  async families(weights: Float64Array): Promise<number> {
+    return 1 / (await this.#concentration(weights))
   }
 
   /** After logZError of the weights that were resampled. @param weights those that resampling left */
-  resample(ancestors: Int32Array, weights: Float64Array): void {
+  async resample(ancestors: Int32Array, weights: Float64Array): Promise<void> {
     this.#variance += this.#since
     this.#families ??= new Float64Array(this.particles)
     const [parents, roots, families] = [this.of, this.#before, this.#families]
     const [marks, mark] = [this.#marks, ++this.#resamplings]
     let distinct = 0
-    for (let i = 0; i < ancestors.length; i++) {
-      const root = parents[ancestors[i]]
-      roots[i] = root
-      if (marks[root] !== mark) distinct++
-      marks[root] = mark
-      families[root] += weights[i]
-    }
+    await inPieces(ancestors.length, this.#turn, (first, end) => {
+      for (let i = first; i < end; i++) {
+        const root = parents[ancestors[i]]
+        roots[i] = root
+        if (marks[root] !== mark) distinct++
+        marks[root] = mark
+        families[root] += weights[i]
+      }
+    })
     this.of = roots
     this.#before = parents
     this.distinct = distinct
-    this.#start = takeSquares(families)
+    this.#start = await this.#takeSquares(families)
   }
 
-  #stretch(weights: Float64Array): number {
+  async #stretch(weights: Float64Array): Promise<number> {
     if (this.distinct === 1) return Number.POSITIVE_INFINITY
-    return Math.log((1 - this.#start) / Math.max(0, 1 - this.#concentration(weights)))
+    return Math.log((1 - this.#start) / Math.max(0, 1 - (await this.#concentration(weights))))
   }
 
   /** S = sum over roots of (sum of their descendants' weights)^2 */
-  #concentration(weights: Float64Array): number {
+  async #concentration(weights: Float64Array): Promise<number> {
     const [families, roots] = [this.#families, this.of]
-    if (!families) {
-      let sum = 0
-      for (let i = 0; i < weights.length; i++) sum += weights[i] * weights[i]
-      return sum
+    if (families) {
+      await inPieces(weights.length, this.#turn, (first, end) => {
+        for (let i = first; i < end; i++) families[roots[i]] += weights[i]
+      })
+      return await this.#takeSquares(families)
     }
-    for (let i = 0; i < weights.length; i++) families[roots[i]] += weights[i]
-    return takeSquares(families)
+    let sum = 0
+    await inPieces(weights.length, this.#turn, (first, end) => {
+      for (let i = first; i < end; i++) sum += weights[i] * weights[i]
+    })
+    return sum
   }
-}
 
-/** The sum of the squares; the values are zeros afterwards. */
-function takeSquares(values: Float64Array): number {
-  let sum = 0
-  for (let i = 0; i < values.length; i++) {
-    sum += values[i] * values[i]
-    values[i] = 0
+  /** The sum of the squares; the values are zeros afterwards. */
+  async #takeSquares(values: Float64Array): Promise<number> {
+    let sum = 0
+    await inPieces(values.length, this.#turn, (first, end) => {
+      for (let i = first; i < end; i++) {
+        sum += values[i] * values[i]
+        values[i] = 0
+      }
+    })
+    return sum
   }
-  return sum
 }
 
 /** 0 .. n - 1 */
@@ -158,8 +164,10 @@ export function indices(n: number): Int32Array {
 }
 
 /** sum_i weights[i] values[i]; particles without weight have no say, whatever their value. */
-export function weightedMean(values: Float64Array, weights: Float64Array): number {
+export async function weightedMean(values: Float64Array, weights: Float64Array, signal?: AbortSignal): Promise<number> {
   let sum = 0
-  for (let i = 0; i < values.length; i++) if (weights[i] > 0) sum += weights[i] * values[i]
+  await inPieces(values.length, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++) if (weights[i] > 0) sum += weights[i] * values[i]
+  })
   return sum
 }

@@ -1,4 +1,4 @@
-import { turns } from '../base/turns.js'
+import { native, run } from '../native/addon.js'
 
 /** What a step of N particles tells of the coefficients theta of its control drift (control-drift.ts). */
 export interface DriftSample {
@@ -10,6 +10,14 @@ export interface DriftSample {
   slopes: readonly Float64Array[]
   /** Functions of the states before the step, one [N] for each coefficient. */
   instruments: readonly Float64Array[]
+}
+
+export interface DriftFitState {
+  zz: number[][]
+  zd: number[][]
+  zy: number[]
+  noise: number
+  count: number
 }
 
 /** Weight of the steps before beside a new one: theta varies slowly along the levels, and one step's log G are few and noisy. */
@@ -35,73 +43,43 @@ export class DriftFit {
 
   constructor(readonly size: number) {}
 
+  /** What the steps so far have left, as plain numbers. */
+  state(): DriftFitState {
+    return { zz: this.#zz, zd: this.#zd, zy: this.#zy, noise: this.#noise, count: this.#count }
+  }
+
+  restore({ zz, zd, zy, noise, count }: DriftFitState): void {
+    this.#zz = zz
+    this.#zd = zd
+    this.#zy = zy
+    this.#noise = noise
+    this.#count = count
+  }
+
   /** The new theta, or the old one where too few particles are finite and have weight. */
   async update(
     theta: Float64Array,
     { weights, logG, slopes, instruments }: DriftSample,
     signal?: AbortSignal,
   ): Promise<Float64Array> {
-    const breath = turns(signal)
-    const usable = usableRows(weights, [logG, ...slopes, ...instruments])
-    await breath()
-    let total = 0
-    for (const i of usable) total += weights[i]
-    const share = Float64Array.from(usable, (i) => weights[i] / total)
-    let squares = 0
-    for (const w of share) squares += w * w
-    const effective = 1 / squares
-    if (!(effective > this.size + 2)) return theta
-    const centred = async (column: Float64Array) => {
-      let mean = 0
-      for (let n = 0; n < usable.length; n++) mean += share[n] * column[usable[n]]
-      const out = new Float64Array(usable.length)
-      for (let n = 0; n < usable.length; n++) out[n] = column[usable[n]] - mean
-      await breath()
-      return out
-    }
-    const all = async (columns: readonly Float64Array[]) => {
-      const list: Float64Array[] = []
-      for (const column of columns) list.push(await centred(column))
-      return list
-    }
-    const covariance = async (a: Float64Array, b: Float64Array) => {
-      let sum = 0
-      for (let n = 0; n < share.length; n++) sum += share[n] * a[n] * b[n]
-      await breath()
-      return sum
-    }
-    const covariances = async (left: readonly Float64Array[], right: readonly Float64Array[]) => {
-      const rows: number[][] = []
-      for (const a of left) {
-        const row: number[] = []
-        for (const b of right) row.push(await covariance(a, b))
-        rows.push(row)
-      }
-      return rows
-    }
-    const scaleOf = async (list: readonly Float64Array[]) => {
-      let sum = 0
-      for (const column of list) sum += await covariance(column, column)
-      return Math.sqrt(sum / list.length)
-    }
-
-    const [d, z, y] = [await all(slopes), await all(instruments), await centred(logG)]
-    const [dScale, zScale] = [await scaleOf(d), await scaleOf(z)]
+    const { size } = this
+    // in one pass over the particles; what the fit takes of them are their covariances alone
+    const count = 2 * size + 1
+    const out = new Float64Array(count * count)
+    const columns = [...slopes, ...instruments, logG]
+    const effective = await run(() => native.covariances({ out, weights, columns }), signal)
+    if (!(effective > size + 2)) return theta
+    const [d, z] = [0, size].map((first) => Array.from({ length: size }, (_, j) => first + j))
+    const y = 2 * size
+    const covariance = (a: number, b: number) => out[a * count + b]
+    const scaleOf = (list: readonly number[]) =>
+      Math.sqrt(list.reduce((sum, j) => sum + covariance(j, j), 0) / list.length)
+    const [dScale, zScale] = [scaleOf(d), scaleOf(z)]
     if (!(dScale > 0 && zScale > 0 && Number.isFinite(dScale * zScale))) return theta
-    // log G as it would be at theta = 0, by its slopes
-    const atZero = y.slice()
-    for (let n = 0; n < atZero.length; n++) {
-      let drifted = 0
-      for (let j = 0; j < d.length; j++) drifted += theta[j] * d[j][n]
-      atZero[n] -= drifted
-    }
-    await breath()
-    const [zz, zd, [zy], [[noise]]] = [
-      await covariances(z, z),
-      await covariances(z, d),
-      await covariances([atZero], z),
-      await covariances([y], [y]),
-    ]
+    const [zz, zd] = [z, d].map((list) => z.map((i) => list.map((j) => covariance(i, j))))
+    // of log G as it would be at theta = 0, by its slopes
+    const zy = z.map((i) => d.reduce((left, j, k) => left - theta[k] * covariance(i, j), covariance(i, y)))
+    const noise = covariance(y, y)
     const pooled = (before: number, now: number) => RECALL * before + effective * now
     this.#zz = zz.map((row, i) => row.map((c, j) => pooled(this.#zz[i]?.[j] ?? 0, c / zScale ** 2)))
     this.#zd = zd.map((row, i) => row.map((c, j) => pooled(this.#zd[i]?.[j] ?? 0, c / (zScale * dScale))))
@@ -130,18 +108,6 @@ export class DriftFit {
     const right = stage.map((p) => -against(p, (k) => this.#zy[k]))
     return Float64Array.from(solveSymmetric(normal, right))
   }
-}
-
-/** The rows that have weight and are finite in every column. */
-function usableRows(weights: Float64Array, columns: readonly Float64Array[]): Int32Array {
-  const rows = new Int32Array(weights.length)
-  let count = 0
-  for (let i = 0; i < weights.length; i++) {
-    let usable = weights[i] > 0
-    for (let c = 0; usable && c < columns.length; c++) usable = Number.isFinite(columns[c][i])
-    if (usable) rows[count++] = i
-  }
-  return rows.subarray(0, count)
 }
 
 /** x of a x = b for a symmetric positive definite a, by elimination. */

@@ -137,6 +137,9 @@ export interface ConsistencyBand {
 }
 
 export interface Consistency {
+  /** Along the path of the energy's own samples. */
   bands: ConsistencyBand[]
+  /** The same on noised data, whose path is the exact one: what is larger on its own is what the energy errs by where it was never trained. */
+  data?: ConsistencyBand[]
   particles: number
 }

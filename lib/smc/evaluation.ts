@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'

@@ -1,5 +1,5 @@
-import { float32Array, float64Array } from '../base/args.js'
-import { invalid } from '../base/errors.js'
+import { float32Array, float64Array, integer } from '../base/args.js'
+import { ArgumentError, invalid } from '../base/errors.js'
 import { host, type Space } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
@@ -30,6 +30,12 @@ export interface Increment {
 /** to[j] = the ancestors' rows of from[j], for every pair of arrays. */
 export type Gather = (rows: { from: readonly (Floats | Doubles)[]; to: readonly (Floats | Doubles)[] }) => Promise<void>
 
+/** What a population goes on from: arrays of the host, and plain data that may hold typed arrays. */
+export interface PopulationState {
+  arrays: Record<string, Float32Array | Float64Array>
+  rest: Record<string, unknown>
+}
+
 /** A population of particles as the SMC loop sees it: it moves through levels, says what its weights change by, and is resampled. */
 export interface Population {
   readonly levels: number
@@ -49,6 +55,12 @@ export interface Population {
   /** Its arrays of the space that the next level needs. */
   live(): (Values | undefined)[]
   readonly samples: Floats
+  /** The mean of what the samples were before the noise, D(x), on the host. @throws ArgumentError where the model has none */
+  denoised(): Promise<Float32Array>
+  /** All that the next level goes on from: for a checkpoint. */
+  state(): Promise<PopulationState>
+  /** Goes on from a state after level k. @throws ArgumentError where it is not of this population's model */
+  restore(state: PopulationState, k: number): Promise<void>
   /** U of every particle, where the model has one. */
   readonly energy?: Doubles
   /** Evaluations of a model at a particle so far. */
@@ -119,6 +131,21 @@ export class ModelPopulation implements Population {
 
   live(): Values[] {
     return []
+  }
+
+  async denoised(): Promise<never> {
+    throw new ArgumentError('a FeynmanKacModel knows no noise levels: there are no denoised samples')
+  }
+
+  async state(): Promise<PopulationState> {
+    return { arrays: { samples: this.samples }, rest: { evaluations: this.evaluations } }
+  }
+
+  async restore({ arrays: { samples }, rest: { evaluations } }: PopulationState): Promise<void> {
+    if (!(samples instanceof Float32Array) || samples.length === 0 || samples.length % this.particles !== 0)
+      throw new ArgumentError(`checkpoint: it has no samples of ${this.particles} particles`)
+    this.samples = samples
+    this.evaluations = integer('evaluations of the checkpoint', evaluations, 0)
   }
 
   async #potential(k: number, previous: Float32Array | null): Promise<Increment> {

@@ -9,14 +9,16 @@ export interface StepKernel {
   tau: Float64Array
 }
 
-export type Kernel = 'scaled' | 'plain'
+export const kernels = ['scaled', 'plain'] as const
+export type Kernel = (typeof kernels)[number]
 
 /**
  * sde: tau = v; posterior: tau = v s'^2/s^2; analytic: tau = v max(1 - v m, s'^2/s^2), with one m or one per coordinate; calibrated: v and
  * tau from the models' tables of mean precisions. tempered, for fkc: tau = (s^2 - s'^2) / Lambda and drift (s^2 - s'^2 + tau)/2, the tempered
  * noise of Skreta et al. 2025 (1/sqrt(beta), eta = (1 + beta)/2).
  */
-export type Proposal = 'analytic' | 'analytic-diagonal' | 'calibrated' | 'posterior' | 'sde' | 'tempered'
+export const proposals = ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde', 'tempered'] as const
+export type Proposal = (typeof proposals)[number]
 
 /** Whether a proposal needs the path's precision m of the particles, and in what form. */
 export function precisionForm(proposal: Proposal): 'none' | 'scalar' | 'diagonal' {

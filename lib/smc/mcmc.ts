@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf } from '../base/args.js'
+import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf, renamed } from '../base/args.js'
 import { digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
@@ -9,6 +9,7 @@ import { fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/sp
 import type { Doubles, Floats } from '../native/types.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
+import { McmcResult, unweighted } from './result.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -33,11 +34,28 @@ export interface MoveOptions {
 }
 
 const moveOptions = ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune']
-const mcmcOptions = [...moveOptions, 'chains', 'sigmas', 'initial', 'seed', 'batch', 'signal', 'onProgress', 'device']
+const mcmcOptions = [
+  ...moveOptions,
+  'chains',
+  'sigmas',
+  'initial',
+  'seed',
+  'batchSize',
+  'signal',
+  'onProgress',
+  'device',
+]
 
 /** Particles with U and grad U at one level. */
 export interface ChainState extends TargetEvaluation {
   x: Floats
+}
+
+export interface MoverState {
+  tuned: number
+  step: number
+  moves: number
+  accepted: Float64Array
 }
 
 const TARGET_ACCEPTANCE = { mala: 0.57, hmc: 0.65 } as const
@@ -70,6 +88,18 @@ export class Mover {
     if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
     boolean('moves.tune', options.tune ?? false)
     this.accepted = new Float64Array(chains)
+  }
+
+  /** What it goes on from at the next level. */
+  state(): MoverState {
+    return { tuned: this.tuned, step: this.step, moves: this.moves, accepted: this.accepted }
+  }
+
+  restore({ tuned, step, moves, accepted }: MoverState): void {
+    this.tuned = tuned
+    this.step = step
+    this.moves = moves
+    this.accepted.set(accepted)
   }
 
   /** All the moves of one level, in place of `state`'s arrays; the mean acceptance, NaN without accept decisions. */
@@ -192,26 +222,13 @@ export interface McmcOptions extends MoveOptions {
   /** Default 0. */
   seed?: number
   /** Largest number of chains a model on the host gets at once; the results do not depend on it. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /** Where the chains are, as for `smc`; default where the models are. */
   device?: string
   signal?: AbortSignal
-  onProgress?: (progress: { level: number; levels: number; sigma: number; acceptance: number }) => void
-}
-
-export interface McmcResult {
-  /** [chains, ...shape] */
-  samples: Float32Array
-  /** U of every chain at the last level. */
-  energy: Float64Array
-  /** Mean acceptance per level; NaN for ULA and UHMC. */
-  acceptance: Float64Array
-  /** Share of accepted moves per chain; NaN for ULA and UHMC. */
-  chainAcceptance: Float64Array
-  /** Step length of the last move of each level, in units of x. */
-  stepSizes: Float64Array
-  /** Evaluations of a model at a chain. */
-  evaluations: number
+  onProgress?: (progress: { level: number; levels: number; sigma: number; acceptance: number }) => unknown
 }
 
 /**
@@ -227,9 +244,10 @@ export interface McmcResult {
  * ```
  */
 export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
-  knownOptions('mcmc', options, mcmcOptions)
+  const given = renamed('mcmc', options, { batch: 'batchSize' })
+  knownOptions('mcmc', given, mcmcOptions)
   const t = asTarget(target)
-  return inSpaceOf(t.residence, options.device, options.signal, (space) => runChains(t, options, space))
+  return inSpaceOf(t.residence, given.device, given.signal, (space) => runChains(t, given, space))
 }
 
 async function runChains(t: Target, options: McmcOptions, space: Space): Promise<McmcResult> {
@@ -238,7 +256,8 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     sigmas: levels,
     initial,
     seed: s,
-    batch: most,
+    batchSize: most,
+    batch: _before,
     signal,
     onProgress,
     device: _,
@@ -247,7 +266,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   const chains = integer('chains', count, 1, 0x7fffffff)
   const sigmas = checkedSigmas(levels, 1)
   const seed = integer('seed', s ?? 0, 0)
-  const evaluator = new Evaluator(t, integer('batch', most ?? defaultBatch(t.shape), 1), 'none', signal, space)
+  const evaluator = new Evaluator(t, integer('batchSize', most ?? defaultBatch(t.shape), 1), 'none', signal, space)
   const { d } = evaluator
   if (space.device === host.device) requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
   const mover = new Mover(moves, chains, d, seed, signal, space)
@@ -282,16 +301,16 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     x = state.x
     energy = await toHost(state.energy, signal)
     space.keep([x, weights, state.energy])
-    onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
+    await onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
   }
-  return {
-    samples: await toHost(x, signal),
+  return new McmcResult({
+    ...unweighted(await toHost(x, signal), t.shape),
     energy,
     acceptance,
     chainAcceptance: mover.accepted.map((a) => (adjusted ? a / mover.moves : Number.NaN)),
     stepSizes,
     evaluations: evaluator.count,
-  }
+  })
 }
 
 /** Particles of one batch: about four megabytes of float32. */

@@ -116,5 +116,26 @@ function covariance(
       if (Math.abs(r[j] - rows[j][i]) > 1e-9 * Math.max(Math.abs(r[j]), Math.abs(rows[j][i])))
         throw invalid(name, 'a symmetric matrix', rows)
   })
+  if (d <= MOST_FACTORED && !isSemidefinite(rows)) throw invalid(name, 'a positive semidefinite matrix', rows)
   return rows.flat()
+}
+
+/** Dimensions up to which a covariance is factored here, in some milliseconds. */
+const MOST_FACTORED = 256
+
+/** Whether Cholesky's factorisation goes through, up to the rounding of the matrix' own numbers. */
+function isSemidefinite(matrix: readonly (readonly number[])[]): boolean {
+  const scale = Math.max(...matrix.map((r, i) => r[i]))
+  const slack = 1e-9 * scale
+  const factor: number[][] = []
+  for (const [i, r] of matrix.entries()) {
+    factor.push([])
+    for (let j = 0; j <= i; j++) {
+      let rest = r[j] + (i === j ? slack : 0)
+      for (let k = 0; k < j; k++) rest -= factor[i][k] * factor[j][k]
+      if (i === j && !(rest >= 0)) return false
+      factor[i].push(i === j ? Math.sqrt(rest) : factor[j][j] > 0 ? rest / factor[j][j] : 0)
+    }
+  }
+  return true
 }

@@ -35,6 +35,12 @@ export function noteOf(
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
+  if (weights === 'likelihood' && !isSingle(target)) {
+    const found = Number(weighAbove.toPrecision(3))
+    return weighAbove < sigmas[0]
+      ? `weighed by likelihoods at noise levels from ${found} up (experimental): the samples are plain ones of a model, as often as target '${target.name}' has them there; below, nothing corrects them`
+      : 'not weighed: likelihoods would leave less than half of the particles at the largest noise already, and the samples are plain ones of a model. More draws make them less noisy (draws)'
+  }
   if (weighAbove > sigmas[sigmas.length - 1])
     return `weighed at noise levels from ${weighAbove} up alone: below, the samples follow the gradients of target '${target.name}', and nothing corrects them`
   return undefined

@@ -1,3 +1,4 @@
+import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import { toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
@@ -44,24 +45,33 @@ export async function redraw(
     })
     return { ancestors: (await toHost(there, signal)).slice(), unique, weights: await toHost(weights, signal) }
   }
-  const chosen = extremes(before, essAfter)
-  const share = chosen.reduce((sum, i) => sum + before[i], 0)
+  const chosen = await extremes(before, essAfter, signal)
+  const turn = turns(signal)
+  const among = new Float64Array(chosen.length)
+  let share = 0
+  await inPieces(chosen.length, turn, (first, end) => {
+    for (let j = first; j < end; j++) share += among[j] = before[chosen[j]]
+  })
+  await inPieces(chosen.length, turn, (first, end) => {
+    for (let j = first; j < end; j++) among[j] /= share
+  })
   const drawn = new Int32Array(chosen.length)
-  const among = Float64Array.from(chosen, (i) => before[i] / share)
   const unique = await run(() => native.resampleJob({ ancestors: drawn, weights: among, scheme, seed, step }), signal)
   const ancestors = indices(n)
   const after = before.slice()
-  chosen.forEach((i, j) => {
-    ancestors[i] = chosen[drawn[j]]
-    after[i] = share / chosen.length
+  await inPieces(chosen.length, turn, (first, end) => {
+    for (let j = first; j < end; j++) {
+      ancestors[chosen[j]] = chosen[drawn[j]]
+      after[chosen[j]] = share / chosen.length
+    }
   })
   await upload(there, ancestors, signal)
   await population.resample((rows) => run(() => native.gather({ ancestors: there, ...rows }), signal))
-  await upload(
-    logWeights,
-    after.map((w) => Math.log(n * w)),
-    signal,
-  )
+  const logs = new Float64Array(n)
+  await inPieces(n, turn, (first, end) => {
+    for (let i = first; i < end; i++) logs[i] = Math.log(n * after[i])
+  })
+  await upload(logWeights, logs, signal)
   await upload(weights, after, signal)
   return { ancestors, unique: n - chosen.length + unique, weights: after }
 }
@@ -74,20 +84,8 @@ export async function redraw(
  * @param weights normalised
  * @returns indices of weights, ascending
  */
-export function extremes(weights: Float64Array, share: number): Int32Array {
-  const n = weights.length
-  const order = indices(n).sort((i, j) => weights[i] - weights[j])
-  let rest = weights.reduce((sum, w) => sum + w * w, 0) // of squares, without those chosen
-  let [small, large, total] = [0, n, 0] // chosen: order[0 .. small - 1] and order[large .. n - 1]
-  const take = (i: number) => {
-    total += weights[i]
-    rest -= weights[i] ** 2
-  }
-  while (small < large) {
-    take(order[--large])
-    while (small < large && total * n > small + n - large) take(order[small++])
-    const chosen = small + n - large
-    if (1 / (Math.max(0, rest) + total ** 2 / chosen) >= share * n) break
-  }
-  return Int32Array.from([...order.subarray(0, small), ...order.subarray(large)]).sort()
+export async function extremes(weights: Float64Array, share: number, signal?: AbortSignal): Promise<Int32Array> {
+  const chosen = new Int32Array(weights.length)
+  const count = await run(() => native.extremes({ chosen, weights, share }), signal)
+  return chosen.subarray(0, count)
 }

@@ -1,16 +1,29 @@
-import { types } from 'node:util'
-import { finiteNumber, float32Array, held, integer, isShape, knownOptions, oneOf } from '../base/args.js'
+import * as types from 'node:util/types'
+import {
+  finiteNumber,
+  float32Array,
+  held,
+  integer,
+  isShape,
+  knownOptions,
+  oneOf,
+  plainObject,
+  renamed,
+} from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
+import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
 import { host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
+import type { Step } from './events.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
+import { SampleResult, unweighted } from './result.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -63,20 +76,13 @@ export interface SampleOptions {
   initial?: Float32Array
   seed?: number
   /** Largest number of particles a model on the host gets at once; the results do not depend on it. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /** Where the particles are, as for `smc`; default where the model is. */
   device?: string
   signal?: AbortSignal
-  onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => void
-}
-
-export interface SampleResult {
-  /** [particles, ...shape] */
-  samples: Float32Array
-  /** Evaluations of a model at a particle. */
-  evaluations: number
-  /** What the samples are of where the model is a composed target: not it. */
-  note?: string
+  onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
 
 /**
@@ -92,17 +98,46 @@ export interface SampleResult {
  * const { samples } = await sample(normal, { particles: 64, sigmas: [...sigmaGrid({ steps: 32 }), 0], method: 'heun' })
  * ```
  */
-export async function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
-  knownOptions('sample', options, knownSample)
+export function sample(model: EnergyFunction | DenoiserFunction, options: SampleOptions): Promise<SampleResult> {
+  return start(model, options)
+}
+
+/**
+ * The same as a loop over the steps, with the samples of each, as `smc.stream`; `denoised()` of a step is an evaluation of its own.
+ * @example
+ * ```js
+ * import { gaussianMixture, sample } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * for await (const step of sample.stream(normal, { particles: 4, sigmas: [2, 1, 0] })) console.log(step.sigma, await step.denoised())
+ * ```
+ */
+sample.stream = (model: EnergyFunction | DenoiserFunction, options: SampleOptions): Stream<Step, SampleResult> => {
+  const { signal, onProgress } = plainObject('options of sample.stream', options) as unknown as SampleOptions
+  if (onProgress !== undefined)
+    throw invalid('onProgress of sample.stream', 'nothing, as the loop has the steps', onProgress)
+  return streamOf((emit, whole) => start(model, { ...options, signal: whole }, emit), signal)
+}
+
+type OnStep = (step: Step) => Promise<void>
+
+async function start(
+  model: EnergyFunction | DenoiserFunction,
+  options: SampleOptions,
+  onStep?: OnStep,
+): Promise<SampleResult> {
+  const given = renamed('sample', options, { batch: 'batchSize' })
+  knownOptions('sample', given, knownSample)
   const isDenoiser = typeof (model as DenoiserFunction)?.denoise === 'function'
   const residence = isDenoiser ? residenceOf([model]) : asTarget(model as EnergyFunction).residence
-  return inSpaceOf(residence, options.device, options.signal, (space) => runSampler(model, options, space))
+  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, space, onStep))
 }
 
 async function runSampler(
   model: EnergyFunction | DenoiserFunction,
   options: SampleOptions,
   space: Space,
+  onStep?: OnStep,
 ): Promise<SampleResult> {
   const n = integer('particles', options.particles, 1, 0x7fffffff)
   const sigmas = checkedSigmas(options.sigmas, 2, true)
@@ -110,7 +145,7 @@ async function runSampler(
   const seed = integer('seed', options.seed ?? 0, 0)
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
+  const { evaluate, lambda, d, count, uncounted, note } = denoiserOf(model, options, space)
   if (space.device === host.device) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
@@ -156,9 +191,21 @@ async function runSampler(
       x = await combine([x, denoised], [ratio, 1 - ratio], std, k)
     }
     space.keep([x])
-    options.onProgress?.({ level: k, lastLevel: last, sigma: next })
+    const at = { level: k, lastLevel: last, sigma: next }
+    await options.onProgress?.(at)
+    if (!onStep) continue
+    const here = x
+    const preview = async () => (next > 0 ? uncounted(() => evaluate(here, next)) : here)
+    await whilePresent(`step ${k}`, (present) =>
+      onStep({
+        ...at,
+        samples: () => present(async () => (await toHost(here, signal)).slice()),
+        denoised: () => present(async () => (await toHost(await preview(), signal)).slice()),
+      }),
+    )
   }
-  return { samples: await toHost(x, signal), evaluations: count(), ...(note && { note }) }
+  const drawn = unweighted(await toHost(x, signal), model.shape)
+  return new SampleResult({ ...drawn, evaluations: count(), ...(note && { note }) })
 }
 
 const knownSample = [
@@ -168,7 +215,7 @@ const knownSample = [
   'churn',
   'initial',
   'seed',
-  'batch',
+  'batchSize',
   'device',
   'signal',
   'onProgress',
@@ -199,12 +246,16 @@ function checkedChurn(churn: Churn): Required<Churn> {
 }
 
 /** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */
-function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, signal }: SampleOptions, space: Space) {
+function denoiserOf(
+  model: EnergyFunction | DenoiserFunction,
+  { batchSize: most, signal }: SampleOptions,
+  space: Space,
+) {
   if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
     const target = asTarget(model as EnergyFunction)
     const evaluator = new Evaluator(
       target,
-      integer('batch', most ?? defaultBatch(target.shape), 1),
+      integer('batchSize', most ?? defaultBatch(target.shape), 1),
       'none',
       signal,
       space,
@@ -217,12 +268,18 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
       return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
     const note = baselineNote(target)
-    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count, note }
+    const uncounted = async <T>(work: () => Promise<T>) => {
+      const before = evaluator.count
+      const done = await work()
+      evaluator.count = before
+      return done
+    }
+    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count, uncounted, note }
   }
   const denoiser = model as DenoiserFunction
   if (!isShape(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
   const d = sizeOf(denoiser.shape)
-  const batch = integer('batch', most ?? defaultBatch(denoiser.shape), 1) * d
+  const batch = integer('batchSize', most ?? defaultBatch(denoiser.shape), 1) * d
   let count = 0
   const evaluate: Denoise = async (x, sigma) => {
     const rows = x.length / d
@@ -238,7 +295,13 @@ function denoiserOf(model: EnergyFunction | DenoiserFunction, { batch: most, sig
     }
     return checkedFinite(out, rows, sigma, model, space, signal)
   }
-  return { evaluate, lambda: 1, d, count: () => count }
+  const uncounted = async <T>(work: () => Promise<T>) => {
+    const before = count
+    const done = await work()
+    count = before
+    return done
+  }
+  return { evaluate, lambda: 1, d, count: () => count, uncounted }
 }
 
 /** Evaluations of a model that a call for one particle takes. */

@@ -1,27 +1,42 @@
-import { boolean, finiteNumber, float64Array, integer, knownOptions, oneOf } from '../base/args.js'
+import {
+  boolean,
+  finiteNumber,
+  float64Array,
+  integer,
+  knownOptions,
+  oneOf,
+  plainObject,
+  renamed,
+} from '../base/args.js'
 import { ArgumentError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
+import { type Stream, streamOf, whilePresent } from '../base/stream.js'
+import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
-import { fill, inSpaceOf, toHost } from '../native/space.js'
+import { fill, inSpaceOf, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
+import type { SmcCheckpoint } from './checkpoint.js'
 import { bearableAbove } from './consistency.js'
 import { usualWeights } from './default-weights.js'
-import { hasCollapsed, type LevelReport, Roots, type SmcDiagnostics, weightedMean } from './diagnostics.js'
+import { hasCollapsed, Roots, type RootsState, weightedMean } from './diagnostics.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { notANumber } from './evaluation.js'
+import type { Level, LevelReport } from './events.js'
 import { type FeynmanKacModel, type Increment, ModelPopulation, type Population } from './feynman-kac.js'
 import { type Kernel, type Proposal, precisionForm } from './kernels.js'
 import { isLearnt } from './learnt.js'
+import { factorsOf, LikelihoodPopulation } from './likelihood.js'
 import { defaultBatch, type MoveOptions } from './mcmc.js'
 import { noteOf } from './notes.js'
 import { uncalibrated } from './precision/composed.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
 import { checkedSigmas } from './schedule.js'
+import { type SmcFields, SmcResult } from './smc-result.js'
 import { asTarget } from './targets/linear.js'
 
 /** Options of a run on any model. */
@@ -41,7 +56,15 @@ export interface SmcRunOptions {
   /** Default 0. Same seed, same result; batches and threads do not matter. */
   seed?: number
   signal?: AbortSignal
-  onProgress?: (report: LevelReport) => void
+  /** After each level; the run waits where it returns a promise. `smc.stream` gives the particles besides. */
+  onProgress?: (report: LevelReport) => unknown
+  /**
+   * A file that the run's state is kept in while it goes. Where it is there already, the run goes on from it, with the same bits as if it had never
+   * been stopped; it is removed at the end. Of a run with other options or another target it is refused.
+   */
+  checkpoint?: string
+  /** Seconds between two writes of it; default 10, 0 after every level. Besides it is written when the run is aborted between two levels. */
+  checkpointEvery?: number
 }
 
 /** Options of a run on a target. */
@@ -51,15 +74,23 @@ export interface SmcOptions extends SmcRunOptions {
   /**
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
    * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
-   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'.
+   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
+   * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
+   * (docs/likelihood.md). It needs a target with exponents too.
    */
   weights?: WeightScheme
   /**
    * Weights act at noise levels from here up alone; below, the same proposals go on without. Default 0: at all. For networks, whose energies
    * err most at small noise; what the samples are of there is not corrected. 'auto': as far down as the weights' variance that `calibrate` of a
-   * model has measured stays bearable (4 nats squared), or not at all.
+   * model has measured stays bearable (4 nats squared), or not at all. With 'likelihood' by default as far as half of the particles are left
+   * by effective sample size, and no further than 1, for samples from -1 to 1.
    */
   weighAbove?: number | 'auto'
+  /**
+   * With weights: 'likelihood': noise levels that each particle's likelihood is averaged over, at one evaluation of every model each; default
+   * 128. Log-weights have a variance in inverse proportion to it beside their own.
+   */
+  draws?: number
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that fkc and rne have); Lambda of 'tilt' is its base model's. */
   kernel?: Kernel
   /**
@@ -81,38 +112,14 @@ export interface SmcOptions extends SmcRunOptions {
   /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
+  batchSize?: number
+  /** @deprecated `batchSize` */
   batch?: number
   /**
    * Where the particles are: 'cpu' or 'cuda:0'; default where the models are. Targets that call functions of yours, and models on several
    * devices, have them on the CPU.
    */
   device?: string
-}
-
-export interface SmcResult {
-  /** [particles, ...shape], weighted by logWeights. */
-  samples: Float32Array
-  /**
-   * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
-   * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
-   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
-   */
-  collapsed: boolean
-  /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */
-  note?: string
-  /** How they were weighed; none for a FeynmanKacModel, which weighs by itself. */
-  weights?: WeightScheme
-  /** Normalised: their exponentials sum to one. */
-  logWeights: Float64Array
-  /** log of the estimated normaliser of exp(-U) at the last level that was weighed; NaN without weights. */
-  logZ: number
-  /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
-  logZError: number
-  /** Effective sample size before resampling, per level. */
-  ess: Float64Array
-  /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
-  ancestors: (Int32Array | null)[]
-  diagnostics: SmcDiagnostics
 }
 
 /**
@@ -133,27 +140,90 @@ export interface SmcResult {
  */
 export function smc(model: FeynmanKacModel, options: SmcRunOptions): Promise<SmcResult>
 export function smc(target: EnergyFunction, options: SmcOptions): Promise<SmcResult>
-export async function smc(
+export function smc(model: EnergyFunction | FeynmanKacModel, options: SmcRunOptions | SmcOptions): Promise<SmcResult> {
+  return start(model, options)
+}
+
+/**
+ * The same as a loop over the levels, with the particles of each: `for await (const level of smc.stream(target, options))`. The run waits for the
+ * loop's body and stops where the loop is left; `result` of the stream is what `smc` returns.
+ * @example
+ * ```js
+ * import { gaussianMixture, sigmaGrid, smc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const run = smc.stream(normal, { particles: 64, sigmas: sigmaGrid({ steps: 16, min: 0.01, max: 20 }) })
+ * for await (const level of run) console.log(level.sigma, level.ess, await level.denoised())
+ * const { logZ } = await run.result
+ * ```
+ */
+smc.stream = stream
+
+function stream(model: FeynmanKacModel, options: SmcRunOptions): Stream<Level, SmcResult>
+function stream(target: EnergyFunction, options: SmcOptions): Stream<Level, SmcResult>
+function stream(
   model: EnergyFunction | FeynmanKacModel,
   options: SmcRunOptions | SmcOptions,
+): Stream<Level, SmcResult> {
+  const { signal, onProgress } = plainObject('options of smc.stream', options) as unknown as SmcRunOptions
+  if (onProgress !== undefined)
+    throw invalid('onProgress of smc.stream', 'nothing, as the loop has the levels', onProgress)
+  return streamOf((emit, whole) => start(model, { ...options, signal: whole }, emit), signal)
+}
+
+/** Both forms; onLevel is awaited. */
+async function start(
+  model: EnergyFunction | FeynmanKacModel,
+  asked: SmcRunOptions | SmcOptions,
+  onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
+  const options = renamed('smc', asked, { batch: 'batchSize' })
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
     const population = new ModelPopulation(model, common.particles, common.seed, common.signal)
-    return runSmc(population, common, new Advisor({ ...common, where: (k) => population.where(k) }))
+    const advisor = new Advisor({ ...common, where: (k) => population.where(k) })
+    const checkpoint = await openCheckpoint(options, { ...identityOf(common), levels: population.levels })
+    const fields = await runSmc({ population, options: common, advisor, onLevel, checkpoint })
+    return new SmcResult({ ...fields, shape: [fields.samples.length / common.particles] })
   }
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
-  return inSpaceOf(target.residence, (options as SmcOptions).device, common.signal, async (space) => {
-    const population = new AnnealedPopulation(target, annealing, space)
+  const { signal } = common
+  return inSpaceOf(target.residence, (options as SmcOptions).device, signal, async (space) => {
+    const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
+    const population = weighed ?? new AnnealedPopulation(target, annealing, space)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
-    const result = await runSmc(population, common, new Advisor(setting), annealing.sigmas, annealing.weights)
-    const note = noteOf(target, annealing, result)
-    return { ...result, weights: annealing.weights, ...(note && { note }) }
+    const { sigmas, weights: scheme } = annealing
+    const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
+    const course = { population, options: common, advisor: new Advisor(setting), sigmas, scheme, onLevel, checkpoint }
+    const fields = await runSmc(course)
+    const note = noteOf(target, { ...annealing, ...(weighed && { weighAbove: weighed.reach }) }, fields)
+    return new SmcResult({ ...fields, shape: [...target.shape], scheme, ...(note && { note }) })
   })
+}
+
+/** Everything about a run that its bits depend on, but the model. */
+function identityOf({ signal, onProgress, ...options }: ReturnType<typeof checkedRun>): Record<string, unknown> {
+  return { ...options }
+}
+
+/** What a target is, as far as its own words say; the energies of particles say the rest (AnnealedPopulation.restore). */
+function describedTarget({ name, shape, lambda, exponents, models }: Target) {
+  return { target: { name, shape, lambda, exponents, models: models.length } }
+}
+
+async function openCheckpoint({ checkpoint: path, checkpointEvery }: SmcRunOptions, identity: Record<string, unknown>) {
+  const seconds = finiteNumber('checkpointEvery', checkpointEvery ?? 10, { min: 0 })
+  if (path === undefined) {
+    if (checkpointEvery !== undefined) throw invalid('checkpointEvery', 'nothing without checkpoint', checkpointEvery)
+    return undefined
+  }
+  if (typeof path !== 'string' || path === '') throw invalid('checkpoint', 'the name of a file', path)
+  const { SmcCheckpoint } = await import('./checkpoint.js')
+  return SmcCheckpoint.open(path, identity, 1000 * seconds)
 }
 
 const runOptions = [
@@ -165,17 +235,20 @@ const runOptions = [
   'seed',
   'signal',
   'onProgress',
+  'checkpoint',
+  'checkpointEvery',
 ]
 const targetOptions = [
   'sigmas',
   'weights',
   'weighAbove',
+  'draws',
   'kernel',
   'proposal',
   'moves',
   'precisions',
   'controlDrift',
-  'batch',
+  'batchSize',
   'device',
 ]
 
@@ -209,6 +282,10 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
   const asked = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
   const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
+  if (asked === 'likelihood') factorsOf(target)
+  else if (options.draws !== undefined) throw invalid(`draws with weights: '${asked}'`, 'nothing', options.draws)
+  const bearable = options.weighAbove === undefined || options.weighAbove === 'auto'
+  const draws = integer('draws', options.draws ?? 128, 1, 0xffff)
   const weights = weighAbove === Number.POSITIVE_INFINITY ? 'none' : asked
   const rule = weightRules[weights]
   const { calibration } = driver(target, weights)
@@ -223,16 +300,22 @@ function checkedTarget(target: Target, options: SmcOptions) {
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
-  if (options.moves !== undefined && extra !== 'none')
+  if (options.moves !== undefined && (extra !== 'none' || weights === 'likelihood'))
     throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
   if (controlDrift && weights !== 'bridge')
     throw new ArgumentError(
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
+  if (options.precisions !== undefined && weights === 'likelihood')
+    throw invalid("precisions with weights: 'likelihood'", 'nothing', options.precisions)
   const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
-  const batch = integer('batch', options.batch ?? defaultBatch(target.shape), 1)
-  return { sigmas, weights, weighAbove, kernel, proposal, moves: options.moves, precisions, controlDrift, batch }
+  const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
+  const { moves } = options
+  return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, precisions, controlDrift, batch }
 }
+
+/** Default of weighAbove with likelihoods. */
+const LIKELIHOODS_ABOVE = 1
 
 /** Infinity: nothing is to be weighed. */
 function checkedWeighAbove(
@@ -241,6 +324,8 @@ function checkedWeighAbove(
   target: Target,
   sigmas: Float64Array,
 ): number {
+  if (weights === 'likelihood' && (given === undefined || given === 'auto'))
+    return Math.min(LIKELIHOODS_ABOVE, sigmas[1])
   if (given === undefined) return 0
   if (weights === 'none') throw invalid("weighAbove with weights: 'none'", 'nothing', given)
   if (given === 'auto') return bearableAbove(target, sigmas)
@@ -280,14 +365,30 @@ function checkCalibrated(target: EnergyFunction, kernel: Kernel, precisions: unk
   )
 }
 
+/** A run: its particles, and what is asked of it. */
+interface Course {
+  population: Population
+  options: ReturnType<typeof checkedRun>
+  advisor: Advisor
+  sigmas?: Float64Array
+  scheme?: WeightScheme
+  onLevel?: (level: Level) => Promise<void>
+  checkpoint?: SmcCheckpoint
+}
+
+/** What the loop itself goes on from after a level, beside its arrays. */
+interface LoopState {
+  roots: RootsState
+  ancestors: (Int32Array | null)[]
+  levels: LevelReport[]
+  logZ: number
+  stats: LogWeightStats
+  population: Record<string, unknown>
+}
+
 /** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */
-async function runSmc(
-  population: Population,
-  options: ReturnType<typeof checkedRun>,
-  advisor: Advisor,
-  sigmas?: Float64Array,
-  scheme?: WeightScheme,
-): Promise<SmcResult> {
+async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
+  const { population, options, advisor, sigmas, scheme, onLevel, checkpoint } = course
   const weighted = scheme !== 'none'
   const { particles: n, seed, signal, resampling } = options
   const { space } = population
@@ -296,13 +397,34 @@ async function runSmc(
   await fill(logWeights, 0, signal)
   await fill(weights, 1 / n, signal)
   const ancestors: (Int32Array | null)[] = []
-  const roots = new Roots(n)
+  const roots = new Roots(n, signal)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
   let stats: LogWeightStats = { logSum: Math.log(n), ess: n, invalid: -1, logSumAgain: Math.log(n) }
 
-  for (let k = 0; k <= lastLevel; k++) {
+  const save = async () => {
+    const { arrays, rest } = await population.state()
+    const own = { logWeights: await toHost(logWeights), weights: await toHost(weights) }
+    const state: LoopState = { roots: roots.state(), ancestors, levels, logZ, stats, population: rest }
+    await checkpoint!.save({ level: levels.length - 1, arrays: { ...arrays, ...own }, rest: { ...state } })
+  }
+  if (checkpoint?.saved) {
+    const { arrays, rest, level } = checkpoint.saved
+    const state = rest as unknown as LoopState
+    await population.restore({ arrays, rest: state.population }, level)
+    await upload(logWeights, float64Array('logWeights of the checkpoint', arrays.logWeights, n), signal)
+    await upload(weights, float64Array('weights of the checkpoint', arrays.weights, n), signal)
+    ancestors.push(...state.ancestors)
+    levels.push(...state.levels)
+    roots.restore(state.roots)
+    logZ = state.logZ
+    stats = state.stats
+    for (const report of levels) advisor.look(report)
+  }
+
+  for (let k = levels.length; k <= lastLevel; k++) {
+    if (signal?.aborted && checkpoint && k > 0) await save()
     signal?.throwIfAborted()
     const before = population.evaluations
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
@@ -315,7 +437,7 @@ async function runSmc(
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
     const share = await toHost(weights, signal) // until they are resampled
-    const logZError = roots.logZError(share)
+    const logZError = await roots.logZError(share)
     const report: LevelReport = {
       level: k,
       lastLevel,
@@ -325,7 +447,9 @@ async function runSmc(
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
       logZError: weighted ? logZError : Number.NaN,
-      meanEnergy: population.energy ? weightedMean(await toHost(population.energy, signal), share) : Number.NaN,
+      meanEnergy: population.energy
+        ? await weightedMean(await toHost(population.energy, signal), share, signal)
+        : Number.NaN,
       resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
@@ -336,7 +460,7 @@ async function runSmc(
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
       const drawn = await redraw(population, { logWeights, weights }, share, how)
-      roots.resample(drawn.ancestors, drawn.weights)
+      await roots.resample(drawn.ancestors, drawn.weights)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct
@@ -349,18 +473,26 @@ async function runSmc(
     if (warning) report.warning = warning
     levels.push(report)
     space.keep([logWeights, weights, ...population.live()])
-    options.onProgress?.(report)
+    if (checkpoint?.due && k < lastLevel) await save()
+    await options.onProgress?.(report)
+    if (onLevel) await shown(report, population, weights, onLevel)
   }
 
   const last = levels[lastLevel]
-  const families = roots.families(await toHost(weights, signal))
-  return {
+  const families = await roots.families(await toHost(weights, signal))
+  const normalised = new Float64Array(await toHost(logWeights, signal))
+  await inPieces(n, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++) normalised[i] -= stats.logSum
+  })
+  const warnings = levels.flatMap(({ warning }) => warning ?? [])
+  const fields = {
     samples: await toHost(population.samples, signal),
     collapsed: weighted && hasCollapsed(families, n),
-    logWeights: (await toHost(logWeights, signal)).map((lw) => lw - stats.logSum),
+    logWeights: normalised,
     logZ: last.logZ,
     logZError: last.logZError,
     ess: Float64Array.from(levels, (l) => l.ess),
+    warnings,
     ancestors,
     diagnostics: {
       levels,
@@ -369,11 +501,31 @@ async function runSmc(
       roots: roots.of,
       distinctRoots: roots.distinct,
       families,
-      warnings: levels.flatMap(({ warning }) => warning ?? []),
+      warnings,
       precisions: population instanceof AnnealedPopulation ? population.precisions : [],
       drift: population instanceof AnnealedPopulation ? population.drift : [],
     },
   }
+  await checkpoint?.remove()
+  return fields
+}
+
+/** Has the level heard, with its particles, which pass with it. */
+async function shown(
+  report: LevelReport,
+  population: Population,
+  weights: Doubles,
+  onLevel: (level: Level) => Promise<void>,
+): Promise<void> {
+  const own = (await toHost(weights)).slice()
+  await whilePresent(`level ${report.level}`, (present) =>
+    onLevel({
+      ...report,
+      weights: own,
+      samples: () => present(async () => (await toHost(population.samples)).slice()),
+      denoised: () => present(() => population.denoised()),
+    }),
+  )
 }
 
 function reweight(

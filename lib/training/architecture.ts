@@ -1,4 +1,4 @@
-import { integer, isList, knownOptions } from '../base/args.js'
+import { boolean, integer, isList, knownOptions } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { type NetworkConfig, residualMLP, songUNet } from '../networks/config.js'
 
@@ -12,6 +12,11 @@ export interface Architecture {
   blocks?: number
   /** Images: resolutions of the levels that attend, as `side >> level` of the longer side. */
   attention?: readonly number[]
+  /**
+   * Labelled images: a learnt image of every label is added to what the first convolution makes, so that labels can say where things are
+   * (docs/recipe.md). Default: for up to 32 x 32 pixels.
+   */
+  labelMaps?: boolean
 }
 
 /**
@@ -19,7 +24,7 @@ export interface Architecture {
  * [dimensions]. Throws ArgumentError for values out of range; whether they fit together is checked when it is built.
  */
 export function networkFor(shape: readonly number[], labelDim: number, architecture: Architecture = {}): NetworkConfig {
-  knownOptions('network', architecture, ['width', 'channelMult', 'blocks', 'attention'])
+  knownOptions('network', architecture, ['width', 'channelMult', 'blocks', 'attention', 'labelMaps'])
   if (shape.length === 1) return mlpFor(shape[0]!, labelDim, architecture)
   if (shape.length === 3) return unetFor(shape as [number, number, number], labelDim, architecture)
   throw invalid('shape of the data', '[dimensions] or [channels, height, width]', [...shape])
@@ -30,9 +35,14 @@ function listOf(name: string, value: readonly number[]): number[] {
   return [...value] as number[]
 }
 
-function mlpFor(dim: number, labelDim: number, { width, blocks, channelMult, attention }: Architecture): NetworkConfig {
+function mlpFor(
+  dim: number,
+  labelDim: number,
+  { width, blocks, channelMult, attention, labelMaps }: Architecture,
+): NetworkConfig {
   if (channelMult !== undefined) throw invalid('channelMult', 'nothing, as vectors have no levels', channelMult)
   if (attention !== undefined) throw invalid('attention', 'nothing, as vectors have no resolution', attention)
+  if (labelMaps !== undefined) throw invalid('labelMaps', 'nothing, as vectors have no places', labelMaps)
   return residualMLP(dim, {
     hidden: integer('width', width ?? 128, 4, 65536),
     layers: integer('blocks', blocks ?? 4, 1, 1000),
@@ -57,7 +67,17 @@ function unetFor(shape: [number, number, number], labelDim: number, architecture
     num_blocks: integer('blocks', architecture.blocks ?? 2, 1, 64),
     attn_resolutions: attention,
     dropout: 0,
+    label_maps: labelMapsOf(architecture.labelMaps, labelDim, height * width),
   })
+}
+
+/** Larger maps would soon be larger than the network. */
+const MOST_MAPPED = 32 * 32
+
+function labelMapsOf(given: boolean | undefined, labelDim: number, pixels: number): boolean {
+  if (given !== undefined) boolean('labelMaps', given)
+  if (given && labelDim === 0) throw invalid('labelMaps', 'nothing, as the network is given no labels', given)
+  return given ?? (labelDim > 0 && pixels <= MOST_MAPPED)
 }
 
 /** The multiples as far as the image halves evenly and keeps at least 4 pixels. */

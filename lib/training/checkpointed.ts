@@ -11,15 +11,11 @@ import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What the objectives differ in. */
 export interface Run<M>
-  extends Pick<
-    Loop,
-    'teacher' | 'kind' | 'headScale' | 'energyWeight' | 'levels' | 'path' | 'own' | 'range' | 'batches' | 'smallestLoss'
-  > {
+  extends Pick<Loop, 'step' | 'drawsSigmas' | 'levels' | 'path' | 'own' | 'batches' | 'smallestLoss'> {
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
+  /** Its network is what the steps train. */
   model: M
-  /** Steps of training; its weights are those of the model's network. */
-  steps: Loop['network']
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
@@ -33,7 +29,7 @@ export interface Run<M>
 export async function runWithCheckpoints<
   M extends { info: CheckpointState['info']; network: NetworkWeights; save(path: string): Promise<void> },
 >(
-  { model, steps, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
+  { model, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
   { folder, checkpoint }: Opened,
   {
     logEvery,
@@ -65,7 +61,6 @@ export async function runWithCheckpoints<
 
   const end = await trainingLoop({
     ...loop,
-    network: steps,
     settings: definition,
     state: start,
     images,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { FileError, FormatError } from '../base/errors.js'
 import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../base/files.js'
 import { native } from '../native/addon.js'
-import type { LogLine } from './types.js'
+import type { LogLine } from './events.js'
 
 /** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
 

@@ -1,26 +1,33 @@
 import { performance } from 'node:perf_hooks'
 import { NumericsError } from '../base/errors.js'
+import type { Batch } from '../data/samples.js'
 import { run } from '../native/addon.js'
-import type { NativeNetwork, NetworkKind } from '../native/types.js'
+import type { NativeJob, TrainRequest } from '../native/types.js'
 import type { Batches } from './batches.js'
+import type { LogLine, TrainingProgress } from './events.js'
 import type { Levels } from './levels.js'
 import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
-import type { LogLine, LoopState, TrainingProgress } from './types.js'
+import type { LoopState } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
-/** One training run's loop, the same for every objective: they differ in the network and the teacher. */
+/** One training run's loop, the same for every objective: they differ in their step. */
+
+/** What every objective's step is given. */
+export type CommonStep = Batch &
+  Pick<
+    TrainRequest,
+    | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay')
+    | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas')
+  >
 
 export interface Loop {
-  network: Pick<NativeNetwork, 'train'>
-  teacher?: NativeNetwork
-  kind: NetworkKind
-  headScale: number
-  energyWeight?: number
-  /** Noise levels that the network can be told; null where the objective has none. */
-  range: { sigmaMin: number; sigmaMax: number } | null
+  /** One step of the objective: what the common part is given to. */
+  step(common: CommonStep): NativeJob<{ loss: number; gradNorm: number; energyLoss?: number }>
+  /** Whether the step draws noise levels, and fills `sigmas`. */
+  drawsSigmas: boolean
   settings: Settings
   /** Classified besides (docs/levelled.md). */
   levels?: Levels
@@ -40,7 +47,8 @@ export interface Loop {
   /** Images between checkpoints; undefined: two minutes. */
   checkpointEvery?: number
   signal?: AbortSignal
-  onProgress?: (progress: TrainingProgress) => void
+  /** Awaited. */
+  onProgress?: (progress: TrainingProgress) => unknown
   log: (line: LogLine | { step: number; diverged: string }) => Promise<void>
   /** Saves the state and the network; resolves after it is safely on disk. */
   checkpoint: (state: LoopState) => Promise<void>
@@ -60,14 +68,14 @@ const MOST_SLOWED = 2
  * and where the loss or the gradient is not finite, it throws NumericsError, before anything is saved.
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, network, batches, levels, path, own, signal } = loop
+  const { settings, batches, levels, path, own, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watched = (losses?: number[], means?: number[]) =>
     new LossWatch(batchSize, settings.divergence, losses, means, loop.smallestLoss)
   let watch = watched(loop.state.watch.losses, loop.state.watch.means)
   let slowed = loop.state.slowed ?? 0
-  const bins = loop.range ? new SigmaBins(settings.pMean, settings.pStd) : null
+  const bins = loop.drawsSigmas ? new SigmaBins(settings.pMean, settings.pStd) : null
   const losses = new Float64Array(batchSize)
   const sigmas = new Float64Array(batchSize)
   const firstStep = loop.state.step
@@ -92,21 +100,14 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     step++
     const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
     const states = own?.mix(batch, step)
+    const lr = learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed
     const job = run(() =>
-      network.train({
-        kind: loop.kind,
-        headScale: loop.headScale,
-        energyWeight: loop.energyWeight,
-        teacher: loop.teacher,
+      loop.step({
         ...batch!,
         microBatch: settings.microBatch,
-        pMean: settings.pMean,
-        pStd: settings.pStd,
-        ...(loop.range ?? { sigmaMin: 1, sigmaMax: 1 }),
-        dropout: settings.dropout,
         seed,
         step,
-        lr: learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed,
+        lr,
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
@@ -152,15 +153,17 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       median: watch.median(),
       ...(heldOutLoss === undefined ? {} : { heldOutLoss }),
       gradNorm,
+      lr,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
     if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
       await loop.log({
         ...progress,
+        time: new Date().toISOString(),
         ...(bins && { binLosses: bins.take() }),
         ...(path && { pathResiduals: path.take() }),
       })
-    loop.onProgress?.(progress)
+    await loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
     if (due && step < steps) {
       await loop.checkpoint(state())

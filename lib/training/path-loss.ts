@@ -1,5 +1,5 @@
-import { finiteNumber, integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { defaultsOf, givenOptions } from '../base/option-table.js'
 import { purpose, uniformAt } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Dataset, encodeLabel, type LabelSpec, labelDim } from '../data/dataset.js'
@@ -10,6 +10,7 @@ import type { EnergyFunction } from '../smc/energy-function.js'
 import { measure } from '../smc/precision/calibrate.js'
 import type { Calibration } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
+import { type PathOptions, pathRows } from './options.js'
 import type { Settings } from './settings.js'
 
 /**
@@ -21,37 +22,16 @@ import type { Settings } from './settings.js'
  * c is learnt along, as a running mean, and shared by all labels.
  */
 
-/** Options of `distill`. */
-export interface PathOptions {
-  /**
-   * Weight of the path loss, per dimension as the loss is, which makes energies agree between noise levels (docs/residual.md): 0.5, say; 0, the
-   * default: none.
-   */
-  pathWeight?: number
-  /** With pathWeight: walks per step of training, from the first samples of the batch (half of it). */
-  pathBatch?: number
-  /** Steps of a walk (3), and the length of one in ln sigma (0.1). */
-  pathSteps?: number
-  pathStep?: number
-}
-
-export const pathOptionNames = ['pathWeight', 'pathBatch', 'pathSteps', 'pathStep'] as const
+export const pathOptionNames = Object.keys(pathRows) as (keyof PathOptions)[]
 
 export type PathSettings = Required<PathOptions>
 
 /** A run without it. */
-export const noPath: PathSettings = { pathWeight: 0, pathBatch: 1, pathSteps: 3, pathStep: 0.1 }
+export const noPath: PathSettings = { pathWeight: 0, pathBatch: 1, ...defaultsOf(pathRows, 'pathSteps', 'pathStep') }
 
 /** Those that are given, checked; throws ArgumentError. */
 export function givenPath(options: PathOptions): PathOptions {
-  const { pathWeight, pathBatch, pathSteps, pathStep } = options
-  if (pathWeight !== undefined) finiteNumber('pathWeight', pathWeight, { min: 0 })
-  if (pathBatch !== undefined) integer('pathBatch', pathBatch, 1)
-  if (pathSteps !== undefined) integer('pathSteps', pathSteps, 1, 64)
-  if (pathStep !== undefined) finiteNumber('pathStep', pathStep, { min: 1e-3, max: 1 })
-  return Object.fromEntries(
-    pathOptionNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
-  )
+  return givenOptions(pathRows, options)
 }
 
 /** c(s_0) at equally spaced ln s_0, and how many walks each value has seen. */

@@ -1,5 +1,6 @@
+import { defaultsOf } from '../base/option-table.js'
 import type { NetworkConfig } from '../networks/config.js'
-import type { Settings } from './settings.js'
+import { type Settings, settingRows } from './settings.js'
 
 /**
  * The parts of a run that follow from its budget, its data and its network, where they are not given. Each rule is short, and each was
@@ -116,12 +117,6 @@ export function describeRecipe({
 
 /** Defaults of what no rule chooses (recipe.ts has the rules). */
 export const generalSettings: Omit<Settings, keyof Recipe | 'microBatch'> = {
-  clip: 1,
-  beta1: 0.9,
-  beta2: 0.999,
-  eps: 1e-8,
+  ...defaultsOf(settingRows, 'clip', 'beta1', 'beta2', 'eps', 'flips', 'seed', 'divergence'),
   dropout: 0,
-  flips: false,
-  seed: 0,
-  divergence: 10,
 }

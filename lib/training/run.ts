@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
+import { defaultsOf } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
@@ -28,13 +29,14 @@ import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
+import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
-import { describeRecipe, generalSettings, holdOutFor, imageRecipe, recipeFor, recipeOf } from './recipe.js'
-import { checkSettings, type Settings, settle } from './settings.js'
+import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
+import { checkSettings, type Settings, settingRows, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
-export type { TrainingProgress } from './types.js'
+export type { TrainingProgress } from './events.js'
 
 /** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
 
@@ -44,7 +46,7 @@ export const runOptionNames = [
   ...[...deviceOptionNames, 'signal', 'onProgress'],
 ]
 
-export const settingNames = Object.keys({ ...generalSettings, ...imageRecipe(1), microBatch: 1 }) as (keyof Settings)[]
+export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
 
 export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
 
@@ -215,7 +217,7 @@ export async function train<M extends Denoiser | EnergyModel>(
   }
 }
 
-const noLevels = { levelWeight: 0, levels: 3, levelBatch: 1 }
+const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
 
 /** What a speed is measured with: about what the recipe is for. */
 const TRIAL_IMAGES = 10_000
@@ -275,21 +277,19 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
+    const { kind, headScale, energyWeight, pMean, pStd, dropout } = definition
+    const fixed = { kind, headScale, energyWeight, pMean, pStd, dropout, ...range, teacher: teacher?.network }
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
         : undefined
     return {
       model,
-      steps: network,
       definition,
       images,
       samples: { training: training.size, heldOut: held.length },
-      teacher: teacher?.network,
-      kind: definition.kind,
-      headScale: definition.headScale,
-      energyWeight: definition.energyWeight,
-      range,
+      step: (common) => network.train({ ...common, ...fixed }),
+      drawsSigmas: true,
       ...beside,
       batches: new Batches(training, labels, definition, nullClass),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },

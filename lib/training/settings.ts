@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
-import { finiteNumber, integer } from '../base/args.js'
-import { ArgumentError, describe, invalid } from '../base/errors.js'
+import { ArgumentError, describe } from '../base/errors.js'
+import { checkOptions, notNegative, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
 
 /** Options that define a run: with the data and the weights at the start they fix every weight at the end. */
 export interface Settings {
@@ -33,34 +33,30 @@ export interface Settings {
   divergence: number
 }
 
+/** Those options, once: ranges, defaults, flags and help; `recipe.ts` chooses what has no default. */
+export const settingRows: Rows<Settings> = {
+  batchSize: whole('images per step', { max: 2 ** 20, flag: 'batch' }),
+  microBatch: whole('images per pass through the network (as memory allows)', { max: 2 ** 20 }),
+  lr: positive('learning rate'),
+  warmUp: notNegative('images until the full learning rate', { value: 'images' }),
+  decay: share('of the run, at its end, over which the rate falls to 0', { value: 'share' }),
+  emaHalfLife: notNegative('half-life of the averaged weights', { value: 'images' }),
+  clip: notNegative('largest gradient norm, 0 for none', { value: 'norm', default: 1 }),
+  beta1: share("Adam's beta1", { max: 1 - 1e-12, default: 0.9 }),
+  beta2: share("Adam's beta2", { max: 1 - 1e-12, default: 0.999 }),
+  eps: positive("Adam's epsilon", { default: 1e-8 }),
+  pMean: real('mean of ln sigma (-1.2)'),
+  pStd: positive('standard deviation of ln sigma (1.2)'),
+  labelDropout: share('of each attribute of a label (0.1; 0.25 of two, 0.5 of more)', { value: 'probability' }),
+  dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
+  flips: toggle('mirror images left to right at random', { default: false }),
+  seed: { ...whole('', { min: 0, default: 0 }), help: undefined },
+  divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
+}
+
 /** Checks those that are given; throws ArgumentError. */
 export function checkSettings(given: Partial<Settings>): void {
-  const check = <K extends keyof Settings>(name: K, test: (name: string, value: unknown) => unknown) => {
-    if (given[name] !== undefined) test(name, given[name])
-  }
-  const probability = (name: string, value: unknown) => finiteNumber(name, value, { min: 0, max: 1 })
-  const positive = (name: string, value: unknown) => finiteNumber(name, value, { above: 0 })
-  const notNegative = (name: string, value: unknown) => finiteNumber(name, value, { min: 0 })
-  const decay = (name: string, value: unknown) => finiteNumber(name, value, { min: 0, max: 1 - 1e-12 })
-  check('batchSize', (name, value) => integer(name, value, 1, 2 ** 20))
-  check('microBatch', (name, value) => integer(name, value, 1, 2 ** 20))
-  check('lr', positive)
-  check('warmUp', notNegative)
-  check('decay', probability)
-  check('emaHalfLife', notNegative)
-  check('clip', notNegative)
-  check('beta1', decay)
-  check('beta2', decay)
-  check('eps', positive)
-  check('pMean', finiteNumber)
-  check('pStd', positive)
-  check('labelDropout', probability)
-  check('dropout', (name, value) => finiteNumber(name, value, { min: 0, max: 0.99 }))
-  check('flips', (name, value) => {
-    if (typeof value !== 'boolean') throw invalid(name, 'true or false', value)
-  })
-  check('seed', (name, value) => integer(name, value, 0))
-  check('divergence', (name, value) => finiteNumber(name, value, { above: 1 }))
+  checkOptions(settingRows, { ...given })
 }
 
 /**

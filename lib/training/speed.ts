@@ -15,7 +15,7 @@ const TRAINING = 0.9
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
-  { steps, definition, ...run }: Omit<Run<M>, 'sources' | 'images'>,
+  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'>,
   minutes: number,
   signal?: AbortSignal,
 ): Promise<number> {
@@ -26,7 +26,6 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
   let rate = 0
   const loop = trainingLoop({
     ...run,
-    network: steps,
     settings: definition,
     state: { step: 0, watch: { losses: [], means: [] } },
     images: ENDLESS,

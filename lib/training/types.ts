@@ -3,44 +3,11 @@ import type { LoadDatasetOptions } from '../data/load.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { NetworkConfig } from '../networks/config.js'
 import type { Architecture } from './architecture.js'
+import type { TrainingProgress } from './events.js'
 import type { LevelState } from './levels.js'
 import type { PathState } from './path-loss.js'
 import type { Recipe } from './recipe.js'
 import type { Settings } from './settings.js'
-
-export interface TrainingProgress {
-  /** Steps done, images seen, and how many images the run has. */
-  step: number
-  images: number
-  totalImages: number
-  /**
-   * This step's: mean of lambda(sigma) ||D - target||^2 / d; of a joint network its denoiser's, plus the energy's times its weight; of a
-   * classifier the mean cross-entropy.
-   */
-  loss: number
-  /** For a joint network: the energy's part of the loss, mean of (grad Phi - h_D)^2. */
-  energyLoss?: number
-  /** With `levelWeight`: the mean cross-entropy over noise levels, in nats; not in `loss`. */
-  levelLoss?: number
-  /** With `pathWeight`: the mean over walks of 32 ln cosh(r / 4), r^2 for small r, in squares of nats; not in `loss`. */
-  pathLoss?: number
-  /** Running median of the loss. */
-  median: number
-  /** Where it was measured after this step: the loss of the averaged weights on the samples held out. */
-  heldOutLoss?: number
-  gradNorm: number
-  /** Since this call began, resumed steps left out. */
-  imagesPerSecond: number
-}
-
-/**
- * One line of log.jsonl: as the progress, and, where there are noise levels, the mean loss in ten bins of ln sigma since the line before;
- * with `pathWeight` the mean r^2 of walks from below sigma = 0.3, from there to 1, and above.
- */
-export interface LogLine extends TrainingProgress {
-  binLosses?: (number | null)[]
-  pathResiduals?: (number | null)[]
-}
 
 export interface LoopState {
   /** Steps done. */
@@ -94,7 +61,8 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   signal?: AbortSignal
   /** What the run is going to do; called once, before its first step. */
   onPlan?: (plan: TrainingPlan) => void
-  onProgress?: (progress: TrainingProgress) => void
+  /** After each step; the run waits where it returns a promise. */
+  onProgress?: (progress: TrainingProgress) => unknown
 }
 
 /** What a run is going to do. */

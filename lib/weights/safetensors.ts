@@ -46,7 +46,7 @@ export interface Safetensors {
 /** The format's own limit, which keeps a wrong length from being allocated. */
 const MAX_HEADER = 100e6
 /** Bytes of neighbouring tensors that are read together. */
-const GROUP = 2 ** 26
+const GROUP = 2 ** 22
 
 interface Entry {
   name: string

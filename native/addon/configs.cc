@@ -82,6 +82,7 @@ EdmUNetConfig edmUNet(const Napi::Object& args, const std::vector<int>& shape, b
       args, "encoder_type",
       {{"standard", EdmUNetConfig::kStandard}, {"skip", EdmUNetConfig::kSkip}, {"residual", EdmUNetConfig::kResidual}});
   c.skipDecoder = choiceOf<bool>(args, "decoder_type", {{"standard", false}, {"skip", true}});
+  c.labelMaps = args.Get("label_maps").ToBoolean();
   return c;
 }
 

@@ -1,8 +1,10 @@
 // An addon of MinGW takes the imports of node.exe from the process itself, so that it also loads where Node has another name:
 // Electron, a single executable. For MSVC cmake-js brings the same.
 #if defined(__MINGW32__)
-#include <delayimp.h>
+// clang-format off
 #include <windows.h>
+#include <delayimp.h>  // takes its types from windows.h
+// clang-format on
 
 #include <cstring>
 

@@ -39,7 +39,8 @@ class Threads {
       work = nullptr;
       std::unique_lock<std::mutex> lock(mutex_);
       self.before = std::exchange(resting_, &self);
-      if (!self.wake.wait_for(lock, kRest, [&] { return bool(self.work); })) {
+      // wait_for would take pthread_cond_clockwait, which is new in glibc 2.30
+      if (!self.wake.wait_until(lock, std::chrono::system_clock::now() + kRest, [&] { return bool(self.work); })) {
         Thread** at = &resting_;
         while (*at != &self) at = &(*at)->before;
         *at = self.before;

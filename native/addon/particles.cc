@@ -9,6 +9,8 @@
 #include "addon.h"
 #include "kernels/common/random.h"
 #include "kernels/common/resampling.h"
+#include "kernels/cpu/runtime/covariances.h"
+#include "kernels/cpu/runtime/extremes.h"
 #include "request.h"
 
 namespace feynkac::addon {
@@ -274,6 +276,32 @@ Value sumTerms(const CallbackInfo& info) {
   });
 }
 
+Value covariances(const CallbackInfo& info) {
+  Request q(info);
+  const auto weights = hostArray<double>(q["weights"], "weights");
+  const auto columns = listOf(q["columns"], "columns", [&](const Value& v, const std::string& name) -> const double* {
+    return hostArray<double>(v, name, weights.size).data;
+  });
+  const auto out = hostArray<double>(q["out"], "out", columns.size() * columns.size());
+  auto effective = std::make_shared<double>(0);
+  return q.start(
+      [=](ParticleKernels&, const Stop&) {
+        *effective = feynkac::covariances(out.data, weights.data, columns.data(), columns.size(), weights.size);
+      },
+      [effective](Napi::Env env) { return Napi::Number::New(env, *effective); });
+}
+
+Value extremes(const CallbackInfo& info) {
+  Request q(info);
+  const auto weights = hostArray<double>(q["weights"], "weights");
+  const auto chosen = hostArray<int32_t>(q["chosen"], "chosen", weights.size);
+  const double share = numberOf(q["share"], "share");
+  auto count = std::make_shared<size_t>(0);
+  return q.start([=](ParticleKernels&,
+                     const Stop&) { *count = feynkac::extremes(chosen.data, weights.data, weights.size, share); },
+                 [count](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*count)); });
+}
+
 Value metropolis(const CallbackInfo& info) {
   Request q(info);
   const auto accepted = q.array<uint8_t>("accepted");
@@ -369,6 +397,8 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   add("meanSquares", guarded<meanSquares>);
   add("gather", guarded<gather>);
   add("sumTerms", guarded<sumTerms>);
+  add("covariances", guarded<covariances>);
+  add("extremes", guarded<extremes>);
   add("reweight", guarded<reweight>);
   add("logWeightStats", guarded<logWeightStats>);
   add("resample", guarded<resampleNow>);

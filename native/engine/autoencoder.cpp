@@ -146,8 +146,8 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
       const Buffer v = g.b(out), value = g.x(out);
       const size_t d = imageSize();
       plan.op({v, r->losses, value, target}, [=, &plan](Kernels& k) {
-        k.projectionLoss(plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(target), r->lossWeight, batch,
-                         d);
+        k.run(op::ProjectionLoss{plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(target), r->lossWeight,
+                                 batch, d});
       });
       g.backward({true, false}, {out});
     }
@@ -167,8 +167,8 @@ Autoencoder::Run& Autoencoder::prepare(Job job, int batch) {
 void Autoencoder::fetch(Run& run, float* to, Buffer from, const SampleShape& s) {
   Plan& plan = run.program.plan;
   const size_t bytes = size_t(run.batch) * s.channels * points(s) * sizeof(float);
-  kernels_->toChannelsFirst(plan.at(run.staging), plan.at(run.ones), nullptr, plan.at(run.ones), plan.at(from),
-                            run.batch, s.channels, points(s));
+  kernels_->run(op::ToChannelsFirst{plan.at(run.staging), plan.at(run.ones), nullptr, plan.at(run.ones), plan.at(from),
+                                    run.batch, s.channels, points(s)});
   kernels_->download(to, plan.at(run.staging), bytes);
 }
 
@@ -208,8 +208,8 @@ Trainable::Pass Autoencoder::passOf(const AutoencoderStep& step, const Stop& sto
     const std::vector<float> std(n, static_cast<float>(step.noise));
     kernels_->upload(plan.at(run.std), std.data(), n * sizeof(float));
     kernels_->zero(plan.at(run.noise), n * latentSize() * sizeof(float));
-    kernels_->addNoise(plan.at(run.noise), plan.at(run.noise), plan.at(run.std), step.seed, kLatent, step.step,
-                       static_cast<uint32_t>(first), n, latentSize());
+    kernels_->run(op::AddNoise{plan.at(run.noise), plan.at(run.noise), plan.at(run.std), step.seed, kLatent, step.step,
+                               static_cast<uint32_t>(first), n, latentSize()});
     run.setLossWeight(1.0 / (double(step.batch) * imageSize()));
     plan.run(*kernels_, stop);
     return plan.at<double>(run.losses);

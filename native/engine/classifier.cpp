@@ -95,8 +95,8 @@ std::unique_ptr<Classifier::Run> Classifier::layOut(Job job, int batch) {
     r->losses = plan.pinned(batch * sizeof(double));
     const Buffer v = g.b(logits), value = g.x(logits);
     plan.op({v, r->losses, value, r->labels, r->offsets}, [=, &plan](Kernels& k) {
-      k.crossEntropy(plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(r->labels),
-                     plan.at<int32_t>(r->offsets), r->lossWeight, batch, attributes, width);
+      k.run(op::CrossEntropy{plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(r->labels),
+                             plan.at<int32_t>(r->offsets), r->lossWeight, batch, attributes, width});
     });
     g.backward({true, false}, {logits});
   }
@@ -137,8 +137,8 @@ Trainable::Pass Classifier::passOf(const ClassifierStep& step, double known, con
       for (int i = 0; i < n; ++i)
         std[i] = static_cast<float>(step.noise * uniformAt(step.seed, kSigma, step.step, uint32_t(first + i), 0));
       kernels_->upload(plan.at(run.std), std.data(), n * sizeof(float));
-      kernels_->addNoise(plan.at(run.from), plan.at(run.from), plan.at(run.std), step.seed, kNoise, step.step,
-                         static_cast<uint32_t>(first), n, d);
+      kernels_->run(op::AddNoise{plan.at(run.from), plan.at(run.from), plan.at(run.std), step.seed, kNoise, step.step,
+                                 static_cast<uint32_t>(first), n, d});
     }
     run.setLossWeight(1.0 / known);
     plan.run(*kernels_, stop);

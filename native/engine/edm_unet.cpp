@@ -101,6 +101,14 @@ struct Builder {
     return conv(name + ".proj", g.attention(h, heads), 1, channels, nothing(), x, skipScale);
   }
 
+  // An image of every label, and one of none, added to what the first convolution makes of `like`. They begin as nothing.
+  VarId labelMaps(VarId labels, VarId like, int channels) {
+    const Var size = g.var(like);
+    const int pixels = size.height * size.width, in = g.var(labels).channels;
+    const size_t w = p.linear("label_maps.weight", in, pixels * channels, {});
+    return g.image(labels, size.height, size.width, channels, w, p.vector("label_maps.bias", pixels * channels, {}));
+  }
+
   // NCSN++'s aux_residual: a convolution that sees (taps - 1) / 2 pixels beyond the image, then the filter without
   // padding, so that nothing at the border is filtered with zeros.
   VarId fusedDown(const std::string& name, VarId x, int out) {
@@ -173,6 +181,7 @@ void validate(const EdmUNetConfig& c) {
   require(c.resampleFilter.size() >= 2 && c.resampleFilter.size() <= 8 && c.resampleFilter.size() % 2 == 0 &&
               std::isfinite(sum) && sum != 0,
           "resample_filter must have 2, 4, 6 or 8 finite taps whose sum is not 0");
+  require(!c.labelMaps || c.labelDim > 0, "label_maps needs labels: set label_dim, or leave it out");
   for (const int m : c.channelMult) require(m >= 1 && m <= 64, "channel_mult entries must be from 1 to 64");
 }
 
@@ -201,7 +210,8 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g, bool joint) {
     const int resolution = c.imgResolution >> level, out = c.modelChannels * c.channelMult[level];
     const std::string name = levelName("enc", resolution);
     if (level == 0) {
-      x = b.conv(name + "conv", x, 3, c.adm ? out : c.modelChannels);
+      const VarId maps = c.labelMaps ? b.labelMaps(ports.labels, x, c.modelChannels) : kNone;
+      x = b.conv(name + "conv", x, 3, c.adm ? out : c.modelChannels, 1.0, maps);
     } else {
       const int channels = g.var(x).channels;
       x = b.block(name + "down", x, channels, false, Resample::kDown);

@@ -30,7 +30,8 @@ void ImageJob::takeInput(VarId in) {
   const Var v = g.var(in);
   plan.op({to, from, ones}, [this, to, v](Kernels& k) {
     const Plan& p = program.plan;
-    k.toChannelsLast(p.at(to), p.at(ones), p.at(from), nullptr, nullptr, batch, v.channels, v.height * v.width);
+    k.run(
+        op::ToChannelsLast{p.at(to), p.at(ones), p.at(from), nullptr, nullptr, batch, v.channels, v.height * v.width});
   });
 }
 

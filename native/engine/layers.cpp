@@ -21,7 +21,8 @@ struct ConvLayer final : Layer {
   void primal(Program& g) override {
     const Buffer y = g.x(out), x = g.x(in), r = residual == kNone ? kNone : g.x(residual);
     g.plan.op({y, x, r}, [=, &g, this](Kernels& k) {
-      k.conv(g.plan.at(y), g.plan.at(x), g.weights->packed[index], parameter(g, bias), g.plan.at(r), scale, shape);
+      k.run(op::Conv{g.plan.at(y), g.plan.at(x), g.weights->packed[index], parameter(g, bias), g.plan.at(r), scale,
+                     shape});
     });
   }
 
@@ -30,10 +31,10 @@ struct ConvLayer final : Layer {
     if (mode.weights) {
       const Buffer x = g.x(in);
       g.plan.op({x, dy}, [=, &g, this](Kernels& k) {
-        const ConvGradTerm term = {g.plan.at(x), g.plan.at(dy)};
-        k.convWeightGrad(gradient(g, w), &term, 1, scale, shape);
+        k.run(op::ConvWeightGrad{gradient(g, w), {{g.plan.at(x), g.plan.at(dy)}}, 1, scale, shape});
         if (bias != Program::kNoParameter)
-          k.biasGrad(gradient(g, bias), g.plan.at(dy), scale, shape.batch * shape.height * shape.width, shape.out);
+          k.run(op::BiasGrad{gradient(g, bias), g.plan.at(dy), scale, shape.batch * shape.height * shape.width,
+                             shape.out});
       });
     }
     if (residual != kNone && g.wanted(residual, mode)) {
@@ -41,7 +42,7 @@ struct ConvLayer final : Layer {
       const Buffer dr = g.adjoint(residual, mode);
       const size_t n = g.floats(residual);
       g.plan.op({dr, dy}, [=, &g, this](Kernels& k) {
-        k.combine(g.plan.at(dr), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dr) : nullptr, n);
+        k.run(op::Combine{g.plan.at(dr), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dr) : nullptr, n});
       });
     }
     if (g.wanted(in, mode)) {
@@ -49,21 +50,20 @@ struct ConvLayer final : Layer {
       const Buffer dx = g.adjoint(in, mode);
       g.dataGrads = true;
       g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
-        k.convDataGrad(g.plan.at(dx), g.plan.at(dy), g.weights->packed[index], scale, add, shape);
+        k.run(op::ConvDataGrad{g.plan.at(dx), g.plan.at(dy), g.weights->packed[index], scale, add, shape});
       });
     }
   }
 
   void tangent(Program& g, bool weights) override {
-    const Buffer tx = g.t(in), ty = g.t(out), tr = residual == kNone ? kNone : g.t(residual);
+    const Buffer tx = g.t(in), ty = g.t(out), tr = residual == kNone || !g.var(residual).active ? kNone : g.t(residual);
     g.plan.op({ty, tx, tr}, [=, &g, this](Kernels& k) {
-      k.conv(g.plan.at(ty), g.plan.at(tx), g.weights->packed[index], nullptr, g.plan.at(tr), scale, shape);
+      k.run(op::Conv{g.plan.at(ty), g.plan.at(tx), g.weights->packed[index], nullptr, g.plan.at(tr), scale, shape});
     });
     if (!weights) return;
     const Buffer ay = g.a(out);
     g.plan.op({tx, ay}, [=, &g, this](Kernels& k) {
-      const ConvGradTerm term = {g.plan.at(tx), g.plan.at(ay)};
-      k.convWeightGrad(gradient(g, w), &term, 1, scale, shape);
+      k.run(op::ConvWeightGrad{gradient(g, w), {{g.plan.at(tx), g.plan.at(ay)}}, 1, scale, shape});
     });
   }
 };
@@ -83,12 +83,12 @@ struct NormLayer final : Layer {
     if (scaleShift != kNone) {
       const Buffer m = g.x(scaleShift);
       g.plan.op({rowGamma, rowBeta, m}, [=, &g, this](Kernels& k) {
-        k.modulate(g.plan.at(rowGamma), g.plan.at(rowBeta), parameter(g, gamma), parameter(g, beta), g.plan.at(m),
-                   shape.batch, shape.channels);
+        k.run(op::Modulate{g.plan.at(rowGamma), g.plan.at(rowBeta), parameter(g, gamma), parameter(g, beta),
+                           g.plan.at(m), shape.batch, shape.channels});
       });
     }
     g.plan.op({y, x, s, stats, rowGamma, rowBeta}, [=, &g, this](Kernels& k) {
-      k.norm(g.plan.at(y), g.plan.at(stats), g.plan.at(x), g.plan.at(s), gammaOf(g), betaOf(g), shape);
+      k.run(op::Norm{g.plan.at(y), g.plan.at(stats), g.plan.at(x), g.plan.at(s), gammaOf(g), betaOf(g), shape});
     });
   }
 
@@ -118,27 +118,27 @@ struct NormLayer final : Layer {
         dbeta = dgamma + rows;
       }
       if (second)
-        k.normSecond(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx),
-                     g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g), betaOf(g), add, shape);
+        k.run(op::NormSecond{g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx),
+                             g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g), betaOf(g), add, shape});
       else
-        k.normAdjoint(g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(x), g.plan.at(s),
-                      g.plan.at(stats), gammaOf(g), betaOf(g), add, shape);
+        k.run(op::NormAdjoint{g.plan.at(dx), dgamma, dbeta, g.plan.at(de), g.plan.at(dy), g.plan.at(x), g.plan.at(s),
+                              g.plan.at(stats), gammaOf(g), betaOf(g), add, shape});
     });
     if (rowGrads == kNone) return;
     g.accumulates(scaleShift);
     const Buffer m = g.x(scaleShift), dm = g.b(scaleShift);
     g.plan.op({dm, rowGrads, m}, [=, &g, this](Kernels& k) {
       const float* dRowGamma = g.plan.at(rowGrads);
-      k.modulateAdjoint(gradient(g, gamma), gradient(g, beta), g.plan.at(dm), dRowGamma, dRowGamma + rows,
-                        parameter(g, gamma), parameter(g, beta), g.plan.at(m), shape.batch, shape.channels);
+      k.run(op::ModulateAdjoint{gradient(g, gamma), gradient(g, beta), g.plan.at(dm), dRowGamma, dRowGamma + rows,
+                                parameter(g, gamma), parameter(g, beta), g.plan.at(m), shape.batch, shape.channels});
     });
   }
 
   void tangent(Program& g, bool) override {
     const Buffer tx = g.t(in), ty = g.t(out), x = g.x(in), s = e == kNone ? kNone : g.x(e);
     g.plan.op({ty, tx, x, s, stats, rowGamma, rowBeta}, [=, &g, this](Kernels& k) {
-      k.normTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g), betaOf(g),
-                    shape);
+      k.run(op::NormTangent{g.plan.at(ty), g.plan.at(tx), g.plan.at(x), g.plan.at(s), g.plan.at(stats), gammaOf(g),
+                            betaOf(g), shape});
     });
   }
 };
@@ -149,7 +149,7 @@ struct AttentionLayer final : Layer {
 
   void primal(Program& g) override {
     const Buffer y = g.x(out), x = g.x(qkv);
-    g.plan.op({y, x}, [=, &g, this](Kernels& k) { k.attention(g.plan.at(y), g.plan.at(x), shape); });
+    g.plan.op({y, x}, [=, &g, this](Kernels& k) { k.run(op::Attention{g.plan.at(y), g.plan.at(x), shape}); });
   }
   void backward(Program& g, Backward mode) override {
     g.accumulates(qkv);  // of which this layer is the only consumer
@@ -158,15 +158,16 @@ struct AttentionLayer final : Layer {
     const Buffer ay = second ? g.a(out) : kNone, tx = second ? g.t(qkv) : kNone;
     g.plan.op({dx, dy, x, ay, tx}, [=, &g, this](Kernels& k) {
       if (ay != kNone)
-        k.attentionSecond(g.plan.at(dx), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx), g.plan.at(x), shape);
+        k.run(op::AttentionSecond{g.plan.at(dx), g.plan.at(dy), g.plan.at(ay), g.plan.at(tx), g.plan.at(x), shape});
       else
-        k.attentionAdjoint(g.plan.at(dx), g.plan.at(dy), g.plan.at(x), shape);
+        k.run(op::AttentionAdjoint{g.plan.at(dx), g.plan.at(dy), g.plan.at(x), shape});
     });
   }
   void tangent(Program& g, bool) override {
     const Buffer tx = g.t(qkv), ty = g.t(out), x = g.x(qkv);
-    g.plan.op({ty, tx, x},
-              [=, &g, this](Kernels& k) { k.attentionTangent(g.plan.at(ty), g.plan.at(tx), g.plan.at(x), shape); });
+    g.plan.op({ty, tx, x}, [=, &g, this](Kernels& k) {
+      k.run(op::AttentionTangent{g.plan.at(ty), g.plan.at(tx), g.plan.at(x), shape});
+    });
   }
 };
 
@@ -181,9 +182,11 @@ struct ResampleLayer final : Layer {
     g.plan.op({y, x}, [=, &g, this](Kernels& k) {
       const int n = static_cast<int>(taps.size());
       if (up)
-        k.upsample(g.plan.at(y), g.plan.at(x), taps.data(), n, 4.0f, false, g.batch, v.height, v.width, v.channels);
+        k.run(op::Upsample{g.plan.at(y), g.plan.at(x), taps.data(), n, 4.0f, false, g.batch, v.height, v.width,
+                           v.channels});
       else
-        k.downsample(g.plan.at(y), g.plan.at(x), taps.data(), n, 1.0f, false, g.batch, v.height, v.width, v.channels);
+        k.run(op::Downsample{g.plan.at(y), g.plan.at(x), taps.data(), n, 1.0f, false, g.batch, v.height, v.width,
+                             v.channels});
     });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
@@ -197,9 +200,11 @@ struct ResampleLayer final : Layer {
     g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
       const int n = static_cast<int>(taps.size());
       if (up)
-        k.downsample(g.plan.at(dx), g.plan.at(dy), taps.data(), n, 4.0f, add, g.batch, v.height, v.width, v.channels);
+        k.run(op::Downsample{g.plan.at(dx), g.plan.at(dy), taps.data(), n, 4.0f, add, g.batch, v.height, v.width,
+                             v.channels});
       else
-        k.upsample(g.plan.at(dx), g.plan.at(dy), taps.data(), n, 1.0f, add, g.batch, v.height, v.width, v.channels);
+        k.run(op::Upsample{g.plan.at(dx), g.plan.at(dy), taps.data(), n, 1.0f, add, g.batch, v.height, v.width,
+                           v.channels});
     });
   }
 };
@@ -211,8 +216,8 @@ struct ConcatLayer final : Layer {
     const int c1 = g.var(parts[0]).channels, c2 = g.var(parts[1]).channels;
     const size_t rows = g.floats(out) / (c1 + c2);
     g.plan.op({y, x1, x2}, [=, &g](Kernels& k) {
-      k.copyChannels(g.plan.at(y), g.plan.at(x1), false, rows, c1 + c2, 0, c1, 0, c1);
-      k.copyChannels(g.plan.at(y), g.plan.at(x2), false, rows, c1 + c2, c1, c2, 0, c2);
+      k.run(op::CopyChannels{g.plan.at(y), g.plan.at(x1), false, rows, c1 + c2, 0, c1, 0, c1});
+      k.run(op::CopyChannels{g.plan.at(y), g.plan.at(x2), false, rows, c1 + c2, c1, c2, 0, c2});
     });
   }
   void primal(Program& g) override { join(g, g.x(out), g.x(parts[0]), g.x(parts[1])); }
@@ -227,7 +232,7 @@ struct ConcatLayer final : Layer {
       const bool add = g.accumulates(part);
       const Buffer dx = g.adjoint(part, mode);
       g.plan.op({dx, dy}, [=, &g](Kernels& k) {
-        k.copyChannels(g.plan.at(dx), g.plan.at(dy), add, rows, c, 0, width, offset, c);
+        k.run(op::CopyChannels{g.plan.at(dx), g.plan.at(dy), add, rows, c, 0, width, offset, c});
       });
       offset += c;
     }
@@ -243,7 +248,7 @@ struct SliceLayer final : Layer {
     const int width = g.var(in).channels, n = g.var(out).channels;
     const size_t rows = g.floats(out) / n;
     g.plan.op({y, x}, [=, &g, this](Kernels& k) {
-      k.copyChannels(g.plan.at(y), g.plan.at(x), false, rows, n, 0, width, first, n);
+      k.run(op::CopyChannels{g.plan.at(y), g.plan.at(x), false, rows, n, 0, width, first, n});
     });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
@@ -256,7 +261,7 @@ struct SliceLayer final : Layer {
     const size_t rows = g.floats(out) / n, bytes = g.floats(in) * sizeof(float);
     g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
       if (!add) k.zero(g.plan.at(dx), bytes);
-      k.copyChannels(g.plan.at(dx), g.plan.at(dy), add, rows, width, first, n, 0, n);
+      k.run(op::CopyChannels{g.plan.at(dx), g.plan.at(dy), add, rows, width, first, n, 0, n});
     });
   }
 };
@@ -268,8 +273,9 @@ struct SumLayer final : Layer {
 
   void apply(Program& g, Buffer y, Buffer x1, Buffer x2) {
     const size_t n = g.floats(out);
-    g.plan.op({y, x1, x2},
-              [=, &g, this](Kernels& k) { k.combine(g.plan.at(y), scale, g.plan.at(x1), scale, g.plan.at(x2), n); });
+    g.plan.op({y, x1, x2}, [=, &g, this](Kernels& k) {
+      k.run(op::Combine{g.plan.at(y), scale, g.plan.at(x1), scale, g.plan.at(x2), n});
+    });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(parts[0]), g.x(parts[1])); }
   void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(parts[0]), g.t(parts[1])); }
@@ -281,7 +287,7 @@ struct SumLayer final : Layer {
       const bool add = g.accumulates(part);
       const Buffer dx = g.adjoint(part, mode);
       g.plan.op({dx, dy}, [=, &g, this](Kernels& k) {
-        k.combine(g.plan.at(dx), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dx) : nullptr, n);
+        k.run(op::Combine{g.plan.at(dx), scale, g.plan.at(dy), 1.0f, add ? g.plan.at(dx) : nullptr, n});
       });
     }
   }
@@ -294,7 +300,7 @@ struct PadLayer final : Layer {
   static void apply(Program& g, Buffer y, Buffer x, int margin, bool add, const Var& from) {
     const Var v = from;
     g.plan.op({y, x}, [=, &g](Kernels& k) {
-      k.pad(g.plan.at(y), g.plan.at(x), margin, add, g.batch, v.height, v.width, v.channels);
+      k.run(op::Pad{g.plan.at(y), g.plan.at(x), margin, add, g.batch, v.height, v.width, v.channels});
     });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(in), margin, false, g.var(in)); }
@@ -312,8 +318,9 @@ struct PoolLayer final : Layer {
 
   void apply(Program& g, Buffer y, Buffer x) {
     const Var v = g.var(in);
-    g.plan.op({y, x},
-              [=, &g](Kernels& k) { k.pool(g.plan.at(y), g.plan.at(x), g.batch, v.height * v.width, v.channels); });
+    g.plan.op({y, x}, [=, &g](Kernels& k) {
+      k.run(op::Pool{g.plan.at(y), g.plan.at(x), g.batch, v.height * v.width, v.channels});
+    });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(in)); }
   void tangent(Program& g, bool) override { apply(g, g.t(out), g.t(in)); }
@@ -323,7 +330,7 @@ struct PoolLayer final : Layer {
     const Buffer dy = g.adjoint(out, mode), dx = g.adjoint(in, mode);
     const Var v = g.var(in);
     g.plan.op({dx, dy}, [=, &g](Kernels& k) {
-      k.poolAdjoint(g.plan.at(dx), g.plan.at(dy), add, g.batch, v.height * v.width, v.channels);
+      k.run(op::PoolAdjoint{g.plan.at(dx), g.plan.at(dy), add, g.batch, v.height * v.width, v.channels});
     });
   }
 };
@@ -337,7 +344,7 @@ struct DropoutLayer final : Layer {
     const Buffer key = g.dropoutKey;
     const size_t n = g.floats(in) / g.batch;
     g.plan.op({y, x, key}, [=, &g, this](Kernels& k) {
-      k.dropout(g.plan.at(y), g.plan.at(x), g.dropoutRate, g.plan.at<uint32_t>(key), index, add, g.batch, n);
+      k.run(op::Dropout{g.plan.at(y), g.plan.at(x), g.dropoutRate, g.plan.at<uint32_t>(key), index, add, g.batch, n});
     });
   }
   void primal(Program& g) override { apply(g, g.x(out), g.x(in), false); }
@@ -370,6 +377,14 @@ VarId Program::conv(VarId in, int kernel, int outChannels, size_t w, size_t bias
   layer->shape = {batch, v.height, v.width, v.channels, outChannels, kernel};
   packings.push_back({w, kernel, v.channels, outChannels, v.height, v.width});
   return append(std::move(layer), v.height, v.width, outChannels, v.active);
+}
+
+VarId Program::image(VarId in, int height, int width, int channels, size_t w, size_t bias) {
+  const VarId out = conv(in, 1, height * width * channels, w, bias);
+  vars_[out].height = height;
+  vars_[out].width = width;
+  vars_[out].channels = channels;
+  return out;
 }
 
 VarId Program::norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift) {

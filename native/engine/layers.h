@@ -62,6 +62,8 @@ class Program {
   static constexpr size_t kNoParameter = ~size_t(0);
   // out = scale (conv(in) + bias + residual)
   VarId conv(VarId in, int kernel, int outChannels, size_t w, size_t bias, VarId residual = kNone, float scale = 1);
+  // conv of one pixel, `in`, whose channels are then those of all pixels of an image of this size.
+  VarId image(VarId in, int height, int width, int channels, size_t w, size_t bias);
   // silu?(groupNorm(in + e)); groups = 0: no normalisation. With scaleShift = (s, t), 2 channels long: silu?(groupNorm(in)
   // (1 + s) + t). Neither e nor scaleShift depends on u, and this is their only consumer.
   VarId norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift = kNone);

@@ -116,8 +116,9 @@ void Network::convert(Run& run, float* to, const std::vector<float>& a, const st
   if (!a.empty()) kernels_->upload(plan.at(run.coefficientA), a.data(), row);
   kernels_->upload(plan.at(run.coefficientB), b.data(), row);
   const SampleShape s = sampleShape(config_);
-  kernels_->toChannelsFirst(to, plan.at(run.coefficientA), a.empty() ? nullptr : plan.at(run.x),
-                            plan.at(run.coefficientB), plan.at(from), run.batch, s.channels, s.height * s.width);
+  kernels_->run(op::ToChannelsFirst{to, plan.at(run.coefficientA), a.empty() ? nullptr : plan.at(run.x),
+                                    plan.at(run.coefficientB), plan.at(from), run.batch, s.channels,
+                                    s.height * s.width});
 }
 
 // The same, to the host.
@@ -225,8 +226,8 @@ void Network::evaluateResident(const Head& head, const Batch& batch, const Resid
     }
     kernels_->upload(plan.at(run.energyA), a.data(), n * sizeof(double));
     kernels_->upload(plan.at(run.energyB), b.data(), n * sizeof(double));
-    kernels_->combineRows(out.energy, plan.at<double>(run.energyA), plan.at<double>(run.xx),
-                          plan.at<double>(run.energyB), plan.at<double>(run.phi), n);
+    kernels_->run(op::CombineRows{out.energy, plan.at<double>(run.energyA), plan.at<double>(run.xx),
+                                  plan.at<double>(run.energyB), plan.at<double>(run.phi), n});
   }
   kernels_->before(out.order);
 }

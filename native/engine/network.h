@@ -95,6 +95,7 @@ struct TrainStep {
   const WalkStep* walks = nullptr;  // with a teacher only
   // [batch] or null; with a teacher only. Above 0: the row of x0 is no clean sample but a state at this noise, to be taken as it is.
   const double* states = nullptr;
+  Share share = {};
 };
 
 enum class Job { kForward, kGradient, kTangent, kTrain, kLevels, kWalks };
@@ -131,8 +132,8 @@ class Network : public Trainable {
   void forwardInto(float* target, Kernels& caller, const Head& head, int n, const float* x, const double* sigma,
                    const float* labels, const Stop& stop);
   void setTarget(Run& run, const Levels& levels);
-  void classify(const TrainStep& step, double* losses, double* residual, const Stop& stop);
-  void walk(const TrainStep& step, Network& teacher, const Stop& stop);
+  void classify(const TrainStep& step, int begin, int end, double* losses, double* residual, const Stop& stop);
+  void walk(const TrainStep& step, int begin, int end, Network& teacher, const Stop& stop);
   void setLevelWeight(Run& run, double weight);
   void uploadEnergyTerms(Run& run, const Head& head, const Levels& levels, double scale, const double* share);
   static void setLossWeight(Run& run, const Head& head, double weight);

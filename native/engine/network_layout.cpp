@@ -28,17 +28,18 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
 
   const auto prepareInput = [&, channels = channels](Buffer to, Buffer from) {
     plan.op({to, from, r->cIn}, [=, &plan](Kernels& k) {
-      k.toChannelsLast(plan.at(to), plan.at(r->cIn), plan.at(from), nullptr, nullptr, batch, channels, points);
+      k.run(op::ToChannelsLast{plan.at(to), plan.at(r->cIn), plan.at(from), nullptr, nullptr, batch, channels, points});
     });
   };
   const auto dot = [&](Buffer to, Buffer x1, Buffer x2) {
-    plan.op({to, x1, x2},
-            [=, &plan](Kernels& k) { k.dotRows(plan.at<double>(to), plan.at(x1), plan.at(x2), batch, d); });
+    plan.op({to, x1, x2}, [=, &plan](Kernels& k) {
+      k.run(op::DotRows{plan.at<double>(to), plan.at(x1), plan.at(x2), batch, d});
+    });
   };
   // y = a x1 + b x2, with the head's scale in place of a where asked
   const auto combine = [&](Buffer y, float a, Buffer x1, float b = 0, Buffer x2 = kNone, bool scaled = false) {
     plan.op({y, x1, x2}, [=, &plan](Kernels& k) {
-      k.combine(plan.at(y), scaled ? a * r->headScale : a, plan.at(x1), b, plan.at(x2), all);
+      k.run(op::Combine{plan.at(y), scaled ? a * r->headScale : a, plan.at(x1), b, plan.at(x2), all});
     });
   };
   const auto labels = [&](VarId to, Buffer& from, float scale) {
@@ -46,7 +47,9 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     const size_t n = g.floats(to);
     from = plan.pinned(n * sizeof(float));
     const Buffer x = g.x(to), source = from;
-    plan.op({x, source}, [=, &plan](Kernels& k) { k.combine(plan.at(x), scale, plan.at(source), 0, nullptr, n); });
+    plan.op({x, source}, [=, &plan](Kernels& k) {
+      k.run(op::Combine{plan.at(x), scale, plan.at(source), 0, nullptr, n});
+    });
   };
 
   prepareInput(g.x(in), r->x);
@@ -56,8 +59,8 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     const int noiseChannels = g.var(to).channels;
     if (r->frequencies == kNone) r->frequencies = plan.pinned(noiseChannels / 2 * sizeof(double));
     plan.op({y, times, r->frequencies}, [=, &plan](Kernels& k) {
-      k.noiseEmbedding(plan.at(y), plan.at<double>(times), plan.at<double>(r->frequencies), cosFirst, batch,
-                       noiseChannels);
+      k.run(op::NoiseEmbedding{plan.at(y), plan.at<double>(times), plan.at<double>(r->frequencies), cosFirst, batch,
+                               noiseChannels});
     });
   };
   if (noise_.steps > 0)
@@ -79,8 +82,8 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
   const auto combineRows = [&](Buffer to, ResidualRow row, Buffer x1, ResidualRow row2 = kROfU, Buffer x2 = kNone) {
     plan.op({to, r->rows, x1, x2}, [=, &plan](Kernels& k) {
       const float* factors = plan.at(r->rows);
-      k.toChannelsLast(plan.at(to), factors + row * batch, plan.at(x1), factors + row2 * batch, plan.at(x2), batch, 1,
-                       static_cast<int>(d));
+      k.run(op::ToChannelsLast{plan.at(to), factors + row * batch, plan.at(x1), factors + row2 * batch, plan.at(x2),
+                               batch, 1, static_cast<int>(d)});
     });
   };
 
@@ -141,14 +144,15 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     for (Buffer* b : {&r->free, &r->residual, &r->slope}) *b = plan.pinned(batch * sizeof(double));
     const Buffer energies = plan.bytes(batch * sizeof(double)), c = plan.floats(truths * batch);
     plan.op({energies, r->energyA, r->xx, r->energyB, r->phi}, [=, &plan](Kernels& k) {
-      k.combineRows(plan.at<double>(energies), plan.at<double>(r->energyA), plan.at<double>(r->xx),
-                    plan.at<double>(r->energyB), plan.at<double>(r->phi), batch);
+      k.run(op::CombineRows{plan.at<double>(energies), plan.at<double>(r->energyA), plan.at<double>(r->xx),
+                            plan.at<double>(r->energyB), plan.at<double>(r->phi), batch});
     });
     plan.op({c, r->losses, r->residual, energies, r->free, r->slope, r->truth}, [=, &plan](Kernels& k) {
       for (int t = 0; t < truths; ++t)
-        k.levelLoss(plan.at(c) + t * batch, plan.at<double>(r->losses) + t * samples, plan.at<double>(r->residual),
-                    plan.at<double>(energies), plan.at<double>(r->free), plan.at<double>(r->slope),
-                    plan.at<int32_t>(r->truth) + t * samples, r->levelWeight, levels, samples);
+        k.run(op::LevelLoss{plan.at(c) + t * batch, plan.at<double>(r->losses) + t * samples,
+                            plan.at<double>(r->residual), plan.at<double>(energies), plan.at<double>(r->free),
+                            plan.at<double>(r->slope), plan.at<int32_t>(r->truth) + t * samples, r->levelWeight, levels,
+                            samples});
     });
     // what `slope` of EnergyTerms is times of
     const Buffer seed = g.b(out), of = dotHead                   ? g.x(in)
@@ -156,8 +160,8 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
                                        : kind == Kind::kResidual ? residual
                                                                  : g.x(out);
     plan.op({seed, c, of}, [=, &plan](Kernels& k) {
-      k.toChannelsLast(plan.at(seed), plan.at(c), plan.at(of), truths > 1 ? plan.at(c) + batch : nullptr,
-                       truths > 1 ? plan.at(of) : nullptr, batch, 1, static_cast<int>(d));
+      k.run(op::ToChannelsLast{plan.at(seed), plan.at(c), plan.at(of), truths > 1 ? plan.at(c) + batch : nullptr,
+                               truths > 1 ? plan.at(of) : nullptr, batch, 1, static_cast<int>(d)});
     });
     g.backward({true, false}, {out});
   }
@@ -166,7 +170,8 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
     r->target = plan.pinned(all * sizeof(float));
     const auto loss = [&](Buffer v, Buffer losses, Buffer value, Buffer target, const float& weight) {
       plan.op({v, losses, value, target}, [=, &plan, &weight](Kernels& k) {
-        k.projectionLoss(plan.at(v), plan.at<double>(losses), plan.at(value), plan.at(target), weight, batch, d);
+        k.run(
+            op::ProjectionLoss{plan.at(v), plan.at<double>(losses), plan.at(value), plan.at(target), weight, batch, d});
       });
     };
     const Buffer v = energy ? g.t(in) : g.b(out), value = energy ? r->g : g.x(out);

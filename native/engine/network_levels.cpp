@@ -28,13 +28,14 @@ void Network::uploadEnergyTerms(Run& run, const Head& head, const Levels& levels
   kernels_->upload(plan.at(run.slope), slope.data(), n * sizeof(double));
 }
 
-// Adds the gradient of weight times the mean cross-entropy; `losses` [samples] and `residual` [levels, samples] are device memory.
-void Network::classify(const TrainStep& step, double* losses, double* residual, const Stop& stop) {
+// Adds the gradient of weight times the mean cross-entropy, as far as it comes from samples begin .. end - 1; `losses` [samples]
+// and `residual` [levels, samples] are device memory.
+void Network::classify(const TrainStep& step, int begin, int end, double* losses, double* residual, const Stop& stop) {
   const LevelStep& l = *step.levels;
   const size_t d = sampleSize();
   const int perPass = std::max(1, step.microBatch / l.levels);
-  for (int first = 0; first < l.samples; first += perPass) {
-    const int samples = std::min(perPass, l.samples - first), n = l.levels * samples;
+  for (int first = begin; first < end; first += perPass) {
+    const int samples = std::min(perPass, end - first), n = l.levels * samples;
     Run& run = prepare(Job::kLevels, step.head.kind, n, 0, l.levels);
     Plan& plan = run.program.plan;
     setLevelWeight(run, l.weight / l.samples);
@@ -54,8 +55,8 @@ void Network::classify(const TrainStep& step, double* losses, double* residual, 
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, samples * d * sizeof(float));
     kernels_->upload(plan.at(run.coefficientA), drawn.data(), samples * sizeof(float));
     float* x = plan.at(run.x);
-    kernels_->addNoise(x, plan.at(run.staging), plan.at(run.coefficientA), step.seed, kLevels, step.step,
-                       static_cast<uint32_t>(first), samples, d);
+    kernels_->run(op::AddNoise{x, plan.at(run.staging), plan.at(run.coefficientA), step.seed, kLevels, step.step,
+                               static_cast<uint32_t>(first), samples, d});
     for (int j = 1; j < l.levels; ++j) kernels_->copy(x + j * samples * d, x, samples * d * sizeof(float));
     plan.run(*kernels_, stop);
     kernels_->copy(losses + first, plan.at(run.losses), samples * sizeof(double));

@@ -41,8 +41,9 @@ void Network::setTarget(Run& run, const Levels& levels) {
   kernels_->upload(plan.at(run.coefficientA), a.data(), a.size() * sizeof(float));
   kernels_->upload(plan.at(run.coefficientB), b.data(), b.size() * sizeof(float));
   const SampleShape s = sampleShape(config_);
-  kernels_->toChannelsLast(plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
-                           plan.at(run.coefficientB), plan.at(run.x), run.batch, s.channels, s.height * s.width);
+  kernels_->run(op::ToChannelsLast{plan.at(run.target), plan.at(run.coefficientA), plan.at(run.staging),
+                                   plan.at(run.coefficientB), plan.at(run.x), run.batch, s.channels,
+                                   s.height * s.width});
 }
 
 // target = h(c_in x), channels last; target and x are the caller's, on the same device
@@ -82,13 +83,11 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   if ((step.walks || step.states) && !teacher) throw std::invalid_argument("walks and states need a teacher");
   const size_t d = sampleSize();
-  const int parts = joint ? 2 : 1;
+  const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
   const LevelStep* levels = step.levels;
-  // [parts, batch], then those of the levels: [samples] and [levels, samples]
-  double* losses = beginStep(parts * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0));
-  double* levelLosses = losses + parts * step.batch;
-  if (levels) classify(step, levelLosses, levelLosses + levels->samples, stop);
-  if (step.walks) walk(step, *teacher, stop);
+  // losses and, where joint, the energy's, of the samples; then those of the levels: [samples] and [levels, samples]
+  double* losses = beginStep((joint ? 2 : 1) * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0));
+  double* levelLosses = losses + (joint ? 2 : 1) * step.batch;
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
   std::vector<float> added(step.batch);
@@ -102,8 +101,14 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     step.sigmas[i] = rounded;
   }
 
-  for (int first = 0; first < step.batch; first += step.microBatch) {
-    const int n = std::min(step.microBatch, step.batch - first);
+  for (int k = cut.first; k < cut.last; ++k) {
+    const int first = cut.begin(step.batch, k), n = cut.begin(step.batch, k + 1) - first;
+    beginMicroBatch();
+    if (levels)
+      classify(step, cut.begin(levels->samples, k), cut.begin(levels->samples, k + 1), levelLosses,
+               levelLosses + levels->samples, stop);
+    if (step.walks)
+      walk(step, cut.begin(step.walks->samples, k), cut.begin(step.walks->samples, k + 1), *teacher, stop);
     Run& run = prepare(Job::kTrain, step.head.kind, n, step.dropout);
     Plan& plan = run.program.plan;
     const double* sigma = step.sigmas + first;
@@ -116,8 +121,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     }
     kernels_->upload(plan.at(run.staging), step.x0 + first * d, n * d * sizeof(float));
     kernels_->upload(plan.at(run.coefficientA), added.data() + first, n * sizeof(float));
-    kernels_->addNoise(plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise, step.step,
-                       static_cast<uint32_t>(first), n, d);
+    kernels_->run(op::AddNoise{plan.at(run.x), plan.at(run.staging), plan.at(run.coefficientA), step.seed, kNoise,
+                               step.step, static_cast<uint32_t>(first), n, d});
     if (teacher) {
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
@@ -130,15 +135,26 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
-  TrainResult result = endStep(step.adam, step.batch, d, step.losses);
+  foldMicroBatches(step.share);
+
+  std::vector<double> energy(joint ? step.batch : 0);
+  std::vector<Values> values = {{step.losses, step.batch}};
+  kernels_->download(step.losses, losses, step.batch * sizeof(double));
+  if (joint) {
+    kernels_->download(energy.data(), losses + step.batch, step.batch * sizeof(double));
+    values.push_back({energy.data(), step.batch});
+  }
   if (levels) {
     kernels_->download(levels->losses, levelLosses, levels->samples * sizeof(double));
     kernels_->download(levels->residual, levelLosses + levels->samples,
                        size_t(levels->levels) * levels->samples * sizeof(double));
+    for (int j = -1; j < levels->levels; ++j)
+      values.push_back({j < 0 ? levels->losses : levels->residual + j * levels->samples, levels->samples});
   }
+  if (step.walks) values.push_back({step.walks->residual, step.walks->samples});
+  gather(step.share, cut, values);
+  TrainResult result = {meanLoss(step.losses, step.batch, double(d)), endStep(step.adam)};
   if (!joint) return result;
-  std::vector<double> energy(step.batch);
-  kernels_->download(energy.data(), losses + step.batch, step.batch * sizeof(double));
   for (int i = 0; i < step.batch; ++i) {
     step.losses[i] += step.head.energyWeight * energy[i] / double(d);
     result.energyLoss += energy[i] / (double(step.batch) * d);

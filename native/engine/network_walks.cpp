@@ -58,18 +58,19 @@ void addNormals(float* x, size_t d, double std, const TrainStep& step, int row, 
 
 }  // namespace
 
-// Adds the gradient of weight times the mean of 32 ln cosh(r / 4), and fills the residuals
+// Adds the gradient of weight times the mean of 32 ln cosh(r / 4), as far as it comes from walks begin .. end - 1, and fills
+// their residuals
 //   r = E(x_m, s_m) - E(x_0, s_0) - A - constant,
 //   A = sum_j log N(x_(j-1); x_j + v_j (D(x_j) - x_j) / s_j^2, tau_j) - log N(x_j; x_(j-1), v_j),
 //   v_j = s_j^2 - s_(j-1)^2,  tau_j = v_j (1 - v_j / (V(s_j) + s_j^2))  per group of coordinates,  D the teacher's.
-void Network::walk(const TrainStep& step, Network& teacher, const Stop& stop) {
+void Network::walk(const TrainStep& step, int begin, int end, Network& teacher, const Stop& stop) {
   const WalkStep& w = *step.walks;
   const SampleShape shape = sampleShape(config_);
   const size_t d = sampleSize();
   const int labelled = labelDim(config_), perPass = std::max(1, step.microBatch / 2);
   Cosines cosines(shape);
-  for (int first = 0; first < w.samples; first += perPass) {
-    const int samples = std::min(perPass, w.samples - first), n = 2 * samples;
+  for (int first = begin; first < end; first += perPass) {
+    const int samples = std::min(perPass, end - first), n = 2 * samples;
     const auto rowsOf = [&](const double* values) { return values + first; };
     std::vector<float> start(samples * d), x, next, denoised(samples * d);
     std::vector<double> want(samples), sigma(n), share(n), off(d);

@@ -24,6 +24,7 @@ struct EdmUNetConfig {
   bool fourier;
   enum Encoder { kStandard, kSkip, kResidual } encoder;
   bool skipDecoder;
+  bool labelMaps;  // not of NVlabs/edm: labels also as images, beside the first convolution
 };
 
 // diffusers' UNet2DModel; names are its arguments'.

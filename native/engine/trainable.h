@@ -17,6 +17,26 @@ namespace feynkac {
 
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
+// This process among those that share a step (ranks/communicator.h). All of them are given the whole step, do an equal run of
+// its micro-batches, and end with the same bits. Host memory.
+struct Share {
+  int rank = 0, size = 1;
+  std::function<void(float* values, size_t n)> sum;  // over all processes, by the tree of ranks/tree_sum.h
+  std::function<void(const double* own, double* all, const std::vector<size_t>& counts)>
+      gather;  // counts: of each process
+};
+
+// How the samples of a step are cut: micro-batch k of `count` has samples begin(n, k) .. begin(n, k + 1) - 1 of n. This process
+// does micro-batches first .. last - 1.
+struct MicroBatches {
+  int count, first, last;
+  int begin(int n, int k) const { return static_cast<int>(int64_t{n} * k / count); }
+};
+// Of equal micro-batches of at most `most` samples. The gradients of a step are added up by a binary tree over its
+// micro-batches, [a, b) being cut at a + the largest power of two below b - a: where every process has 2^j of them its own are a
+// subtree, and the sum is the one of a single process. Throws std::invalid_argument where they cannot be shared so.
+MicroBatches microBatchesOf(int batch, int most, const Share& share);
+
 // What the training steps of networks of images have in common. Host memory.
 struct TrainingStep {
   int batch, microBatch;
@@ -24,7 +44,11 @@ struct TrainingStep {
   uint32_t step;
   AdamStep adam;
   double* losses;  // [batch], filled
+  Share share = {};
 };
+
+// Sums of the d terms of each sample become means; returns theirs.
+double meanLoss(double* losses, int batch, double d);
 
 struct TrainResult {
   double loss, gradNorm;
@@ -68,14 +92,24 @@ class Trainable {
   void equip(Program& program);
 
   // A training step: what comes before the passes, and what follows them.
-  double* beginStep(int batch);  // clears the gradient; returns memory for the losses of the samples
-  // Adam and the average; `losses` are downloaded and become means over the d numbers of a sample.
-  TrainResult endStep(const AdamStep& adam, int batch, double d, double* losses);
+  double* beginStep(int batch);  // returns memory for the losses of the samples
+  // beginMicroBatch clears Slot::kGrad, which then takes the gradient of one; foldMicroBatches leaves the sum of all there, by the
+  // tree of microBatchesOf. One alone is left as it is.
+  void beginMicroBatch();
+  void foldMicroBatches(const Share& share);
+  // Per-sample values on the host, of which each process has those of its micro-batches.
+  struct Values {
+    double* data;
+    int samples;
+  };
+  static void gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values);
+  // Adam and the average; the norm of the gradient.
+  double endStep(const AdamStep& adam);
 
   // pass(first, n) adds the gradient of n samples to Slot::kGrad and returns their losses in the device's memory, sums of the d
   // terms of a sample.
   using Pass = std::function<const double*(int first, int n)>;
-  // One step, a micro-batch after the other. Takes mutex_ itself.
+  // One step, a micro-batch after the other, or this process's. Takes mutex_ itself.
   TrainResult trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
   // The step's loss; leaves its gradient in Slot::kGrad and the weights as they are. Takes mutex_ itself.
   double lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
@@ -87,16 +121,19 @@ class Trainable {
   std::mutex mutex_;
 
  private:
-  void passes(const TrainingStep& step, const Pass& pass, const Stop& stop);
-  double downloadLosses(double* losses, int batch, double d);  // as endStep; their mean
+  // Fills the step's losses, which become means over the d numbers of a sample; returns their mean.
+  double passes(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
+  size_t addSubtrees(size_t count, bool all);
 
   MakeKernels makeKernels_;
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  Plan packing_;                // of all convolutions
-  bool isPacked_ = false;       // the parameters as they are now
-  bool packsForGrads_ = false;  // from the first program on that has gradients of data
+  std::vector<std::unique_ptr<Memory>> subtrees_;  // sums of 2^depth micro-batches, by depth
+  size_t microBatches_ = 0;                        // of this step, so far
+  Plan packing_;                                   // of all convolutions
+  bool isPacked_ = false;                          // the parameters as they are now
+  bool packsForGrads_ = false;                     // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.

@@ -61,10 +61,10 @@ struct Result {
 
 Result compute(Kernels& k, const AttentionShape& s, const Data& d) {
   Result r{poisoned(oSize(s)), poisoned(oSize(s)), poisoned(qkvSize(s)), poisoned(qkvSize(s))};
-  k.attention(r.o.data(), d.qkv.data(), s);
-  k.attentionTangent(r.to.data(), d.t.data(), d.qkv.data(), s);
-  k.attentionAdjoint(r.adjoint.data(), d.a.data(), d.qkv.data(), s);
-  k.attentionSecond(r.second.data(), d.b.data(), d.a.data(), d.t.data(), d.qkv.data(), s);
+  k.run(op::Attention{r.o.data(), d.qkv.data(), s});
+  k.run(op::AttentionTangent{r.to.data(), d.t.data(), d.qkv.data(), s});
+  k.run(op::AttentionAdjoint{r.adjoint.data(), d.a.data(), d.qkv.data(), s});
+  k.run(op::AttentionSecond{r.second.data(), d.b.data(), d.a.data(), d.t.data(), d.qkv.data(), s});
   return r;
 }
 
@@ -170,7 +170,7 @@ int main() {
       for (int c = 0; c < s.channels; ++c, ++i) x[i] = dual2(qkv[qkvAt(s, 0, t, part, 0, c)], 0, 0);
   for (auto& [isa, k] : allKernels()) {
     std::vector<float> o = poisoned(oSize(s));
-    k->attention(o.data(), qkv.data(), s);
+    k->run(op::Attention{o.data(), qkv.data(), s});
     for (const float v : o) CHECK(std::isfinite(v) && std::abs(v) < 150.0f, "%s: large scores gave %g", isa.c_str(), v);
   }
   // The other precisions and the plain path against the CPU.

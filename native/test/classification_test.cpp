@@ -23,7 +23,7 @@ void checkPool(Kernels& k, const std::string& isa) {
     for (size_t i = 0; i < all; ++i) want[i / s.channels / s.pixels * s.channels + i % s.channels] += x[i];
     for (double& v : want) v /= s.pixels;
     std::vector<float> y = poisoned(n);
-    k.pool(y.data(), x.data(), s.batch, s.pixels, s.channels);
+    k.run(op::Pool{y.data(), x.data(), s.batch, s.pixels, s.channels});
     CHECK(relativeError(y, want) < 1e-7, "%s: pool %d x %d x %d, error %.2e", isa.c_str(), s.batch, s.pixels,
           s.channels, relativeError(y, want));
     for (const bool accumulate : {false, true}) {
@@ -32,7 +32,7 @@ void checkPool(Kernels& k, const std::string& isa) {
         spread[i] = double(dy[i / s.channels / s.pixels * s.channels + i % s.channels]) / s.pixels +
                     (accumulate ? double(dx0[i]) : 0.0);
       std::vector<float> dx = accumulate ? dx0 : poisoned(all);
-      k.poolAdjoint(dx.data(), dy.data(), accumulate, s.batch, s.pixels, s.channels);
+      k.run(op::PoolAdjoint{dx.data(), dy.data(), accumulate, s.batch, s.pixels, s.channels});
       CHECK(relativeError(dx, spread) < 2e-7, "%s: poolAdjoint %d x %d x %d, accumulate %d, error %.2e", isa.c_str(),
             s.batch, s.pixels, s.channels, accumulate, relativeError(dx, spread));
     }
@@ -89,8 +89,8 @@ void checkCrossEntropy(Kernels& k, const std::string& isa) {
         setThreadCount(threads);
         std::vector<float> got = poisoned(logits.size());
         Doubles losses(batch, NAN);
-        k.crossEntropy(got.data(), losses.data(), logits.data(), targets.data(), offsets.data(), weight, batch,
-                       attributes, width);
+        k.run(op::CrossEntropy{got.data(), losses.data(), logits.data(), targets.data(), offsets.data(), weight, batch,
+                               attributes, width});
         double worst = 0;
         for (size_t i = 0; i < got.size(); ++i)
           worst = std::isfinite(got[i]) ? std::max(worst, std::fabs(got[i] - want[i])) : INFINITY;
@@ -109,7 +109,7 @@ void checkExtremes(Kernels& k, const std::string& isa) {
   const std::vector<int32_t> offsets = {0, 3};
   std::vector<float> d = poisoned(3);
   Doubles losses = {NAN};
-  k.crossEntropy(d.data(), losses.data(), logits.data(), targets.data(), offsets.data(), 1.0f, 1, 1, 3);
+  k.run(op::CrossEntropy{d.data(), losses.data(), logits.data(), targets.data(), offsets.data(), 1.0f, 1, 1, 3});
   const double rest = std::exp(-5.0);
   CHECK(relativeError(losses, Doubles{500 + std::log1p(rest)}) < 1e-14, "%s: loss %.17g", isa.c_str(), losses[0]);
   CHECK(relativeError(d, Doubles{-1, 1 / (1 + rest), rest / (1 + rest)}) < 1e-7, "%s: %g %g %g", isa.c_str(), d[0],

@@ -97,27 +97,27 @@ void testProducts(const std::string& kernels, Kernels& k, const Case& c, double 
   const std::string title = nameOf(kernels, s);
   const char* name = title.c_str();
   void* packed = k.allocate(k.convPackedBytes(s.kernel, s.in, s.out));
-  k.convPack(packed, c.w.data(), s.kernel, s.in, s.out);
-  k.convPackForGrad(packed, c.w.data(), s.kernel, s.in, s.out);
+  k.run(op::ConvPack{packed, c.w.data(), s.kernel, s.in, s.out});
+  k.run(op::ConvPackForGrad{packed, c.w.data(), s.kernel, s.in, s.out});
 
   auto y = poisoned(c.pixels * s.out);
-  k.conv(y.data(), c.x.data(), packed, nullptr, nullptr, 1.0f, s);
+  k.run(op::Conv{y.data(), c.x.data(), packed, nullptr, nullptr, 1.0f, s});
   CHECK(relativeError(y, c.forward) < bound, "%s: forward %g", name, relativeError(y, c.forward));
   y = poisoned(c.pixels * s.out);
-  k.conv(y.data(), c.x.data(), packed, c.bias.data(), c.residual.data(), 0.7f, s);
+  k.run(op::Conv{y.data(), c.x.data(), packed, c.bias.data(), c.residual.data(), 0.7f, s});
   const auto full = finished(c.forward, 0.7f, &c.bias, 0.7f, &c.residual);
   CHECK(relativeError(y, full) < bound, "%s: bias, residual, scale %g", name, relativeError(y, full));
   y = c.residual;
-  k.conv(y.data(), c.x.data(), packed, nullptr, y.data(), 0.7f, s);
+  k.run(op::Conv{y.data(), c.x.data(), packed, nullptr, y.data(), 0.7f, s});
   const auto inPlace = finished(c.forward, 0.7f, nullptr, 0.7f, &c.residual);
   CHECK(relativeError(y, inPlace) < bound, "%s: residual in place %g", name, relativeError(y, inPlace));
 
   auto dx = poisoned(c.pixels * s.in);
-  k.convDataGrad(dx.data(), c.y.data(), packed, 0.7f, false, s);
+  k.run(op::ConvDataGrad{dx.data(), c.y.data(), packed, 0.7f, false, s});
   const auto scaled = finished(c.dataGrad, 0.7f, nullptr, 0, nullptr);
   CHECK(relativeError(dx, scaled) < bound, "%s: data gradient %g", name, relativeError(dx, scaled));
   dx = c.x;
-  k.convDataGrad(dx.data(), c.y.data(), packed, 0.7f, true, s);
+  k.run(op::ConvDataGrad{dx.data(), c.y.data(), packed, 0.7f, true, s});
   const auto added = finished(c.dataGrad, 0.7f, nullptr, 1, &c.x);
   CHECK(relativeError(dx, added) < bound, "%s: data gradient added %g", name, relativeError(dx, added));
   k.release(packed);
@@ -129,16 +129,15 @@ void testSums(const std::string& kernels, Kernels& k, const Case& c, double boun
   const char* name = title.c_str();
   std::vector<double> expected(c.weightGrad.size());
   for (size_t i = 0; i < expected.size(); ++i) expected[i] = double(c.w[i]) + 0.7f * c.weightGrad[i];
-  const ConvGradTerm terms[] = {{c.x.data(), c.y.data()}, {c.otherX.data(), c.otherY.data()}};
   auto dw = c.w;
-  k.convWeightGrad(dw.data(), terms, 2, 0.7f, s);
+  k.run(op::ConvWeightGrad{dw.data(), {{c.x.data(), c.y.data()}, {c.otherX.data(), c.otherY.data()}}, 2, 0.7f, s});
   CHECK(errorOfSum(dw, expected, c.w) < bound, "%s: weight gradient %g", name, errorOfSum(dw, expected, c.w));
 
   std::vector<double> biasGrad(s.out);
   for (int o = 0; o < s.out; ++o) biasGrad[o] = c.bias[o];
   for (size_t i = 0; i < c.y.size(); ++i) biasGrad[i % s.out] += 0.7f * double(c.y[i]);
   auto db = c.bias;
-  k.biasGrad(db.data(), c.y.data(), 0.7f, static_cast<int>(c.pixels), s.out);
+  k.run(op::BiasGrad{db.data(), c.y.data(), 0.7f, static_cast<int>(c.pixels), s.out});
   CHECK(relativeError(db, biasGrad) < kFloatBound, "%s: bias gradient %g", name, relativeError(db, biasGrad));
 }
 
@@ -155,12 +154,12 @@ void testBits(const std::string& kernels, Kernels& k, const Case& c) {
     part.batch = batch;
     Results r = {poisoned(k.convPackedBytes(s.kernel, s.in, s.out) / sizeof(float)), poisoned(pixels * s.out),
                  poisoned(pixels * s.in), c.w};
-    k.convPack(r.packed.data(), c.w.data(), s.kernel, s.in, s.out);
-    k.convPackForGrad(r.packed.data(), c.w.data(), s.kernel, s.in, s.out);
-    k.conv(r.y.data(), c.x.data(), r.packed.data(), c.bias.data(), nullptr, 0.7f, part);
-    k.convDataGrad(r.dx.data(), c.y.data(), r.packed.data(), 0.7f, false, part);
-    const ConvGradTerm terms[] = {{c.x.data(), c.y.data()}, {c.otherX.data(), c.otherY.data()}};
-    k.convWeightGrad(r.dw.data(), terms, 2, 0.7f, part);
+    k.run(op::ConvPack{r.packed.data(), c.w.data(), s.kernel, s.in, s.out});
+    k.run(op::ConvPackForGrad{r.packed.data(), c.w.data(), s.kernel, s.in, s.out});
+    k.run(op::Conv{r.y.data(), c.x.data(), r.packed.data(), c.bias.data(), nullptr, 0.7f, part});
+    k.run(op::ConvDataGrad{r.dx.data(), c.y.data(), r.packed.data(), 0.7f, false, part});
+    k.run(
+        op::ConvWeightGrad{r.dw.data(), {{c.x.data(), c.y.data()}, {c.otherX.data(), c.otherY.data()}}, 2, 0.7f, part});
     return r;
   };
   const std::string title = nameOf(kernels, s);
@@ -191,8 +190,8 @@ void testUnaligned(const std::string& kernels, Kernels& k, double bound) {
   void* packed = k.allocate(k.convPackedBytes(c.s.kernel, c.s.in, c.s.out));
   k.upload(x + 1, c.x.data(), bytes(c.x));
   k.upload(w, c.w.data(), bytes(c.w));
-  k.convPack(packed, w, c.s.kernel, c.s.in, c.s.out);
-  k.conv(out, x + 1, packed, nullptr, nullptr, 1.0f, c.s);
+  k.run(op::ConvPack{packed, w, c.s.kernel, c.s.in, c.s.out});
+  k.run(op::Conv{out, x + 1, packed, nullptr, nullptr, 1.0f, c.s});
   k.download(y.data(), out, bytes(y));
   const double error = relativeError(y, c.forward);
   CHECK(error < bound, "%s: unaligned %g", nameOf(kernels, c.s).c_str(), error);

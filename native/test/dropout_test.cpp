@@ -39,7 +39,7 @@ void checkMask(Kernels& k, const std::string& isa) {
         char where[96];
         std::snprintf(where, sizeof where, "%s: %d x %zu at %g", isa.c_str(), rows, n, rate);
         const auto run = [&](std::vector<float> y, const std::vector<float>& from, bool accumulate) {
-          k.dropout(y.data(), from.data(), rate, key.data(), kLayer, accumulate, rows, n);
+          k.run(op::Dropout{y.data(), from.data(), rate, key.data(), kLayer, accumulate, rows, n});
           return y;
         };
         setThreadCount(3);
@@ -49,7 +49,7 @@ void checkMask(Kernels& k, const std::string& isa) {
         setThreadCount(1);
         CHECK(run(poisoned(rows * n), x, false) == y, "%s: one thread differs", where);
         std::vector<float> inPlace = x;
-        k.dropout(inPlace.data(), inPlace.data(), rate, key.data(), kLayer, false, rows, n);
+        k.run(op::Dropout{inPlace.data(), inPlace.data(), rate, key.data(), kLayer, false, rows, n});
         CHECK(inPlace == want, "%s: in place", where);
         const std::vector<float> added = run(std::vector<float>(rows * n, 1.0f), x, true);
         std::vector<double> plus(want.begin(), want.end());
@@ -57,9 +57,9 @@ void checkMask(Kernels& k, const std::string& isa) {
         CHECK(relativeError(added, plus) < 1e-7, "%s: added, error %.2e", where, relativeError(added, plus));
         if (rows == 1) continue;
         std::vector<float> split = poisoned(rows * n);
-        k.dropout(split.data(), x.data(), rate, key.data(), kLayer, false, 2, n);
-        k.dropout(split.data() + 2 * n, x.data() + 2 * n, rate, keyOf(kSeed, 9, 102).data(), kLayer, false, rows - 2,
-                  n);
+        k.run(op::Dropout{split.data(), x.data(), rate, key.data(), kLayer, false, 2, n});
+        k.run(op::Dropout{split.data() + 2 * n, x.data() + 2 * n, rate, keyOf(kSeed, 9, 102).data(), kLayer, false,
+                          rows - 2, n});
         CHECK(split == want, "%s: a split batch has another mask", where);
       }
 }
@@ -79,8 +79,8 @@ void checkLaws() {
   for (const Stream& s : {Stream{1, 1, 0, 0}, Stream{2, 1, 0, 0}, Stream{1 + (uint64_t{1} << 32), 1, 0, 0},
                           Stream{1, 2, 0, 0}, Stream{1, 1, 1000, 0}, Stream{1, 1, 0, 1}, Stream{1, 1, 0, 1 << 16}}) {
     masks.emplace_back(rows * n);
-    k->dropout(masks.back().data(), ones.data(), rate, keyOf(s.seed, s.step, s.firstRow).data(), s.layer, false, rows,
-               n);
+    k->run(op::Dropout{masks.back().data(), ones.data(), rate, keyOf(s.seed, s.step, s.firstRow).data(), s.layer, false,
+                       rows, n});
   }
   for (size_t m = 0; m < masks.size(); ++m) {
     int one = 0, both = 0;
@@ -107,7 +107,7 @@ void checkReplay() {
   const std::vector<float> ones(rows * n, 1.0f);
   auto* y = static_cast<float*>(k->allocate(ones.size() * sizeof(float)));
   auto* key = static_cast<uint32_t*>(k->allocate(4 * sizeof(uint32_t)));
-  const auto calls = [&] { k->dropout(y, y, rate, key, kLayer, false, rows, n); };
+  const auto calls = [&] { k->run(op::Dropout{y, y, rate, key, kLayer, false, rows, n}); };
   std::unique_ptr<Kernels::Recording> recording;
   for (uint32_t step = 1; step <= 3; ++step) {
     k->upload(y, ones.data(), ones.size() * sizeof(float));

@@ -27,7 +27,7 @@ void checkCopyChannels(Kernels& k, const std::string& isa) {
           float& to = want[r * s.yWidth + s.yOffset + i];
           to = x[r * s.xWidth + s.xOffset + i] + (accumulate ? to : 0.0f);
         }
-      k.copyChannels(y.data(), x.data(), accumulate, s.rows, s.yWidth, s.yOffset, s.xWidth, s.xOffset, s.n);
+      k.run(op::CopyChannels{y.data(), x.data(), accumulate, s.rows, s.yWidth, s.yOffset, s.xWidth, s.xOffset, s.n});
       CHECK(y == want, "%s: copyChannels of %zu x %d, accumulate %d", isa.c_str(), s.rows, s.n, accumulate);
     }
 }
@@ -38,14 +38,15 @@ void checkCombine(Kernels& k, const std::string& isa) {
     std::vector<double> both(n), one(n);
     for (size_t i = 0; i < n; ++i) both[i] = 0.7f * double(x1[i]) - 1.3f * double(x2[i]), one[i] = 0.7f * double(x1[i]);
     std::vector<float> y = poisoned(n);
-    k.combine(y.data(), 0.7f, x1.data(), -1.3f, x2.data(), n);
+    k.run(op::Combine{y.data(), 0.7f, x1.data(), -1.3f, x2.data(), n});
     CHECK(relativeError(y, both) < 1e-7, "%s: combine of %zu, error %.2e", isa.c_str(), n, relativeError(y, both));
     y = poisoned(n);
-    k.combine(y.data(), 0.7f, x1.data(), 5.0f, nullptr, n);
+    k.run(op::Combine{y.data(), 0.7f, x1.data(), 5.0f, nullptr, n});
     CHECK(relativeError(y, one) < 1e-7, "%s: combine of one, error %.2e", isa.c_str(), relativeError(y, one));
     for (const int which : {1, 2}) {
       y = which == 1 ? x1 : x2;
-      k.combine(y.data(), 0.7f, which == 1 ? y.data() : x1.data(), -1.3f, which == 2 ? y.data() : x2.data(), n);
+      k.run(
+          op::Combine{y.data(), 0.7f, which == 1 ? y.data() : x1.data(), -1.3f, which == 2 ? y.data() : x2.data(), n});
       CHECK(relativeError(y, both) < 1e-7, "%s: combine into x%d, error %.2e", isa.c_str(), which,
             relativeError(y, both));
     }
@@ -59,7 +60,7 @@ void checkDotRows(Kernels& k, const std::string& isa) {
     std::vector<double> out(3, NAN), want(3);
     for (int r = 0; r < 3; ++r)
       for (size_t i = 0; i < n; ++i) want[r] += double(x1[r * n + i]) * double(x2[r * n + i]);
-    k.dotRows(out.data(), x1.data(), x2.data(), 3, n);
+    k.run(op::DotRows{out.data(), x1.data(), x2.data(), 3, n});
     CHECK(relativeError(out, want) < 1e-13, "%s: dotRows of %zu, error %.2e", isa.c_str(), n, relativeError(out, want));
   }
 }
@@ -71,7 +72,7 @@ void checkCombineRows(Kernels& k, const std::string& isa) {
       a[r] = std::sin(r + 1.), b[r] = std::cos(3. * r), x1[r] = 1e3 + r, x2[r] = std::exp(0.01 * r);
       want[r] = a[r] * x1[r] + b[r] * x2[r];
     }
-    k.combineRows(out.data(), a.data(), x1.data(), b.data(), x2.data(), rows);
+    k.run(op::CombineRows{out.data(), a.data(), x1.data(), b.data(), x2.data(), rows});
     CHECK(relativeError(out, want) < 1e-15, "%s: combineRows of %d, error %.2e", isa.c_str(), rows,
           relativeError(out, want));
   }
@@ -102,7 +103,7 @@ void checkPad(Kernels& k, const std::string& isa) {
                 want[at] = accumulate ? y0[at] : 0.0f;
                 if (inside) want[at] += x[((size_t(b) * from[0] + row) * from[1] + column) * s.channels + c];
               }
-        k.pad(y.data(), x.data(), margin, accumulate, s.batch, from[0], from[1], s.channels);
+        k.run(op::Pad{y.data(), x.data(), margin, accumulate, s.batch, from[0], from[1], s.channels});
         CHECK(y == want, "%s: pad %d x %d x %d x %d by %d, accumulate %d", isa.c_str(), s.batch, from[0], from[1],
               s.channels, margin, accumulate);
       }
@@ -121,7 +122,7 @@ void checkEmbedding(Kernels& k, const std::string& isa) {
             want[b * channels + (cosFirst ? half : 0) + i] = static_cast<float>(std::sin(t[b] * freqs[i]));
             want[b * channels + (cosFirst ? 0 : half) + i] = static_cast<float>(std::cos(t[b] * freqs[i]));
           }
-        k.noiseEmbedding(y.data(), t.data(), freqs.data(), cosFirst, static_cast<int>(t.size()), channels);
+        k.run(op::NoiseEmbedding{y.data(), t.data(), freqs.data(), cosFirst, static_cast<int>(t.size()), channels});
         double worst = 0;  // of one value; a float32 product or frequency would be off by 1e-2 at the largest
         for (size_t i = 0; i < y.size(); ++i)
           worst = std::fmax(worst, std::isnan(y[i]) ? 1 : std::fabs(y[i] - want[i]));
@@ -156,7 +157,8 @@ void checkModulate(Kernels& k, const std::string& isa) {
         wantGamma.push_back(at(inputs, b, c).first);
         wantBeta.push_back(at(inputs, b, c).second);
       }
-    k.modulate(rowGamma.data(), rowBeta.data(), gamma.data(), beta.data(), scaleShift.data(), s.batch, s.channels);
+    k.run(op::Modulate{rowGamma.data(), rowBeta.data(), gamma.data(), beta.data(), scaleShift.data(), s.batch,
+                       s.channels});
     for (const auto& [got, want] : {std::pair(&rowGamma, &wantGamma), std::pair(&rowBeta, &wantBeta)})
       CHECK(relativeError(*got, *want) < 2e-7, "%s: modulate %d x %d, error %.2e", isa.c_str(), s.batch, s.channels,
             relativeError(*got, *want));
@@ -164,8 +166,8 @@ void checkModulate(Kernels& k, const std::string& isa) {
     // gradients of gamma and beta are added to 2
     std::vector<float> got[] = {std::vector<float>(s.channels, 2.0f), std::vector<float>(s.channels, 2.0f),
                                 poisoned(2 * n)};
-    k.modulateAdjoint(got[0].data(), got[1].data(), got[2].data(), dRowGamma.data(), dRowBeta.data(), gamma.data(),
-                      beta.data(), scaleShift.data(), s.batch, s.channels);
+    k.run(op::ModulateAdjoint{got[0].data(), got[1].data(), got[2].data(), dRowGamma.data(), dRowBeta.data(),
+                              gamma.data(), beta.data(), scaleShift.data(), s.batch, s.channels});
     for (int input = 0; input < 3; ++input) {
       Doubles want, moved[] = {inputs[0], inputs[1], inputs[2]};
       for (size_t i = 0; i < inputs[input].size(); ++i) {
@@ -194,8 +196,8 @@ void checkModulate(Kernels& k, const std::string& isa) {
     dRow[b] = b == batch - 1 ? 0.37f : (b % 2 ? -1e4f : 1e4f) + 0.01f * static_cast<float>(b);
     want += dRow[b];
   }
-  k.modulateAdjoint(dgamma.data(), dbeta.data(), zeros.data(), dRow.data(), dRow.data(), one.data(), one.data(),
-                    scaleShift.data(), batch, 1);
+  k.run(op::ModulateAdjoint{dgamma.data(), dbeta.data(), zeros.data(), dRow.data(), dRow.data(), one.data(), one.data(),
+                            scaleShift.data(), batch, 1});
   for (const float v : {dgamma[0], dbeta[0]})
     CHECK(std::fabs(v - want) < 1e-6 * std::fabs(want), "%s: modulateAdjoint of large values %g, not %g", isa.c_str(),
           v, want);
@@ -218,10 +220,10 @@ void checkLayouts(Kernels& k, const std::string& isa) {
               wantLast[pc] = a[r] * double(x1[cp]) + (two ? b[r] * double(x2[cp]) : 0.0);
               wantFirst[cp] = (two ? a[r] * double(x1[cp]) : 0.0) + b[r] * double(x2[pc]);
             }
-        k.toChannelsLast(last.data(), a.data(), x1.data(), b.data(), two ? x2.data() : nullptr, batch, channels,
-                         pixels);
-        k.toChannelsFirst(first.data(), a.data(), two ? x1.data() : nullptr, b.data(), x2.data(), batch, channels,
-                          pixels);
+        k.run(op::ToChannelsLast{last.data(), a.data(), x1.data(), b.data(), two ? x2.data() : nullptr, batch, channels,
+                                 pixels});
+        k.run(op::ToChannelsFirst{first.data(), a.data(), two ? x1.data() : nullptr, b.data(), x2.data(), batch,
+                                  channels, pixels});
         CHECK(relativeError(last, wantLast) < 1e-7, "%s: toChannelsLast %d x %d, error %.2e", isa.c_str(), channels,
               pixels, relativeError(last, wantLast));
         CHECK(relativeError(first, wantFirst) < 1e-7, "%s: toChannelsFirst %d x %d, error %.2e", isa.c_str(), channels,

@@ -245,6 +245,7 @@ void testRefusals() {
   };
   CHECK(refused(unet(1, 7, 7, {1, 2}, 1, {}, 0, 0)), "odd image sides with a halving");
   CHECK(refused(unet(1, 8, 8, {}, 1, {}, 0, 0)), "no levels");
+  CHECK(refused(withLabelMaps(unet(1, 8, 8, {1}, 1, {}, 0, 0))), "label maps without labels");
   auto odd = unet(1, 8, 8, {1}, 1, {}, 0, 0);
   odd.modelChannels = 144;
   CHECK(refused(odd), "144 channels are not 32 groups");
@@ -258,6 +259,7 @@ int main() {
   testNetwork("unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
   testNetwork("non-square", unet(1, 4, 12, {1, 2, 2}, 1, {12, 3}, 0, 0, {1, 3, 3, 1}));
   testNetwork("no blocks", unet(2, 4, 4, {1}, 0, {}, 0, 2));
+  testNetwork("label maps", withLabelMaps(unet(2, 4, 8, {1, 2}, 1, {4}, 3, 0)));
   testNetwork("ncsn++", ncsnpp(EdmUNetConfig::kResidual, false));
   testNetwork("skips", ncsnpp(EdmUNetConfig::kSkip, true));
   testNetwork("adm", adm({1, 8}, 1));
@@ -275,6 +277,7 @@ int main() {
   testNetwork("mlp", ResidualMlpConfig{2, 16, 2, 0, 1});
   testNetwork("labelled mlp", ResidualMlpConfig{5, 24, 3, 4, 2});
   testJoint("joint unet", unet(3, 8, 8, {1, 2}, 1, {4}, 5, 3));
+  testJoint("joint label maps", withLabelMaps(unet(2, 4, 8, {1, 2}, 1, {4}, 3, 0)));
   testJoint("joint skips", ncsnpp(EdmUNetConfig::kSkip, true));
   testJoint("joint adm", adm({1, 8}, 1));
   testJoint("joint diffusers", diffusers(true, DiffusersUNetConfig::kResnet, 0, 5));

@@ -33,7 +33,13 @@ inline EdmUNetConfig unet(int channels, int height, int width, std::vector<int> 
           std::move(filter),
           false,
           EdmUNetConfig::kStandard,
+          false,
           false};
+}
+
+inline EdmUNetConfig withLabelMaps(EdmUNetConfig c) {
+  c.labelMaps = true;
+  return c;
 }
 
 inline EdmUNetConfig ncsnpp(EdmUNetConfig::Encoder encoder, bool skipDecoder) {

@@ -143,8 +143,8 @@ Result compute(Kernels& k, const Case& c, const Data& d, bool accumulate, bool p
   r.y = r.ty = poisoned(d.x.size());
   r.stats = poisoned(size_t(2) * s.batch * s.groups);
   const float *e = orNull(d.e), *gamma = orNull(d.gamma), *beta = orNull(d.beta);
-  k.norm(r.y.data(), r.stats.data(), d.x.data(), e, gamma, beta, s);
-  k.normTangent(r.ty.data(), d.tx.data(), d.x.data(), e, r.stats.data(), gamma, beta, s);
+  k.run(op::Norm{r.y.data(), r.stats.data(), d.x.data(), e, gamma, beta, s});
+  k.run(op::NormTangent{r.ty.data(), d.tx.data(), d.x.data(), e, r.stats.data(), gamma, beta, s});
   for (int pass = 0; pass < 2; ++pass) {
     r.dx[pass] = accumulate ? std::vector<float>(d.x.size(), 1.0f) : poisoned(d.x.size());
     r.dgamma[pass].assign(affines(s), 2.0f);
@@ -153,11 +153,11 @@ Result compute(Kernels& k, const Case& c, const Data& d, bool accumulate, bool p
     float *dgamma = wanted ? r.dgamma[pass].data() : nullptr, *dbeta = wanted ? r.dbeta[pass].data() : nullptr,
           *de = parameters && c.shift ? r.de[pass].data() : nullptr;
     if (pass == 0)
-      k.normAdjoint(r.dx[0].data(), dgamma, dbeta, de, d.ay.data(), d.x.data(), e, r.stats.data(), gamma, beta,
-                    accumulate, s);
+      k.run(op::NormAdjoint{r.dx[0].data(), dgamma, dbeta, de, d.ay.data(), d.x.data(), e, r.stats.data(), gamma, beta,
+                            accumulate, s});
     else
-      k.normSecond(r.dx[1].data(), dgamma, dbeta, de, d.by.data(), d.ay.data(), d.tx.data(), d.x.data(), e,
-                   r.stats.data(), gamma, beta, accumulate, s);
+      k.run(op::NormSecond{r.dx[1].data(), dgamma, dbeta, de, d.by.data(), d.ay.data(), d.tx.data(), d.x.data(), e,
+                           r.stats.data(), gamma, beta, accumulate, s});
   }
   return r;
 }
@@ -260,7 +260,7 @@ void checkSilu() {
   const NormShape s{1, 1, static_cast<int>(x.size()), 0, 0, true, false};
   for (auto& [isa, k] : allKernels()) {
     std::vector<float> y = poisoned(x.size());
-    k->norm(y.data(), nullptr, x.data(), nullptr, nullptr, nullptr, s);
+    k->run(op::Norm{y.data(), nullptr, x.data(), nullptr, nullptr, nullptr, s});
     for (size_t i = 0; i < x.size(); ++i) {
       const double want = double(x[i]) / (1 + std::exp(-double(x[i])));
       CHECK(std::abs(y[i] - want) <= 4e-7 * std::abs(want) + 2e-38 * std::abs(x[i]), "%s: silu(%g) = %g, not %g",

@@ -22,7 +22,7 @@ void checkLoss(Kernels& k, const std::string& isa) {
         want[i] = 2 * double(weight) * d;
         wantLosses[b] += d * d;
       }
-    k.projectionLoss(v.data(), losses.data(), g.data(), target.data(), weight, batch, n);
+    k.run(op::ProjectionLoss{v.data(), losses.data(), g.data(), target.data(), weight, batch, n});
     CHECK(relativeError(v, want) < 2e-7, "%s: v of %zu, error %.2e", isa.c_str(), n, relativeError(v, want));
     CHECK(relativeError(losses, wantLosses) < 2e-7, "%s: losses, error %.2e", isa.c_str(),
           relativeError(losses, wantLosses));
@@ -62,8 +62,8 @@ void checkLevels(Kernels& k, const std::string& isa) {
           wantC[at] = -weight * slope[at] * wantResidual[at];
         }
       }
-      k.levelLoss(c.data(), losses.data(), residual.data(), energy.data(), free.data(), slope.data(), truth.data(),
-                  weight, levels, batch);
+      k.run(op::LevelLoss{c.data(), losses.data(), residual.data(), energy.data(), free.data(), slope.data(),
+                          truth.data(), weight, levels, batch});
       const double errors[] = {relativeError(losses, wantLosses), relativeError(residual, wantResidual),
                                relativeError(c, wantC)};
       CHECK(errors[0] < 1e-12 && errors[1] < 1e-12 && errors[2] < 1e-7, "%s: %d levels of %d, errors %.2e %.2e %.2e",
@@ -81,7 +81,7 @@ void checkSumSquares(Kernels& k, const std::string& isa) {
     for (const int threads : {1, 2, 3}) {
       setThreadCount(threads);
       double out = NAN;
-      k.sumSquares(&out, g.data(), n);
+      k.run(op::SumSquares{&out, g.data(), n});
       CHECK(std::abs(out - want) <= 1e-13 * want, "%s: sumSquares of %zu is %.17g, not %.17g", isa.c_str(), n, out,
             want);
       if (threads == 1) once = out;
@@ -91,7 +91,7 @@ void checkSumSquares(Kernels& k, const std::string& isa) {
   std::vector<float> g(40000, 1.0f);
   g[39999] = NAN;
   double out = 0;
-  k.sumSquares(&out, g.data(), g.size());
+  k.run(op::SumSquares{&out, g.data(), g.size()});
   CHECK(std::isnan(out), "%s: sumSquares lost a NaN", isa.c_str());
 }
 
@@ -123,9 +123,10 @@ void checkAdam(Kernels& k, const std::string& isa, double clip) {
         ema[i] = a.emaDecay * ema[i] + (1 - a.emaDecay) * p[i];
       }
       setThreadCount(1);
-      k.adam(s.p.data(), s.ema.data(), s.m.data(), s.v.data(), g.data(), &sumsq, a, n);
+      k.run(op::Adam{s.p.data(), s.ema.data(), s.m.data(), s.v.data(), g.data(), &sumsq, a, n});
       setThreadCount(3);
-      k.adam(threaded.p.data(), threaded.ema.data(), threaded.m.data(), threaded.v.data(), g.data(), &sumsq, a, n);
+      k.run(op::Adam{threaded.p.data(), threaded.ema.data(), threaded.m.data(), threaded.v.data(), g.data(), &sumsq, a,
+                     n});
     }
     CHECK(s == threaded, "%s: adam with three threads differs", isa.c_str());
     CHECK(relativeError(s.p, p) < 1e-6, "%s: adam of %zu, error %.2e", isa.c_str(), n, relativeError(s.p, p));
@@ -140,8 +141,14 @@ void checkNotFinite(Kernels& k, const std::string& isa) {
   for (const double sumsq : {double(NAN), double(INFINITY)}) {
     const State before = initial(n);
     State s = before;
-    k.adam(s.p.data(), s.ema.data(), s.m.data(), s.v.data(), poisoned(n).data(), &sumsq,
-           {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.99}, n);
+    k.run(op::Adam{s.p.data(),
+                   s.ema.data(),
+                   s.m.data(),
+                   s.v.data(),
+                   poisoned(n).data(),
+                   &sumsq,
+                   {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.99},
+                   n});
     CHECK(s == before, "%s: a gradient norm of %g changed something", isa.c_str(), sumsq);
   }
 }

@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "kernels/common/random.h"
+#include "kernels/cpu/runtime/covariances.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "particle_backends.h"
 
@@ -331,9 +332,58 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
   }
 }
 
+// Against a reference in long double, with rows that do not count, far from zero, and by any number of threads.
+void testCovariances() {
+  const int before = threadCount();
+  for (const size_t n : {1u, 2u, 1000u, 32768u, 70001u}) {
+    constexpr size_t kCount = 3;
+    std::vector<std::vector<double>> c(kCount, std::vector<double>(n));
+    std::vector<double> w(n);
+    for (size_t i = 0; i < n; ++i) {
+      w[i] = i % 7 == 3 ? 0 : 1 + std::sin(double(i * i));
+      for (size_t j = 0; j < kCount; ++j) c[j][i] = 1e4 * double(j) + std::cos(double(i) * double(j + 1));
+    }
+    if (n > 900) c[0][5] = NAN, c[1][500] = INFINITY, c[2][900] = -INFINITY, c[1][3] = NAN;
+    const auto usable = [&](size_t i) {
+      return w[i] > 0 && std::all_of(c.begin(), c.end(), [&](const auto& v) { return std::isfinite(v[i]); });
+    };
+    long double total = 0, squares = 0, mean[kCount] = {}, want[kCount][kCount] = {};
+    for (size_t i = 0; i < n; ++i)
+      if (usable(i)) {
+        total += w[i], squares += static_cast<long double>(w[i]) * w[i];
+        for (size_t j = 0; j < kCount; ++j) mean[j] += static_cast<long double>(w[i]) * c[j][i];
+      }
+    for (auto& m : mean) m /= total;
+    for (size_t i = 0; i < n; ++i)
+      if (usable(i))
+        for (size_t j = 0; j < kCount; ++j)
+          for (size_t k = 0; k < kCount; ++k) want[j][k] += w[i] * (c[j][i] - mean[j]) * (c[k][i] - mean[k]) / total;
+    const double* columns[] = {c[0].data(), c[1].data(), c[2].data()};
+    std::vector<double> first;
+    for (const int threads : {1, 2, 5}) {
+      setThreadCount(threads);
+      std::vector<double> out(kCount * kCount, NAN);
+      const double effective = covariances(out.data(), w.data(), columns, kCount, n);
+      CHECK(std::fabs(effective - double(total * total / squares)) < 1e-9 * effective, "effective rows of %zu", n);
+      for (size_t j = 0; j < kCount; ++j)
+        for (size_t k = 0; k < kCount; ++k)
+          CHECK(std::fabs(out[j * kCount + k] - double(want[j][k])) < 1e-10, "covariance of %zu and %zu, %zu rows", j,
+                k, n);
+      if (threads == 1) first = out;
+      CHECK(out == first, "covariances depend on the threads");
+    }
+    std::fill(w.begin(), w.end(), 0.0);
+    std::vector<double> none(kCount * kCount, NAN);
+    CHECK(covariances(none.data(), w.data(), columns, kCount, n) == 0, "rows without weight count");
+    CHECK(std::all_of(none.begin(), none.end(), [](double v) { return v == 0; }), "covariances of none");
+  }
+  setThreadCount(before);
+}
+
 }  // namespace
 
 int main() {
+  testCovariances();
   const std::unique_ptr<ParticleKernels> cpu(makeCpuParticleKernels());
   for (const ParticleBackend& b : particleBackends()) {
     ParticleKernels& k = *b.kernels;

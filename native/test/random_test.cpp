@@ -80,11 +80,11 @@ void checkNoise(Kernels& k, const std::string& isa) {
       }
     setThreadCount(3);
     std::vector<float> x = poisoned(rows * n), split = poisoned(rows * n);
-    k.addNoise(x.data(), x0.data(), sigma.data(), seed, kNoise, 9, 100, rows, n);
+    k.run(op::AddNoise{x.data(), x0.data(), sigma.data(), seed, kNoise, 9, 100, rows, n});
     CHECK(relativeError(x, want) < 1e-7, "%s: noise of %zu, error %.2e", isa.c_str(), n, relativeError(x, want));
     setThreadCount(1);
-    k.addNoise(split.data(), x0.data(), sigma.data(), seed, kNoise, 9, 100, 2, n);
-    k.addNoise(split.data() + 2 * n, x0.data() + 2 * n, sigma.data() + 2, seed, kNoise, 9, 102, rows - 2, n);
+    k.run(op::AddNoise{split.data(), x0.data(), sigma.data(), seed, kNoise, 9, 100, 2, n});
+    k.run(op::AddNoise{split.data() + 2 * n, x0.data() + 2 * n, sigma.data() + 2, seed, kNoise, 9, 102, rows - 2, n});
     CHECK(std::memcmp(x.data(), split.data(), x.size() * sizeof(float)) == 0, "%s: a split batch draws other noise",
           isa.c_str());
   }

@@ -51,10 +51,11 @@ void checkCase(const Case& c) {
       const std::vector<double> want = reference(x, c, gain, down);
       const auto compute = [&, &k = k](std::vector<float> y, bool accumulate) {
         if (down)
-          k->downsample(y.data(), x.data(), c.taps.data(), n, gain, accumulate, c.batch, 2 * c.height, 2 * c.width,
-                        c.channels);
+          k->run(op::Downsample{y.data(), x.data(), c.taps.data(), n, gain, accumulate, c.batch, 2 * c.height,
+                                2 * c.width, c.channels});
         else
-          k->upsample(y.data(), x.data(), c.taps.data(), n, gain, accumulate, c.batch, c.height, c.width, c.channels);
+          k->run(op::Upsample{y.data(), x.data(), c.taps.data(), n, gain, accumulate, c.batch, c.height, c.width,
+                              c.channels});
         return y;
       };
       setThreadCount(1);

@@ -11,8 +11,11 @@ using namespace feynkac::test;
 
 namespace {
 
-constexpr Scheme kSchemes[] = {Scheme::kSystematic, Scheme::kStratified, Scheme::kMultinomial,
-                               Scheme::kResidual,   Scheme::kSsp,        Scheme::kKilling};
+std::vector<Scheme> schemes() {
+  std::vector<Scheme> all;
+  for (const auto& named : kSchemes) all.push_back(named.scheme);
+  return all;
+}
 
 std::vector<int32_t> draw(ParticleKernels& k, Scheme scheme, const std::vector<double>& w, uint32_t seed) {
   std::vector<int32_t> a(w.size(), -1);
@@ -23,7 +26,7 @@ std::vector<int32_t> draw(ParticleKernels& k, Scheme scheme, const std::vector<d
 void testResampling(ParticleKernels& k, const std::vector<size_t>& counts) {
   // counts within one of n W for systematic and ssp, never a particle without weight, at sizes around the pieces
   for (const size_t count : counts)
-    for (const Scheme scheme : kSchemes) {
+    for (const Scheme scheme : schemes()) {
       std::vector<double> w(count);
       for (size_t i = 0; i < count; ++i) w[i] = i % 3 == 1 ? 0 : std::exp(std::sin(double(i)) * 3);
       if (count == 2) w[0] = 0, w[1] = 3;
@@ -94,7 +97,7 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
         const double sum = std::accumulate(w.begin(), w.end(), 0.0);
         for (double& v : w) v /= sum;
       }
-      for (const Scheme scheme : kSchemes)
+      for (const Scheme scheme : schemes())
         for (const size_t n : {count, size_t(20000)}) {
           if (n != count && (scheme == Scheme::kKilling || count == 2048 || (shape == 1 && count > 2))) continue;
           std::vector<int32_t> a(n, -1), want(n, -1), again(n, -1);
@@ -124,7 +127,7 @@ void testAgainstCpu(ParticleKernels& k, ParticleKernels& cpu) {
       CHECK(a == want, "scheme %d at uniforms of %g", int(scheme), u0);
     }
   }
-  for (const Scheme scheme : kSchemes) {
+  for (const Scheme scheme : schemes()) {
     const std::vector<double> u(9, 0.3);
     const size_t needed[] = {1, 6, 7, 4, 5, 9};
     std::vector<int32_t> a(6, -1), want(6, -1);

@@ -58,13 +58,12 @@ Case conv() {
                 s.out, s.kernel);
   return {name, true, [=](Kernels& k) {
             void* packed = k.allocate(k.convPackedBytes(s.kernel, s.in, s.out));
-            k.convPack(packed, w.data(), s.kernel, s.in, s.out);
-            k.convPackForGrad(packed, w.data(), s.kernel, s.in, s.out);
+            k.run(op::ConvPack{packed, w.data(), s.kernel, s.in, s.out});
+            k.run(op::ConvPackForGrad{packed, w.data(), s.kernel, s.in, s.out});
             Results r = {poisoned(pixels * s.out), poisoned(pixels * s.in), std::vector<float>(weights)};
-            k.conv(r[0].data(), x.data(), packed, bias.data(), dy.data(), 0.7f, s);
-            k.convDataGrad(r[1].data(), dy.data(), packed, 0.7f, false, s);
-            const ConvGradTerm term = {x.data(), dy.data()};
-            k.convWeightGrad(r[2].data(), &term, 1, 0.7f, s);
+            k.run(op::Conv{r[0].data(), x.data(), packed, bias.data(), dy.data(), 0.7f, s});
+            k.run(op::ConvDataGrad{r[1].data(), dy.data(), packed, 0.7f, false, s});
+            k.run(op::ConvWeightGrad{r[2].data(), {{x.data(), dy.data()}}, 1, 0.7f, s});
             k.release(packed);
             return r;
           }};
@@ -87,12 +86,12 @@ Case norm() {
             const float *g = s.groups > 0 ? gamma.data() : nullptr, *b = s.groups > 0 ? beta.data() : nullptr;
             Results r = {poisoned(size), poisoned(size), poisoned(size), poisoned(size)};
             std::vector<float> stats = poisoned(size_t(2) * s.batch * std::max(1, s.groups));
-            k.norm(r[0].data(), stats.data(), x.data(), e.data(), g, b, s);
-            k.normTangent(r[1].data(), tx.data(), x.data(), e.data(), stats.data(), g, b, s);
-            k.normAdjoint(r[2].data(), nullptr, nullptr, nullptr, dy.data(), x.data(), e.data(), stats.data(), g, b,
-                          false, s);
-            k.normSecond(r[3].data(), nullptr, nullptr, nullptr, by.data(), dy.data(), tx.data(), x.data(), e.data(),
-                         stats.data(), g, b, false, s);
+            k.run(op::Norm{r[0].data(), stats.data(), x.data(), e.data(), g, b, s});
+            k.run(op::NormTangent{r[1].data(), tx.data(), x.data(), e.data(), stats.data(), g, b, s});
+            k.run(op::NormAdjoint{r[2].data(), nullptr, nullptr, nullptr, dy.data(), x.data(), e.data(), stats.data(),
+                                  g, b, false, s});
+            k.run(op::NormSecond{r[3].data(), nullptr, nullptr, nullptr, by.data(), dy.data(), tx.data(), x.data(),
+                                 e.data(), stats.data(), g, b, false, s});
             return r;
           }};
 }
@@ -107,10 +106,10 @@ Case attention() {
   std::snprintf(name, sizeof name, "attention %d x %d tokens, %d heads of %d", s.batch, s.tokens, s.heads, s.channels);
   return {name, true, [=](Kernels& k) {
             Results r = {poisoned(n), poisoned(n), poisoned(3 * n), poisoned(3 * n)};
-            k.attention(r[0].data(), qkv.data(), s);
-            k.attentionTangent(r[1].data(), t.data(), qkv.data(), s);
-            k.attentionAdjoint(r[2].data(), a.data(), qkv.data(), s);
-            k.attentionSecond(r[3].data(), b.data(), a.data(), t.data(), qkv.data(), s);
+            k.run(op::Attention{r[0].data(), qkv.data(), s});
+            k.run(op::AttentionTangent{r[1].data(), t.data(), qkv.data(), s});
+            k.run(op::AttentionAdjoint{r[2].data(), a.data(), qkv.data(), s});
+            k.run(op::AttentionSecond{r[3].data(), b.data(), a.data(), t.data(), qkv.data(), s});
             return r;
           }};
 }
@@ -130,10 +129,10 @@ Case resampled() {
             const uint32_t key[] = {1, 2, 3, 4};
             const size_t padded = size_t(batch) * (height + 2 * margin) * (width + 2 * margin) * channels;
             Results r = {poisoned(large / 4), poisoned(4 * large), poisoned(padded), poisoned(large)};
-            k.downsample(r[0].data(), x.data(), taps.data(), n, 1, false, batch, height, width, channels);
-            k.upsample(r[1].data(), x.data(), taps.data(), n, 4, false, batch, height, width, channels);
-            k.pad(r[2].data(), x.data(), margin, false, batch, height, width, channels);
-            k.dropout(r[3].data(), x.data(), 0.3f, key, 2, false, batch, large / batch);
+            k.run(op::Downsample{r[0].data(), x.data(), taps.data(), n, 1, false, batch, height, width, channels});
+            k.run(op::Upsample{r[1].data(), x.data(), taps.data(), n, 4, false, batch, height, width, channels});
+            k.run(op::Pad{r[2].data(), x.data(), margin, false, batch, height, width, channels});
+            k.run(op::Dropout{r[3].data(), x.data(), 0.3f, key, 2, false, batch, large / batch});
             return r;
           }};
 }

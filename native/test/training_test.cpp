@@ -327,6 +327,7 @@ void testStates(const NetworkConfig& config, Kind kind) {
 int main() {
   newKernels = onCpu;
   testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
+  testTraining(withLabelMaps(unet(1, 4, 8, {1, 2}, 1, {4}, 3, 0)));
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
   testTraining(adm({1, 2}, 1), 0.3f);
   testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));

@@ -5,7 +5,8 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
-import { buildFolder, hasProgram, home, platforms, prebuildOf, root } from './list.mjs'
+import { buildFolder, hasProgram, home, missingTools, platforms, prebuildOf, root } from './list.mjs'
+import { provideZig } from './runtimes.mjs'
 
 /** Builds addons for their places in prebuilds/, each in a build tree of its own: of this platform, or across by a toolchain. */
 
@@ -32,8 +33,9 @@ function run(command, args) {
 
 function build(name) {
   const { tools } = platforms[name]
-  const absent = name === home ? [] : tools.filter((tool) => !hasProgram(tool))
+  const absent = missingTools(name)
   if (absent.length) throw new Error(`${name} needs ${absent.join(', ')} on PATH`)
+  if (name !== home && tools.includes('zig')) provideZig()
   const folder = buildFolder(cuda ? `${name}-cuda` : name)
   const headers = path.dirname(require.resolve('node-api-headers/package.json'))
   const include = [path.join(headers, 'include'), path.dirname(require.resolve('node-addon-api/package.json'))]

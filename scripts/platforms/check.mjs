@@ -9,7 +9,7 @@ import { hasProgram, home, platforms, prebuildOf } from './list.mjs'
  * shown but the entry. Read from the file, by binutils or LLVM, so that it works for every platform on any.
  */
 
-export const FLOOR = '2.34' // of what is built on Debian 12; in a container of Debian 11 a release comes down to 2.29, and is checked so
+export const FLOOR = '2.28' // whatever it was built with: native/addon/glibc_floor.cc
 
 const ENTRY = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
 
@@ -29,6 +29,7 @@ const compare = (a, b) => {
 
 function elf(file) {
   const symbols = read('readelf', '--dyn-syms', '--wide', file).split('\n')
+  const asked = symbols.map((line) => line.trim().split(/\s+/)).filter((f) => f[6] === 'UND' && f[4] !== 'WEAK')
   return {
     machine: /Machine:\s+(.*)/.exec(read('readelf', '--file-header', file))[1],
     needed: matches(read('readelf', '--dynamic', file), /NEEDED.*\[(.*)\]/g),
@@ -40,6 +41,7 @@ function elf(file) {
       matches(read('readelf', '--version-info', file), /\bGLIBC_(\d+\.\d+)/g)
         .sort(compare)
         .at(-1) ?? null,
+    unversioned: asked.map((f) => f[7]).filter((name) => name && !/@|^napi_|^node_api_/.test(name)),
   }
 }
 
@@ -78,9 +80,10 @@ export function examine(name, file, floor = FLOOR) {
   const problems = found.needed
     .filter((library) => !LIBRARIES[musl ? 'musl' : system].test(library))
     .map((library) => `needs ${library}`)
-  const machine = name.includes('arm64') ? /aarch64|arm64/i : /x86-64/i
+  const machine = name.includes('arm64') ? /aarch64|arm64/i : /x86[-_]64/i
   if (!machine.test(found.machine)) problems.push(`is for ${found.machine}`)
   if (musl && found.glibc) problems.push(`needs glibc ${found.glibc}`)
+  if (found.glibc && found.unversioned.length) problems.push(`asks for ${found.unversioned.join(', ')} of no library`)
   if (found.glibc && compare(found.glibc, floor) > 0) problems.push(`needs glibc ${found.glibc}, more than ${floor}`)
   // zig's linker for macOS shows its C++ library too; a Mac's own one does not
   const asked = system === 'darwin' && process.platform !== 'darwin' ? ENTRY : found.exported.sort()

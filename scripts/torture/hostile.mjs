@@ -3,7 +3,7 @@ import path from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { zipSync } from 'fflate'
 import sharp from 'sharp'
-import { writeNpy } from '../../dist/cli/outputs.js'
+import { writeNpy } from '../../dist/data/npy-write.js'
 import { FeynkacError, loadDataset } from '../../dist/index.js'
 import { must, started, trial } from './trial.mjs'
 

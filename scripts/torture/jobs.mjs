@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { main } from '../../dist/cli/index.js'
-import { writeNpy } from '../../dist/cli/outputs.js'
+import { writeNpy } from '../../dist/data/npy-write.js'
 import { EnergyModel, residualMLP } from '../../dist/index.js'
 
 /** Short runs of the commands in this process, for the trials that repeat them a thousand times. */

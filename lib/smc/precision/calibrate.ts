@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { float32Array, held, integer, knownOptions } from '../../base/args.js'
 import { digits, invalid, NumericsError } from '../../base/errors.js'
 import { purpose } from '../../base/random.js'
@@ -105,7 +105,8 @@ export async function measure(
 /** Draw i of `count` from a set: evenly spread over it, or round and round where it is smaller. */
 const drawOf = (i: number, count: number, size: number) => (count < size ? Math.floor((i * size) / count) : i % size)
 
-async function checkedData(data: unknown, shape: readonly number[], signal?: AbortSignal): Promise<Dataset> {
+/** Samples as a data set. Throws ArgumentError. */
+export async function checkedData(data: unknown, shape: readonly number[], signal?: AbortSignal): Promise<Dataset> {
   const d = sizeOf(shape)
   if (types.isFloat32Array(data)) {
     const samples = float32Array('data', data)

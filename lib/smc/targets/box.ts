@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { finiteNumber, isList, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import { sizeOf } from '../../base/shape.js'
@@ -28,7 +28,7 @@ export interface BoxOptions extends LambdaOption {
  * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
  * const box = bounded(normal, { lower: [0, -Infinity], upper: [1, Infinity] })
  * const disc = bounded(normal, {
- *   contains: (x, count) => Array.from({ length: count }, (_, i) => Math.hypot(x[2 * i], x[2 * i + 1]) < 1),
+ *   contains: (x, count) => Array.from({ length: count }, (_, i) => Math.hypot(...x.subarray(2 * i, 2 * i + 2)) < 1),
  * })
  * const { samples, logZ } = await smc(box, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
  * ```

@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { finiteNumber, knownOptions } from '../../base/args.js'
 import { ArgumentError, describe, digits, invalid, NumericsError } from '../../base/errors.js'
 import { native, run } from '../../native/addon.js'
@@ -26,7 +26,7 @@ export type RewardValue = ArrayLike<number> | { value: ArrayLike<number>; grad?:
  * import { gaussianMixture, rewardTilt, sigmaGrid, smc } from 'feynkac'
  *
  * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
- * const target = rewardTilt(normal, (x, count) => Array.from({ length: count }, (_, i) => x[2 * i]), { strength: 1 })
+ * const target = rewardTilt(normal, (x) => x.filter((_, i) => i % 2 === 0), { strength: 1 })
  * const { samples, logZ } = await smc(target, { particles: 256, sigmas: sigmaGrid({ steps: 32, min: 0.01, max: 20 }) })
  * ```
  */

@@ -24,7 +24,13 @@ export function checkedModel(name: string, value: unknown): EnergyFunction {
   const resident = model?.residence === undefined || typeof model.residence === 'string'
   if (typeof model?.energyGrad !== 'function' || !isShape(model.shape) || !resident)
     throw invalid(name, 'an energy function { shape, energyGrad(x, sigma) }', value)
+  checkTable(name, model.calibration)
   return model
+}
+
+function checkTable(name: string, table: EnergyFunction['calibration']): void {
+  if (table !== undefined && typeof table?.precisionAt !== 'function')
+    throw invalid(`calibration of ${name}`, 'a table of precisions, as calibrate makes it', table)
 }
 
 const MOST_MODELS = 4096
@@ -49,6 +55,7 @@ export function checkedTarget(target: Target): Target {
   if (!isShape(shape) || String(shape) !== String(parts[0].shape)) throw invalid('shape of the target', `[${parts[0].shape}], as its models have`, shape) // biome-ignore format: one line
   if (typeof target.name !== 'string') throw invalid('name of the target', 'a text', target.name)
   lambdaOf(target)
+  checkTable('the target', target.calibration)
   if (exponents !== undefined) numberList('exponents of the target', exponents, { length: parts.length })
   if (typeof residence !== 'string') throw invalid('residence of the target', 'a text', residence)
   return target

@@ -42,7 +42,7 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
       'class' in network ? givenAutoencoder(network) : autoencoderFor(shape, network as AutoencoderArchitecture),
     create: ({ network }, _, at) => Autoencoder.create({ network }, at),
     run: (model, definition, data) => ({
-      steps: { train: (request) => model.network.train(imageStep(request, definition.noise)) },
+      step: (common) => model.network.train(imageStep(common, definition.noise)),
       batches: new Batches(data, null, definition),
       finish: async () => {
         const measured = Int32Array.from({ length: Math.min(MEASURED, data.size) }, (_, i) => i)

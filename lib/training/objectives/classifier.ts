@@ -55,9 +55,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
       const { training, held } = holdOut(data, definition.holdOut, definition.seed)
       requireKnown(training)
       return {
-        steps: {
-          train: (request) => model.network.train({ ...imageStep(request, definition.noise), labels: request.labels! }),
-        },
+        step: (common) => model.network.train({ ...imageStep(common, definition.noise), labels: common.labels! }),
         batches: new Batches(training, data.labels, definition),
         smallestLoss: SMALLEST_LOSS,
         finish: async () => {

@@ -1,28 +1,22 @@
-import { finiteNumber, integer, oneOf } from '../../base/args.js'
+import { finiteNumber, oneOf } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
+import { givenOptions } from '../../base/option-table.js'
 import { EnergyModel } from '../../models/energy.js'
 import type { ModelInfo } from '../../models/info.js'
 import type { DeviceOptions } from '../../native/devices.js'
 import { energyKinds, type Head, heads } from '../../networks/energy-heads.js'
+import { type LevelOptions, levelRows } from '../options.js'
 import type { Definition, FrontEnd } from '../run.js'
 
 /** The energy's form, for training from data and for distillation. */
-export interface HeadOptions {
+export interface HeadOptions extends LevelOptions {
   /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). */
   head?: Head
   /** `a` of the dot head: 1/2 (the default) or 1. */
   headScale?: number
-  /**
-   * Weight of a cross-entropy over noise levels, per dimension as the loss is, which sees the relative weight of separated modes
-   * (docs/levelled.md): 0.5, say; 0, the default: none.
-   */
-  levelWeight?: number
-  /** With levelWeight: noise levels that a sample is classified among (3), and samples per step that are (a quarter of the batch). */
-  levels?: number
-  levelBatch?: number
 }
 
-export const headOptionNames = ['head', 'headScale', 'levelWeight', 'levels', 'levelBatch']
+export const headOptionNames = ['head', 'headScale', ...Object.keys(levelRows)]
 
 /** Without a teacher a denoiser and its energy can be trained at once. */
 export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
@@ -45,13 +39,8 @@ export function givenHead(
   if (energyWeight !== undefined) finiteNumber('energyWeight', energyWeight, { above: 0 })
   if (energyWeight !== undefined && head !== undefined && head !== 'joint')
     throw invalid('energyWeight', `nothing for the head '${head}'`, energyWeight)
-  if (levelWeight !== undefined) finiteNumber('levelWeight', levelWeight, { min: 0 })
-  if (levels !== undefined) integer('levels', levels, 2, 64)
-  if (levelBatch !== undefined) integer('levelBatch', levelBatch, 1)
   return {
-    ...(levelWeight !== undefined && { levelWeight }),
-    ...(levels !== undefined && { levels }),
-    ...(levelBatch !== undefined && { levelBatch }),
+    ...givenOptions<LevelOptions>(levelRows, { levelWeight, levels, levelBatch }),
     ...(head && { kind: head }),
     ...(headScale !== undefined && { headScale }),
     ...(energyWeight !== undefined && { energyWeight }),

@@ -6,6 +6,7 @@ import type { DeviceOptions } from '../../native/devices.js'
 import type { ImageTrainRequest, NativeNetwork, NetworkWeights } from '../../native/types.js'
 import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from '../checkpointed.js'
+import type { CommonStep } from '../loop.js'
 import { generalSettings, imageRecipe } from '../recipe.js'
 import { fittingBatch, inRun, onlySettings, openData, openRun, runOptionNames, settingNames } from '../run.js'
 import { checkSettings, type Settings, settle } from '../settings.js'
@@ -59,7 +60,7 @@ export interface ImageObjective<M extends ImageModel, D extends ImageDefinition>
   /** The network of the options, or a small one; throws ArgumentError where there can be none for the data. */
   configure(network: object, data: Dataset): D['network']
   create(definition: D, data: Dataset, options: DeviceOptions & { seed: number }): Promise<M>
-  run(model: M, definition: D, data: Dataset): Pick<Run<M>, 'steps' | 'batches' | 'finish' | 'smallestLoss'>
+  run(model: M, definition: D, data: Dataset): Pick<Run<M>, 'step' | 'batches' | 'finish' | 'smallestLoss'>
 }
 
 /**
@@ -107,9 +108,7 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
         definition,
         sources: { data: source, teacher: null },
         images,
-        kind: 'denoiser',
-        headScale: 1,
-        range: null,
+        drawsSigmas: false,
         ...objective.run(model, definition, data),
       },
       opened,
@@ -155,21 +154,6 @@ function checkObject(network: unknown): object {
 }
 
 /** What a native training step takes, of what the loop gives it. */
-export function imageStep(
-  {
-    x0,
-    microBatch,
-    seed,
-    step,
-    lr,
-    beta1,
-    beta2,
-    eps,
-    clip,
-    emaDecay,
-    losses,
-  }: Parameters<Run<never>['steps']['train']>[0],
-  noise: number,
-): ImageTrainRequest {
-  return { x: x0, noise, microBatch, seed, step, lr, beta1, beta2, eps, clip, emaDecay, losses }
+export function imageStep({ x0, labels: _, ...common }: CommonStep, noise: number): ImageTrainRequest {
+  return { x: x0, noise, ...common }
 }

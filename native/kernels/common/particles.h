@@ -55,6 +55,15 @@ struct LogWeightStats {
 };
 
 enum class Scheme { kSystematic, kStratified, kMultinomial, kResidual, kSsp, kKilling };
+constexpr struct {
+  const char* name;
+  Scheme scheme;
+} kSchemes[] = {{"systematic", Scheme::kSystematic},
+                {"stratified", Scheme::kStratified},
+                {"multinomial", Scheme::kMultinomial},
+                {"residual", Scheme::kResidual},
+                {"ssp", Scheme::kSsp},
+                {"killing", Scheme::kKilling}};
 
 // Numbers in [0, 1): given ones in order, or those of random.h for (seed, kResample, step).
 struct Uniforms {

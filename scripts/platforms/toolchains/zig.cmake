@@ -1,4 +1,4 @@
-# zig c++ (the package ziglang of PyPI) as a cross compiler, for the others to include: Clang and libc++ for the target ZIG_TARGET.
+# zig c++ as a cross compiler, for the others to include: Clang and libc++ for the target ZIG_TARGET.
 set(CMAKE_C_COMPILER zig cc -target ${ZIG_TARGET})
 set(CMAKE_CXX_COMPILER zig c++ -target ${ZIG_TARGET})
 set(CMAKE_CXX_ARCHIVE_CREATE "zig ar qc <TARGET> <OBJECTS>")

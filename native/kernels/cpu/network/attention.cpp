@@ -268,32 +268,35 @@ void secondHead(float* dqkv, const float* b, const float* a, const float* tqkv, 
 
 }  // namespace
 
-void CpuKernels::attention(float* o, const float* qkv, const AttentionShape& s) {
+void CpuKernels::run(const op::Attention& o) {
+  const AttentionShape& s = o.s;
   parallelFor(s.batch * s.heads, [&](int piece) {
     const Head h(s, piece);
-    forwardHead(o + h.oOrigin, qkv + h.qkvOrigin, h);
+    forwardHead(o.o + h.oOrigin, o.qkv + h.qkvOrigin, h);
   });
 }
 
-void CpuKernels::attentionAdjoint(float* dqkv, const float* ao, const float* qkv, const AttentionShape& s) {
+void CpuKernels::run(const op::AttentionAdjoint& o) {
+  const AttentionShape& s = o.s;
   parallelFor(s.batch * s.heads, [&](int piece) {
     const Head h(s, piece);
-    adjointHead(dqkv + h.qkvOrigin, ao + h.oOrigin, qkv + h.qkvOrigin, h);
+    adjointHead(o.dqkv + h.qkvOrigin, o.ao + h.oOrigin, o.qkv + h.qkvOrigin, h);
   });
 }
 
-void CpuKernels::attentionTangent(float* to, const float* tqkv, const float* qkv, const AttentionShape& s) {
+void CpuKernels::run(const op::AttentionTangent& o) {
+  const AttentionShape& s = o.s;
   parallelFor(s.batch * s.heads, [&](int piece) {
     const Head h(s, piece);
-    tangentHead(to + h.oOrigin, tqkv + h.qkvOrigin, qkv + h.qkvOrigin, h);
+    tangentHead(o.to + h.oOrigin, o.tqkv + h.qkvOrigin, o.qkv + h.qkvOrigin, h);
   });
 }
 
-void CpuKernels::attentionSecond(float* dqkv, const float* bo, const float* ao, const float* tqkv, const float* qkv,
-                                 const AttentionShape& s) {
+void CpuKernels::run(const op::AttentionSecond& o) {
+  const AttentionShape& s = o.s;
   parallelFor(s.batch * s.heads, [&](int piece) {
     const Head h(s, piece);
-    secondHead(dqkv + h.qkvOrigin, bo + h.oOrigin, ao + h.oOrigin, tqkv + h.qkvOrigin, qkv + h.qkvOrigin, h);
+    secondHead(o.dqkv + h.qkvOrigin, o.bo + h.oOrigin, o.ao + h.oOrigin, o.tqkv + h.qkvOrigin, o.qkv + h.qkvOrigin, h);
   });
 }
 

@@ -4,28 +4,28 @@
 namespace feynkac {
 namespace FEYNKAC_ISA {
 
-void CpuKernels::pool(float* y, const float* x, int batch, int pixels, int channels) {
+void CpuKernels::run(const op::Pool& o) {
   constexpr int kColumns = 64;
-  const int across = (channels + kColumns - 1) / kColumns;
-  parallelFor(batch * across, [&](int piece) {
+  const int across = (o.channels + kColumns - 1) / kColumns;
+  parallelFor(o.batch * across, [&](int piece) {
     const int b = piece / across, first = piece % across * kColumns,
-              n = channels - first < kColumns ? channels - first : kColumns;
+              n = o.channels - first < kColumns ? o.channels - first : kColumns;
     double sums[kColumns] = {};
-    for (int p = 0; p < pixels; ++p) {
-      const float* from = x + (size_t(b) * pixels + p) * channels + first;
+    for (int p = 0; p < o.pixels; ++p) {
+      const float* from = o.x + (size_t(b) * o.pixels + p) * o.channels + first;
       for (int c = 0; c < n; ++c) sums[c] += from[c];
     }
-    for (int c = 0; c < n; ++c) y[size_t(b) * channels + first + c] = static_cast<float>(sums[c] / pixels);
+    for (int c = 0; c < n; ++c) o.y[size_t(b) * o.channels + first + c] = static_cast<float>(sums[c] / o.pixels);
   });
 }
 
-void CpuKernels::poolAdjoint(float* dx, const float* dy, bool accumulate, int batch, int pixels, int channels) {
-  const float share = 1.0f / static_cast<float>(pixels);
-  parallelFor(batch, [&](int b) {
-    const float* from = dy + size_t(b) * channels;
-    for (int p = 0; p < pixels; ++p) {
-      float* to = dx + (size_t(b) * pixels + p) * channels;
-      for (int c = 0; c < channels; ++c) to[c] = accumulate ? to[c] + from[c] * share : from[c] * share;
+void CpuKernels::run(const op::PoolAdjoint& o) {
+  const float share = 1.0f / static_cast<float>(o.pixels);
+  parallelFor(o.batch, [&](int b) {
+    const float* from = o.dy + size_t(b) * o.channels;
+    for (int p = 0; p < o.pixels; ++p) {
+      float* to = o.dx + (size_t(b) * o.pixels + p) * o.channels;
+      for (int c = 0; c < o.channels; ++c) to[c] = o.accumulate ? to[c] + from[c] * share : from[c] * share;
     }
   });
 }
@@ -51,15 +51,14 @@ double attributeLoss(float* dlogits, const float* logits, const float* targets, 
 
 }  // namespace
 
-void CpuKernels::crossEntropy(float* dlogits, double* losses, const float* logits, const float* targets,
-                              const int32_t* offsets, float weight, int batch, int attributes, int width) {
-  parallelFor(batch, [&](int b) {
+void CpuKernels::run(const op::CrossEntropy& o) {
+  parallelFor(o.batch, [&](int b) {
     double loss = 0;
-    for (int a = 0; a < attributes; ++a) {
-      const size_t at = size_t(b) * width + offsets[a];
-      loss += attributeLoss(dlogits + at, logits + at, targets + at, offsets[a + 1] - offsets[a], weight);
+    for (int a = 0; a < o.attributes; ++a) {
+      const size_t at = size_t(b) * o.width + o.offsets[a];
+      loss += attributeLoss(o.dlogits + at, o.logits + at, o.targets + at, o.offsets[a + 1] - o.offsets[a], o.weight);
     }
-    losses[b] = loss;
+    o.losses[b] = loss;
   });
 }
 

@@ -42,15 +42,14 @@ Kernels::ConvAlgorithms CpuKernels::convAlgorithms(const ConvShape& s) {
           nameOf(weightGradAlgorithm(s))};
 }
 
-void CpuKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
-                      float scale, const ConvShape& s) {
-  apply(y, x, static_cast<const float*>(packed), {bias, residual, scale, scale}, s, false);
+void CpuKernels::run(const op::Conv& o) {
+  apply(o.y, o.x, static_cast<const float*>(o.packed), {o.bias, o.residual, o.scale, o.scale}, o.s, false);
 }
 
-void CpuKernels::convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
-                              const ConvShape& s) {
-  const float* backward = static_cast<const float*>(packed) + packedFloats(s.kernel, s.in, s.out);
-  apply(dx, dy, backward, {nullptr, accumulate ? dx : nullptr, scale, 1.0f},
+void CpuKernels::run(const op::ConvDataGrad& o) {
+  const ConvShape& s = o.s;
+  const float* backward = static_cast<const float*>(o.packed) + packedFloats(s.kernel, s.in, s.out);
+  apply(o.dx, o.dy, backward, {nullptr, o.accumulate ? o.dx : nullptr, o.scale, 1.0f},
         {s.batch, s.height, s.width, s.out, s.in, s.kernel}, true);
 }
 

@@ -45,9 +45,8 @@ void directConv(float* y, const float* x, const float* packed, const Epilogue& e
         const float* panel = packed + size_t(o) * kTaps * s.in;
         for (int t = 0; t < kTaps; ++t) {
           const float* const* pixel = pointers[i] + t * kTileRows;
-          for (int k = 0; k < s.in; ++k, panel += kTileColumns)
-            rankOne(
-                tile, [&](int r) { return pixel[r][k]; }, panel);
+          rankAlong(
+              tile, [&](int r) { return pixel[r]; }, panel + size_t(t) * s.in * kTileColumns, s.in);
         }
         float sums[kTileRows * kTileColumns];  // a tile that is indexed at run time leaves the registers (Clang)
         storeTile(sums, kTileColumns, tile);

@@ -100,7 +100,7 @@ void addBlock(float* dw, const ConvGradTerm& term, float scale, const Part& part
       for (int r = 0; r < rows; ++r) {
         float* to = dw + (size_t(part.tap) * s.in + i + r) * s.out + o;
         columnsOf(columns, [&](int lane, int n) {
-          storeSome(to + lane, loadSome(to + lane, n) + scale * load(sums + r * kTileColumns + lane), n);
+          storeSome(to + lane, plusScaled(loadSome(to + lane, n), scale, load(sums + r * kTileColumns + lane)), n);
         });
       }
     }

@@ -72,12 +72,13 @@ size_t CpuKernels::convPackedBytes(int kernel, int in, int out) {
   return (packedFloats(kernel, in, out) + packedFloats(kernel, out, in)) * sizeof(float);
 }
 
-void CpuKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
-  pack(static_cast<float*>(packed), {w, kernel * kernel, in, out, false});
+void CpuKernels::run(const op::ConvPack& o) {
+  pack(static_cast<float*>(o.packed), {o.w, o.kernel * o.kernel, o.in, o.out, false});
 }
 
-void CpuKernels::convPackForGrad(void* packed, const float* w, int kernel, int in, int out) {
-  pack(static_cast<float*>(packed) + packedFloats(kernel, in, out), {w, kernel * kernel, out, in, true});
+void CpuKernels::run(const op::ConvPackForGrad& o) {
+  pack(static_cast<float*>(o.packed) + packedFloats(o.kernel, o.in, o.out),
+       {o.w, o.kernel * o.kernel, o.out, o.in, true});
 }
 
 }  // namespace FEYNKAC_ISA

@@ -31,7 +31,16 @@ __attribute__((noinline)) void rowsOf(float* y, const float* x, const float* pan
     __builtin_prefetch(to, 1);
     __builtin_prefetch(to + kLanes, 1);
   }
-  for (int k = 0; k < s.in; ++k, panel += kTileColumns) {
+  int k = 0;
+#if defined(__aarch64__)
+  for (; k + 4 <= s.in; k += 4, panel += 4 * kTileColumns) {
+    rankFour(
+        tile, [&](int r) { return row[r / 3] + r % 3 * stride; }, panel);
+#pragma GCC unroll 4
+    for (int i = 0; i < kPointers; ++i) row[i] += 4;
+  }
+#endif
+  for (; k < s.in; ++k, panel += kTileColumns) {
     rankOne(
         tile, [&](int r) { return row[r / 3][r % 3 * stride]; }, panel);
 #pragma GCC unroll 4

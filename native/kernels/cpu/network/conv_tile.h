@@ -3,11 +3,17 @@
 
 #include "kernels/cpu/cpu_kernels.h"
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 namespace feynkac {
 namespace FEYNKAC_ISA {
 
 #if defined(__AVX512F__)
 constexpr int kTileRows = 12;  // 24 accumulators, 2 columns, 1 broadcast of 32 registers
+#elif defined(__aarch64__)
+constexpr int kTileRows = 8;  // 16 accumulators, 8 rows of four values each, columns in 8 of 32 registers
 #else
 constexpr int kTileRows = 6;  // 12 accumulators, 2 columns, 1 broadcast of 16 registers
 #endif
@@ -39,6 +45,46 @@ FEYNKAC_INLINE void rankOne(Tile<R>& t, const A& a, const float* b) {
     t.c[r][0] += v * b0;
     t.c[r][1] += v * b1;
   }
+}
+
+#if defined(__aarch64__)
+template <int K, int R>
+FEYNKAC_INLINE void rankLane(Tile<R>& t, const float32x4_t* v, const float* b) {
+  const float32x4_t b0 = vld1q_f32(b + K * kTileColumns), b1 = vld1q_f32(b + K * kTileColumns + kLanes);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    t.c[r][0] = vfmaq_laneq_f32(t.c[r][0], b0, v[r], K);
+    t.c[r][1] = vfmaq_laneq_f32(t.c[r][1], b1, v[r], K);
+  }
+}
+
+// c[r][:] += a(r)[k] b[k][:] for k = 0 .. 3: what rankOne does four times, to the bit. A value of a(r) is multiplied from its place
+// in a vector, so that a step takes a load for each row instead of four.
+template <int R, class A>
+FEYNKAC_INLINE void rankFour(Tile<R>& t, const A& a, const float* b) {
+  float32x4_t v[R];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) v[r] = vld1q_f32(a(r));
+  rankLane<0>(t, v, b);
+  rankLane<1>(t, v, b);
+  asm("" : "+r"(b), "+w"(t.c[R - 1][1]));  // GCC would load the next rows of b too early, and the registers not suffice
+  rankLane<2>(t, v, b);
+  rankLane<3>(t, v, b);
+}
+#endif
+
+// c[r][:] += a(r)[k] b[k][:] for k = 0 .. n - 1
+template <int R, class A>
+FEYNKAC_INLINE void rankAlong(Tile<R>& t, const A& a, const float* b, int n) {
+  int k = 0;
+#if defined(__aarch64__)
+  for (; k + 4 <= n; k += 4, b += 4 * kTileColumns)
+    rankFour(
+        t, [&](int r) { return a(r) + k; }, b);
+#endif
+  for (; k < n; ++k, b += kTileColumns)
+    rankOne(
+        t, [&](int r) { return a(r)[k]; }, b);
 }
 
 template <int R>
@@ -96,13 +142,25 @@ FEYNKAC_INLINE void storeSome(float* p, vf v, int n) {
     storeTail(p, v, n);
 }
 
+// a + s b. Whether a compiler fuses it may hang on the code around it, and the bits with it: for arm64 it always does.
+FEYNKAC_INLINE vf plusScaled(vf a, float s, vf b) {
+#if defined(__aarch64__)
+  return vfmaq_n_f32(a, b, s);
+#else
+  return a + s * b;
+#endif
+}
+
 // to[r][:] += scale c[r][:] in n <= kTileColumns columns
 template <int R>
 FEYNKAC_INLINE void addScaled(float* to, size_t stride, float scale, const Tile<R>& t, int n) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r, to += stride) {
-    storeSome(to, loadSome(to, least(kLanes, n)) + scale * t.c[r][0], least(kLanes, n));
-    if (n > kLanes) storeSome(to + kLanes, loadSome(to + kLanes, n - kLanes) + scale * t.c[r][1], n - kLanes);
+    storeSome(to, plusScaled(loadSome(to, least(kLanes, n)), scale, t.c[r][0]), least(kLanes, n));
+    if (n > kLanes) {
+      const vf more = plusScaled(loadSome(to + kLanes, n - kLanes), scale, t.c[r][1]);
+      storeSome(to + kLanes, more, n - kLanes);
+    }
   }
 }
 
@@ -116,7 +174,7 @@ struct Epilogue {
   inline __attribute__((always_inline)) void finish(float* y, size_t at, vf product, int o, int n) const {
     if (bias) product += loadSome(bias + o, n);
     product *= scale;
-    if (add) product += addScale * loadSome(add + at, n);
+    if (add) product = plusScaled(product, addScale, loadSome(add + at, n));
     storeSome(y + at, product, n);
   }
   template <int R>

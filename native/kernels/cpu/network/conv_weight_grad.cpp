@@ -6,30 +6,31 @@ namespace FEYNKAC_ISA {
 
 constexpr int kBlockRows = 256;  // sums are float32 within a block and per block after it
 
-void CpuKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) {
+void CpuKernels::run(const op::ConvWeightGrad& o) {
+  const ConvShape& s = o.s;
   switch (weightGradAlgorithm(s)) {
     case ConvAlgorithm::kPointwise:
-      return pointwiseWeightGrad(dw, terms, nTerms, scale, s);
+      return pointwiseWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
     case ConvAlgorithm::kNarrow:
-      return narrowWeightGrad(dw, terms, nTerms, scale, s);
+      return narrowWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
     case ConvAlgorithm::kWinograd:
-      return winogradWeightGrad(dw, terms, nTerms, scale, s);
+      return winogradWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
     case ConvAlgorithm::kDirect:
-      return directWeightGrad(dw, terms, nTerms, scale, s);
+      return directWeightGrad(o.dw, o.terms, o.nTerms, o.scale, s);
   }
 }
 
-void CpuKernels::biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) {
-  parallelFor(tilesOf(channels, kLanes), [&](int block) {
-    const int c = block * kLanes, n = channels - c < kLanes ? channels - c : kLanes;
+void CpuKernels::run(const op::BiasGrad& o) {
+  parallelFor(tilesOf(o.channels, kLanes), [&](int block) {
+    const int c = block * kLanes, n = o.channels - c < kLanes ? o.channels - c : kLanes;
     vf total = {};
-    for (int first = 0; first < rows; first += kBlockRows) {
-      const int last = first + kBlockRows < rows ? first + kBlockRows : rows;
+    for (int first = 0; first < o.rows; first += kBlockRows) {
+      const int last = first + kBlockRows < o.rows ? first + kBlockRows : o.rows;
       vf part = {};
-      for (int r = first; r < last; ++r) part += loadSome(dy + size_t(r) * channels + c, n);
+      for (int r = first; r < last; ++r) part += loadSome(o.dy + size_t(r) * o.channels + c, n);
       total += part;
     }
-    storeSome(dbias + c, loadSome(dbias + c, n) + scale * total, n);
+    storeSome(o.dbias + c, loadSome(o.dbias + c, n) + o.scale * total, n);
   });
 }
 

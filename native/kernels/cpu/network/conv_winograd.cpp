@@ -91,14 +91,12 @@ struct Block {
         Tile<R> tile;
         float* to = m + (panel * kFrequencies + f) * mStride + size_t(row) * kTileColumns;
         clear(tile);
-        const float* weights = u + f * uStride;
-        for (int k = k0; k < k1; k += kLanes) {
-          const float* from = v + f * vStride + k / kLanes * vectorStride + size_t(row) * kLanes;
-          const int n = least(kLanes, k1 - k);
-          for (int j = 0; j < n; ++j, weights += kTileColumns)
-            rankOne(
-                tile, [&](int r) { return from[r * kLanes + j]; }, weights);
-        }
+        const float *weights = u + f * uStride, *from = v + f * vStride + size_t(row) * kLanes;
+        const size_t stride = vectorStride;
+        from += k0 / kLanes * stride;
+        for (int k = k0, end = k1; k < end; k += kLanes, from += stride, weights += kLanes * kTileColumns)
+          rankAlong(
+              tile, [&](int r) { return from + r * kLanes; }, weights, least(kLanes, end - k));
         if (k0 > 0) addTile(tile, to, kTileColumns);
         storeTile(to, kTileColumns, tile);
       });

@@ -33,26 +33,25 @@ FEYNKAC_INLINE vf scaledWhere(const int32_t* kept, vf x, float scale) {
 
 }  // namespace
 
-void CpuKernels::dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate,
-                         int rows, size_t n) {
-  const uint64_t seed = uint64_t{key[1]} << 32 | key[0];
-  const float scale = static_cast<float>(1 / (1 - double(rate)));
-  const int across = static_cast<int>((n + kPiece - 1) / kPiece);
-  parallelFor(rows * across, [&](int piece) {
+void CpuKernels::run(const op::Dropout& o) {
+  const uint64_t seed = uint64_t{o.key[1]} << 32 | o.key[0];
+  const float scale = static_cast<float>(1 / (1 - double(o.rate)));
+  const int across = static_cast<int>((o.n + kPiece - 1) / kPiece);
+  parallelFor(o.rows * across, [&](int piece) {
     const auto row = static_cast<uint32_t>(piece / across);
-    const size_t first = size_t(piece % across) * kPiece, end = first + kPiece < n ? first + kPiece : n;
+    const size_t first = size_t(piece % across) * kPiece, end = first + kPiece < o.n ? first + kPiece : o.n;
     for (size_t from = first; from < end; from += 4 * kLanes) {
       int32_t kept[4 * kLanes];
-      keptAt(kept, rate, seed, kDropout + (layer << 8), key[2], key[3] + row, static_cast<uint32_t>(from / 4));
+      keptAt(kept, o.rate, seed, kDropout + (o.layer << 8), o.key[2], o.key[3] + row, static_cast<uint32_t>(from / 4));
       for (size_t i = from; i < end && i < from + 4 * kLanes; i += kLanes) {
-        const size_t at = row * n + i;
+        const size_t at = row * o.n + i;
         if (end - i >= kLanes) {
-          const vf v = scaledWhere(kept + (i - from), load(x + at), scale);
-          store(y + at, accumulate ? load(y + at) + v : v);
+          const vf v = scaledWhere(kept + (i - from), load(o.x + at), scale);
+          store(o.y + at, o.accumulate ? load(o.y + at) + v : v);
         } else {
           const int left = static_cast<int>(end - i);
-          const vf v = scaledWhere(kept + (i - from), loadTail(x + at, left), scale);
-          storeTail(y + at, accumulate ? loadTail(y + at, left) + v : v, left);
+          const vf v = scaledWhere(kept + (i - from), loadTail(o.x + at, left), scale);
+          storeTail(o.y + at, o.accumulate ? loadTail(o.y + at, left) + v : v, left);
         }
       }
     }

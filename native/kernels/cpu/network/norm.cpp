@@ -320,48 +320,45 @@ FEYNKAC_INLINE const float* offset(const float* p, size_t n) { return p == nullp
 
 }  // namespace
 
-void CpuKernels::norm(float* y, float* stats, const float* x, const float* e, const float* gamma, const float* beta,
-                      const NormShape& s) {
+void CpuKernels::run(const op::Norm& o) {
+  const NormShape& s = o.s;
   const auto pass = s.silu ? forward<true> : forward<false>;
   forEachBlock(s, [&](const NormBlock& k) {
-    pass(k, y + k.origin(), offset(stats, k.statsOrigin()), x + k.origin(), offset(e, k.channelOrigin()),
-         offset(gamma, k.affineOrigin()), offset(beta, k.affineOrigin()), s.eps);
+    pass(k, o.y + k.origin(), offset(o.stats, k.statsOrigin()), o.x + k.origin(), offset(o.e, k.channelOrigin()),
+         offset(o.gamma, k.affineOrigin()), offset(o.beta, k.affineOrigin()), s.eps);
   });
 }
 
-void CpuKernels::normAdjoint(float* dx, float* dgamma, float* dbeta, float* de, const float* dy, const float* x,
-                             const float* e, const float* stats, const float* gamma, const float* beta, bool accumulate,
-                             const NormShape& s) {
+void CpuKernels::run(const op::NormAdjoint& o) {
+  const NormShape& s = o.s;
   const auto pass = s.silu ? adjoint<true> : adjoint<false>;
-  const SampleGradients gradients(dgamma != nullptr, s);
+  const SampleGradients gradients(o.dgamma != nullptr, s);
   forEachBlock(s, [&](const NormBlock& k) {
-    const NormAffine f(k, e, stats, gamma, beta);
-    pass(k, f, dx + k.origin(), gradients.gamma(k), gradients.beta(k), offset(de, k.channelOrigin()), dy + k.origin(),
-         x + k.origin(), accumulate);
+    const NormAffine f(k, o.e, o.stats, o.gamma, o.beta);
+    pass(k, f, o.dx + k.origin(), gradients.gamma(k), gradients.beta(k), offset(o.de, k.channelOrigin()),
+         o.dy + k.origin(), o.x + k.origin(), o.accumulate);
   });
-  gradients.addTo(dgamma, dbeta);
+  gradients.addTo(o.dgamma, o.dbeta);
 }
 
-void CpuKernels::normTangent(float* ty, const float* tx, const float* x, const float* e, const float* stats,
-                             const float* gamma, const float* beta, const NormShape& s) {
-  const auto pass = s.silu ? tangent<true> : tangent<false>;
-  forEachBlock(s, [&](const NormBlock& k) {
-    const NormAffine f(k, e, stats, gamma, beta);
-    pass(k, f, ty + k.origin(), tx + k.origin(), x + k.origin());
+void CpuKernels::run(const op::NormTangent& o) {
+  const auto pass = o.s.silu ? tangent<true> : tangent<false>;
+  forEachBlock(o.s, [&](const NormBlock& k) {
+    const NormAffine f(k, o.e, o.stats, o.gamma, o.beta);
+    pass(k, f, o.ty + k.origin(), o.tx + k.origin(), o.x + k.origin());
   });
 }
 
-void CpuKernels::normSecond(float* dx, float* dgamma, float* dbeta, float* de, const float* by, const float* ay,
-                            const float* tx, const float* x, const float* e, const float* stats, const float* gamma,
-                            const float* beta, bool accumulate, const NormShape& s) {
+void CpuKernels::run(const op::NormSecond& o) {
+  const NormShape& s = o.s;
   const auto pass = s.silu ? second<true> : second<false>;
-  const SampleGradients gradients(dgamma != nullptr, s);
+  const SampleGradients gradients(o.dgamma != nullptr, s);
   forEachBlock(s, [&](const NormBlock& k) {
-    const NormAffine f(k, e, stats, gamma, beta);
-    pass(k, f, dx + k.origin(), gradients.gamma(k), gradients.beta(k), offset(de, k.channelOrigin()), by + k.origin(),
-         ay + k.origin(), tx + k.origin(), x + k.origin(), accumulate);
+    const NormAffine f(k, o.e, o.stats, o.gamma, o.beta);
+    pass(k, f, o.dx + k.origin(), gradients.gamma(k), gradients.beta(k), offset(o.de, k.channelOrigin()),
+         o.by + k.origin(), o.ay + k.origin(), o.tx + k.origin(), o.x + k.origin(), o.accumulate);
   });
-  gradients.addTo(dgamma, dbeta);
+  gradients.addTo(o.dgamma, o.dbeta);
 }
 
 }  // namespace FEYNKAC_ISA

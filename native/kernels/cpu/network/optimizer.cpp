@@ -11,64 +11,62 @@ constexpr size_t kPieceFloats = 16384;
 int pieces(size_t n) { return static_cast<int>((n + kPieceFloats - 1) / kPieceFloats); }
 }  // namespace
 
-void CpuKernels::projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
-                                size_t n) {
-  parallelFor(batch, [&](int b) {
-    const float *p = g + b * n, *q = target + b * n;
-    float* to = v + b * n;
+void CpuKernels::run(const op::ProjectionLoss& o) {
+  parallelFor(o.batch, [&](int b) {
+    const float *p = o.g + b * o.n, *q = o.target + b * o.n;
+    float* to = o.v + b * o.n;
     vd low = {}, high = {};
     size_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
+    for (; i + kLanes <= o.n; i += kLanes) {
       const vf d = load(p + i) - load(q + i);
-      store(to + i, d * (2.0f * weight));
+      store(to + i, d * (2.0f * o.weight));
       low += lower(d) * lower(d);
       high += upper(d) * upper(d);
     }
     double s = sum(low + high);
-    for (; i < n; ++i) {
+    for (; i < o.n; ++i) {
       const float d = p[i] - q[i];
-      to[i] = d * (2.0f * weight);
+      to[i] = d * (2.0f * o.weight);
       s += double(d) * double(d);
     }
-    losses[b] = s;
+    o.losses[b] = s;
   });
 }
 
-void CpuKernels::levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
-                           const double* slope, const int32_t* truth, double weight, int levels, int batch) {
-  for (int b = 0; b < batch; ++b) {
-    const auto logit = [&](int j) { return free[j * batch + b] - energy[j * batch + b]; };
+void CpuKernels::run(const op::LevelLoss& o) {
+  for (int b = 0; b < o.batch; ++b) {
+    const auto logit = [&](int j) { return o.free[j * o.batch + b] - o.energy[j * o.batch + b]; };
     double most = logit(0), sum = 0;
-    for (int j = 1; j < levels; ++j) most = logit(j) > most ? logit(j) : most;
-    for (int j = 0; j < levels; ++j) sum += ::exp(logit(j) - most);
-    losses[b] = ::log(sum) - (logit(truth[b]) - most);
-    for (int j = 0; j < levels; ++j) {
-      const int at = j * batch + b;
-      residual[at] = ::exp(logit(j) - most) / sum - (j == truth[b] ? 1 : 0);
-      c[at] = static_cast<float>(-weight * slope[at] * residual[at]);
+    for (int j = 1; j < o.levels; ++j) most = logit(j) > most ? logit(j) : most;
+    for (int j = 0; j < o.levels; ++j) sum += ::exp(logit(j) - most);
+    o.losses[b] = ::log(sum) - (logit(o.truth[b]) - most);
+    for (int j = 0; j < o.levels; ++j) {
+      const int at = j * o.batch + b;
+      o.residual[at] = ::exp(logit(j) - most) / sum - (j == o.truth[b] ? 1 : 0);
+      o.c[at] = static_cast<float>(-o.weight * o.slope[at] * o.residual[at]);
     }
   }
 }
 
-void CpuKernels::sumSquares(double* out, const float* g, size_t n) {
-  const int count = pieces(n);
+void CpuKernels::run(const op::SumSquares& o) {
+  const int count = pieces(o.n);
   double* partial = reinterpret_cast<double*>(scratch(0, 2 * size_t(count) + 1));
   parallelFor(count, [&](int piece) {
     size_t i = size_t(piece) * kPieceFloats;
-    const size_t end = i + kPieceFloats < n ? i + kPieceFloats : n;
+    const size_t end = i + kPieceFloats < o.n ? i + kPieceFloats : o.n;
     vd low = {}, high = {};
     for (; i + kLanes <= end; i += kLanes) {
-      const vf v = load(g + i);
+      const vf v = load(o.g + i);
       low += lower(v) * lower(v);
       high += upper(v) * upper(v);
     }
     double s = sum(low + high);
-    for (; i < end; ++i) s += double(g[i]) * double(g[i]);
+    for (; i < end; ++i) s += double(o.g[i]) * double(o.g[i]);
     partial[piece] = s;
   });
   double total = 0;
   for (int piece = 0; piece < count; ++piece) total += partial[piece];
-  out[0] = total;
+  o.out[0] = total;
 }
 
 namespace {
@@ -102,44 +100,43 @@ struct Update {
 
 }  // namespace
 
-void CpuKernels::adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq,
-                      const AdamStep& step, size_t n) {
-  if (!__builtin_isfinite(sumsq[0])) return;
-  const Update update(step, sumsq[0]);
-  parallelFor(pieces(n), [&](int piece) {
+void CpuKernels::run(const op::Adam& o) {
+  if (!__builtin_isfinite(o.sumsq[0])) return;
+  const Update update(o.step, o.sumsq[0]);
+  parallelFor(pieces(o.n), [&](int piece) {
     size_t i = size_t(piece) * kPieceFloats;
-    const size_t end = i + kPieceFloats < n ? i + kPieceFloats : n;
+    const size_t end = i + kPieceFloats < o.n ? i + kPieceFloats : o.n;
     for (; i + kLanes <= end; i += kLanes) {
-      vf p = load(params + i), e = load(ema + i), mi = load(m + i), vi = load(v + i);
-      update.apply(p, e, mi, vi, load(grad + i));
-      store(params + i, p);
-      store(ema + i, e);
-      store(m + i, mi);
-      store(v + i, vi);
+      vf p = load(o.params + i), e = load(o.ema + i), mi = load(o.m + i), vi = load(o.v + i);
+      update.apply(p, e, mi, vi, load(o.grad + i));
+      store(o.params + i, p);
+      store(o.ema + i, e);
+      store(o.m + i, mi);
+      store(o.v + i, vi);
     }
     if (i < end) {
       const int left = static_cast<int>(end - i);
-      vf p = loadTail(params + i, left), e = loadTail(ema + i, left), mi = loadTail(m + i, left),
-         vi = loadTail(v + i, left);
-      update.apply(p, e, mi, vi, loadTail(grad + i, left));
-      storeTail(params + i, p, left);
-      storeTail(ema + i, e, left);
-      storeTail(m + i, mi, left);
-      storeTail(v + i, vi, left);
+      vf p = loadTail(o.params + i, left), e = loadTail(o.ema + i, left), mi = loadTail(o.m + i, left),
+         vi = loadTail(o.v + i, left);
+      update.apply(p, e, mi, vi, loadTail(o.grad + i, left));
+      storeTail(o.params + i, p, left);
+      storeTail(o.ema + i, e, left);
+      storeTail(o.m + i, mi, left);
+      storeTail(o.v + i, vi, left);
     }
   });
 }
 
-void CpuKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose, uint32_t step,
-                          uint32_t firstRow, int rows, size_t n) {
-  parallelFor(rows, [&](int r) {
-    const size_t origin = r * n;
-    for (size_t i = 0; i < n; i += 4) {
+void CpuKernels::run(const op::AddNoise& o) {
+  parallelFor(o.rows, [&](int r) {
+    const size_t origin = r * o.n;
+    for (size_t i = 0; i < o.n; i += 4) {
       float normals[4];
-      normalsFrom(philox(seed, purpose, step, firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)),
-                  normals);
-      const int left = n - i < 4 ? static_cast<int>(n - i) : 4;
-      for (int k = 0; k < left; ++k) x[origin + i + k] = x0[origin + i + k] + sigma[r] * normals[k];
+      normalsFrom(
+          philox(o.seed, o.purpose, o.step, o.firstRow + static_cast<uint32_t>(r), static_cast<uint32_t>(i / 4)),
+          normals);
+      const int left = o.n - i < 4 ? static_cast<int>(o.n - i) : 4;
+      for (int k = 0; k < left; ++k) o.x[origin + i + k] = o.x0[origin + i + k] + o.sigma[r] * normals[k];
     }
   });
 }

@@ -60,29 +60,27 @@ void gather(float* y, const float* x, const Reach& rows, const Reach& columns, f
 
 }  // namespace
 
-void CpuKernels::downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
-                            int height, int width, int channels) {
-  const int outHeight = height / 2, outWidth = width / 2;
-  parallelFor(batch * outHeight, [&](int piece) {
+void CpuKernels::run(const op::Downsample& o) {
+  const int outHeight = o.height / 2, outWidth = o.width / 2;
+  parallelFor(o.batch * outHeight, [&](int piece) {
     const int b = piece / outHeight, i = piece % outHeight;
-    const Reach rows = Reach::down(i, height, taps, n);
-    const float* image = x + size_t(b) * height * width * channels;
+    const Reach rows = Reach::down(i, o.height, o.taps, o.n);
+    const float* image = o.x + size_t(b) * o.height * o.width * o.channels;
     for (int j = 0; j < outWidth; ++j)
-      gather(y + (size_t(piece) * outWidth + j) * channels, image, rows, Reach::down(j, width, taps, n), gain,
-             accumulate, width, channels);
+      gather(o.y + (size_t(piece) * outWidth + j) * o.channels, image, rows, Reach::down(j, o.width, o.taps, o.n),
+             o.gain, o.accumulate, o.width, o.channels);
   });
 }
 
-void CpuKernels::upsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
-                          int height, int width, int channels) {
-  const int outHeight = 2 * height, outWidth = 2 * width;
-  parallelFor(batch * outHeight, [&](int piece) {
+void CpuKernels::run(const op::Upsample& o) {
+  const int outHeight = 2 * o.height, outWidth = 2 * o.width;
+  parallelFor(o.batch * outHeight, [&](int piece) {
     const int b = piece / outHeight, i = piece % outHeight;
-    const Reach rows = Reach::up(i, height, taps, n);
-    const float* image = x + size_t(b) * height * width * channels;
+    const Reach rows = Reach::up(i, o.height, o.taps, o.n);
+    const float* image = o.x + size_t(b) * o.height * o.width * o.channels;
     for (int j = 0; j < outWidth; ++j)
-      gather(y + (size_t(piece) * outWidth + j) * channels, image, rows, Reach::up(j, width, taps, n), gain, accumulate,
-             width, channels);
+      gather(o.y + (size_t(piece) * outWidth + j) * o.channels, image, rows, Reach::up(j, o.width, o.taps, o.n), o.gain,
+             o.accumulate, o.width, o.channels);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <windows.h>
 #else
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #include <cstdint>
@@ -29,6 +30,7 @@ struct Header {
 #if defined(_WIN32)
 void* map(size_t bytes) { return VirtualAlloc(nullptr, bytes, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE); }
 void unmap(void* start, size_t) { VirtualFree(start, 0, MEM_RELEASE); }
+void discard(void*, size_t) {}
 void* allocateSmall(size_t bytes) { return _aligned_malloc(bytes, kLine); }
 void freeSmall(void* start) { _aligned_free(start); }
 #else
@@ -37,6 +39,12 @@ void* map(size_t bytes) {
   return start == MAP_FAILED ? nullptr : start;
 }
 void unmap(void* start, size_t bytes) { munmap(start, bytes); }
+void discard(void* memory, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) & ~(page - 1);
+  const auto end = (reinterpret_cast<uintptr_t>(memory) + bytes) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
 void* allocateSmall(size_t bytes) {
   void* start = nullptr;
   return posix_memalign(&start, kLine, bytes) == 0 ? start : nullptr;
@@ -65,5 +73,7 @@ void freeHost(void* memory) {
     freeSmall(header.start);
   }
 }
+
+void discardHost(void* memory, size_t bytes) { discard(memory, bytes); }
 
 }  // namespace feynkac

@@ -191,16 +191,8 @@ void killing(int32_t* a, const double* w, size_t count, const Uniforms& u) {
 }  // namespace
 
 Scheme schemeOf(const char* name) {
-  static constexpr std::pair<const char*, Scheme> named[] = {
-      {"systematic", Scheme::kSystematic},
-      {"stratified", Scheme::kStratified},
-      {"multinomial", Scheme::kMultinomial},
-      {"residual", Scheme::kResidual},
-      {"ssp", Scheme::kSsp},
-      {"killing", Scheme::kKilling},
-  };
-  for (const auto& [its, scheme] : named)
-    if (std::string(name) == its) return scheme;
+  for (const auto& named : kSchemes)
+    if (std::string(name) == named.name) return named.scheme;
   throw std::invalid_argument(std::string("unknown resampling scheme ") + name);
 }
 

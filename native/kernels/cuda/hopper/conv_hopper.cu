@@ -210,20 +210,20 @@ void multiplyOnHopper(Context& context, Precision precision, const Product& p) {
 
 }  // namespace
 
-void HopperKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
-                         float scale, const ConvShape& s) {
+void HopperKernels::run(const op::Conv& o) {
+  const ConvShape& s = o.s;
   const Packing w(precision_, s.kernel, s.in, s.out);
   multiplyOnHopper(context_, precision_,
-                   {y, x, packed, bias, residual, scale, false, s.batch * s.height * s.width, s.height, s.width, s.in,
-                    w.paddedIn, s.out, s.kernel});
+                   {o.y, o.x, o.packed, o.bias, o.residual, o.scale, false, s.batch * s.height * s.width, s.height,
+                    s.width, s.in, w.paddedIn, s.out, s.kernel});
 }
 
-void HopperKernels::convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
-                                 const ConvShape& s) {
+void HopperKernels::run(const op::ConvDataGrad& o) {
+  const ConvShape& s = o.s;
   const Packing w(precision_, s.kernel, s.in, s.out);
   multiplyOnHopper(context_, precision_,
-                   {dx, dy, static_cast<const char*>(packed) + w.forwardBytes, nullptr, nullptr, scale, accumulate,
-                    s.batch * s.height * s.width, s.height, s.width, s.out, w.paddedOut, s.in, s.kernel});
+                   {o.dx, o.dy, static_cast<const char*>(o.packed) + w.forwardBytes, nullptr, nullptr, o.scale,
+                    o.accumulate, s.batch * s.height * s.width, s.height, s.width, s.out, w.paddedOut, s.in, s.kernel});
 }
 
 }  // namespace FEYNKAC_PATH

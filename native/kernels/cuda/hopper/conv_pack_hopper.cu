@@ -45,13 +45,13 @@ size_t HopperKernels::convPackedBytes(int kernel, int in, int out) {
   return Packing(precision_, kernel, in, out).bytes;
 }
 
-void HopperKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
-  const Packing p(precision_, kernel, in, out);
+void HopperKernels::run(const op::ConvPack& o) {
+  const Packing p(precision_, o.kernel, o.in, o.out);
   withPrecision(precision_, [&](auto constant) {
     using Weight = typename WeightSlice<constant()>::Weight;
     const size_t total = p.bytes / sizeof(Weight);
     LAUNCH((packForHopper<constant()>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())
-    (static_cast<Weight*>(packed), w, p, p.forwardBytes / sizeof(Weight), total);
+    (static_cast<Weight*>(o.packed), o.w, p, p.forwardBytes / sizeof(Weight), total);
   });
   launched("convPack");
 }

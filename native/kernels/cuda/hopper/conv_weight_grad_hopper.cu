@@ -158,13 +158,13 @@ __global__ void __launch_bounds__(kThreads, K::S::kBlocks) sumOuterOnHopper(cons
 }  // namespace
 
 // Channels that fill less than half of a tile, or do not come in vectors, go the general way.
-void HopperKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) {
-  if (s.in <= kSide / 2 || s.out <= kSide / 2 || !inVectors(terms, nTerms, s))
-    return CudaKernels::convWeightGrad(dw, terms, nTerms, scale, s);
-  forEachSum(terms, nTerms, scale, s, [&](const Sum& sum) {
+void HopperKernels::run(const op::ConvWeightGrad& o) {
+  const ConvShape& s = o.s;
+  if (s.in <= kSide / 2 || s.out <= kSide / 2 || !inVectors(o.terms, o.nTerms, s)) return CudaKernels::run(o);
+  forEachSum(o.terms, o.nTerms, o.scale, s, [&](const Sum& sum) {
     withPrecision(precision_, [&](auto constant) {
       using K = HopperWeightGrad<constant()>;
-      launchShares(context_, dw, sum, kSide, kSide, K::kDepth, [&](const Sum& split, unsigned blocks) {
+      launchShares(context_, o.dw, sum, kSide, kSide, K::kDepth, [&](const Sum& split, unsigned blocks) {
         LAUNCH((sumOuterOnHopper<K>), blocks, kThreads, 2 * sizeof(typename K::Stage), context_.stream())(split);
       });
     });

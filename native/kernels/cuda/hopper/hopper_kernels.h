@@ -10,16 +10,15 @@ class HopperKernels final : public CudaKernels {
  public:
   using CudaKernels::CudaKernels;
 
+  using CudaKernels::run;
   // conv_pack_hopper.cu
   size_t convPackedBytes(int kernel, int in, int out) override;
-  void convPack(void* packed, const float* w, int kernel, int in, int out) override;
+  void run(const op::ConvPack& o) override;
   // conv_hopper.cu
-  void conv(float* y, const float* x, const void* packed, const float* bias, const float* residual, float scale,
-            const ConvShape& s) override;
-  void convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
-                    const ConvShape& s) override;
+  void run(const op::Conv& o) override;
+  void run(const op::ConvDataGrad& o) override;
   // conv_weight_grad_hopper.cu
-  void convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) override;
+  void run(const op::ConvWeightGrad& o) override;
 };
 
 }  // namespace FEYNKAC_PATH

@@ -302,27 +302,30 @@ void writeGradients(Launches& launches, float* dqkv, const AttentionShape& s) {
 
 }  // namespace
 
-void CudaKernels::attention(float* o, const float* qkv, const AttentionShape& s) {
-  Launches launches(context_, precision_, s, arraysOf(s, qkv, nullptr, nullptr, nullptr));
+void CudaKernels::run(const op::Attention& o) {
+  const AttentionShape& s = o.s;
+  Launches launches(context_, precision_, s, arraysOf(s, o.qkv, nullptr, nullptr, nullptr));
   launches.means<Pass::kForward>();
-  launches.write<Pass::kForward, Output::kQueries>({o, s.heads * s.channels, 1.0f});
+  launches.write<Pass::kForward, Output::kQueries>({o.o, s.heads * s.channels, 1.0f});
 }
 
-void CudaKernels::attentionTangent(float* to, const float* tqkv, const float* qkv, const AttentionShape& s) {
-  Launches launches(context_, precision_, s, arraysOf(s, qkv, tqkv, nullptr, nullptr));
+void CudaKernels::run(const op::AttentionTangent& o) {
+  const AttentionShape& s = o.s;
+  Launches launches(context_, precision_, s, arraysOf(s, o.qkv, o.tqkv, nullptr, nullptr));
   launches.means<Pass::kTangent>();
-  launches.write<Pass::kTangent, Output::kQueries>({to, s.heads * s.channels, 1.0f});
+  launches.write<Pass::kTangent, Output::kQueries>({o.to, s.heads * s.channels, 1.0f});
 }
 
-void CudaKernels::attentionAdjoint(float* dqkv, const float* ao, const float* qkv, const AttentionShape& s) {
-  Launches launches(context_, precision_, s, arraysOf(s, qkv, nullptr, ao, nullptr));
-  writeGradients<Pass::kAdjoint>(launches, dqkv, s);
+void CudaKernels::run(const op::AttentionAdjoint& o) {
+  const AttentionShape& s = o.s;
+  Launches launches(context_, precision_, s, arraysOf(s, o.qkv, nullptr, o.ao, nullptr));
+  writeGradients<Pass::kAdjoint>(launches, o.dqkv, s);
 }
 
-void CudaKernels::attentionSecond(float* dqkv, const float* bo, const float* ao, const float* tqkv, const float* qkv,
-                                  const AttentionShape& s) {
-  Launches launches(context_, precision_, s, arraysOf(s, qkv, tqkv, ao, bo));
-  writeGradients<Pass::kSecond>(launches, dqkv, s);
+void CudaKernels::run(const op::AttentionSecond& o) {
+  const AttentionShape& s = o.s;
+  Launches launches(context_, precision_, s, arraysOf(s, o.qkv, o.tqkv, o.ao, o.bo));
+  writeGradients<Pass::kSecond>(launches, o.dqkv, s);
 }
 
 }  // namespace FEYNKAC_PATH

@@ -70,23 +70,22 @@ __global__ void __launch_bounds__(kBlock)
 
 }  // namespace
 
-void CudaKernels::pool(float* y, const float* x, int batch, int pixels, int channels) {
-  const RowGrid g(batch, channels, kBlock);
-  LAUNCH((mean), g.grid, g.block, 0, context_.stream())(y, x, batch, pixels, channels);
+void CudaKernels::run(const op::Pool& o) {
+  const RowGrid g(o.batch, o.channels, kBlock);
+  LAUNCH((mean), g.grid, g.block, 0, context_.stream())(o.y, o.x, o.batch, o.pixels, o.channels);
   launched("pool");
 }
 
-void CudaKernels::poolAdjoint(float* dx, const float* dy, bool accumulate, int batch, int pixels, int channels) {
-  const size_t rows = size_t(batch) * pixels;
-  const RowGrid g(rows, channels, kBlock);
-  LAUNCH((spread), g.grid, g.block, 0, context_.stream())(dx, dy, accumulate, rows, pixels, channels);
+void CudaKernels::run(const op::PoolAdjoint& o) {
+  const size_t rows = size_t(o.batch) * o.pixels;
+  const RowGrid g(rows, o.channels, kBlock);
+  LAUNCH((spread), g.grid, g.block, 0, context_.stream())(o.dx, o.dy, o.accumulate, rows, o.pixels, o.channels);
   launched("poolAdjoint");
 }
 
-void CudaKernels::crossEntropy(float* dlogits, double* losses, const float* logits, const float* targets,
-                               const int32_t* offsets, float weight, int batch, int attributes, int width) {
-  LAUNCH((entropy), cover(batch, kWarps), kBlock, 0, context_.stream())
-  (dlogits, losses, logits, targets, offsets, weight, batch, attributes, width);
+void CudaKernels::run(const op::CrossEntropy& o) {
+  LAUNCH((entropy), cover(o.batch, kWarps), kBlock, 0, context_.stream())
+  (o.dlogits, o.losses, o.logits, o.targets, o.offsets, o.weight, o.batch, o.attributes, o.width);
   launched("crossEntropy");
 }
 

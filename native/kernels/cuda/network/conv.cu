@@ -216,31 +216,33 @@ size_t CudaKernels::convPackedBytes(int kernel, int in, int out) {
   return Packing(precision_, kernel, in, out).bytes();
 }
 
-void CudaKernels::convPack(void* packed, const float* w, int kernel, int in, int out) {
-  const Packing p(precision_, kernel, in, out);
+void CudaKernels::run(const op::ConvPack& o) {
+  const Packing p(precision_, o.kernel, o.in, o.out);
   const size_t total = p.forwardSize() + p.backwardSize();
   if (p.pairs) LAUNCH((pack<true, uint16_t>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())
-  (static_cast<uint16_t*>(packed), w, p, p.forwardSize(), total);
+  (static_cast<uint16_t*>(o.packed), o.w, p, p.forwardSize(), total);
   else LAUNCH((pack<false, float>), blocksFor(total, kPackBlock), kPackBlock, 0, context_.stream())(
-      static_cast<float*>(packed), w, p, p.forwardSize(), total);
+      static_cast<float*>(o.packed), o.w, p, p.forwardSize(), total);
   launched("convPack");
 }
 
-void CudaKernels::conv(float* y, const float* x, const void* packed, const float* bias, const float* residual,
-                       float scale, const ConvShape& s) {
+void CudaKernels::run(const op::ConvPackForGrad&) {}  // is packed with the rest
+
+void CudaKernels::run(const op::Conv& o) {
+  const ConvShape& s = o.s;
   const Packing w(precision_, s.kernel, s.in, s.out);
   multiply(context_, precision_,
-           {y, x, packed, bias, residual, scale, false, s.batch * s.height * s.width, s.height, s.width, s.in,
-            w.paddedIn, s.out, s.kernel});
+           {o.y, o.x, o.packed, o.bias, o.residual, o.scale, false, s.batch * s.height * s.width, s.height, s.width,
+            s.in, w.paddedIn, s.out, s.kernel});
 }
 
-void CudaKernels::convDataGrad(float* dx, const float* dy, const void* packed, float scale, bool accumulate,
-                               const ConvShape& s) {
+void CudaKernels::run(const op::ConvDataGrad& o) {
+  const ConvShape& s = o.s;
   const Packing w(precision_, s.kernel, s.in, s.out);
-  const void* backward = static_cast<const char*>(packed) + w.forwardSize() * (w.pairs ? 2 : 4);
+  const void* backward = static_cast<const char*>(o.packed) + w.forwardSize() * (w.pairs ? 2 : 4);
   multiply(context_, precision_,
-           {dx, dy, backward, nullptr, nullptr, scale, accumulate, s.batch * s.height * s.width, s.height, s.width,
-            s.out, w.paddedOut, s.in, s.kernel});
+           {o.dx, o.dy, backward, nullptr, nullptr, o.scale, o.accumulate, s.batch * s.height * s.width, s.height,
+            s.width, s.out, w.paddedOut, s.in, s.kernel});
 }
 
 }  // namespace FEYNKAC_PATH

@@ -164,27 +164,29 @@ void launchSum(Context& context, float* dw, const Sum& s) {
 
 }  // namespace
 
-void CudaKernels::convWeightGrad(float* dw, const ConvGradTerm* terms, int nTerms, float scale, const ConvShape& s) {
-  const bool vectors = inVectors(terms, nTerms, s);
-  forEachSum(terms, nTerms, scale, s, [&](const Sum& sum) {
+void CudaKernels::run(const op::ConvWeightGrad& o) {
+  const ConvShape& s = o.s;
+  const bool vectors = inVectors(o.terms, o.nTerms, s);
+  forEachSum(o.terms, o.nTerms, o.scale, s, [&](const Sum& sum) {
     withPrecision(precision_, [&](auto constant) {
       constexpr Precision P = constant();
       if (!vectors)
-        launchSum<WeightGrad<P, 2, 2, 4, false>, P>(context_, dw, sum);
+        launchSum<WeightGrad<P, 2, 2, 4, false>, P>(context_, o.dw, sum);
       else if (s.in > 64 && s.out > 64)
-        launchSum<WeightGrad<P, 4, 4, 4, true>, P>(context_, dw, sum);
+        launchSum<WeightGrad<P, 4, 4, 4, true>, P>(context_, o.dw, sum);
       else
-        launchSum<WeightGrad<P, 2, 2, 4, true>, P>(context_, dw, sum);
+        launchSum<WeightGrad<P, 2, 2, 4, true>, P>(context_, o.dw, sum);
     });
   });
 }
 
-void CudaKernels::biasGrad(float* dbias, const float* dy, float scale, int rows, int channels) {
-  const unsigned strips = cover(rows, kStrip);
-  float* parts = context_.scratch<float>(size_t(strips) * channels);
-  LAUNCH((columnSums), dim3(strips, cover(channels, kAcross)), dim3(kAcross, kDown), 0, context_.stream())
-  (parts, dy, rows, channels);
-  LAUNCH((addSums), channels, kBlock, 0, context_.stream())(dbias, parts, scale, static_cast<int>(strips), channels);
+void CudaKernels::run(const op::BiasGrad& o) {
+  const unsigned strips = cover(o.rows, kStrip);
+  float* parts = context_.scratch<float>(size_t(strips) * o.channels);
+  LAUNCH((columnSums), dim3(strips, cover(o.channels, kAcross)), dim3(kAcross, kDown), 0, context_.stream())
+  (parts, o.dy, o.rows, o.channels);
+  LAUNCH((addSums), o.channels, kBlock, 0, context_.stream())
+  (o.dbias, parts, o.scale, static_cast<int>(strips), o.channels);
   launched("biasGrad");
 }
 

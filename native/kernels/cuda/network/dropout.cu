@@ -32,13 +32,12 @@ __global__ void __launch_bounds__(kBlock)
 
 }  // namespace
 
-void CudaKernels::dropout(float* y, const float* x, float rate, const uint32_t* key, uint32_t layer, bool accumulate,
-                          int rows, size_t n) {
-  const bool aligned = n % 4 == 0 && aligned16(y) && aligned16(x);
-  const float scale = static_cast<float>(1 / (1 - double(rate)));
-  const RowGrid g(rows, (n + 3) / 4, kBlock);
+void CudaKernels::run(const op::Dropout& o) {
+  const bool aligned = o.n % 4 == 0 && aligned16(o.y) && aligned16(o.x);
+  const float scale = static_cast<float>(1 / (1 - double(o.rate)));
+  const RowGrid g(o.rows, (o.n + 3) / 4, kBlock);
   LAUNCH((drop), g.grid, g.block, 0, context_.stream())
-  (y, x, rate, scale, key, kDropout + (layer << 8), accumulate, aligned, rows, n);
+  (o.y, o.x, o.rate, scale, o.key, kDropout + (o.layer << 8), o.accumulate, aligned, o.rows, o.n);
   launched("dropout");
 }
 

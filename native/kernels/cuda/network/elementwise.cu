@@ -144,88 +144,84 @@ __global__ void __launch_bounds__(kBlock) first(float* y, const float* a, const 
 
 }  // namespace
 
-void CudaKernels::copyChannels(float* y, const float* x, bool accumulate, size_t rows, int yWidth, int yOffset,
-                               int xWidth, int xOffset, int n) {
-  const bool vectors = (yWidth | yOffset | xWidth | xOffset | n) % 4 == 0 && aligned16(y) && aligned16(x);
-  const int columns = vectors ? n / 4 : n;
+void CudaKernels::run(const op::CopyChannels& o) {
+  const bool vectors = (o.yWidth | o.yOffset | o.xWidth | o.xOffset | o.n) % 4 == 0 && aligned16(o.y) && aligned16(o.x);
+  const int columns = vectors ? o.n / 4 : o.n;
   int across = 1;
   while (across < columns && across < 128) across *= 2;
-  const dim3 block(across, kBlock / across), grid(blocksFor(rows, block.y));
+  const dim3 block(across, kBlock / across), grid(blocksFor(o.rows, block.y));
   if (vectors) LAUNCH((copyColumns<float4>), grid, block, 0, context_.stream())
-  (reinterpret_cast<float4*>(y), reinterpret_cast<const float4*>(x), accumulate, rows, yWidth / 4, yOffset / 4,
-   xWidth / 4, xOffset / 4, columns);
-  else LAUNCH((copyColumns<float>), grid, block, 0, context_.stream())(y, x, accumulate, rows, yWidth, yOffset, xWidth,
-                                                                       xOffset, columns);
+  (reinterpret_cast<float4*>(o.y), reinterpret_cast<const float4*>(o.x), o.accumulate, o.rows, o.yWidth / 4,
+   o.yOffset / 4, o.xWidth / 4, o.xOffset / 4, columns);
+  else LAUNCH((copyColumns<float>), grid, block, 0, context_.stream())(o.y, o.x, o.accumulate, o.rows, o.yWidth,
+                                                                       o.yOffset, o.xWidth, o.xOffset, columns);
   launched("copyChannels");
 }
 
-void CudaKernels::combine(float* y, float a, const float* x1, float b, const float* x2, size_t n) {
-  if (n % 4 == 0 && aligned16(y) && aligned16(x1) && aligned16(x2))
-    LAUNCH((combineValues<float4>), blocksFor(n / 4, kBlock), kBlock, 0, context_.stream())
-  (reinterpret_cast<float4*>(y), a, reinterpret_cast<const float4*>(x1), b, reinterpret_cast<const float4*>(x2), n / 4);
-  else LAUNCH((combineValues<float>), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x1, b, x2, n);
+void CudaKernels::run(const op::Combine& o) {
+  if (o.n % 4 == 0 && aligned16(o.y) && aligned16(o.x1) && aligned16(o.x2))
+    LAUNCH((combineValues<float4>), blocksFor(o.n / 4, kBlock), kBlock, 0, context_.stream())
+  (reinterpret_cast<float4*>(o.y), o.a, reinterpret_cast<const float4*>(o.x1), o.b,
+   reinterpret_cast<const float4*>(o.x2), o.n / 4);
+  else LAUNCH((combineValues<float>), blocksFor(o.n, kBlock), kBlock, 0, context_.stream())(o.y, o.a, o.x1, o.b, o.x2,
+                                                                                            o.n);
   launched("combine");
 }
 
-void CudaKernels::combineRows(double* out, const double* a, const double* x1, const double* b, const double* x2,
-                              int rows) {
-  LAUNCH((combineDoubles), cover(rows, kBlock), kBlock, 0, context_.stream())(out, a, x1, b, x2, rows);
+void CudaKernels::run(const op::CombineRows& o) {
+  LAUNCH((combineDoubles), cover(o.rows, kBlock), kBlock, 0, context_.stream())(o.out, o.a, o.x1, o.b, o.x2, o.rows);
   launched("combineRows");
 }
 
-void CudaKernels::dotRows(double* out, const float* x1, const float* x2, int rows, size_t n) {
-  LAUNCH((dotOfRows), rows, kBlock, 0, context_.stream())(out, x1, x2, n);
+void CudaKernels::run(const op::DotRows& o) {
+  LAUNCH((dotOfRows), o.rows, kBlock, 0, context_.stream())(o.out, o.x1, o.x2, o.n);
   launched("dotRows");
 }
 
-void CudaKernels::pad(float* y, const float* x, int margin, bool accumulate, int batch, int height, int width,
-                      int channels) {
-  const unsigned lines = batch * (height + 2 * margin);
-  const bool vectors = channels % 4 == 0 && aligned16(y) && aligned16(x);
-  const int units = vectors ? channels / 4 : channels;
-  const RowGrid g(lines, size_t(width + 2 * margin) * units, kBlock);
+void CudaKernels::run(const op::Pad& o) {
+  const unsigned lines = o.batch * (o.height + 2 * o.margin);
+  const bool vectors = o.channels % 4 == 0 && aligned16(o.y) && aligned16(o.x);
+  const int units = vectors ? o.channels / 4 : o.channels;
+  const RowGrid g(lines, size_t(o.width + 2 * o.margin) * units, kBlock);
   if (vectors) LAUNCH((withMargin<float4>), g.grid, g.block, 0, context_.stream())
-  (reinterpret_cast<float4*>(y), reinterpret_cast<const float4*>(x), margin, accumulate, lines, height, width, units);
-  else LAUNCH((withMargin<float>), g.grid, g.block, 0, context_.stream())(y, x, margin, accumulate, lines, height,
-                                                                          width, units);
+  (reinterpret_cast<float4*>(o.y), reinterpret_cast<const float4*>(o.x), o.margin, o.accumulate, lines, o.height,
+   o.width, units);
+  else LAUNCH((withMargin<float>), g.grid, g.block, 0, context_.stream())(o.y, o.x, o.margin, o.accumulate, lines,
+                                                                          o.height, o.width, units);
   launched("pad");
 }
 
-void CudaKernels::noiseEmbedding(float* y, const double* t, const double* freqs, bool cosFirst, int batch,
-                                 int channels) {
-  const int half = channels / 2;
-  LAUNCH((embed), cover(size_t(batch) * half, kBlock), kBlock, 0, context_.stream())
-  (y, t, freqs, cosFirst, batch, half);
+void CudaKernels::run(const op::NoiseEmbedding& o) {
+  const int half = o.channels / 2;
+  LAUNCH((embed), cover(size_t(o.batch) * half, kBlock), kBlock, 0, context_.stream())
+  (o.y, o.t, o.freqs, o.cosFirst, o.batch, half);
   launched("noiseEmbedding");
 }
 
-void CudaKernels::modulate(float* rowGamma, float* rowBeta, const float* gamma, const float* beta,
-                           const float* scaleShift, int batch, int channels) {
-  const RowGrid g(batch, channels, kBlock);
+void CudaKernels::run(const op::Modulate& o) {
+  const RowGrid g(o.batch, o.channels, kBlock);
   LAUNCH((modulateRows), g.grid, g.block, 0, context_.stream())
-  (rowGamma, rowBeta, gamma, beta, scaleShift, batch, channels);
+  (o.rowGamma, o.rowBeta, o.gamma, o.beta, o.scaleShift, o.batch, o.channels);
   launched("modulate");
 }
 
-void CudaKernels::modulateAdjoint(float* dgamma, float* dbeta, float* dScaleShift, const float* dRowGamma,
-                                  const float* dRowBeta, const float* gamma, const float* beta, const float* scaleShift,
-                                  int batch, int channels) {
-  LAUNCH((modulateBack), cover(channels, 32), kBlock, 0, context_.stream())
-  (dgamma, dbeta, dScaleShift, dRowGamma, dRowBeta, gamma, beta, scaleShift, batch, channels);
+void CudaKernels::run(const op::ModulateAdjoint& o) {
+  LAUNCH((modulateBack), cover(o.channels, 32), kBlock, 0, context_.stream())
+  (o.dgamma, o.dbeta, o.dScaleShift, o.dRowGamma, o.dRowBeta, o.gamma, o.beta, o.scaleShift, o.batch, o.channels);
   launched("modulateAdjoint");
 }
 
-void CudaKernels::toChannelsLast(float* y, const float* a, const float* x1, const float* bcoef, const float* x2,
-                                 int batch, int channels, int pixels) {
-  const size_t n = size_t(batch) * channels * pixels;
-  LAUNCH((last), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x1, bcoef, x2, n, channels, pixels);
+void CudaKernels::run(const op::ToChannelsLast& o) {
+  const size_t n = size_t(o.batch) * o.channels * o.pixels;
+  LAUNCH((last), blocksFor(n, kBlock), kBlock, 0, context_.stream())
+  (o.y, o.a, o.x1, o.bcoef, o.x2, n, o.channels, o.pixels);
   launched("toChannelsLast");
 }
 
-void CudaKernels::toChannelsFirst(float* y, const float* a, const float* x, const float* bcoef, const float* f,
-                                  int batch, int channels, int pixels) {
-  const size_t n = size_t(batch) * channels * pixels;
-  LAUNCH((first), blocksFor(n, kBlock), kBlock, 0, context_.stream())(y, a, x, bcoef, f, n, channels, pixels);
+void CudaKernels::run(const op::ToChannelsFirst& o) {
+  const size_t n = size_t(o.batch) * o.channels * o.pixels;
+  LAUNCH((first), blocksFor(n, kBlock), kBlock, 0, context_.stream())
+  (o.y, o.a, o.x, o.bcoef, o.f, n, o.channels, o.pixels);
   launched("toChannelsFirst");
 }
 

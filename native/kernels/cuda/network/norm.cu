@@ -72,83 +72,81 @@ void addParameters(const Pass& p, float* dgamma, float* dbeta, bool rowAffine) {
 
 }  // namespace
 
-void CudaKernels::norm(float* y, float* stats, const float* x, const float* e, const float* gamma, const float* beta,
-                       const NormShape& s) {
+void CudaKernels::run(const op::Norm& o) {
+  const NormShape& s = o.s;
   const bool grouped = s.groups > 0;
-  const Pass p(context_, s, allAligned(y, x), grouped ? 2 : 0, 0, false);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
+  const Pass p(context_, s, allAligned(o.y, o.x), grouped ? 2 : 0, 0, false);
+  const Map m = {o.x, o.e, grouped ? o.stats : nullptr, o.gamma, o.beta, s.rowAffine ? s.channels : 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
     if (grouped) {
-      LAUNCH((sumMoments<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, x, p.s);
+      LAUNCH((sumMoments<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, o.x, p.s);
       LAUNCH((finishMoments), p.groupBlocks(), kBlock, 0, p.stream)
-      (stats, p.channelSums(0), x, e, p.s, s.batch, s.eps);
+      (o.stats, p.channelSums(0), o.x, o.e, p.s, s.batch, s.eps);
     }
-    LAUNCH((writePrimal<V, silu()>), p.blocks(), kBlock, 0, p.stream)(y, m, p.s);
+    LAUNCH((writePrimal<V, silu()>), p.blocks(), kBlock, 0, p.stream)(o.y, m, p.s);
   });
   launched("norm");
 }
 
-void CudaKernels::normAdjoint(float* dx, float* dgamma, float* dbeta, float* de, const float* dy, const float* x,
-                              const float* e, const float* stats, const float* gamma, const float* beta,
-                              bool accumulate, const NormShape& s) {
-  const bool grouped = s.groups > 0, sums = grouped || de != nullptr;
-  const Pass p(context_, s, allAligned(dx, dy, x), sums ? 3 : 0, sums ? 2 : 0, dgamma != nullptr);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
+void CudaKernels::run(const op::NormAdjoint& o) {
+  const NormShape& s = o.s;
+  const bool grouped = s.groups > 0, sums = grouped || o.de != nullptr;
+  const Pass p(context_, s, allAligned(o.dx, o.dy, o.x), sums ? 3 : 0, sums ? 2 : 0, o.dgamma != nullptr);
+  const Map m = {o.x, o.e, grouped ? o.stats : nullptr, o.gamma, o.beta, s.rowAffine ? s.channels : 0};
   const Coefficients c = sums ? p.coefficients(0) : Coefficients{nullptr, 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
     if (sums) {
-      LAUNCH((sumAdjoint<V, silu()>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, dy, m, p.s);
+      LAUNCH((sumAdjoint<V, silu()>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, o.dy, m, p.s);
       LAUNCH((finishAdjoint), p.groupBlocks(), kBlock, 0, p.stream)
-      (c, ParameterSums{p.samples.dgamma, p.samples.dbeta, de}, p.channelSums(0), m, p.s, s.batch);
+      (c, ParameterSums{p.samples.dgamma, p.samples.dbeta, o.de}, p.channelSums(0), m, p.s, s.batch);
     }
-    LAUNCH((writeAdjoint<V, silu()>), p.blocks(), kBlock, 0, p.stream)(dx, dy, m, c, accumulate, p.s);
+    LAUNCH((writeAdjoint<V, silu()>), p.blocks(), kBlock, 0, p.stream)(o.dx, o.dy, m, c, o.accumulate, p.s);
   });
-  addParameters(p, dgamma, dbeta, s.rowAffine);
+  addParameters(p, o.dgamma, o.dbeta, s.rowAffine);
   launched("normAdjoint");
 }
 
-void CudaKernels::normTangent(float* ty, const float* tx, const float* x, const float* e, const float* stats,
-                              const float* gamma, const float* beta, const NormShape& s) {
+void CudaKernels::run(const op::NormTangent& o) {
+  const NormShape& s = o.s;
   const bool grouped = s.groups > 0;
-  const Pass p(context_, s, allAligned(ty, tx, x), grouped ? 3 : 0, grouped ? 2 : 0, false);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
+  const Pass p(context_, s, allAligned(o.ty, o.tx, o.x), grouped ? 3 : 0, grouped ? 2 : 0, false);
+  const Map m = {o.x, o.e, grouped ? o.stats : nullptr, o.gamma, o.beta, s.rowAffine ? s.channels : 0};
   const Coefficients c = grouped ? p.coefficients(0) : Coefficients{nullptr, 0};
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
     if (grouped) {
-      LAUNCH((sumTangent<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, tx, m, p.s);
+      LAUNCH((sumTangent<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, o.tx, m, p.s);
       LAUNCH((finishTangent), p.groupBlocks(), kBlock, 0, p.stream)(c, p.channelSums(0), m, p.s, s.batch);
     }
-    LAUNCH((writeTangent<V, silu()>), p.blocks(), kBlock, 0, p.stream)(ty, tx, m, c, p.s);
+    LAUNCH((writeTangent<V, silu()>), p.blocks(), kBlock, 0, p.stream)(o.ty, o.tx, m, c, p.s);
   });
   launched("normTangent");
 }
 
-void CudaKernels::normSecond(float* dx, float* dgamma, float* dbeta, float* de, const float* by, const float* ay,
-                             const float* tx, const float* x, const float* e, const float* stats, const float* gamma,
-                             const float* beta, bool accumulate, const NormShape& s) {
-  const bool grouped = s.groups > 0, sums = grouped || de != nullptr;
-  const Pass p(context_, s, allAligned(dx, by, ay, tx, x), sums ? 8 : 0, sums ? 6 : 0, dgamma != nullptr);
-  const Map m = {x, e, grouped ? stats : nullptr, gamma, beta, s.rowAffine ? s.channels : 0};
-  const SecondInputs in = {by, ay, tx};
+void CudaKernels::run(const op::NormSecond& o) {
+  const NormShape& s = o.s;
+  const bool grouped = s.groups > 0, sums = grouped || o.de != nullptr;
+  const Pass p(context_, s, allAligned(o.dx, o.by, o.ay, o.tx, o.x), sums ? 8 : 0, sums ? 6 : 0, o.dgamma != nullptr);
+  const Map m = {o.x, o.e, grouped ? o.stats : nullptr, o.gamma, o.beta, s.rowAffine ? s.channels : 0};
+  const SecondInputs in = {o.by, o.ay, o.tx};
   const Coefficients none = {nullptr, 0}, tangent = grouped ? p.coefficients(0) : none,
                      c = sums ? p.coefficients(2) : none;
   withForm(p.vectors, s.silu, [&](auto v, auto silu) {
     constexpr int V = v();
     if (grouped) {
-      LAUNCH((sumTangent<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, tx, m, p.s);
+      LAUNCH((sumTangent<V>), p.blocks(), kBlock, 0, p.stream)(p.sums(0), p.eachSum, o.tx, m, p.s);
       LAUNCH((finishTangent), p.groupBlocks(), kBlock, 0, p.stream)(tangent, p.channelSums(0), m, p.s, s.batch);
     }
     if (sums) {
       LAUNCH((sumSecond<V, silu()>), p.blocks(), kBlock, 0, p.stream)(p.sums(3), p.eachSum, in, m, tangent, p.s);
       LAUNCH((finishSecond), p.groupBlocks(), kBlock, 0, p.stream)
-      (c, ParameterSums{p.samples.dgamma, p.samples.dbeta, de}, p.channelSums(0), p.channelSums(3), m, p.s, s.batch);
+      (c, ParameterSums{p.samples.dgamma, p.samples.dbeta, o.de}, p.channelSums(0), p.channelSums(3), m, p.s, s.batch);
     }
-    LAUNCH((writeSecond<V, silu()>), p.blocks(), kBlock, 0, p.stream)(dx, in, m, tangent, c, accumulate, p.s);
+    LAUNCH((writeSecond<V, silu()>), p.blocks(), kBlock, 0, p.stream)(o.dx, in, m, tangent, c, o.accumulate, p.s);
   });
-  addParameters(p, dgamma, dbeta, s.rowAffine);
+  addParameters(p, o.dgamma, o.dbeta, s.rowAffine);
   launched("normSecond");
 }
 

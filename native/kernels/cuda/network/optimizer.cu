@@ -114,29 +114,27 @@ __global__ void __launch_bounds__(kBlock)
 
 }  // namespace
 
-void CudaKernels::projectionLoss(float* v, double* losses, const float* g, const float* target, float weight, int batch,
-                                 size_t n) {
-  LAUNCH((loss), batch, kBlock, 0, context_.stream())(v, losses, g, target, weight, n);
+void CudaKernels::run(const op::ProjectionLoss& o) {
+  LAUNCH((loss), o.batch, kBlock, 0, context_.stream())(o.v, o.losses, o.g, o.target, o.weight, o.n);
   launched("projectionLoss");
 }
 
-void CudaKernels::levelLoss(float* c, double* losses, double* residual, const double* energy, const double* free,
-                            const double* slope, const int32_t* truth, double weight, int nLevels, int batch) {
-  LAUNCH((levels), static_cast<int>(cover(batch, kBlock)), kBlock, 0, context_.stream())
-  (c, losses, residual, energy, free, slope, truth, weight, nLevels, batch);
+void CudaKernels::run(const op::LevelLoss& o) {
+  LAUNCH((levels), static_cast<int>(cover(o.batch, kBlock)), kBlock, 0, context_.stream())
+  (o.c, o.losses, o.residual, o.energy, o.free, o.slope, o.truth, o.weight, o.levels, o.batch);
   launched("levelLoss");
 }
 
-void CudaKernels::sumSquares(double* out, const float* g, size_t n) {
-  const int pieces = static_cast<int>(cover(n, kPiece));
+void CudaKernels::run(const op::SumSquares& o) {
+  const int pieces = static_cast<int>(cover(o.n, kPiece));
   double* partial = context_.scratch<double>(pieces);
-  LAUNCH((partialSquares), pieces, kBlock, 0, context_.stream())(partial, g, n);
-  LAUNCH((total), 1, kBlock, 0, context_.stream())(out, partial, pieces);
+  LAUNCH((partialSquares), pieces, kBlock, 0, context_.stream())(partial, o.g, o.n);
+  LAUNCH((total), 1, kBlock, 0, context_.stream())(o.out, partial, pieces);
   launched("sumSquares");
 }
 
-void CudaKernels::adam(float* params, float* ema, float* m, float* v, const float* grad, const double* sumsq,
-                       const AdamStep& s, size_t n) {
+void CudaKernels::run(const op::Adam& o) {
+  const AdamStep& s = o.step;
   const double t = static_cast<double>(s.step);
   const Update u = {static_cast<float>(s.beta1),
                     static_cast<float>(s.beta2),
@@ -147,21 +145,21 @@ void CudaKernels::adam(float* params, float* ema, float* m, float* v, const floa
                     static_cast<float>(s.eps),
                     static_cast<float>(1 - s.emaDecay),
                     s.clip};
-  if (n % 4 == 0 && aligned16(params) && aligned16(ema) && aligned16(m) && aligned16(v) && aligned16(grad)) {
+  if (o.n % 4 == 0 && aligned16(o.params) && aligned16(o.ema) && aligned16(o.m) && aligned16(o.v) &&
+      aligned16(o.grad)) {
     const auto four = [](auto* p) { return reinterpret_cast<float4*>(p); };
-    LAUNCH((adamStep<float4>), blocksFor(n / 4, kBlock), kBlock, 0, context_.stream())
-    (four(params), four(ema), four(m), four(v), reinterpret_cast<const float4*>(grad), sumsq, u, n / 4);
+    LAUNCH((adamStep<float4>), blocksFor(o.n / 4, kBlock), kBlock, 0, context_.stream())
+    (four(o.params), four(o.ema), four(o.m), four(o.v), reinterpret_cast<const float4*>(o.grad), o.sumsq, u, o.n / 4);
   } else {
-    LAUNCH((adamStep<float>), blocksFor(n, kBlock), kBlock, 0, context_.stream())
-    (params, ema, m, v, grad, sumsq, u, n);
+    LAUNCH((adamStep<float>), blocksFor(o.n, kBlock), kBlock, 0, context_.stream())
+    (o.params, o.ema, o.m, o.v, o.grad, o.sumsq, u, o.n);
   }
   launched("adam");
 }
 
-void CudaKernels::addNoise(float* x, const float* x0, const float* sigma, uint64_t seed, uint32_t purpose,
-                           uint32_t step, uint32_t firstRow, int rows, size_t n) {
-  LAUNCH((noise), blocksFor(rows * ((n + 3) / 4), kBlock), kBlock, 0, context_.stream())
-  (x, x0, sigma, seed, purpose, step, firstRow, rows, n);
+void CudaKernels::run(const op::AddNoise& o) {
+  LAUNCH((noise), blocksFor(o.rows * ((o.n + 3) / 4), kBlock), kBlock, 0, context_.stream())
+  (o.x, o.x0, o.sigma, o.seed, o.purpose, o.step, o.firstRow, o.rows, o.n);
   launched("addNoise");
 }
 

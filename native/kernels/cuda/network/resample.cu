@@ -73,14 +73,14 @@ void launchFilter(cudaStream_t stream, float* y, const float* x, const float* ta
 
 }  // namespace
 
-void CudaKernels::downsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
-                             int height, int width, int channels) {
-  launchFilter<false>(context_.stream(), y, x, taps, n, gain, accumulate, batch, height, width, channels);
+void CudaKernels::run(const op::Downsample& o) {
+  launchFilter<false>(context_.stream(), o.y, o.x, o.taps, o.n, o.gain, o.accumulate, o.batch, o.height, o.width,
+                      o.channels);
 }
 
-void CudaKernels::upsample(float* y, const float* x, const float* taps, int n, float gain, bool accumulate, int batch,
-                           int height, int width, int channels) {
-  launchFilter<true>(context_.stream(), y, x, taps, n, gain, accumulate, batch, height, width, channels);
+void CudaKernels::run(const op::Upsample& o) {
+  launchFilter<true>(context_.stream(), o.y, o.x, o.taps, o.n, o.gain, o.accumulate, o.batch, o.height, o.width,
+                     o.channels);
 }
 
 }  // namespace FEYNKAC_PATH

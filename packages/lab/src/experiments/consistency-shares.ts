@@ -28,26 +28,54 @@ export const shareDistance = (shares: readonly number[], truth: Truth): number =
 
 const DRAWS = 500
 
-/** The distance with weights and without, and the standard error of the difference, over particles drawn again with their weights. */
-export function bootstrap(clouds: readonly Cloud[], truth: Truth, seed: number) {
-  const flat = (cloud: Cloud): Cloud => ({ ...cloud, weights: new Float64Array(cloud.weights.length).fill(1 / cloud.weights.length) }) // biome-ignore format: one line
-  const distances = (of: readonly Cloud[]) => [shareDistance(sharesOf(of), truth), shareDistance(sharesOf(of.map(flat)), truth)] // biome-ignore format: one line
-  const [distance, unweighted] = distances(clouds)
-  const n = clouds[0].shapes.length
-  const rng = new ParticleRng(seed, 0, n)
-  const changes = Array.from({ length: DRAWS }, () => {
-    const drawn = clouds.map(({ shapes, weights }) => {
-      const chosen = Array.from(rng.uniforms(), (u) => Math.floor(u * n))
+/** Clouds by training: those of one are pooled, and distances are means over trainings. */
+export type Clouds = readonly (readonly Cloud[])[]
+
+const flat = (clouds: Clouds): Clouds =>
+  clouds.map((of) =>
+    of.map(({ shapes, weights }) => ({ shapes, weights: weights.map((_, __, all) => 1 / all.length) })),
+  )
+
+const distanceOf = (clouds: Clouds, truth: Truth): number =>
+  clouds.reduce((sum, of) => sum + shareDistance(sharesOf(of), truth), 0) / clouds.length
+
+/** The same clouds of particles that are drawn again, with their weights. */
+function redrawn(clouds: Clouds, rng: ParticleRng): Clouds {
+  return clouds.map((of) =>
+    of.map(({ shapes, weights }) => {
+      const n = shapes.length
+      const chosen = Array.from(rng.uniforms().subarray(0, n), (u) => Math.floor(u * n))
       const own = Float64Array.from(chosen, (i) => weights[i])
       const total = own.reduce((a, b) => a + b)
       return { shapes: chosen.map((i) => shapes[i]), weights: total > 0 ? own.map((w) => w / total) : own.fill(1 / n) }
-    })
-    const [weighted, plain] = distances(drawn)
-    return weighted - plain
+    }),
+  )
+}
+
+function spreadOf(values: readonly number[]): number {
+  const centre = values.reduce((a, b) => a + b) / values.length
+  return Math.sqrt(values.reduce((sum, v) => sum + (v - centre) ** 2, 0) / (values.length - 1))
+}
+
+/** The distance with weights and without, and the standard error of the difference, over particles drawn again with their weights. */
+export function bootstrap(clouds: Clouds, truth: Truth, seed: number) {
+  const rng = new ParticleRng(seed, 0, clouds[0][0].shapes.length)
+  const changes = Array.from({ length: DRAWS }, () => {
+    const drawn = redrawn(clouds, rng)
+    return distanceOf(drawn, truth) - distanceOf(flat(drawn), truth)
   })
-  const centre = changes.reduce((a, b) => a + b) / DRAWS
-  const changeError = Math.sqrt(changes.reduce((sum, c) => sum + (c - centre) ** 2, 0) / (DRAWS - 1))
-  return { distance, unweighted, changeError }
+  const [distance, unweighted] = [distanceOf(clouds, truth), distanceOf(flat(clouds), truth)]
+  return { distance, unweighted, changeError: spreadOf(changes) }
+}
+
+/** How much nearer clouds are than others, below 0 where they are, and the standard error, over particles of both drawn again. */
+export function compared(clouds: Clouds, others: Clouds, truth: Truth, seed: number) {
+  const rng = new ParticleRng(seed, 1, clouds[0][0].shapes.length)
+  const differences = Array.from(
+    { length: DRAWS },
+    () => distanceOf(redrawn(clouds, rng), truth) - distanceOf(redrawn(others, rng), truth),
+  )
+  return { difference: distanceOf(clouds, truth) - distanceOf(others, truth), error: spreadOf(differences) }
 }
 
 /**

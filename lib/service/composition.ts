@@ -1,6 +1,6 @@
 import { ArgumentError } from '../base/errors.js'
-import type { EnergyModel } from '../models/energy.js'
-import type { EnergyFunction, ResidentEnergy, Target } from '../smc/energy-function.js'
+import type { Labels } from '../models/labels.js'
+import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { bounded } from '../smc/targets/box.js'
 import { product } from '../smc/targets/linear.js'
 
@@ -54,10 +54,15 @@ export interface Composition {
   box: readonly [number, number] | null
 }
 
+/** A model of p(x | labels): an EnergyModel. */
+interface Conditional {
+  conditioned(labels?: Labels): EnergyFunction
+}
+
 /** The target of a composition; `load` gives the model of a file, null being the command's own. Throws ArgumentError. */
 export async function composeTarget(
   composition: Composition,
-  load: (file: string | null) => Promise<EnergyModel>,
+  load: (file: string | null) => Promise<Conditional>,
 ): Promise<Target | EnergyFunction> {
   const { base, also, not, strength, dividePrior, guidance, gamma, box } = composition
   const terms = new Map<string, { energy: EnergyFunction; exponent: number }>()
@@ -96,7 +101,7 @@ export async function composeTarget(
 }
 
 /** The energy under its labels, with a name for messages. */
-function named(model: EnergyModel, file: string | null, labels: NamedLabels | null): ResidentEnergy & { name: string } {
+function named(model: Conditional, file: string | null, labels: NamedLabels | null): EnergyFunction & { name: string } {
   const given = labels && Object.entries(labels).map(([name, value]) => `${name}=${value}`)
   return {
     ...model.conditioned(labels ?? undefined),

@@ -1,0 +1,62 @@
+import { boolean, finiteNumber, integer } from './args.js'
+
+/** Options as rows of a table: each is described once, and its check, its default, its flag on the command line and the help are made of it. */
+
+type Range = { min?: number; max?: number; above?: number }
+
+export interface OptionRow<T> {
+  kind: 'number' | 'whole' | 'switch'
+  range: Range
+  /** Throws ArgumentError that names the option. */
+  check(name: string, value: unknown): T
+  /** What the help says; without it the option is the library's alone. */
+  help?: string
+  /** What the help calls the value (number). */
+  value?: string
+  /** Of the command line, where it is not the option's name in dashes: micro-batch. */
+  flag?: string
+  /** Where it is not given; the help shows it. Without it something else chooses. */
+  default?: T
+}
+
+/** A row for every option of an interface. */
+export type Rows<T> = { [K in keyof T]-?: OptionRow<Required<T>[K]> }
+
+type About<T> = Partial<Pick<OptionRow<T>, 'value' | 'flag' | 'default'>>
+
+// biome-ignore lint/suspicious/noExplicitAny: rows of different types in one table
+export type OptionTable = Readonly<Record<string, OptionRow<any>>>
+
+export function real(help: string, { min, max, above, ...about }: Range & About<number> = {}): OptionRow<number> {
+  const range = { min, max, above }
+  return { kind: 'number', range, check: (name, value) => finiteNumber(name, value, range), help, ...about }
+}
+
+export function whole(help: string, { min = 1, max, ...about }: Range & About<number> = {}): OptionRow<number> {
+  return { kind: 'whole', range: { min, max }, check: (name, value) => integer(name, value, min, max), help, ...about }
+}
+
+export const positive = (help: string, about: About<number> = {}) => real(help, { above: 0, ...about })
+export const notNegative = (help: string, about: About<number> = {}) => real(help, { min: 0, ...about })
+export const share = (help: string, about: Range & About<number> = {}) => real(help, { min: 0, max: 1, ...about })
+
+export function toggle(help: string, about: About<boolean> = {}): OptionRow<boolean> {
+  return { kind: 'switch', range: {}, check: boolean, help, ...about }
+}
+
+/** Checks those that are given; throws ArgumentError. */
+export function checkOptions(table: OptionTable, given: Readonly<Record<string, unknown>>): void {
+  for (const [name, row] of Object.entries(table)) if (given[name] !== undefined) row.check(name, given[name])
+}
+
+/** Those of the table that are given, checked; throws ArgumentError. */
+export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
+  checkOptions(table, given as Record<string, unknown>)
+  const names = Object.keys(table) as (keyof T)[]
+  return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
+}
+
+/** The defaults of these. */
+export function defaultsOf<T extends object, K extends keyof T>(table: Rows<T>, ...names: K[]): Required<Pick<T, K>> {
+  return Object.fromEntries(names.map((name) => [name, table[name].default])) as Required<Pick<T, K>>
+}

@@ -1,0 +1,225 @@
+import { ArgumentError, digits } from '../base/errors.js'
+import { purpose } from '../base/random.js'
+import { native, run } from '../native/addon.js'
+import { type Space, toHost, toSpace, upload } from '../native/space.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
+import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
+import type { EnergyFunction, Target } from './energy-function.js'
+import { Evaluator, hasNaN, notANumber } from './evaluation.js'
+import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
+import { seedAfter } from './random.js'
+import { asTarget, linear } from './targets/linear.js'
+
+/**
+ * weights: 'likelihood'. For a target prod_j p_j^w_j the particles are plain ones of one of its models, the base b, down to a noise level, where
+ * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0, and from there on they follow the target's gradients, unweighted. The
+ * likelihoods are those that the models' denoisers D_j(x, s) = x - s^2 grad E_j give (Kong, Brekelmans & Ver Steeg 2023, arXiv 2302.03792,
+ * pointwise I-MMSE, written for s),
+ *
+ *   -E_n log p_s(x0 + s n) = (d/2) log(2 pi e s^2) + integral from ln s to infinity of E_n |x0 - D(x0 + t n, t)|^2 / t^2 d ln t
+ *
+ * an average of squares at states that look like those that denoisers and distilled energies are trained at. No energy is ever compared
+ * with itself at another noise level, which is what bridge weights of networks fail by, and no state is one of p^gamma above that level. What a
+ * denoiser errs by adds its squared error to all of the integrals: only what differs between pictures counts.
+ *
+ * Cost: `draws` evaluations of every model for each particle, at once. A draw's noise leaves the weights exact on average of their logarithm alone:
+ * log-weights have a variance of their own that falls as 1 / draws.
+ */
+
+/** Noise at which what a picture shows is settled, of samples from -1 to 1: above it the particles are plain ones. */
+const SETTLED = 0.3
+/** The share of the particles, by effective sample size, that weights leave at least where it is not said how far they are to go. */
+const BEARABLE = 1 / 2
+
+export interface LikelihoodOptions extends AnnealingOptions {
+  /** Noise levels to average the likelihoods over, one draw at each. */
+  draws: number
+  /** Stop above weighAbove where the weights would leave less than half of the particles. */
+  bearable: boolean
+}
+
+/** The models that an energy is linear in, with their exponents. Throws ArgumentError where it is not. */
+export function factorsOf(energy: EnergyFunction, exponent = 1): Map<EnergyFunction, number> {
+  const { models, exponents, name } = energy as Partial<Target>
+  if (!models) return new Map([[energy, exponent]])
+  if (!exponents)
+    throw new ArgumentError(`weights: 'likelihood' needs a target that is linear in the energies, not '${name}'`)
+  const all = new Map<EnergyFunction, number>()
+  for (const [j, model] of models.entries())
+    for (const [factor, w] of factorsOf(model, exponent * exponents[j])) all.set(factor, (all.get(factor) ?? 0) + w)
+  return all
+}
+
+export class LikelihoodPopulation implements Population {
+  readonly levels: number
+  /** The noise that likelihoods are of; larger than was asked for where the weights could not bear it. */
+  reach: number
+  /** w_j - [j = b], where it is not 0. */
+  readonly #exponents: number[]
+  /** The level at which particles are weighed. */
+  readonly #weighed: number
+  readonly #evaluator: Evaluator
+  #now: AnnealedPopulation
+  #before = 0 // evaluations of the base
+
+  constructor(
+    readonly target: Target,
+    readonly options: LikelihoodOptions,
+    readonly space: Space,
+  ) {
+    const { sigmas, weighAbove, batch, signal } = options
+    const factors = factorsOf(target)
+    const [base, most] = [...factors].reduce((a, b) => (b[1] > a[1] ? b : a))
+    factors.set(base, most - 1)
+    for (const [model, exponent] of factors) if (exponent === 0) factors.delete(model)
+    this.#exponents = [...factors.values()]
+    this.levels = sigmas.length
+    this.#weighed = Math.max(1, sigmas.filter((s) => s >= Math.min(SETTLED, weighAbove)).length - 1)
+    this.reach = sigmas[0]
+    const plain = asTarget(base)
+    const others = factors.size > 0 ? linear('likelihood', [...factors.keys()], this.#exponents, {}, 1) : plain
+    this.#evaluator = new Evaluator(others, batch, 'none', signal, space, true)
+    // a mode of the target at noise s is as wide as one of the base at this
+    const scale = Math.sqrt(plain.lambda / target.lambda)
+    const levels = sigmas.slice(0, this.#weighed + 1).map((s) => scale * s)
+    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space)
+  }
+
+  get samples(): Floats {
+    return this.#now.samples
+  }
+
+  get energy(): Doubles {
+    return this.#now.energy
+  }
+
+  get evaluations(): number {
+    return this.#before + this.#now.evaluations + this.#evaluator.count
+  }
+
+  where(k: number): string {
+    return `level ${k} of ${this.levels - 1} (sigma = ${digits(this.options.sigmas[k])}) of target '${this.target.name}'`
+  }
+
+  start(): Promise<Increment> {
+    return this.#now.start()
+  }
+
+  async advance(k: number, weights: Doubles): Promise<Increment> {
+    if (k > this.#weighed) return this.#now.advance(k - this.#weighed, weights)
+    const nothing = await this.#now.advance(k, weights)
+    if (k < this.#weighed) return nothing
+    const increment = await this.#weigh()
+    const { samples } = this.#now
+    this.#goOn()
+    await this.#now.begin(samples)
+    return increment
+  }
+
+  /** By the target's kernels, with other random numbers than the base's steps had. */
+  #goOn(): void {
+    this.#before += this.#now.evaluations
+    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
+    this.#now = new AnnealedPopulation(this.target, { ...options, seed: seedAfter(options.seed) }, this.space)
+  }
+
+  resample(gather: Gather): Promise<void> {
+    return this.#now.resample(gather)
+  }
+
+  async move(): Promise<number> {
+    return Number.NaN
+  }
+
+  suspect(): Promise<string | undefined> {
+    return this.#now.suspect()
+  }
+
+  live(): (Values | undefined)[] {
+    return this.#now.live()
+  }
+
+  denoised(): Promise<Float32Array> {
+    return this.#now.denoised()
+  }
+
+  async state(): Promise<PopulationState> {
+    const { arrays, rest } = await this.#now.state()
+    return { arrays, rest: { ...rest, reach: this.reach, before: this.#before, drawn: this.#evaluator.count } }
+  }
+
+  async restore(state: PopulationState, k: number): Promise<void> {
+    const gone = k >= this.#weighed
+    if (gone) this.#goOn()
+    await this.#now.restore(state, gone ? k - this.#weighed : k)
+    this.reach = state.rest.reach as number
+    this.#before = state.rest.before as number
+    this.#evaluator.count = state.rest.drawn as number
+  }
+
+  #unweighted(target: Target, sigmas: Float64Array): AnnealingOptions {
+    const proposal = this.options.proposal === 'calibrated' && target.calibration ? 'calibrated' : 'analytic'
+    return {
+      ...this.options,
+      sigmas,
+      weights: 'none',
+      weighAbove: 0,
+      proposal,
+      precisions: undefined,
+      moves: undefined,
+    }
+  }
+
+  /** From the largest noise down, as far as the weights bear it. */
+  async #weigh(): Promise<Increment> {
+    const { draws, bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
+    const { space } = this
+    const sums = space.doubles(n)
+    if (this.#exponents.length === 0) return { terms: [], coefficients: [], constant: 0 }
+    const x0 = await toSpace(space, await this.#now.denoised(), signal)
+    const mark = space.mark()
+    const logs = new Float64Array(n)
+    const high = sigmas[0]
+    const width = Math.log(high / weighAbove) / draws
+    let best = logs.slice()
+    for (let draw = 0; draw < draws; draw++) {
+      const sigma = high * Math.exp(-(draw + 0.5) * width)
+      // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
+      const weight = draw === 0 ? width + 0.5 : width
+      const x = space.floats(x0.length)
+      const noise = { std: sigma, seed: seedAfter(seedAfter(seed) + 1), purpose: purpose.propose, step: draw }
+      await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
+      const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
+      for (const [j, exponent] of this.#exponents.entries()) {
+        const out = space.doubles(n)
+        const coefficients = Float64Array.of(1 / sigma, -1 / sigma, sigma)
+        await run(() => native.rowSquares({ out, terms: [x0, x, modelGrads![j]], coefficients }), signal)
+        const squares = await toHost(out, signal)
+        for (let i = 0; i < n; i++) logs[i] -= exponent * weight * squares[i]
+      }
+      if (hasNaN(logs))
+        throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#weighed)}`, await suspect?.())
+      space.keep([], mark)
+      if (bearable && effective(logs) < BEARABLE * n) break
+      best = logs.slice()
+      this.reach = high * Math.exp(-(draw + 1) * width)
+    }
+    const d = x0.length / n
+    const total = this.#exponents.reduce((a, b) => a + b, 0)
+    const constant = -total * (d / 2) * Math.log(2 * Math.PI * Math.E * this.reach ** 2)
+    await upload(sums, best, signal)
+    return { terms: [sums], coefficients: [1], constant }
+  }
+}
+
+/** Effective sample size of weights with these logarithms. */
+function effective(logs: Float64Array): number {
+  const top = logs.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
+  let [sum, squares] = [0, 0]
+  for (const log of logs) {
+    const w = Math.exp(log - top)
+    sum += w
+    squares += w * w
+  }
+  return (sum * sum) / squares
+}

@@ -1,0 +1,39 @@
+import type { WeightScheme } from './annealing.js'
+import type { SmcDiagnostics } from './diagnostics.js'
+import { type SampleFields, WeightedSamples } from './result.js'
+
+/** The fields that smc adds. */
+export interface SmcFields extends SampleFields {
+  scheme?: WeightScheme
+  logZ: number
+  logZError: number
+  ancestors: (Int32Array | null)[]
+  diagnostics: SmcDiagnostics
+}
+
+/** What `smc` returns. */
+export class SmcResult extends WeightedSamples implements SmcFields {
+  /** How they were weighed; none for a FeynmanKacModel, which weighs by itself. */
+  readonly scheme?: WeightScheme
+  /** log of the estimated normaliser of exp(-U) at the last level that was weighed; NaN without weights. */
+  readonly logZ: number
+  /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
+  readonly logZError: number
+  /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
+  readonly ancestors: (Int32Array | null)[]
+  readonly diagnostics: SmcDiagnostics
+
+  /** @internal */
+  constructor(fields: SmcFields) {
+    super(fields)
+    if (fields.scheme !== undefined) this.scheme = fields.scheme
+    this.logZ = fields.logZ
+    this.logZError = fields.logZError
+    this.ancestors = fields.ancestors
+    this.diagnostics = fields.diagnostics
+  }
+
+  get kind(): 'smc' {
+    return 'smc'
+  }
+}

@@ -1,0 +1,266 @@
+// Steps of training that several processes share, here threads: the order of the sums, and the same bits from any number of them.
+#include <condition_variable>
+#include <mutex>
+#include <numeric>
+#include <string>
+#include <thread>
+
+#include "engine/autoencoder.h"
+#include "engine/classifier.h"
+#include "network_cases.h"
+#include "ranks/tree_sum.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+// The tree over parts first .. last - 1, by its definition.
+float byDefinition(const std::vector<float>& parts, size_t first, size_t last) {
+  if (last - first == 1) return parts[first];
+  size_t cut = 1;
+  while (2 * cut < last - first) cut *= 2;
+  const float left = byDefinition(parts, first, first + cut), right = byDefinition(parts, first + cut, last);
+  return left + right;
+}
+
+void testTree() {
+  constexpr size_t kLength = 1500;  // more than a block
+  for (size_t parts = 1; parts <= 64; ++parts) {
+    std::vector<std::vector<float>> values;
+    for (size_t p = 0; p < parts; ++p) values.push_back(randomVector(kLength, uint32_t(100 * parts + p)));
+    auto poisoned = values;
+    std::vector<float> out(kLength, NAN);
+    treeSum(out.data(), parts, kLength, [&](size_t p) { return values[p].data(); });
+    treeSum(poisoned[0].data(), parts, kLength, [&](size_t p) { return poisoned[p].data(); });
+    CHECK(out == poisoned[0], "%zu parts: another sum in place of the first", parts);
+    for (const size_t i : {size_t{0}, size_t{1023}, size_t{1024}, kLength - 1}) {
+      std::vector<float> column;
+      for (const auto& v : values) column.push_back(v[i]);
+      CHECK(out[i] == byDefinition(column, 0, parts), "%zu parts: value %zu", parts, i);
+    }
+    // subtrees of 2^k parts added up beforehand
+    for (size_t each = 1; each <= parts; each *= 2) {
+      if (parts % each != 0) continue;
+      std::vector<std::vector<float>> sums(parts / each, std::vector<float>(kLength));
+      for (size_t r = 0; r < sums.size(); ++r)
+        treeSum(sums[r].data(), each, kLength, [&](size_t p) { return values[r * each + p].data(); });
+      std::vector<float> again(kLength);
+      treeSum(again.data(), sums.size(), kLength, [&](size_t r) { return sums[r].data(); });
+      CHECK(again == out, "%zu parts, %zu beforehand", parts, each);
+    }
+  }
+}
+
+// Threads in the place of processes, of which one works at a time.
+class Together {
+ public:
+  explicit Together(int size) : size_(size), arrays_(size) {}
+
+  // The results of job(share) of each.
+  template <class Job>
+  std::vector<std::vector<double>> run(const Job& job) {
+    std::vector<std::vector<double>> results(size_);
+    std::vector<std::thread> threads;
+    for (int r = 0; r < size_; ++r)
+      threads.emplace_back([&, r] {
+        std::unique_lock<std::mutex> turn(mutex_);
+        results[r] = job(shareOf(r, turn));
+      });
+    for (auto& thread : threads) thread.join();
+    return results;
+  }
+
+ private:
+  Share shareOf(int rank, std::unique_lock<std::mutex>& turn) {
+    Share share;
+    share.rank = rank;
+    share.size = size_;
+    share.sum = [this, rank, &turn](float* values, size_t n) {
+      arrays_[rank].assign(values, values + n);
+      barrier(turn);
+      treeSum(values, size_t(size_), n, [this](size_t r) { return arrays_[r].data(); });
+      barrier(turn);
+    };
+    share.gather = [this, rank, &turn](const double* own, double* all, const std::vector<size_t>& counts) {
+      gathered_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
+      const auto at = gathered_.begin() + std::accumulate(counts.begin(), counts.begin() + rank, int64_t{0});
+      std::copy_n(own, counts[rank], at);
+      barrier(turn);
+      std::copy(gathered_.begin(), gathered_.end(), all);
+      barrier(turn);
+    };
+    return share;
+  }
+
+  void barrier(std::unique_lock<std::mutex>& turn) {
+    const int now = barriers_;
+    if (++arrived_ == size_) {
+      arrived_ = 0;
+      ++barriers_;
+      all_.notify_all();
+    } else {
+      all_.wait(turn, [&] { return barriers_ != now; });
+    }
+  }
+
+  const int size_;
+  std::vector<std::vector<float>> arrays_;
+  std::vector<double> gathered_;
+  std::mutex mutex_;
+  std::condition_variable all_;
+  int arrived_ = 0, barriers_ = 0;
+};
+
+template <class Job>
+void testShared(const std::string& name, const std::vector<int>& sizes, const Job& job) {
+  const auto alone = job(Share());
+  for (const double value : alone) CHECK(std::isfinite(value), "%s: a value was left out", name.c_str());
+  for (const int size : sizes) {
+    const auto shared = Together(size).run(job);
+    for (int r = 0; r < size; ++r) CHECK(shared[r] == alone, "%s: process %d of %d", name.c_str(), r, size);
+  }
+}
+
+// The weights after two steps of six micro-batches of two, and all that the steps report.
+std::vector<double> trained(const NetworkConfig& config, Kind kind, bool distil, const Share& share) {
+  constexpr int kBatch = 12, kWalks = 8, kLevels = 3, kSamples = 7;
+  Network student(config, {}, newKernels, kind == Kind::kJoint), teacher(config, {}, newKernels);
+  student.initialise(3);
+  const auto taught = randomVector(teacher.parameters().torchSize(), 4, 0.2f);
+  teacher.write(Slot::kParams, taught.data());
+  const auto x0 = randomVector(kBatch * student.sampleSize(), 5, 0.5f);
+  std::vector<double> report;
+  for (int k = 1; k <= 2; ++k) {
+    std::vector<double> losses(kBatch, NAN), sigmas(kBatch), walked(kWalks, NAN), cross(kSamples, NAN),
+        residual(kLevels * kSamples, NAN);
+    TrainStep step = {{kind, 0.5, 0.7},
+                      kBatch,
+                      2,
+                      x0.data(),
+                      nullptr,
+                      -1.2,
+                      1.2,
+                      0.01,
+                      80,
+                      0.1f,
+                      42,
+                      static_cast<uint32_t>(k),
+                      {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
+                      losses.data(),
+                      sigmas.data()};
+    step.share = share;
+    std::vector<double> sigma, free(kLevels * kSamples, 0.0), walkSigma;
+    for (int j = 0; j < kLevels; ++j)
+      for (int i = 0; i < kSamples; ++i) sigma.push_back(std::exp(0.4 * i - 1.5 + 0.3 * j));
+    const std::vector<int32_t> truth = {2, 0, 1, 1, 0, 2, 1}, group(student.sampleSize(), 0);
+    const LevelStep levels = {kLevels,      kSamples,    0.7,          sigma.data(),
+                              truth.data(), free.data(), cross.data(), residual.data()};
+    for (int j = 0; j < 3; ++j)
+      for (int i = 0; i < kWalks; ++i) walkSigma.push_back(std::exp(0.3 * i - 1 + 0.1 * j));
+    const std::vector<double> constant(kWalks, 0.1), one(kWalks, 1.0), variances(2 * kWalks, 0.5);
+    const WalkStep walks = {
+        2,     kWalks,       1, 0.1, walkSigma.data(), constant.data(), one.data(), variances.data(), group.data(),
+        false, walked.data()};
+    if (kind != Kind::kDenoiser && distil) step.walks = &walks;
+    if (kind != Kind::kDenoiser && !distil) step.levels = &levels;
+    const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
+    report.insert(report.end(), {result.loss, result.gradNorm, result.energyLoss});
+    for (const auto& list : {losses, sigmas}) report.insert(report.end(), list.begin(), list.end());
+    if (step.walks) report.insert(report.end(), walked.begin(), walked.end());
+    if (step.levels) report.insert(report.end(), residual.begin(), residual.end());
+    if (step.levels) report.insert(report.end(), cross.begin(), cross.end());
+  }
+  std::vector<float> weights(student.parameters().torchSize());
+  for (const Slot slot : {Slot::kParams, Slot::kEma}) {
+    student.read(slot, weights.data());
+    report.insert(report.end(), weights.begin(), weights.end());
+  }
+  return report;
+}
+
+void testNetworks(const std::string& where, const std::vector<int>& sizes) {
+  for (const bool distil : {false, true})
+    for (const Kind kind : {Kind::kDenoiser, Kind::kDot, Kind::kJoint, Kind::kResidual}) {
+      if (distil ? kind == Kind::kJoint : kind == Kind::kResidual) continue;
+      testShared(where + " " + kKindNames[static_cast<int>(kind)], sizes, [&](const Share& share) {
+        return trained(ResidualMlpConfig{3, 16, 2, 0, 1}, kind, distil, share);
+      });
+    }
+}
+
+template <class Net, class Step>
+std::vector<double> imagesTrained(Net& network, Step step, const Share& share) {
+  std::vector<double> losses(8, NAN);
+  static_cast<TrainingStep&>(step) = {8, 2, 5, 1, {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.9}, losses.data(), share};
+  network.initialise(1);
+  const TrainResult result = network.train(step, Stop());
+  std::vector<float> weights(network.parameters().torchSize());
+  network.read(Slot::kParams, weights.data());
+  losses.insert(losses.end(), {result.loss, result.gradNorm});
+  losses.insert(losses.end(), weights.begin(), weights.end());
+  return losses;
+}
+
+void testImages() {
+  const auto x = randomVector(8 * 16, 2);
+  std::vector<float> labels(8 * 3, 0);
+  for (size_t i = 0; i < 7; ++i) labels[3 * i + i % 3] = 1;  // the last one has no class
+  testShared("autoencoder", {2, 4}, [&](const Share& share) {
+    AutoencoderConfig c = {};
+    c.channels = 1;
+    c.height = c.width = c.groups = 4;
+    c.blockOutChannels = {4};
+    c.layersPerBlock = c.latentChannels = 1;
+    Autoencoder network(c, newKernels);
+    AutoencoderStep step;
+    step.x = x.data();
+    step.noise = 0.1;
+    return imagesTrained(network, step, share);
+  });
+  testShared("classifier", {2, 4}, [&](const Share& share) {
+    ClassifierConfig c = {};
+    c.channels = 1;
+    c.height = c.width = c.groups = 4;
+    c.blockOutChannels = {4};
+    c.layersPerBlock = 1;
+    c.classes = {3};
+    Classifier network(c, newKernels);
+    ClassifierStep step;
+    step.x = x.data();
+    step.labels = labels.data();
+    step.noise = 0.1;
+    return imagesTrained(network, step, share);
+  });
+}
+
+void testRefusals() {
+  const auto refuses = [](int batch, int most, int size) {
+    Share share;
+    share.size = size;
+    try {
+      microBatchesOf(batch, most, share);
+      return false;
+    } catch (const std::invalid_argument&) {
+      return true;
+    }
+  };
+  CHECK(refuses(12, 4, 2) && refuses(12, 2, 1) == false && refuses(12, 1, 4) && refuses(8, 8, 2),
+        "processes with unequal micro-batches, or not 2^k of them");
+  CHECK(!refuses(12, 2, 3) && !refuses(12, 1, 3) && !refuses(8, 4, 2), "equal micro-batches");
+}
+
+}  // namespace
+
+int main() {
+  testTree();
+  testRefusals();
+  newKernels = onCpu;
+  testNetworks("cpu", {3, 6});
+  testImages();
+  if (!cudaDevices().list.empty()) {
+    newKernels = onCuda;
+    testNetworks("cuda", {3});
+  }
+  return report("ranks");
+}

@@ -1,0 +1,163 @@
+// What `fit` makes of pictures of several kinds that are made here, judged by rules that know them: of plain samples of the energy and of its
+// teacher, each asked for one combination of all attributes in turn, the share that shows a figure, and the one asked for.
+//
+//   node packages/lab/studies/fit.mjs [--only KIND,...] [--images N,...] [--seeds 0,1,...] [--count N] [--threads N] [--keep DIR] [--out FILE] [--show]
+//
+// A number of images stands for a time: images times the processor seconds of an image, over the share of the time that the teacher gets.
+// Rows that are in the file already are not run again, only shown; with --show no others.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { drawRow } from '../../../dist/fit/draw.js'
+import { Denoiser, devices, EnergyModel, fit, setThreads } from '../../../dist/index.js'
+import { gridPng } from '../../../dist/report/images.js'
+import { discs, seen } from './discs.mjs'
+import { figures, kinds, seenFigure } from './figures.mjs'
+
+const discKind = {
+  data: () => discs(500, 1),
+  read: (picture) => {
+    const found = seen(picture)
+    return found && { classes: found }
+  },
+}
+const sets = {
+  discs: discKind,
+  ...Object.fromEntries(
+    Object.keys(kinds).map((kind) => [
+      kind,
+      { data: () => figures(kind, 1), read: (picture) => seenFigure(kind, picture) },
+    ]),
+  ),
+}
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string', default: Object.keys(sets).join() },
+    images: { type: 'string', default: '12000' }, // that the teacher sees
+    seeds: { type: 'string', default: '0' },
+    count: { type: 'string', default: '240' }, // samples that are judged
+    threads: { type: 'string', default: '1' },
+    keep: { type: 'string' }, // folder for what fit writes, and grids of what was judged
+    name: { type: 'string', default: 'the rules' },
+    show: { type: 'boolean', default: false },
+    out: { type: 'string', default: 'bench/results/2026-11-30-fit-cpu.json' },
+  },
+})
+setThreads(Number(options.threads))
+
+const round = (value) => Number(value.toPrecision(4))
+const cpu = () => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+
+/** The i-th combination of all values. */
+function combination(attributes, i) {
+  let rest = i
+  return attributes.map(({ size }) => {
+    const value = rest % size
+    rest = Math.floor(rest / size)
+    return value
+  })
+}
+
+async function judge(model, { shape, labels }, read, picture) {
+  const count = Number(options.count)
+  const asked = Array.from({ length: count }, (_, i) => combination(labels.attributes, i))
+  const samples = await drawRow(model, { label: '', asked, composed: false }, { seed: 5 })
+  const size = samples.length / count
+  const shown = asked.map((_, i) => read(samples.subarray(i * size, (i + 1) * size)))
+  const share = (is) => round(asked.filter((want, i) => shown[i] && is(want, shown[i].classes)).length / count)
+  if (picture) {
+    const few = Math.min(count, 120)
+    writeFileSync(picture, await gridPng(samples.subarray(0, few * size), shape, { columns: 20, size: 1000 }))
+  }
+  return {
+    recognised: share(() => true),
+    right: share((want, is) => want.every((value, a) => value === is[a])),
+    ...Object.fromEntries(labels.attributes.map(({ name }, a) => [name, share((want, is) => want[a] === is[a])])),
+  }
+}
+
+async function measure(kind, images, seed) {
+  const { data: make, read } = sets[kind]
+  const data = make()
+  const name = `${kind.replaceAll(' ', '-')}-${images}-${seed}`
+  if (options.keep) mkdirSync(options.keep, { recursive: true })
+  const output = options.keep ? join(options.keep, name) : mkdtempSync(join(os.tmpdir(), 'feynkac-fit-study-'))
+  const spent = {}
+  let [stage, began] = ['', cpu()]
+  const done = () => {
+    if (stage) spent[stage] = round((spent[stage] ?? 0) + cpu() - began)
+    began = cpu()
+  }
+  const found = await fit({
+    data,
+    images,
+    seed,
+    output,
+    onProgress: (at) => {
+      if (at.stage === stage) return
+      done()
+      stage = at.stage
+    },
+  })
+  done()
+  const grid = (of) => options.keep && `${output}-${of}.png`
+  const energy = await EnergyModel.load(join(output, 'model.safetensors'))
+  const teacher = await Denoiser.load(join(output, 'teacher.safetensors'))
+  const judged = {
+    energy: await judge(energy, data, read, grid('energy')),
+    teacher: await judge(teacher, data, read, grid('teacher')),
+  }
+  for (const model of [energy, teacher]) model.dispose()
+  if (!options.keep) rmSync(output, { recursive: true })
+  return {
+    cpuSeconds: spent,
+    energyImages: found.energy.images,
+    teacherHeldOut: round(found.teacher.heldOutLoss),
+    energyHeldOut: round(found.energy.heldOutLoss),
+    copies: found.copies.copies,
+    classifier: found.classifier,
+    byClassifier: Object.fromEntries(
+      found.samples.map(({ name: group, rows }) => [
+        group,
+        `${rows.reduce((sum, { right }) => sum + right, 0)}/${rows.reduce((sum, row) => sum + row.samples, 0)}`,
+      ]),
+    ),
+    ...judged,
+  }
+}
+
+const record = existsSync(options.out) ? JSON.parse(readFileSync(options.out, 'utf8')) : { rows: [] }
+record.machine = { cpu: devices().find(({ name }) => name === 'cpu').description, cores: os.availableParallelism() }
+record.note = 'processor seconds, one thread; the cores were shared with other work'
+const columns = ['recognised', 'right']
+console.log(
+  `| data | images | rules | seed | seconds | ${columns.flatMap((c) => [`energy ${c}`, `teacher ${c}`]).join(' | ')} |`,
+)
+console.log(`|---|--:|---|--:|--:|${columns.map(() => '--:|--:|').join('')}`)
+for (const kind of options.only.split(','))
+  for (const images of options.images.split(',').map(Number))
+    for (const seed of options.seeds.split(',').map(Number)) {
+      const isThis = (r) => r.data === kind && r.images === images && r.seed === seed && r.name === options.name
+      if (!record.rows.some(isThis)) {
+        if (options.show) continue
+        record.rows.push({
+          data: kind,
+          images,
+          name: options.name,
+          seed,
+          load: round(os.loadavg()[0]),
+          ...(await measure(kind, images, seed)),
+        })
+        mkdirSync(dirname(options.out), { recursive: true })
+        writeFileSync(options.out, `${JSON.stringify(record, null, 2)}\n`)
+      }
+      const found = record.rows.find(isThis)
+      const seconds = round(Object.values(found.cpuSeconds).reduce((a, b) => a + b, 0))
+      const cells = columns.flatMap((c) => [found.energy[c], found.teacher[c]])
+      console.log(`| ${[kind, images, options.name, seed, seconds, ...cells].join(' | ')} |`)
+    }
