@@ -129,13 +129,19 @@ export interface NativeParticles {
   extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): NativeJob<number>
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
-  /** The same for as many ancestors as weights; resolves with the number of different ones. */
+  /**
+   * The same for as many ancestors as weights; resolves with the number of different ones. Where there are `from` and `to`, they are
+   * gathered; where there are logWeights, they become 0 then, and the weights 1 / N.
+   */
   resampleJob(request: {
     ancestors: Ints
     weights: Doubles
     scheme: string
     seed: number
     step: number
+    from?: readonly Rows[]
+    to?: readonly Rows[]
+    logWeights?: Doubles
   }): NativeJob<number>
   /**
    * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is

@@ -3,11 +3,11 @@ import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { host, type Space, toHost, upload } from '../native/space.js'
-import type { Doubles, Floats, Ints, Values } from '../native/types.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
-import type { Increment, Population, PopulationState } from './feynman-kac.js'
+import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
 import type { PopulationRows } from './rows.js'
@@ -270,14 +270,13 @@ export class AnnealedPopulation implements Population {
     return { ...rest, terms: all }
   }
 
-  async gather(ancestors: Ints): Promise<void> {
-    const { signal } = this.options
+  async resample(gather: Gather): Promise<void> {
     const { energy, grad, extra, baseGrad, modelGrads } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
     const models: Record<string, Floats> = Object.fromEntries((modelGrads ?? []).entries())
     const rows = { x: this.samples, u: energy, g: drift, ...(extra && { e: extra }), ...models }
-    const { x, u, g, e, ...grads } = await this.rows.gather(this.space, rows, ancestors, signal)
+    const { x, u, g, e, ...grads } = await gather(rows)
     this.samples = x
     this.#state = {
       energy: u,

@@ -50,11 +50,16 @@ export interface RootsState {
  */
 export class Roots {
   /** The root of every particle. */
-  readonly of: Int32Array
+  of: Int32Array
   distinct: number
   #variance = 0 // of log Z-hat, up to the last resampling
-  #start: number // S after it
-  #families?: Float64Array // shares of the roots; none before the first resampling, when every particle is its own
+  #since = 0 // and from there to where it was last asked for
+  #start: number // S after the resampling
+  #before: Int32Array // the other half of a pair of buffers for the roots
+  readonly #marks: Int32Array // of every root that is left after a resampling: its number
+  #resamplings = 0
+  /** The roots' shares while they are added up, zeros otherwise; none before the first resampling, when every particle is its own. */
+  #families?: Float64Array
 
   readonly #turn: () => Promise<void>
 
@@ -64,6 +69,8 @@ export class Roots {
   ) {
     this.#turn = turns(signal)
     this.of = indices(particles)
+    this.#before = new Int32Array(particles)
+    this.#marks = new Int32Array(particles)
     this.distinct = particles
     this.#start = 1 / particles
   }
@@ -84,7 +91,8 @@ export class Roots {
 
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
   async logZError(weights: Float64Array): Promise<number> {
-    return Math.sqrt(Math.max(0, this.#variance + (await this.#stretch(weights))))
+    this.#since = await this.#stretch(weights)
+    return Math.sqrt(Math.max(0, this.#variance + this.#since))
   }
 
   /** 1 / S: how many initial particles the weight descends from, in effect. */
@@ -92,24 +100,26 @@ export class Roots {
     return 1 / (await this.#concentration(weights))
   }
 
-  /** @param before the weights that were resampled @param after those that resampling left */
-  async resample(ancestors: Int32Array, before: Float64Array, after: Float64Array): Promise<void> {
-    this.#variance += await this.#stretch(before)
-    const { of } = this
-    const parents = of.slice()
-    const alive = new Uint8Array(this.particles)
+  /** After logZError of the weights that were resampled. @param weights those that resampling left */
+  async resample(ancestors: Int32Array, weights: Float64Array): Promise<void> {
+    this.#variance += this.#since
+    this.#families ??= new Float64Array(this.particles)
+    const [parents, roots, families] = [this.of, this.#before, this.#families]
+    const [marks, mark] = [this.#marks, ++this.#resamplings]
     let distinct = 0
     await inPieces(ancestors.length, this.#turn, (first, end) => {
       for (let i = first; i < end; i++) {
         const root = parents[ancestors[i]]
-        of[i] = root
-        if (!alive[root]) distinct++
-        alive[root] = 1
+        roots[i] = root
+        if (marks[root] !== mark) distinct++
+        marks[root] = mark
+        families[root] += weights[i]
       }
     })
+    this.of = roots
+    this.#before = parents
     this.distinct = distinct
-    this.#families ??= new Float64Array(this.particles)
-    this.#start = await this.#concentration(after)
+    this.#start = await this.#takeSquares(families)
   }
 
   async #stretch(weights: Float64Array): Promise<number> {
@@ -119,18 +129,28 @@ export class Roots {
 
   /** S = sum over roots of (sum of their descendants' weights)^2 */
   async #concentration(weights: Float64Array): Promise<number> {
-    const { of } = this
-    const families = this.#families
+    const [families, roots] = [this.#families, this.of]
     if (families) {
-      families.fill(0)
       await inPieces(weights.length, this.#turn, (first, end) => {
-        for (let i = first; i < end; i++) families[of[i]] += weights[i]
+        for (let i = first; i < end; i++) families[roots[i]] += weights[i]
       })
+      return await this.#takeSquares(families)
     }
-    const shares = families ?? weights
     let sum = 0
-    await inPieces(shares.length, this.#turn, (first, end) => {
-      for (let i = first; i < end; i++) sum += shares[i] * shares[i]
+    await inPieces(weights.length, this.#turn, (first, end) => {
+      for (let i = first; i < end; i++) sum += weights[i] * weights[i]
+    })
+    return sum
+  }
+
+  /** The sum of the squares; the values are zeros afterwards. */
+  async #takeSquares(values: Float64Array): Promise<number> {
+    let sum = 0
+    await inPieces(values.length, this.#turn, (first, end) => {
+      for (let i = first; i < end; i++) {
+        sum += values[i] * values[i]
+        values[i] = 0
+      }
     })
     return sum
   }

@@ -1,7 +1,7 @@
 import { float32Array, float64Array, integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { host, type Space } from '../native/space.js'
-import type { Doubles, Floats, Ints, Values } from '../native/types.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
 import type { PopulationRows } from './rows.js'
@@ -28,6 +28,9 @@ export interface Increment {
   constant: number
 }
 
+/** Copies of row-wise arrays with the ancestors' rows. */
+export type Gather = <T extends Record<string, Floats | Doubles>>(from: T) => Promise<T>
+
 /** What a population goes on from: arrays of the host, and plain data that may hold typed arrays. */
 export interface PopulationState {
   arrays: Record<string, Float32Array | Float64Array>
@@ -44,7 +47,8 @@ export interface Population {
   start(): Promise<Increment>
   /** From level k - 1 to k; `weights` are the normalised ones at k - 1. */
   advance(k: number, weights: Doubles): Promise<Increment>
-  gather(ancestors: Ints): Promise<void>
+  /** Takes what `gather` makes of its rows in their place. */
+  resample(gather: Gather): Promise<void>
   /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
   move(k: number, weights: Doubles): Promise<number>
   /** The model to name when the weights hold NaN. */
@@ -103,8 +107,8 @@ export class ModelPopulation implements Population {
     return this.#potential(k, x)
   }
 
-  async gather(ancestors: Ints): Promise<void> {
-    const { x } = await this.rows.gather(this.space, { x: this.samples }, ancestors, this.signal)
+  async resample(gather: Gather): Promise<void> {
+    const { x } = await gather({ x: this.samples })
     this.samples = x
   }
 

@@ -2,11 +2,11 @@ import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { type Space, toHost, toSpace, upload } from '../native/space.js'
-import type { Doubles, Floats, Ints, Values } from '../native/types.js'
+import type { Doubles, Floats, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
-import type { Increment, Population, PopulationState } from './feynman-kac.js'
+import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
 import { OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
@@ -126,8 +126,8 @@ export class LikelihoodPopulation implements Population {
     this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
   }
 
-  gather(ancestors: Ints): Promise<void> {
-    return this.#now.gather(ancestors)
+  resample(gather: Gather): Promise<void> {
+    return this.#now.resample(gather)
   }
 
   async move(): Promise<number> {

@@ -1,10 +1,11 @@
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
-import { fill, toHost, upload } from '../native/space.js'
+import { toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
 import type { ResamplingScheme } from './resampling.js'
+import type { Draw, PopulationRows } from './rows.js'
 
 /** How a run resamples. */
 export interface Redraw {
@@ -26,10 +27,11 @@ export interface Redrawn {
 
 /**
  * Resamples a population and its weights, which come back as N times the normalised ones: their mean is 1.
- * @param before the normalised weights, on the host
+ * @param before the normalised weights, on the host: there they may be the same array, and hold those after it then
  */
 export async function redraw(
   population: Population,
+  rows: PopulationRows,
   { logWeights, weights }: { logWeights: Doubles; weights: Doubles },
   before: Float64Array,
   { scheme, essAfter, seed, step, signal }: Redraw,
@@ -37,13 +39,14 @@ export async function redraw(
   const { space } = population
   const n = before.length
   const there = space.ints(n)
+  const resample = (draw: Draw) => population.resample((from) => rows.gather(space, from, there, draw, signal))
   if (essAfter === 1) {
-    const request = { ancestors: there, weights, scheme, seed, step }
-    const unique = await run(() => native.resampleJob(request), signal)
-    await population.gather(there)
-    await fill(logWeights, 0, signal)
-    await fill(weights, 1 / n, signal)
-    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: new Float64Array(n).fill(1 / n) }
+    const request = { ancestors: there, weights, logWeights, scheme, seed, step }
+    let unique = 0
+    await resample(async (here) => {
+      unique = await run(() => native.resampleJob({ ...request, ...here }), signal)
+    })
+    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: await toHost(weights, signal) }
   }
   const chosen = await extremes(before, essAfter, signal)
   const turn = turns(signal)
@@ -66,7 +69,9 @@ export async function redraw(
     }
   })
   await upload(there, ancestors, signal)
-  await population.gather(there)
+  await resample(async (here) => {
+    if (here) await run(() => native.gather({ ancestors: there, ...here }), signal)
+  })
   const logs = new Float64Array(n)
   await inPieces(n, turn, (first, end) => {
     for (let i = first; i < end; i++) logs[i] = Math.log(n * after[i])

@@ -5,6 +5,9 @@ import type { Doubles, Floats, Ints } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { gatherTexts, sharesOf } from '../ranks/share.js'
 
+/** Draws ancestors, and in the same job gathers rows where it is given some: to[j] = the ancestors' rows of from[j]. */
+export type Draw = (rows?: { from: (Floats | Doubles)[]; to: (Floats | Doubles)[] }) => Promise<void>
+
 /**
  * The rows of a population that this process has: all of them, or those of one rank. Where there are several ranks, the rows lie in blocks by the
  * particles' numbers, and what is one number a particle (log-weights, energies, ancestors) is brought together on every rank, so that all
@@ -15,11 +18,12 @@ export interface PopulationRows {
   readonly total: number
   readonly count: number
   readonly first: number
-  /** Copies of row-wise arrays with the ancestors' rows; ancestors: of all particles. */
+  /** Copies of row-wise arrays with the ancestors' rows; ancestors: of all particles, which `draw` draws. */
   gather<T extends Record<string, Floats | Doubles>>(
     space: Space,
     from: T,
     ancestors: Ints,
+    draw: Draw,
     signal?: AbortSignal,
   ): Promise<T>
   /** One number a particle: of all, from those of the particles here. Of several arrays at once. */
@@ -46,11 +50,11 @@ export class OwnRows implements PopulationRows {
   async gather<T extends Record<string, Floats | Doubles>>(
     space: Space,
     from: T,
-    ancestors: Ints,
-    signal?: AbortSignal,
+    _ancestors: Ints,
+    draw: Draw,
   ): Promise<T> {
     const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
-    await run(() => native.gather({ ancestors, from: Object.values(from), to: Object.values(to) }), signal)
+    await draw({ from: Object.values(from), to: Object.values(to) })
     return to
   }
 
@@ -99,8 +103,10 @@ export class RankRows implements PopulationRows {
     space: Space,
     from: T,
     ancestors: Ints,
+    draw: Draw,
     signal?: AbortSignal,
   ): Promise<T> {
+    await draw()
     const { here, elsewhere, give, need } = this.routes(await toHost(ancestors, signal))
     const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
     await run(() => native.gather({ ancestors: here, from: Object.values(from), to: Object.values(to) }), signal)

@@ -425,7 +425,6 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
   const weights = space.doubles(n)
   await fill(logWeights, 0, signal)
   await fill(weights, 1 / n, signal)
-  const share = new Float64Array(n) // the weights, on the host
   const ancestors: (Int32Array | null)[] = []
   const roots = new Roots(n, signal)
   const levels: LevelReport[] = []
@@ -467,7 +466,8 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
     }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
-    share.set(await toHost(weights, signal))
+    const share = await toHost(weights, signal) // until they are resampled
+    const logZError = await roots.logZError(share)
     const report: LevelReport = {
       level: k,
       lastLevel,
@@ -476,7 +476,7 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
       // N (sum W G)^2 / sum W G^2 of the increment G: the sums of w, w G and w G^2 in the log domain
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
-      logZError: weighted ? await roots.logZError(share) : Number.NaN,
+      logZError: weighted ? logZError : Number.NaN,
       meanEnergy: population.energy
         ? await weightedMean(await toHost(population.energy, signal), share, signal)
         : Number.NaN,
@@ -489,8 +489,8 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
     if (report.resampled) {
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
-      const drawn = await redraw(population, { logWeights, weights }, share, how)
-      await roots.resample(drawn.ancestors, share, drawn.weights)
+      const drawn = await redraw(population, rows, { logWeights, weights }, share, how)
+      await roots.resample(drawn.ancestors, drawn.weights)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct

@@ -259,14 +259,22 @@ Value resampleNow(const CallbackInfo& info) {
 Value resampleJob(const CallbackInfo& info) {
   Request q(info);
   const auto weights = q.array<double>("weights");
-  const auto ancestors = q.array<int32_t>("ancestors", weights.size);
+  const size_t n = weights.size;
+  const auto ancestors = q.array<int32_t>("ancestors", n);
   const Scheme scheme = schemeOf(textOf(q["scheme"], "scheme").c_str());
   const Uniforms uniforms(integerOf(q["seed"], "seed"), wordOf(q["step"], "step"));
+  const RowPairs pairs = q["from"].IsUndefined() ? RowPairs() : rowPairsOf(q, n);
+  double* logWeights = q["logWeights"].IsUndefined() ? nullptr : q.array<double>("logWeights", n).data;
   auto unique = std::make_shared<size_t>(0);
   return q.start(
       [=](ParticleKernels& kernels, const Stop&) {
-        kernels.resample(ancestors.data, ancestors.size, scheme, weights.data, weights.size, uniforms);
-        *unique = kernels.countDistinct(ancestors.data, ancestors.size, weights.size);
+        kernels.resample(ancestors.data, n, scheme, weights.data, n, uniforms);
+        *unique = kernels.countDistinct(ancestors.data, n, n);
+        for (size_t j = 0; j < pairs.from.size(); ++j)
+          kernels.gather(pairs.to[j].data, pairs.from[j].data, ancestors.data, n, pairs.to[j].bytes);
+        if (logWeights == nullptr) return;
+        kernels.sumTerms(logWeights, nullptr, nullptr, 0, 0, n);
+        kernels.sumTerms(weights.data, nullptr, nullptr, 0, 1 / static_cast<double>(n), n);
       },
       [unique](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*unique)); });
 }
