@@ -11,7 +11,6 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawRow } from '../../../dist/fit/draw.js'
 import { Denoiser, devices, EnergyModel, fit, setThreads } from '../../../dist/index.js'
-import { gridPng } from '../../../dist/report/images.js'
 import { discs, seen } from './discs.mjs'
 import { figures, kinds, seenFigure } from './figures.mjs'
 

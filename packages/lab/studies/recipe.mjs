@@ -19,7 +19,6 @@ import {
   sigmaGrid,
   trainDenoiser,
 } from '../../../dist/index.js'
-import { gridPng } from '../../../dist/report/images.js'
 import { discs, seen, uniforms } from './discs.mjs'
 import { groups } from './recipe-rows.mjs'
 
