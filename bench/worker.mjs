@@ -63,6 +63,7 @@ async function training(job) {
         eps: 1e-8,
         clip: 1,
         emaDecay: 0.999,
+        muon: 0,
         losses: new Float64Array(batch),
         sigmas: new Float64Array(batch),
       }),
@@ -88,10 +89,8 @@ async function smcStep(job) {
     const coefficients = Float64Array.of(1, -1, 1e-3, -1e-3)
     await run(() => native.reweight({ logWeights, weights, terms, coefficients, constant: 0 }))
     const ancestors = new Int32Array(n)
-    const rows = { from: [y, grad], to: [kept, keptGrad] }
-    await run(() =>
-      native.resampleJob({ ancestors, weights, logWeights, scheme: 'systematic', seed: 0, step, ...rows }),
-    )
+    await run(() => native.resampleJob({ ancestors, weights, logWeights, scheme: 'systematic', seed: 0, step }))
+    await run(() => native.gather({ ancestors, from: [y, grad], to: [kept, keptGrad] }))
   }
   return { work, outputs: {} }
 }

@@ -28,6 +28,7 @@ export type { Shown } from './fit/judge.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
   checkEnergy,
+  communicator,
   createEngine,
   distill,
   evaluate,
@@ -38,6 +39,7 @@ export {
   readNpy,
   scatterPng,
   serve,
+  share,
   type TrainingStream,
   trainAutoencoder,
   trainClassifier,
@@ -106,7 +108,17 @@ export type { StoredTable, StoredTables } from './models/tables.js'
 export type { TrainingRecord } from './models/training-record.js'
 export { type DeviceInfo, type DeviceOptions, devices, type Precision, setThreads } from './native/devices.js'
 export type { Space } from './native/space.js'
-export type { Bytes, DeviceArray, Doubles, Floats, Ints, NetworkKind, Values } from './native/types.js'
+export type {
+  Bytes,
+  DeviceArray,
+  Doubles,
+  ElementType,
+  Floats,
+  Ints,
+  NativeJob,
+  NetworkKind,
+  Values,
+} from './native/types.js'
 export type { AutoencoderConfig, AutoencoderKLArgs } from './networks/autoencoder.js'
 export type { ImageShape } from './networks/check.js'
 export type { ClassifierArgs, ClassifierConfig } from './networks/classifier.js'
@@ -128,6 +140,7 @@ export {
   type PreconditioningForm,
   preconditioningAt,
 } from './networks/preconditioning.js'
+export type { Communicator, Numbers } from './ranks/communicator.js'
 export type {
   Engine,
   EngineHealth,
@@ -139,12 +152,13 @@ export type {
 export type { HttpOptions, HttpServer } from './service/http-options.js'
 export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
-export type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
+export type { CheckEnergyOptions, EnergyCheck, EnergyCheckLevel } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'
 export type {
   Basis,
   CombineOptions,
   Consistency,
+  ConsistencyBand,
   EnergyFunction,
   Evaluation,
   PrecisionTable,
@@ -168,8 +182,10 @@ export {
 } from './smc/resampling.js'
 export type {
   JsonOptions,
+  McmcFields,
   McmcResult,
   ResampledOptions,
+  SampleFields,
   SampleResult,
   SaveOptions,
   WeightedSamples,
@@ -186,7 +202,7 @@ export {
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
 export { type SmcOptions, type SmcRunOptions, smc } from './smc/smc.js'
-export type { SmcResult } from './smc/smc-result.js'
+export type { SmcFields, SmcResult } from './smc/smc-result.js'
 export { type BoxOptions, bounded } from './smc/targets/box.js'
 export { guided, lowTemperature, negation, product } from './smc/targets/linear.js'
 export { mixture } from './smc/targets/mixture.js'
@@ -204,5 +220,5 @@ export type { Recipe } from './training/recipe.js'
 export type { Settings } from './training/settings.js'
 export type { DataOptions, TrainingOptions, TrainingPlan, TrainingResult } from './training/types.js'
 export type { VerifyResult, VerifyRow } from './verify/fixture.js'
-export type { Tensor } from './weights/safetensors.js'
+export type { Dtype, Tensor, TensorData } from './weights/safetensors.js'
 export type { SourceModel } from './weights/source-model.js'

@@ -13,6 +13,7 @@ import type { Classifier } from './models/classifier.js'
 import type { Denoiser } from './models/denoiser.js'
 import type { EnergyModel } from './models/energy.js'
 import type { DeviceOptions } from './native/devices.js'
+import type { Communicator } from './ranks/communicator.js'
 import type { Engine, EngineOptions } from './service/engine.js'
 import type { HttpOptions, HttpServer } from './service/http-options.js'
 import type { CheckEnergyOptions, EnergyCheck } from './smc/check-energy.js'
@@ -223,6 +224,48 @@ export async function verifyFixture(
 export async function fit(options: FitOptions): Promise<FitResult> {
   const late = await import('./fit/fit.js')
   return late.fit(options)
+}
+
+/**
+ * The processes that a launcher (mpirun, mpiexec, srun) has started with this one, over the MPI that goes with it; this process alone where
+ * none did, and then nothing is loaded. Opened once. From then on the ranks end together: one that throws, or exits with another status
+ * than 0, ends all, and one that has ended waits for the others, FEYNKAC_PATIENCE seconds (30) at most.
+ *
+ * Throws DeviceError where there is no MPI library that goes with the launcher, ArgumentError in a worker.
+ * @example
+ * ```js
+ * import { communicator } from 'feynkac'
+ *
+ * const ranks = await communicator() // mpirun -n 4 node script.js
+ * const sums = await ranks.allGather(Float64Array.of(ranks.rank + 0.5))
+ * console.log(ranks.rank, ranks.size, sums)
+ * ```
+ */
+export async function communicator(): Promise<Communicator> {
+  const late = await import('./ranks/communicator.js')
+  return late.communicator()
+}
+
+/**
+ * Work that needs no others, shared among ranks: item i is rank i mod size's. All ranks call it with the same items, and all get all results, which
+ * have to be JSON, in the order of the items; undefined comes as null.
+ *
+ * Throws ArgumentError for wrong arguments, and what `work` throws.
+ * @example
+ * ```js
+ * import { communicator, share } from 'feynkac'
+ *
+ * const squares = await share(await communicator(), [1, 2, 3], (x) => x * x)
+ * console.log(squares) // [1, 4, 9] on every rank
+ * ```
+ */
+export async function share<T, R>(
+  ranks: Communicator,
+  items: readonly T[],
+  work: (item: T, index: number) => R | Promise<R>,
+): Promise<R[]> {
+  const late = await import('./ranks/share.js')
+  return late.share(ranks, items, work)
 }
 
 /**

@@ -8,6 +8,7 @@ import { examine, FLOOR } from './platforms/check.mjs'
 import { missingPrebuilds, missingTools, platforms, prebuildOf, root } from './platforms/list.mjs'
 import { loadInStub } from './platforms/stub-host.mjs'
 import { canRun, runNativeTests, runSmoke } from './platforms/test.mjs'
+import { billOf } from './release/bill.mjs'
 import { folders, pack } from './release/pack.mjs'
 import { disagreements } from './release/version.mjs'
 
@@ -128,10 +129,7 @@ if (hasCuda) {
   problems.push(...wrong.map((what) => `with CUDA: ${what}`))
   table.push(['linux-x64, CUDA', kilobytes(fs.statSync(file).size), `glibc ${glibc}; a package of its own`])
 }
-const sbom = ['sbom', '--omit', 'dev', '--omit', 'optional', '--sbom-format', 'cyclonedx']
-const bill = JSON.parse(execFileSync('npm', sbom, { cwd: root, encoding: 'utf8' }))
-bill.metadata.component.name = manifest.name // npm takes that of the folder
-fs.writeFileSync(path.join(out, 'sbom.cdx.json'), `${JSON.stringify(bill, null, 2)}\n`)
+fs.writeFileSync(path.join(out, 'sbom.cdx.json'), billOf(packages.feynkac.tarball, manifest))
 const sums = fs.readdirSync(out).map((file) => `${sha256(path.join(out, file))}  ${file}`)
 fs.writeFileSync(path.join(out, 'SHA256SUMS'), `${sums.join('\n')}\n`)
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { build, type Format } from 'esbuild'
+import { rolldown } from 'rolldown'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 
 /** Programs that a bundler has put together: with feynkac outside they run, with feynkac inside they say what to do. */
@@ -22,20 +23,34 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
-async function bundled(format: Format, external: string[]) {
-  const outfile = join(folder, 'out', format === 'esm' ? 'app.js' : 'app.cjs')
-  const optional = ['sharp', 'vega', 'vega-lite'] // need not be installed
-  await build({
-    ...{ absWorkingDir: folder, entryPoints: ['app.ts'], bundle: true, platform: 'node', format, outfile },
-    ...{ external: [...external, ...optional], logLevel: 'error', logOverride: { 'empty-import-meta': 'silent' } },
-  })
+const optional = ['sharp', 'vega', 'vega-lite'] // need not be installed
+
+const bundlers = {
+  esbuild: (format: Format, outfile: string, external: string[]) =>
+    build({
+      ...{ absWorkingDir: folder, entryPoints: ['app.ts'], bundle: true, platform: 'node', format, outfile },
+      ...{ external, logLevel: 'error', logOverride: { 'empty-import-meta': 'silent' } },
+    }),
+  rolldown: async (format: Format, file: string, external: string[]) => {
+    const bundle = await rolldown({ cwd: folder, input: 'app.ts', platform: 'node', external, logLevel: 'silent' })
+    await bundle.write({ file, format, codeSplitting: false })
+  },
+}
+const cases = (['esbuild', 'rolldown'] as const).flatMap((name) =>
+  (['esm', 'cjs'] as const).map((format) => ({ name, format })),
+)
+type Case = (typeof cases)[number]
+
+async function bundled({ name, format }: Case, external: string[]) {
+  const outfile = join(folder, name, format === 'esm' ? 'app.js' : 'app.cjs')
+  await bundlers[name](format, outfile, [...external, ...optional])
   return promisify(execFile)(process.execPath, [outfile])
 }
 
-it.each<Format>(['esm', 'cjs'])('%s: outside of the bundle it runs', async (format) => {
-  expect((await bundled(format, ['feynkac'])).stdout).toBe('8\n')
+it.each(cases)('$name, $format: outside of the bundle it runs', async (one) => {
+  expect((await bundled(one, ['feynkac'])).stdout).toBe('8\n')
 })
 
-it.each<Format>(['esm', 'cjs'])('%s: inside of the bundle it says to keep it out', async (format) => {
-  await expect(bundled(format, [])).rejects.toThrow(/feynkac was put into a bundle.*external: \['feynkac'\]/s)
+it.each(cases)('$name, $format: inside of the bundle it says to keep it out', async (one) => {
+  await expect(bundled(one, [])).rejects.toThrow(/feynkac was put into a bundle.*external: \['feynkac'\]/s)
 })

@@ -11,6 +11,7 @@ import {
   shareDistance,
   sharesOf,
 } from '../packages/lab/src/experiments/consistency-shares.js'
+import { dataOf, type World } from '../packages/lab/src/experiments/consistency-subjects.js'
 import { runExperiment } from '../packages/lab/src/experiments/run.js'
 
 describe('shares of shapes', () => {
@@ -55,6 +56,27 @@ describe('shares of shapes', () => {
   })
 })
 
+test('pictures to learn: of independent attributes, correlated ones, and never a cross at the top right', async () => {
+  const pairs = async (world: World) => {
+    const data = await dataOf(world)
+    const counts: Record<string, number> = {}
+    for (let i = 0; i < data.size; i++) counts[data.label(i).join()] = (counts[data.label(i).join()] ?? 0) + 1
+    return { counts, data }
+  }
+  const [all, tied, unseen] = [await pairs('independent'), await pairs('correlated'), await pairs('unseen')]
+  expect(all.counts['2,1']).toBeGreaterThan(500)
+  expect(tied.counts['2,2']).toBeGreaterThan(2 * tied.counts['2,1'])
+  const { '2,1': pair, ...others } = all.counts
+  expect(unseen.counts).toEqual(others)
+  expect(unseen.data.size).toBe(all.data.size - pair)
+  const first = Array.from({ length: all.data.size }, (_, i) => i).find((i) => all.data.label(i).join() === '2,1')!
+  const [x, y] = [new Float32Array(144), new Float32Array(144)]
+  all.data.read(first + 1, x, 0)
+  unseen.data.read(first, y, 0)
+  expect(unseen.data.label(first)).toEqual(all.data.label(first + 1))
+  expect(y).toEqual(x)
+})
+
 test('the experiment measures every form of weights, of exact energies and learnt ones', {
   timeout: 600_000,
 }, async () => {
@@ -65,7 +87,7 @@ test('the experiment measures every form of weights, of exact energies and learn
     const again = await runExperiment('consistency', { output, budget: 'quick' })
     expect(again.result.data).toEqual(result.data)
     const { rows } = result.data as { rows: ConsistencyRow[] }
-    expect(rows.map(({ energies, form }) => `${energies} ${form}`)).toHaveLength(13)
+    expect(rows.map(({ energies, form }) => `${energies} ${form}`)).toHaveLength(15)
     for (const row of rows) {
       for (const share of [row.distance, row.unweighted, row.resampled, row.right])
         expect(share >= 0 && share < 1 + 1e-9, `${row.form}: ${share}`).toBe(true)

@@ -1,12 +1,13 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { gzipSync } from 'node:zlib'
+import { crc32, deflateSync, gzipSync } from 'node:zlib'
 import { strToU8, zipSync } from 'fflate'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { FormatError } from '../lib/base/errors.js'
 import { type LoadDatasetOptions, loadDataset } from '../lib/data/load.js'
+import { withoutTexts } from '../lib/data/png.js'
 import { evaluate } from '../lib/metrics/evaluate.js'
 
 /** Data in the forms that other people's tools give them. */
@@ -282,6 +283,44 @@ function pickle(items: (string | Buffer | (number | string)[])[]): Buffer {
 }
 
 describe('bounds', () => {
+  it('texts and profiles of a PNG are passed over, not unfolded', async () => {
+    const crc = crc32 as (data: Uint8Array) => number
+    const chunk = (type: string, data: Uint8Array) => {
+      const body = Buffer.concat([Buffer.from(type, 'latin1'), data])
+      const [head, tail] = [Buffer.alloc(4), Buffer.alloc(4)]
+      head.writeUInt32BE(data.length)
+      tail.writeUInt32BE(crc(body))
+      return Buffer.concat([head, body, tail])
+    }
+    const plain = await png([7, 8, 9])
+    const with_ = (...chunks: Buffer[]) => Buffer.concat([plain.subarray(0, 33), ...chunks, plain.subarray(33)]) // after IHDR
+    const unfolds = (bytes: number) => deflateSync(Buffer.alloc(bytes))
+    const text = (type: string) => chunk(type, Buffer.concat([Buffer.from('k\0\0'), unfolds(2 ** 20)]))
+    const profile = (bytes: number) => chunk('iCCP', Buffer.concat([Buffer.from('p\0\0'), unfolds(bytes)]))
+    for (const bytes of [
+      with_(text('zTXt'), text('tEXt'), text('iTXt'), profile(2 ** 20)),
+      with_(text('zTXt')),
+      plain,
+    ]) {
+      expect(withoutTexts(bytes, false, 'a.png')).toEqual(plain)
+      expect((await look(await save('texts', { 'a.png': bytes }))).first).toEqual([[7, 8, 9]])
+    }
+    expect(withoutTexts(plain, false, 'a.png')).toBe(plain)
+    const cut = with_(text('zTXt')).subarray(0, 60)
+    expect(withoutTexts(cut, false, 'a.png')).toBe(cut)
+    const kept = with_(profile(2 ** 20))
+    expect(withoutTexts(kept, true, 'a.png')).toBe(kept)
+    expect(() => withoutTexts(with_(profile(2 ** 25)), true, 'a.png')).toThrow(/colour profile unfolds to more than/)
+  })
+
+  it('headers of arrays are short', async () => {
+    const header = Buffer.from(`{'descr': '<f4', 'fortran_order': False, 'shape': (${'1,'.repeat(40_000)}), }\n`)
+    const size = Buffer.alloc(4)
+    size.writeUInt32LE(header.length)
+    const bytes = Buffer.concat([Buffer.from('\x93NUMPY\x02\0', 'latin1'), size, header, Buffer.alloc(4)])
+    await refused(await save('dims.npy', bytes), /header has 80\d+ bytes, more than the 65536/)
+  })
+
   it('what a small archive unfolds to is refused before it is unfolded', async () => {
     const many = Buffer.concat([strToU8('{"labels": [["a.png", ['), Buffer.alloc(4e6, '0,'), strToU8('0]]]}')])
     const image = await png([1, 1, 1])

@@ -60,7 +60,7 @@ describe.runIf(gpu)('a CUDA device', () => {
             seed: 1,
             step,
           },
-          ...{ lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip: 1, emaDecay: 0.9 },
+          ...{ lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, muon: 0, clip: 1, emaDecay: 0.9 },
           ...{ losses, sigmas: new Float64Array(4) },
         }),
       )
@@ -109,7 +109,7 @@ describe.runIf(gpu)('a CUDA device', () => {
       student.network.train({
         ...{ kind: 'dot', headScale: 0.5, x0: x, microBatch: 4, pMean: -1, pStd: 1, seed: 1, step: 1 },
         ...{ sigmaMin: 0.002, sigmaMax: 80, dropout: 0 },
-        ...{ lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, clip: 1, emaDecay: 0.9, teacher: teacher.network },
+        ...{ lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, muon: 0, clip: 1, emaDecay: 0.9, teacher: teacher.network },
         ...{ losses: new Float64Array(4), sigmas: new Float64Array(4) },
       }),
     )

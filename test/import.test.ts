@@ -309,6 +309,8 @@ describe('writing for others', () => {
     const path = join(folder, 'none')
     await expect(exportModel(path, 'diffusers', model)).rejects.toThrow('SongUNet')
     await expect(exportModel(path, 'edm', other)).rejects.toThrow('UNet2DModel')
+    using mapped = await random(songUNet([2, 8, 8], { ...small, label_dim: 3, label_maps: true }))
+    await expect(exportModel(path, 'edm', mapped)).rejects.toThrow('label_maps')
   })
 })
 

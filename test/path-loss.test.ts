@@ -168,6 +168,7 @@ describe('the path loss', () => {
         beta1: 0.9,
         beta2: 0.999,
         eps: 1e-8,
+        muon: 0,
         clip: 1,
         emaDecay: 0,
       },

@@ -8,6 +8,7 @@ import { Denoiser } from '../lib/models/denoiser.js'
 import { parseTrainingRecord } from '../lib/models/training-record.js'
 import { native, run } from '../lib/native/addon.js'
 import { type NetworkConfig, residualMLP, songUNet, unet2d } from '../lib/networks/config.js'
+import { networkFor } from '../lib/training/architecture.js'
 import { holdOut } from '../lib/training/hold-out.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
@@ -55,7 +56,7 @@ describe('a plan', () => {
   })
 
   it('takes every part that is given, and chooses the others', async () => {
-    const rate = { batchSize: 24, lr: 3e-4, warmUp: 7, decay: 0.3 }
+    const rate = { batchSize: 24, lr: 3e-4, muon: 0.9, warmUp: 7, decay: 0.3 }
     const given = { ...rate, emaHalfLife: 11, labelDropout: 0.2, pMean: -1, pStd: 1 }
     let plan: TrainingPlan | undefined
     const onPlan = (found: TrainingPlan) => {
@@ -193,21 +194,74 @@ function bestLoss(sd: number): number {
 
 it('a run of before there was a recipe goes on as it was', async () => {
   const data = labelledImages(120)
-  const before = { batchSize: 8, lr: 1e-3, decay: 0, warmUp: 4, emaHalfLife: 4, labelDropout: 0.1, holdOut: 0 }
+  const rate = { batchSize: 8, lr: 1e-3, muon: 0, decay: 0, warmUp: 4 }
+  const before = { ...rate, emaHalfLife: 4, labelDropout: 0.1, holdOut: 0 }
   const [whole, old] = [join(folder, 'whole'), join(folder, 'old')]
-  const options = { data, network, ...before, images: 48 }
+  const options = { data, network: { ...network, labelMaps: false }, ...before, images: 48 }
   const reference = await trainDenoiser({ ...options, output: whole })
   const half = await trainDenoiser({ ...options, images: 24, output: old })
   // as it was written then
   const path = join(old, 'checkpoint-000000003.safetensors')
   const { metadata, tensors } = await readSafetensors(path)
   const training = JSON.parse(metadata.training!)
-  for (const name of ['decay', 'holdOut']) delete training.definition[name]
+  for (const name of ['decay', 'holdOut', 'muon']) delete training.definition[name]
+  delete training.definition.network.args.label_maps
   const written = [...tensors] as [string, { shape: number[]; data: Float32Array }][]
   await writeSafetensors(path, written, { ...metadata, training: JSON.stringify(training) })
   const resumed = await trainDenoiser({ data, images: 48, output: old, resume: true })
   expect(await weights(resumed.model)).toEqual(await weights(reference.model))
   for (const { model } of [reference, half, resumed]) model.dispose()
+})
+
+it('the record of a model of before there was Muon says that there was none', () => {
+  const fail = (what: string): never => {
+    throw new FormatError(what, 'file')
+  }
+  const { muon: _, ...rest } = recipeFor({
+    images: 1,
+    samples: 1,
+    attributes: 0,
+    objective: 'dsm',
+    network: residualMLP(2),
+  })
+  const record = { images: 1, ...rest, heldOut: null }
+  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0 })
+  expect(() => parseTrainingRecord({ ...record, muon: 'some' }, fail)).toThrow(FormatError)
+})
+
+describe('label maps', () => {
+  const mapped = (shape: number[], labels: number, labelMaps?: boolean) => {
+    const { class: name, args } = networkFor(shape, labels, labelMaps === undefined ? {} : { labelMaps })
+    return name === 'SongUNet' && args.label_maps
+  }
+
+  it('are there for small labelled pictures, and where they are asked for', () => {
+    expect([mapped([3, 32, 32], 4), mapped([3, 32, 32], 0), mapped([3, 32, 36], 4)]).toEqual([true, false, false])
+    expect([mapped([3, 32, 32], 4, false), mapped([3, 32, 36], 4, true)]).toEqual([false, true])
+    for (const [shape, labels] of [
+      [[3, 8, 8], 0],
+      [[5], 4],
+    ] as const)
+      expect(() => networkFor(shape, labels, { labelMaps: true })).toThrow(ArgumentError)
+    expect(() => networkFor([3, 8, 8], 2, { labelMaps: 1 as unknown as boolean })).toThrow(ArgumentError)
+  })
+
+  it('begin as nothing, are learnt, and stay in the file', async () => {
+    const { model } = await trainDenoiser({ data: labelledImages(12), network, images: 16, output: folder })
+    const loaded = await Denoiser.load(join(folder, 'model.safetensors'))
+    expect(loaded.info.network).toEqual(model.info.network)
+    expect(model.info.network.args).toMatchObject({ label_maps: true })
+    const fresh = await Denoiser.create({ network: model.info.network, sigmaData: 0.5, labels: model.info.labels })
+    for (const name of ['label_maps.weight', 'label_maps.bias']) {
+      const of = (each: Denoiser, all: Float32Array) => {
+        const { offset, size } = each.network.parameters().find((parameter) => parameter.name === name)!
+        return all.subarray(offset, offset + size)
+      }
+      expect(of(fresh, await weights(fresh)).every((v) => v === 0)).toBe(true)
+      expect(of(loaded, await weights(loaded)).some((v) => v !== 0)).toBe(true)
+    }
+    for (const each of [model, loaded, fresh]) each.dispose()
+  })
 })
 
 describe('the rules', () => {
@@ -230,9 +284,14 @@ describe('the rules', () => {
     expect([64, 128, 256].map((hidden) => rate(residualMLP(2, { hidden })))).toEqual([2e-3, 2e-3, 1e-3])
   })
 
+  it('leave the weights of convolutions to Muon', () => {
+    const muon = (config: NetworkConfig) => recipeFor({ ...pictures, network: config }).muon
+    expect([network, unet2d([3, 32, 32]), residualMLP(2)].map(muon)).toEqual([0.95, 0.95, 0])
+  })
+
   it('drop labels by the number of attributes', () => {
     const dropout = [0, 1, 2, 5].map((attributes) => recipeFor({ ...pictures, attributes }).labelDropout)
-    expect(dropout).toEqual([0, 0.1, 0.25, 0.5])
+    expect(dropout).toEqual([0, 0.1, 0.25, 0.25])
   })
 
   it('train labelled pictures on higher noise', () => {

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Client } from '../examples/typed-client/client.js'
 import { parseNpyArray } from '../lib/data/npy.js'
 import { createEngine, EnergyModel, type Engine, type HttpServer, residualMLP, resultFromJSON, serve, sigmaGrid, smc, songUNet } from '../lib/index.js' // biome-ignore format: one line
 
@@ -140,13 +141,38 @@ describe('over HTTP', () => {
   })
 })
 
+describe('a client typed by the description', () => {
+  it('is typed by what the server says now', async () => {
+    const committed = await readFile(new URL('../examples/typed-client/openapi.json', import.meta.url), 'utf8')
+    const open = await createEngine({ models: { plane: model } })
+    const other = await serve(open)
+    const description = await (await fetch(`${other.url}/openapi.json`)).json()
+    await other.close()
+    expect(description, 'run examples/typed-client/types.mjs').toEqual(JSON.parse(committed))
+  })
+
+  it('asks for samples, hears events, and cancels', async () => {
+    const client = new Client(server.url, 'secret')
+    expect((await client.models()).map(({ name }) => name)).toEqual(['plane', 'pictures'])
+    const drawn = await client.sample({ ...small, attributes: { side: 'left' } }, { deadline: 20 })
+    expect(resultFromJSON(drawn).particles).toBe(4)
+    const seen: string[] = []
+    for await (const { event } of client.events(small, { previews: 0 })) seen.push(event)
+    expect(seen).toEqual([...new Array(7).fill('level'), 'result'])
+    for await (const { event } of client.events({ ...small, particles: 64, steps: 100 })) if (event === 'level') break
+    while (engine.health().running > 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    await expect(client.sample({ model: 'none' })).rejects.toThrow(/FEYNKAC_ARGUMENT: expected one of/)
+    await expect(new Client(server.url).models()).rejects.toThrow(/UNAUTHORIZED/)
+  })
+})
+
 describe('the command serve', () => {
   const cli = fileURLToPath(new URL('../bin/feynkac.js', import.meta.url))
   const children: ChildProcess[] = []
   afterAll(() => children.forEach((child) => void child.kill('SIGKILL')))
 
   it('answers all that it has taken when it is stopped in the middle', async () => {
-    const argv = [cli, 'serve', join(folder, 'plane.safetensors'), '--port', '0', '--json', '--max-concurrent', '2', '--threads', '1'] // biome-ignore format: one line
+    const argv = [cli, 'serve', join(folder, 'plane.safetensors'), '--port', '0', '--json', '--max-concurrent', '1', '--threads', '1'] // biome-ignore format: one line
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
     children.push(child)
     let log = ''
@@ -157,19 +183,19 @@ describe('the command serve', () => {
     const { url, models } = JSON.parse(ready)
     expect(models).toEqual(['plane'])
     const ended = once(child, 'exit')
-    const requests = Array.from({ length: 8 }, (_, seed) => post({ ...small, particles: 32, steps: 60, seed }, { url }))
+    const requests = Array.from({ length: 5 }, (_, seed) => post({ ...small, particles: 16, steps: 20, seed }, { url }))
     let [taken, state] = [0, { queued: 0, running: 0 }]
-    while (taken < 8) {
+    while (taken < 5) {
       state = (await (await fetch(`${url}/health`)).json()) as typeof state
       const done = (await (await fetch(`${url}/metrics`)).text()).match(/feynkac_requests_total\{outcome="ok"\} (\d+)/)
       taken = state.queued + state.running + Number(done?.[1] ?? 0)
     }
     child.kill('SIGTERM')
     const answers = await Promise.all(requests)
-    expect(answers.map(({ status }) => status)).toEqual(new Array(8).fill(200))
-    for (const answer of answers) expect(resultFromJSON(await answer.json()).particles).toBe(32)
+    expect(answers.map(({ status }) => status)).toEqual(new Array(5).fill(200))
+    for (const answer of answers) expect(resultFromJSON(await answer.json()).particles).toBe(16)
     expect(await ended).toEqual([0, null])
-    expect(log.match(/"msg":"request done"/g)?.length).toBe(8)
+    expect(log.match(/"msg":"request done"/g)?.length).toBe(5)
     await expect(fetch(`${url}/health`)).rejects.toThrow()
   })
 

@@ -8,6 +8,7 @@ import type { EnergyFunction } from '../lib/smc/energy-function.js'
 import { Evaluator } from '../lib/smc/evaluation.js'
 import { stepKernel } from '../lib/smc/kernels.js'
 import { calibrate } from '../lib/smc/precision/calibrate.js'
+import { OwnRows } from '../lib/smc/rows.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
 import { type SmcOptions, smc } from '../lib/smc/smc.js'
 import type { SmcResult } from '../lib/smc/smc-result.js'
@@ -77,7 +78,7 @@ test('slopes are the derivatives of log G with the noise held fixed', async () =
   const before = await evaluator.evaluate(from, s)
   const weights = equalWeights(rows)
   const at = async (theta: Float64Array) => {
-    const control = new ControlDrift(2, rows, host)
+    const control = new ControlDrift(2, new OwnRows(rows), host)
     control.theta = theta
     const grad = await control.drive(before)
     const [to, forward, backward] = [new Float32Array(2 * rows), new Float64Array(rows), new Float64Array(rows)]

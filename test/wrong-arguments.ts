@@ -132,12 +132,14 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   const guided = api.guidedDenoiser(denoiser, { labels: [1], scale: 2 })
   const features = api.pixelFeatures([2])
   const sigmas = [2, 1, 0.5]
+  const ranks = await api.communicator()
   const training = {
     data: 'synthetic:ring:count=16',
     images: 8,
     batchSize: 8,
     network: { width: 8, blocks: 1 },
     seed: 0,
+    ranks,
   }
   const pictures = { data: 'synthetic:shapes:count=16,size=8', images: 8, batchSize: 8, seed: 0 }
   const preconditioning = { form: 'edm', sigmaData: 0.5, noise: { kind: 'log', scale: 0.25, offset: 0 } }
@@ -145,7 +147,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   const call = { signal: undefined }
   const drawn = await api.sample(mixture, { particles: 4, sigmas: [1, 0] })
   const engine = await api.createEngine({ models: { energy }, maxParticles: 8, maxSteps: 8 })
-  const run = { particles: 8, sigmas, seed: 1, device: 'cpu', batchSize: 4 }
+  const run = { particles: 8, sigmas, seed: 1, device: 'cpu', batchSize: 4, ranks, gather: 'all' }
 
   /** Right arguments of the exports; a function without any is called with junk alone. */
   const right: Partial<Record<keyof Api, unknown[]>> = {
@@ -206,6 +208,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     scatterPng: [x, { dim: 2, axes: [0, 1], weights: new Float64Array(2).fill(1), most: 2, size: 100, seed: 0 }],
     serve: [engine, { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, version: '1' }], // no such port
     setThreads: [2],
+    share: [ranks, [1, 2], (value: number) => 2 * value],
     sigmaGrid: [{ steps: 4, min: 0.1, max: 2, rho: 7 }],
     slicedWasserstein: [x, x, { dim: 2, projections: 4, weightsA: new Float64Array(4).fill(1), seed: 0 }],
     smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, precisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
@@ -245,6 +248,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   own('autoencoder', autoencoder, { encode: [images, {}], decode: [new Float32Array(autoencoder.latentShape.reduce((a, b) => a * b, 1)), {}], moments: [images, {}], calibrate: [images, {}], save: [file] }) // biome-ignore format: one line
   own('classifier', classifier, { features: [images, {}], classify: [images, {}], save: [file] })
   list.push({ name: 'classifier.accuracy', call: ([accuracy]) => (classifier.accuracy = accuracy as never), right: [[0.5]] }) // biome-ignore format: one line
+  own('ranks', ranks, { barrier: [], allGather: [x, [8]], allToAll: [x, [8], [8]], any: [true], end: [] })
   own('moments', moments, { add: [x, {}], covariance: [] })
   own('data', data, { read: [1, new Float32Array(2), 0], label: [1] })
   own('mixture', mixture, { energyGrad: [x, 1, {}], sample: [2, { seed: 1 }] })
@@ -254,5 +258,6 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   own('guided', guided, { denoise: [x, 1, {}] })
   own('calibration', calibration, { precisionAt: [1, 1] })
   own('features', features, { features: [x, {}] })
+  list.push({ name: 'smc by likelihoods', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [product, { ...run, weights: 'likelihood', weighAbove: 0.5, draws: 4 }] }) // biome-ignore format: one line
   return list
 }

@@ -56,11 +56,14 @@ const sidebar = [
     page('Separated modes', '/levelled'),
     page('Denoiser and energy in one', '/joint'),
     page('The head residual', '/residual'),
+    page('Weights by likelihood', '/likelihood'),
     page('GPU', '/guides/gpu'),
+    page('Many processes', '/guides/ranks'),
     page('Platforms', '/guides/platforms'),
     page('Bundlers', '/guides/bundlers'),
     page('Containers', '/guides/containers'),
     page('Embed in a service', '/guides/embed'),
+    page('Serve over HTTP', '/guides/serve'),
   ]),
   section('Diagnose', [
     page('From symptom to remedy', '/diagnose/symptoms'),
@@ -85,7 +88,18 @@ const sidebar = [
     page('Real images', '/results/pictures'),
     page('Sprites of 64 × 64', '/sprites'),
   ]),
-  section('Contribute', [page('A map of the floors', '/contribute/map')]),
+  section('Contribute', [
+    page('A map of the floors', '/contribute/map'),
+    page('Add an operation', '/contribute/operation'),
+    page('Add a training loss', '/contribute/loss'),
+    page('Add a target', '/contribute/target'),
+    page('Add a resampling scheme', '/contribute/scheme'),
+    page('Add a metric', '/contribute/metric'),
+    page('Add a data format', '/contribute/format'),
+    page('Add a command', '/contribute/command'),
+    page('Add a CUDA architecture', '/contribute/architecture'),
+    page('Reference vectors, changelog', '/contribute/fixtures'),
+  ]),
 ]
 
 /** Equations are indented blocks, shown as code blocks are. */

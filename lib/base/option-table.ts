@@ -56,6 +56,11 @@ export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
   return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
 }
 
+/** The defaults of all that have one. */
+export function allDefaults(table: OptionTable): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(table).flatMap(([name, row]) => (row.default === undefined ? [] : [[name, row.default]]))) // biome-ignore format: one line
+}
+
 /** The defaults of these. */
 export function defaultsOf<T extends object, K extends keyof T>(table: Rows<T>, ...names: K[]): Required<Pick<T, K>> {
   return Object.fromEntries(names.map((name) => [name, table[name].default])) as Required<Pick<T, K>>

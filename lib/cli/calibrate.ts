@@ -62,10 +62,7 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   if (flags.output !== undefined) await refuseOverwriting([path], flags.overwrite ?? false)
   const { labelFile: labels, resize, channels, limit, autoencoder } = flags
   const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
-  const { data } = await openData(
-    { data: flags.data, dataOptions, ...deviceOf(flags), signal },
-    { folder: null, checkpoint: null },
-  )
+  const { data } = await openData({ data: flags.data, dataOptions, ...deviceOf(flags), signal }, { checkpoint: null })
   const began = performance.now()
   let shown: ReturnType<typeof progress> | undefined
   try {

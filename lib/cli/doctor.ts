@@ -1,6 +1,8 @@
 import os from 'node:os'
 import type { Command } from 'commander'
+import { examineRanks, type RanksFindings, ranksLines } from './doctor-ranks.js'
 import { type CommonOptions, common } from './options.js'
+import { speaks } from './ranks.js'
 import { version } from './version.js'
 
 /** What an issue report should start with: where this runs, what was found and why something else was not. */
@@ -23,6 +25,7 @@ interface Findings {
   cuda: { driver: string | null; runtime: string | null }
   /** `kernels`: what a GPU's self-test chose, with what it did not pass on a faster path. */
   devices: { name: string; available: boolean; description?: string; kernels?: string; reason?: string }[]
+  ranks: RanksFindings
 }
 
 export function register(program: Command): void {
@@ -31,6 +34,7 @@ export function register(program: Command): void {
     'feynkac doctor --json',
   ).action(async (options: CommonOptions) => {
     const findings = await examine(options)
+    if (!speaks) return
     if (options.json) console.log(JSON.stringify(findings))
     else print(findings)
     if (findings.addon.error) throw new (await import('../base/errors.js')).DeviceError(findings.addon.error)
@@ -50,6 +54,7 @@ async function examine(options: CommonOptions): Promise<Findings> {
     memory: { total: os.totalmem(), free: os.freemem() },
     addon,
     ...(await examineDevices(addon.error)),
+    ranks: addon.error ? { startedBy: null, libraries: [] } : await examineRanks(options),
   }
 }
 
@@ -102,4 +107,5 @@ ${cudaPackage ? `cuda      ${cudaPackage.name}: ${cudaPackage.passedOver ? `pass
     console.log(
       `device    ${name}: ${available ? `available, ${description}${kernels ? `, ${kernels} kernels` : ''}` : `not available: ${reason}`}`,
     )
+  for (const line of ranksLines(found.ranks)) console.log(line)
 }

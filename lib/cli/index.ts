@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { ArgumentError, FeynkacError } from '../base/errors.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
+import { endRanks, requireOneProcess, speaker } from './ranks.js'
 import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
@@ -10,27 +11,39 @@ import { version } from './version.js'
 interface Entry {
   summary: string
   load: () => Promise<{ register(program: Command): void }>
+  /** Several processes can do it together. */
+  shared?: true
 }
 
 // Only the chosen command's file is loaded, so that start-up and help stay quick.
 const commands: Record<string, Entry> = {
   demo: { summary: 'run the main job on synthetic data and write a report', load: () => import('./demo.js') },
   fit: { summary: 'learn an energy from pictures, and show what it has learnt', load: () => import('./fit.js') },
-  train: { summary: 'train a denoiser, or an energy by score matching', load: () => import('./train.js') },
+  train: {
+    summary: 'train a denoiser, or an energy by score matching',
+    load: () => import('./train.js'),
+    shared: true,
+  },
   'train-autoencoder': {
     summary: 'train an autoencoder, whose latents the others then work in',
     load: () => import('./train-autoencoder.js'),
+    shared: true,
   },
   'train-classifier': {
     summary: 'train a classifier, which tells the attributes of samples',
     load: () => import('./train-classifier.js'),
+    shared: true,
   },
-  distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js') },
+  distill: { summary: 'distil a denoiser into an energy', load: () => import('./distill.js'), shared: true },
   calibrate: {
     summary: 'measure the table that an energy is sampled by in high dimension',
     load: () => import('./calibrate.js'),
   },
-  sample: { summary: 'sample a model or a composition of energies', load: () => import('./sample.js') },
+  sample: {
+    summary: 'sample a model or a composition of energies',
+    load: () => import('./sample.js'),
+    shared: true,
+  },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
@@ -41,7 +54,7 @@ const commands: Record<string, Entry> = {
   inspect: { summary: 'show what a model file holds and what it needs', load: () => import('./inspect.js') },
   verify: { summary: 'recompute a fixture file and compare', load: () => import('./verify.js') },
   bench: { summary: 'say how to run the benchmarks', load: () => import('./bench.js') },
-  doctor: { summary: 'show platform, native build and devices', load: () => import('./doctor.js') },
+  doctor: { summary: 'show platform, native build and devices', load: () => import('./doctor.js'), shared: true },
 }
 
 /** Runs one command; argv is what follows the program's name. Resolves to the exit code and never rejects. */
@@ -54,9 +67,11 @@ export async function main(argv: string[]): Promise<number> {
   try {
     const name = argv.find((word) => !word.startsWith('-'))
     const chosen = name === 'help' ? argv[argv.indexOf('help') + 1] : name
-    for (const [command, { summary, load }] of Object.entries(commands))
-      if (command === chosen) (await load()).register(program)
-      else program.command(command).description(summary)
+    for (const [command, { summary, load, shared }] of Object.entries(commands))
+      if (command === chosen) {
+        if (!shared) requireOneProcess(`feynkac ${command}`)
+        ;(await load()).register(program)
+      } else program.command(command).description(summary)
     // here for the help: bin/feynkac.js runs it where it is the first word, before anything that needs the addon is loaded
     const build = program.command('build').description('build the native addon from source')
     build.action(() => build.error("error: 'build' must be the first word: feynkac build"))
@@ -65,6 +80,7 @@ export async function main(argv: string[]): Promise<number> {
     await program.parseAsync(argv, { from: 'user' })
     return 0
   } catch (error) {
+    if (error instanceof Unsound) await endRanks() // all have found the same
     return report(error, argv)
   } finally {
     repeatWarnings()
@@ -96,6 +112,6 @@ function report(error: unknown, argv: string[]): number {
   const verbose = argv.includes('--verbose') || Boolean(process.env.DEBUG)
   const text = spelled(String(error instanceof Error ? (verbose ? error.stack : error.message) : error))
   const prefix = error instanceof FeynkacError || verbose ? '' : 'unexpected: '
-  process.stderr.write(`feynkac: ${prefix}${text}\n`)
+  process.stderr.write(`${speaker}: ${prefix}${text}\n`)
   return error instanceof ArgumentError ? 2 : 1
 }

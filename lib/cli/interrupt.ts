@@ -1,6 +1,11 @@
 import { constants } from 'node:os'
+import { launcher } from '../ranks/launcher.js'
+import { speaks } from './ranks.js'
 
-type Stop = 'SIGINT' | 'SIGTERM'
+type Stop = 'SIGINT' | 'SIGTERM' | 'SIGUSR2'
+
+/** Milliseconds in which a step ends, unless it waits for a rank that is gone. */
+const LONGEST_STEP = 20_000
 
 /** The reason of the abort signal when the user or the system stopped the command. */
 export class Interrupted extends Error {
@@ -16,20 +21,21 @@ export class Interrupted extends Error {
 }
 
 /**
- * Runs work with an AbortSignal that the first SIGINT or SIGTERM aborts; the second ends the process at once, as without
- * a handler. What was written before is never harmed by that: files are replaced atomically.
+ * Runs work with an AbortSignal that the first SIGINT, SIGTERM or SIGUSR2 (which mpirun passes on without ending the job) aborts; the second ends the process at
+ * once, as without a handler. What was written before is never harmed by that: files are replaced atomically.
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController()
   const stop = (signal: Stop) => {
     if (controller.signal.aborted) process.exit(128 + constants.signals[signal])
-    process.stderr.write(`\n${signal}: stopping after this step (again to stop at once)\n`)
+    if (speaks) process.stderr.write(`\n${signal}: stopping after this step (again to stop at once)\n`)
     controller.abort(new Interrupted(signal))
+    if (launcher()) setTimeout(() => process.exit(128 + constants.signals[signal]), LONGEST_STEP).unref()
   }
-  process.on('SIGINT', stop).on('SIGTERM', stop)
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) process.on(signal, stop)
   try {
     return await work(controller.signal)
   } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) process.off(signal, stop)
   }
 }

@@ -1,5 +1,6 @@
 import cliProgress from 'cli-progress'
 import { noted, wrapped } from './notes.js'
+import { speaks } from './ranks.js'
 
 /** Progress on stderr: a bar on a terminal, a plain line every few seconds elsewhere. */
 export interface Progress {
@@ -12,6 +13,7 @@ export interface Progress {
 const lineEveryMs = 5000
 
 export function progress(total: number, start = 0): Progress {
+  if (!speaks) return { update: () => {}, note: () => {}, end: () => {} }
   return process.stderr.isTTY ? bar(total, start) : lines(total, start)
 }
 

@@ -6,6 +6,7 @@ import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
+import type { Communicator } from '../ranks/communicator.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
@@ -20,10 +21,12 @@ import { deviceOf } from './options.js'
 import { progress } from './progress.js'
 import type { Drawn, SampleFlags } from './sample-types.js'
 
-export async function draw(file: string, flags: SampleFlags, signal: AbortSignal): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, signal)
+/** Of several ranks the first has the samples; what the others return has the summary alone. */
+export async function draw(file: string, flags: SampleFlags, ranks: Communicator, signal: AbortSignal): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, signal, autoencoder.latentShape)
+  const drawn = await drawFrom(file, flags, ranks, signal, autoencoder.latentShape)
+  if (ranks.rank > 0) return drawn
   const { samples, shown, shape } = drawn
   const decoded = await autoencoder.decode(samples, { signal })
   return {
@@ -39,6 +42,7 @@ export async function draw(file: string, flags: SampleFlags, signal: AbortSignal
 async function drawFrom(
   file: string,
   flags: SampleFlags,
+  ranks: Communicator,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
@@ -52,6 +56,8 @@ async function drawFrom(
     )
   const base = baseLabels(flags, labelSpecOf(info))
   const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
+  if (ranks.size > 1 && (method !== 'smc' || flags.adaptLevels))
+    throw new ArgumentError(`several processes share the particles of --method smc at given levels, not ${method === 'smc' ? '--adapt-levels' : `--method ${method}`}`) // biome-ignore format: one line
   const sigmas = sigmaGrid({
     steps: flags.steps,
     min: flags.sigmaMin ?? info.sigmaMin,
@@ -108,6 +114,7 @@ async function drawFrom(
     const result = await smc(target, {
       ...steppers,
       ...{ particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter },
+      ...(ranks.size > 1 && { ranks, gather: 'first' as const, device: 'cpu' }),
       onProgress({ level, sigma, ess, distinctRoots, warning }) {
         bar.update(
           level,
@@ -131,6 +138,7 @@ async function drawFrom(
       ...(result.scheme !== 'none' && weighed),
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
     }
+    if (ranks.rank > 0) return { samples, logWeights, shape, summary, shown: samples, report: {} }
     const { roots, warnings, drift } = diagnostics
     return {
       ...{ samples, logWeights, shape, summary },

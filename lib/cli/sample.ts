@@ -19,6 +19,7 @@ import { parseAttributes, parseTerm } from '../service/composition.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, repeated, usage } from './options.js'
+import { openRanks, speaks } from './ranks.js'
 import type { Drawn } from './sample-types.js'
 import { methods, type SampleFlags } from './sample-types.js'
 import { Unsound } from './unsound.js'
@@ -94,11 +95,19 @@ export function register(program: Command): void {
   ).action(async (given: string | undefined, own: SampleFlags) => {
     const { model, flags } = await settle(given, own, command)
     await applyThreads(flags)
+    const ranks = await openRanks(flags)
     const { draw } = await import('./sample-run.js')
-    await prepareFolder(flags.output)
     const paths = outputs.map((name) => join(flags.output, name))
-    await refuseOverwriting(paths, flags.overwrite ?? false)
-    const drawn = await interruptible((signal) => draw(model, flags, signal))
+    if (speaks) {
+      await prepareFolder(flags.output)
+      await refuseOverwriting(paths, flags.overwrite ?? false)
+    }
+    const drawn = await interruptible((signal) => draw(model, flags, ranks, signal))
+    const unsound = drawn.summary.collapsed && !flags.allowCollapse
+    if (!speaks) {
+      if (unsound) throw new Unsound()
+      return
+    }
     // what is left of a run before does not belong to these samples
     await removeFiles(paths)
     const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
@@ -108,7 +117,7 @@ export function register(program: Command): void {
     const summary = { ...first, model, files, particles: flags.particles, ...figures }
     if (flags.json) console.log(JSON.stringify(summary))
     else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
-    if (drawn.summary.collapsed && !flags.allowCollapse) throw new Unsound('--allow-collapse exits with 0 all the same')
+    if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
   })
 }
 

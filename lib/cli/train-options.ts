@@ -5,6 +5,7 @@ import { readFileChecked } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import type { NetworkConfig } from '../networks/config.js'
 import { type Head, heads } from '../networks/energy-heads.js'
+import { Stopped } from '../ranks/stopped.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
 import { type LevelOptions, levelRows, type PathOptions } from '../training/options.js'
 import type { TrainingProgress } from '../training/run.js'
@@ -23,6 +24,7 @@ import {
   tableValues,
 } from './options.js'
 import { progress } from './progress.js'
+import { openRanks, speaks } from './ranks.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
@@ -86,7 +88,20 @@ function resumeOf(value: string): 'auto' {
 
 /** Settings that every run has; the others are of networks that know noise levels. */
 const loopSettings = [
-  ...['batchSize', 'microBatch', 'lr', 'warmUp', 'decay', 'emaHalfLife', 'clip', 'beta1', 'beta2', 'eps', 'flips'],
+  ...[
+    'batchSize',
+    'microBatch',
+    'lr',
+    'warmUp',
+    'decay',
+    'emaHalfLife',
+    'clip',
+    'beta1',
+    'beta2',
+    'eps',
+    'muon',
+    'flips',
+  ],
   'divergence',
 ]
 
@@ -125,7 +140,8 @@ export function trainingFlags(command: Command): Command {
       number({ min: 0, max: 0.9 }),
     )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-  return tableFlags(command, settingRows, ['pMean', 'pStd', 'labelDropout', 'dropout'])
+  const ofNoiseLevels = Object.entries(settingRows).filter(([name, { help }]) => help && !loopSettings.includes(name))
+  return tableFlags(command, Object.fromEntries(ofNoiseLevels))
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
@@ -212,18 +228,19 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
   command: 'train' | 'distill' | 'train-autoencoder' | 'train-classifier',
   flags: TrainFlags,
   start: (
-    run: Pick<TrainingOptions, 'signal' | 'onProgress'>,
+    run: Pick<TrainingOptions, 'signal' | 'onProgress' | 'ranks' | 'device'>,
     also: Required<Pick<DistillOptions, 'onPlan' | 'onCalibration'>>,
   ) => Promise<TrainingResult<M>>,
   more: (model: M) => { json: object; text: string } = () => ({ json: {}, text: '' }),
 ): Promise<void> {
   await applyThreads(flags)
+  const ranks = await openRanks(flags)
   let shown: ReturnType<typeof progress> | undefined
   const began = performance.now()
   let [plan, heldOut] = [undefined as TrainingPlan | undefined, '']
   const onPlan = (found: TrainingPlan) => {
     plan = found
-    process.stderr.write(`${describePlan(found, flags.minutes, process.argv.slice(2))}\n`)
+    if (speaks) process.stderr.write(`${describePlan(found, flags.minutes, process.argv.slice(2))}\n`)
   }
   const onProgress = (at: TrainingProgress) => {
     shown ??= progress(at.totalImages, at.images)
@@ -239,11 +256,14 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     calibrating.update(done, 'calibrating')
   }
   try {
-    const result = await interruptible((signal) => start({ signal, onProgress }, { onPlan, onCalibration }))
+    const result = await interruptible((signal) =>
+      start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration }),
+    )
     calibrating?.end()
     shown?.end()
     const { json, text } = more(result.model)
     result.model.dispose()
+    if (!speaks) return
     const { steps, images, loss, heldOutLoss, averagedAt, path } = result
     const seconds = (performance.now() - began) / 1000
     const { recipe } = plan ?? {}
@@ -259,8 +279,10 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
   } catch (error) {
     calibrating?.end()
     shown?.end()
-    if (error instanceof Interrupted) throw new Interrupted(error.signal, await howToResume(command, flags.output))
-    throw error
+    if (!(error instanceof Interrupted || error instanceof Stopped)) throw error
+    const how = speaks ? await howToResume(command, flags.output) : ''
+    ranks.end() // all stopped after the same step
+    throw new Interrupted(error instanceof Interrupted ? error.signal : 'SIGTERM', how)
   }
 }
 

@@ -4,6 +4,7 @@ import { ArgumentError, FormatError } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { standIn } from '../base/stand-ins.js'
 import { allocateBytes, inSlices } from './content.js'
+import { withoutTexts } from './png.js'
 import { resampler } from './resize.js'
 
 /** What is done to every image. */
@@ -80,7 +81,8 @@ export async function loadImages(
   const defects: Defects = { count: 0, first: '' }
   const decoded = gate(PARALLEL_PIXELS)
   const load = async (index: number, wanted: 1 | 3 | undefined) => {
-    const source = await picture(index)
+    const found = await picture(index)
+    const source = { ...found, bytes: withoutTexts(found.bytes, options.icc === true, found.name) }
     const head = await look(sharp, source)
     const own = head.grey ? 1 : 3
     if (wanted === 1 && options.channels === undefined && own === 3)

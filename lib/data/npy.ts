@@ -6,6 +6,9 @@ import type { DatasetParts } from './dataset.js'
 /** NumPy's .npy: magic, version, header length, a Python dict as text, the numbers (numpy.lib.format). */
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59] // \x93NUMPY
 
+/** NumPy itself refuses headers of more than 10,000 bytes unless it is told to trust the file. */
+const MAX_HEADER = 2 ** 16
+
 const ARRAYS = {
   f4: Float32Array,
   f8: Float64Array,
@@ -52,6 +55,8 @@ function npyHeader(bytes: Uint8Array, path: string): Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset)
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true)
   if (begin + length > bytes.length) fail('the .npy header is truncated')
+  if (length > MAX_HEADER)
+    fail(`the .npy header has ${length} bytes, more than the ${MAX_HEADER} that any has: corrupt`)
   const header = Buffer.from(bytes.buffer, bytes.byteOffset + begin, length).toString('latin1')
   const field = (name: string, value: string) =>
     new RegExp(`['"]${name}['"]\\s*:\\s*${value}`).exec(header)?.[1] ?? fail(`the .npy header has no valid '${name}'`)

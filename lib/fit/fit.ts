@@ -65,7 +65,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
   const place = { device, precision }
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
-  const { data } = await openData(options, { folder: null, checkpoint: null })
+  const { data } = await openData(options, { checkpoint: null })
   const findings = await findingsOf(data, signal)
   options.onFindings?.(findings)
   const layout = layoutOf(findings.attributes)

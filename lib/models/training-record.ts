@@ -6,6 +6,8 @@ export interface TrainingRecord {
   images: number
   batchSize: number
   lr: number
+  /** Momentum of Muon; 0: Adam moved all. */
+  muon: number
   warmUp: number
   decay: number
   emaHalfLife: number
@@ -42,5 +44,7 @@ export function parseTrainingRecord(json: unknown, fail: (what: string) => never
   const numbers = Object.fromEntries(NUMBERS.map((name) => [name, number(name)]))
   const heldOut = record.heldOut === null ? null : number('heldOut')
   const averaged = record.averagedAt !== undefined && { averagedAt: number('averagedAt') }
-  return { ...numbers, heldOut, ...averaged } as TrainingRecord
+  // models of before there was Muon say nothing of it
+  const muon = record.muon === undefined ? 0 : number('muon')
+  return { ...numbers, muon, heldOut, ...averaged } as TrainingRecord
 }

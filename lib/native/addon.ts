@@ -9,7 +9,14 @@ import type { NetworkConfig } from '../networks/config.js'
 import type { Preconditioning } from '../networks/preconditioning.js'
 import { type Addon, findAddon } from './find-addon.js'
 import type { NativeParticles } from './particle-ops.js'
-import type { NativeAutoencoder, NativeClassifier, NativeJob, NativeNetwork, NativeSpace } from './types.js'
+import type {
+  NativeAutoencoder,
+  NativeClassifier,
+  NativeJob,
+  NativeNetwork,
+  NativeRanks,
+  NativeSpace,
+} from './types.js'
 
 export interface NativeModule extends NativeParticles {
   /** Instruction set and threads of the CPU backend. */
@@ -44,6 +51,7 @@ export interface NativeModule extends NativeParticles {
   ): NativeNetwork
   createAutoencoder(config: AutoencoderConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeAutoencoder
   createClassifier(config: ClassifierConfig, device: string, precision: 'fp32' | 'tf32' | 'bf16'): NativeClassifier
+  ranks: NativeRanks
   /** Locks an open file until its descriptor is closed, or the process has ended; 'busy': another descriptor has it. */
   lockFile(descriptor: number): 'locked' | 'busy' | 'unsupported'
 }
@@ -96,6 +104,7 @@ const methodsOf = (object: object) => Object.getOwnPropertyNames(Object.getProto
 
 function translated(module: NativeModule): NativeModule {
   const all = translating({ ...module }, Object.keys(module))
+  all.ranks = translating({ ...module.ranks }, Object.keys(module.ranks))
   for (const name of networks) {
     const create = all[name] as (...args: unknown[]) => object
     Object.defineProperty(all, name, {

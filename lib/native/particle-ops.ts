@@ -10,6 +10,8 @@ export interface Noise {
   /** A value of native/kernels/common/random.h's enum Purpose. */
   purpose: number
   step: number
+  /** Number of the particle in the first row (0). */
+  first?: number
 }
 
 /** What a set of log-weights says: `invalid` is the first particle with NaN or +infinity, -1 if there is none. */
@@ -54,6 +56,7 @@ export interface NativeParticles {
     tau: Float64Array
     seed: number
     step: number
+    first?: number
   }): NativeJob<void>
   /** out = sum_j coefficients[j] terms[j] + noise; `out` may be one of the terms. */
   combine(request: {
@@ -85,8 +88,13 @@ export interface NativeParticles {
   rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): NativeJob<void>
   /** out[r] = <a[r] + v b[r], c[r]>; v holds 1 or d values. */
   rowProducts(request: { out: Doubles; a: Floats; b: Floats; v: Float64Array; c: Floats }): NativeJob<void>
-  /** Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. */
-  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles }): NativeJob<void>
+  /**
+   * Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. goesOn: on the host, the sums of each
+   * coordinate go on from those in `out`.
+   */
+  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles; goesOn?: boolean }): NativeJob<void>
+  /** sum_i weights[i] values[i] over the positive weights, in the order of meanSquares. */
+  weightedSum(values: Float64Array, weights: Float64Array): number
   /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
   gather(request: { ancestors: Ints; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
   /** out[r] = constant + sum_j coefficients[j] terms[j][r] */
@@ -122,8 +130,8 @@ export interface NativeParticles {
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
   /**
-   * The same for as many ancestors as weights; resolves with the number of different ones. Where there are `from` and `to`, they are
-   * gathered; where there are logWeights, they become 0 then, and the weights 1 / N.
+   * The same for as many ancestors as weights; resolves with the number of different ones. Where there are logWeights, they become 0 then,
+   * and the weights 1 / N.
    */
   resampleJob(request: {
     ancestors: Ints
@@ -131,8 +139,6 @@ export interface NativeParticles {
     scheme: string
     seed: number
     step: number
-    from?: readonly Rows[]
-    to?: readonly Rows[]
     logWeights?: Doubles
   }): NativeJob<number>
   /**
@@ -146,6 +152,7 @@ export interface NativeParticles {
     to: readonly Rows[]
     seed: number
     step: number
+    first?: number
   }): NativeJob<number>
   /** energy = -log sum_c w_c N(x; mean_c, covariance_c + sigma^2 I), and its gradient. */
   mixtureEnergy(request: {
@@ -166,6 +173,6 @@ export interface NativeParticles {
     upper: Float64Array
     t: number
   }): NativeJob<void>
-  normals(out: Float32Array, rows: number, seed: number, purpose: number, step: number): void
-  uniforms(out: Float64Array, rows: number, seed: number, purpose: number, step: number): void
+  normals(out: Float32Array, rows: number, seed: number, purpose: number, step: number, first?: number): void
+  uniforms(out: Float64Array, rows: number, seed: number, purpose: number, step: number, first?: number): void
 }

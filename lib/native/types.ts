@@ -129,6 +129,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   beta1: number
   beta2: number
   eps: number
+  /** Momentum of Muon; 0: Adam alone. */
+  muon: number
   clip: number
   emaDecay: number
   /** For an energy without labels: classified besides. */
@@ -140,6 +142,8 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */
   losses: Float64Array
   sigmas: Float64Array
+  /** The ranks do equal parts of the step, which all of them are given alike; what is filled is whole on each. */
+  shared?: boolean
 }
 
 /** The cross-entropy over noise levels of a step (docs/levelled.md); arrays [count, samples] but where it says [samples]. */
@@ -223,7 +227,18 @@ type NativeTrainable = Pick<
 export interface ImageTrainRequest
   extends Pick<
     TrainRequest,
-    'microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay' | 'losses'
+    | 'microBatch'
+    | 'seed'
+    | 'step'
+    | 'lr'
+    | 'beta1'
+    | 'beta2'
+    | 'eps'
+    | 'muon'
+    | 'clip'
+    | 'emaDecay'
+    | 'losses'
+    | 'shared'
   > {
   x: Float32Array
   /** Standard deviation of the noise on an autoencoder's latents; for a classifier the largest one of the noise on the images. */
@@ -266,3 +281,41 @@ export type Values = Floats | Doubles | Ints | Bytes
 
 /** What writes and reads the weights of a network of any kind. */
 export type NetworkWeights = Pick<NativeNetwork, 'parameters' | 'parameterCount' | 'write' | 'read'>
+
+/** The communicator of this process (native/ranks/communicator.h). Counts are of bytes, one for each rank. */
+export interface NativeRanks {
+  /** Starts MPI, from the first of the libraries that loads; once. `checks`: the ranks compare their calls. */
+  open(libraries: readonly string[], checks: boolean): NativeJob<NativePlace & NativeMpi>
+  /** What a library calls itself, and which binary interface it has; MPI is not started. Throws DeviceError. */
+  describe(library: string): NativeMpi
+  barrier(): NativeJob<void>
+  allGather(own: ArrayBufferView, out: ArrayBufferView, counts: readonly number[]): NativeJob<void>
+  allToAll(
+    values: ArrayBufferView,
+    counts: readonly number[],
+    out: ArrayBufferView,
+    outCounts: readonly number[],
+  ): NativeJob<void>
+  /** In place; in the order of native/ranks/tree_sum.h. */
+  sum(values: Float32Array): NativeJob<void>
+  /** Waits so many seconds for all ranks to leave. Returns why that cannot be, or ''. */
+  leave(patience: number): string
+  /** Ends all ranks, and this process at once. */
+  abort(code: number): never
+  /** Time that operations took since the start, in which this rank may have worked. */
+  secondsWaiting(): number
+}
+
+interface NativePlace {
+  rank: number
+  size: number
+  localRank: number
+  localSize: number
+  library: string
+}
+
+interface NativeMpi {
+  version: string
+  /** 'mpich', 'openmpi' or 'standard' */
+  interface: string
+}

@@ -1,8 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply as Reply, FastifyRequest as Request } from 'fastify'
 import { finiteNumber, integer, knownOptions, oneOf } from '../base/args.js'
-import { ArgumentError, FeynkacError, invalid } from '../base/errors.js'
+import { ArgumentError, BusyError, FeynkacError, invalid } from '../base/errors.js'
 import { loadServing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import { encoded } from '../smc/result-json.js'
@@ -25,7 +26,8 @@ export async function serve(engine: Engine, options: HttpOptions = {}): Promise<
   const port = integer('port', options.port ?? 0, 0, 65535)
   const maxSeconds = finiteNumber('maxSeconds', options.maxSeconds ?? 300, { above: 0, max: 2e6 })
   const maxBody = integer('maxBody', options.maxBody ?? 65_536, 1, 2 ** 30)
-  const app = await describedApp(engine, { apiKey, maxSeconds, maxBody, version })
+  const draining = new Draining()
+  const app = await describedApp(engine, draining, { apiKey, maxSeconds, maxBody, version })
   try {
     await app.listen({ host, port })
   } catch (error) {
@@ -38,10 +40,33 @@ export async function serve(engine: Engine, options: HttpOptions = {}): Promise<
     url: `http://${name}:${taken}`,
     port: taken,
     async close() {
-      // answers to what was taken go out before the connections close
+      await draining.close()
       await app.close()
       await engine.close()
     },
+  }
+}
+
+/**
+ * What is being answered. Node's own close ends connections whose answers are written and not yet sent, so that it has to wait until there are
+ * none; whoever asks in the meantime is refused.
+ */
+class Draining {
+  closing = false
+  #active = 0
+  #done?: () => void
+
+  answers(response: ServerResponse): void {
+    this.#active++
+    response.once('close', () => {
+      this.#active--
+      if (this.#active === 0) this.#done?.()
+    })
+  }
+
+  async close(): Promise<void> {
+    this.closing = true
+    if (this.#active > 0) await new Promise<void>((resolve) => (this.#done = resolve)) // biome-ignore format: one line
   }
 }
 
@@ -53,11 +78,16 @@ interface Settled {
 }
 
 /** The application with its routes; the tests read its description without a port. */
-export async function describedApp(engine: Engine, { apiKey, maxSeconds, maxBody, version }: Settled) {
+export async function describedApp(
+  engine: Engine,
+  draining: Draining,
+  { apiKey, maxSeconds, maxBody, version }: Settled,
+) {
   const { Fastify, swagger } = await loadServing()
   const [requestTimeout, keepAliveTimeout, connectionTimeout] = [30_000, 10_000, 1000 * (maxSeconds + 30)]
   const times = { requestTimeout, keepAliveTimeout, connectionTimeout }
-  const app = Fastify({ bodyLimit: maxBody, ...times, forceCloseConnections: 'idle', return503OnClosing: true })
+  const app = Fastify({ bodyLimit: maxBody, ...times, return503OnClosing: true })
+  app.server.on('request', (_, response) => draining.answers(response))
   const bearer = { bearer: { type: 'http' as const, scheme: 'bearer' } }
   await app.register(swagger, {
     openapi: {
@@ -77,11 +107,15 @@ export async function describedApp(engine: Engine, { apiKey, maxSeconds, maxBody
     return reply.status(status).send(body)
   })
   app.addHook('onRequest', async (request, reply) => {
+    if (draining.closing && request.routeOptions.url !== '/health') {
+      void reply.header('connection', 'close')
+      throw new BusyError('the server is closing: it takes no more requests')
+    }
     if (apiKey === undefined || request.routeOptions.url === '/health' || isKey(request, apiKey)) return
     await reply.status(401).header('www-authenticate', 'Bearer').send({ code: 'UNAUTHORIZED', message: 'give the API key: Authorization: Bearer KEY' }) // biome-ignore format: one line
   })
   app.get('/health', { schema: routes.health }, async (_, reply) => {
-    const state = engine.health()
+    const state = { ...engine.health(), ...(draining.closing && { status: 'closing' as const }) }
     return reply.status(state.status === 'ok' ? 200 : 503).send(state)
   })
   app.get('/models', { schema: routes.models }, async () => engine.models)

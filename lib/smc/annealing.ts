@@ -3,13 +3,14 @@ import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { host, type Space, toHost, upload } from '../native/space.js'
-import type { Doubles, Floats, Values } from '../native/types.js'
+import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
-import { type Gather, gatherRows, type Increment, type Population, type PopulationState } from './feynman-kac.js'
+import type { Increment, Population, PopulationState } from './feynman-kac.js'
 import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
+import type { PopulationRows } from './rows.js'
 
 /** What one proposal of native code reports beside the new particles. */
 interface Move {
@@ -126,7 +127,6 @@ export const driver = (target: Target, weights: WeightScheme): EnergyFunction & 
   weightRules[weights].drift === 'base' ? target.models[0] : target
 
 export interface AnnealingOptions {
-  particles: number
   sigmas: Float64Array
   weights: WeightScheme
   /** Below this noise level nothing is weighed. */
@@ -157,16 +157,19 @@ export class AnnealedPopulation implements Population {
   #level = 0
   #state!: TargetEvaluation
   #spare: Floats // the other half of a pair of buffers for the particles
+  #energy!: Doubles // of all particles
 
   constructor(
     readonly target: Target,
     readonly options: AnnealingOptions,
     readonly space: Space,
+    readonly rows: PopulationRows,
   ) {
     this.levels = options.sigmas.length
     this.#rule = weightRules[options.weights]
     this.#driver = driver(target, options.weights)
-    const { moves, particles, seed, signal, batch, controlDrift } = options
+    const { moves, seed, signal, batch, controlDrift } = options
+    const { count: particles } = rows
     this.#evaluator = new Evaluator(target, batch, this.#rule.extra, signal, space, controlDrift)
     if (options.proposal === 'calibrated' && this.#driver.calibration!.basis === 'dct') this.#cosines = target.shape
     const models = target.models.length
@@ -176,12 +179,12 @@ export class AnnealedPopulation implements Population {
       requireMemory(4 * arrays * particles * this.#evaluator.d, `${particles} particles of [${target.shape}]`)
     this.samples = space.floats(particles * this.#evaluator.d)
     this.#spare = space.floats(this.samples.length)
-    if (controlDrift) this.#control = new ControlDrift(models, particles, space, this.#cosines, signal)
-    if (moves !== undefined) this.#mover = new Mover(moves, particles, this.#evaluator.d, seed, signal, space)
+    if (controlDrift) this.#control = new ControlDrift(models, rows, space, this.#cosines, signal)
+    if (moves !== undefined) this.#mover = new Mover(moves, rows, this.#evaluator.d, seed, signal, space)
   }
 
   get evaluations(): number {
-    return this.#evaluator.count
+    return (this.#evaluator.count / this.rows.count) * this.rows.total
   }
 
   /** theta of every step taken; none without a control drift. */
@@ -190,7 +193,7 @@ export class AnnealedPopulation implements Population {
   }
 
   get energy(): Doubles {
-    return this.#state.energy
+    return this.#energy
   }
 
   where(k: number): string {
@@ -199,30 +202,33 @@ export class AnnealedPopulation implements Population {
 
   /** x ~ N(0, s^2 / Lambda), weighted by pi / start. */
   async start(): Promise<Increment> {
-    const { particles: rows, sigmas, seed, signal, weights } = this.options
+    const { sigmas, seed, signal, weights } = this.options
+    const { count: rows, first } = this.rows
     const variance = sigmas[0] ** 2 / this.target.lambda
-    const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0 }
+    const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0, first }
     const x = this.samples
     await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
     await this.#evaluate(0)
-    if (weights === 'none') return NOTHING
+    if (weights === 'none') return this.#whole(NOTHING)
     const squares = this.space.doubles(rows)
     await run(() => native.rowSquares({ out: squares, terms: [x], coefficients: Float64Array.of(1) }), signal)
-    return {
+    return this.#whole({
       terms: [this.#state.energy, squares],
       coefficients: [-1, 1 / (2 * variance)],
       constant: (this.#evaluator.d / 2) * Math.log(2 * Math.PI * variance),
-    }
+    })
   }
 
   /** In place of start: goes on from particles at the first level. */
   async begin(x: Floats): Promise<void> {
     this.samples = x
     await this.#evaluate(0)
+    await this.#whole(NOTHING)
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    const { particles: n, sigmas, weighAbove } = this.options
+    const { sigmas, weighAbove } = this.options
+    const { count: n } = this.rows
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     const before = this.#state
     const grad = this.#rule.drift === 'base' ? before.baseGrad! : before.grad
@@ -240,7 +246,7 @@ export class AnnealedPopulation implements Population {
     this.samples = out
     this.#spare = x
     await this.#evaluate(k)
-    if (!weighs) return NOTHING
+    if (!weighs) return this.#whole(NOTHING)
     const exponent = this.target.exponents?.reduce((a, b) => a + b, 0) ?? 1
     const step = {
       before,
@@ -253,16 +259,25 @@ export class AnnealedPopulation implements Population {
     }
     const increment = this.#rule.increment(step)
     const { v } = kernel
-    return this.#control?.weigh(increment, { from: x, to: out, before, after: this.#state, v, weights }) ?? increment
+    const change = { from: x, to: out, before, after: this.#state, v, weights }
+    return this.#whole((await this.#control?.weigh(increment, change)) ?? increment)
   }
 
-  async resample(gather: Gather): Promise<void> {
+  /** What concerns all particles: the increment, and their energies. */
+  async #whole({ terms, ...rest }: Increment): Promise<Increment> {
+    const [energy, ...all] = await this.rows.whole([this.#state.energy, ...terms])
+    this.#energy = energy
+    return { ...rest, terms: all }
+  }
+
+  async gather(ancestors: Ints): Promise<void> {
+    const { signal } = this.options
     const { energy, grad, extra, baseGrad, modelGrads } = this.#state
     // the base's gradient alone drives tilted particles, the target's all others
     const drift = baseGrad ?? grad
     const models: Record<string, Floats> = Object.fromEntries((modelGrads ?? []).entries())
     const rows = { x: this.samples, u: energy, g: drift, ...(extra && { e: extra }), ...models }
-    const { x, u, g, e, ...grads } = await gatherRows(this.space, rows, gather)
+    const { x, u, g, e, ...grads } = await this.rows.gather(this.space, rows, ancestors, signal)
     this.samples = x
     this.#state = {
       energy: u,
@@ -288,12 +303,13 @@ export class AnnealedPopulation implements Population {
 
   live(): (Values | undefined)[] {
     const { energy, grad, extra, baseGrad, modelGrads = [] } = this.#state
-    return [this.samples, this.#spare, energy, grad, extra, baseGrad, ...modelGrads]
+    return [this.samples, this.#spare, energy, this.#energy, grad, extra, baseGrad, ...modelGrads]
   }
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
-    const { sigmas, signal, particles: rows } = this.options
+    const { sigmas, signal } = this.options
+    const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
     const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
     const out = this.space.floats(this.samples.length)
@@ -310,7 +326,8 @@ export class AnnealedPopulation implements Population {
 
   /** The gradients are computed again; the energies tell whether it is the same target. */
   async restore({ arrays: { samples, energy }, rest }: PopulationState, k: number): Promise<void> {
-    const { signal, particles } = this.options
+    const { signal } = this.options
+    const { count: particles } = this.rows
     if (!(samples instanceof Float32Array) || samples.length !== this.samples.length || energy?.length !== particles)
       throw new ArgumentError(`checkpoint: it has no samples of ${particles} particles of [${this.target.shape}]`)
     await upload(this.samples, samples, signal)
@@ -352,8 +369,9 @@ export class AnnealedPopulation implements Population {
    * transformed back, as the densities depend on nothing else.
    */
   async #propose(move: Move, out: Floats, x: Floats, drive: Floats, { v, tau }: StepKernel, k: number): Promise<void> {
-    const { particles: rows, seed, signal } = this.options
-    const given = { ...move, v, tau, seed, step: k }
+    const { seed, signal } = this.options
+    const { count: rows, first } = this.rows
+    const given = { ...move, v, tau, seed, step: k, first }
     const shape = this.#cosines
     if (!shape) return run(() => native.propose({ ...given, out, x, grad: drive }), signal)
     const step = this.space.floats(x.length)
@@ -370,7 +388,7 @@ export class AnnealedPopulation implements Population {
     const out =
       this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
     if (form !== 'none' && !this.options.precisions) {
-      await run(() => native.meanSquares({ out, grad, weights }), this.options.signal)
+      await this.rows.meanSquares(out, grad, weights, this.options.signal)
       if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.suspect())
       if (out.some((m) => m === Number.POSITIVE_INFINITY))
         throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)

@@ -6,6 +6,7 @@ import type { Consistency, ConsistencyBand, EnergyFunction, Target } from './ene
 import { evaluateModels, nameOf } from './evaluation.js'
 import { calibratedKernel, stepKernel } from './kernels.js'
 import { ParticleRng, seedAfter } from './random.js'
+import { OwnRows } from './rows.js'
 import { evenLevels } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -29,14 +30,14 @@ export function measureConsistency(energy: EnergyFunction, options: ConsistencyO
   const sigmas = evenLevels(min, max, octaves * STEPS + 1)
   const target = asTarget(energy)
   const how: AnnealingOptions = {
-    ...{ particles, sigmas, weights: 'bridge', weighAbove: 0, kernel: 'scaled', controlDrift: false, signal },
+    ...{ sigmas, weights: 'bridge', weighAbove: 0, kernel: 'scaled', controlDrift: false, signal },
     proposal: target.calibration ? 'calibrated' : 'analytic',
     seed: seedAfter(seed),
     // one batch, as an energy under its particles' labels needs
     batch: particles,
   }
   return inSpaceOf(target.residence, undefined, signal, async (space) => {
-    const population = new AnnealedPopulation(target, how, space)
+    const population = new AnnealedPopulation(target, how, space, new OwnRows(particles))
     const weights = space.doubles(particles)
     await fill(weights, 1 / particles, signal)
     await population.start()

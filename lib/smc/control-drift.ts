@@ -5,6 +5,7 @@ import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftFitState, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
 import type { Increment } from './feynman-kac.js'
+import type { PopulationRows } from './rows.js'
 
 /** What a step did: the particles and their evaluations before and after, v of its kernel, and the weights before. */
 export interface DriftedStep {
@@ -47,7 +48,7 @@ export class ControlDrift {
 
   constructor(
     models: number,
-    readonly rows: number,
+    readonly rows: PopulationRows,
     readonly space: Space,
     /** Shape of a particle where v is one variance for each of its cosines. */
     readonly cosines?: readonly number[],
@@ -82,7 +83,7 @@ export class ControlDrift {
     const drift = await this.#combine(modelGrads!, this.theta)
     const products = await this.#onHost(this.#products(drift, drift, Float64Array.of(0), grad))
     const mean = await weightedMean(products, await toHost(weights, this.signal), this.signal)
-    const h = mean / (grad.length / this.rows)
+    const h = mean / (grad.length / this.rows.count)
     return Number.isFinite(h) ? h : 0
   }
 
@@ -112,7 +113,7 @@ export class ControlDrift {
     // log N(x; x' - v b', v) - log N(x; x', v) = <x' - x - v b'/2, b'>
     const kernel = await this.#products(step, drift, scaled(v, -0.5), drift)
     const increment = { terms: [...plain, kernel], coefficients: [...signs, 1], constant }
-    const logG = this.space.doubles(this.rows)
+    const logG = this.space.doubles(this.rows.count)
     const sum = { ...increment, out: logG, coefficients: Float64Array.from(increment.coefficients) }
     await run(() => native.sumTerms(sum), this.signal)
     const slopes: Float64Array[] = []
@@ -128,7 +129,7 @@ export class ControlDrift {
     }
     const sample = {
       weights: await toHost(weights, this.signal),
-      logG: await toHost(logG, this.signal),
+      logG: await this.#onHost(Promise.resolve(logG)),
       slopes,
       instruments,
     }
@@ -137,14 +138,14 @@ export class ControlDrift {
 
   async #combine(terms: readonly Floats[], coefficients: Iterable<number>): Promise<Floats> {
     const out = this.space.floats(terms[0].length)
-    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows }
+    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows.count }
     await run(() => native.combine(request), this.signal)
     return out
   }
 
   /** <a + v b, c> of every particle */
   async #products(a: Floats, b: Floats, v: Float64Array, c: Floats): Promise<Doubles> {
-    const out = this.space.doubles(this.rows)
+    const out = this.space.doubles(this.rows.count)
     await run(() => native.rowProducts({ out, a, b, v, c }), this.signal)
     return out
   }
@@ -155,8 +156,10 @@ export class ControlDrift {
     return a
   }
 
+  /** Of all particles. */
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {
-    return toHost(await array, this.signal)
+    const [all] = await this.rows.whole([await array])
+    return toHost(all, this.signal)
   }
 
   async #inBasis(x: Floats): Promise<Floats> {

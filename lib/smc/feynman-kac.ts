@@ -1,9 +1,10 @@
 import { float32Array, float64Array, integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { host, type Space } from '../native/space.js'
-import type { Doubles, Floats, Values } from '../native/types.js'
+import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
+import type { PopulationRows } from './rows.js'
 
 /**
  * A Feynman–Kac model in the convention of Chopin & Papaspiliopoulos and of the Python package `particles`: an initial law M_0, Markov
@@ -27,9 +28,6 @@ export interface Increment {
   constant: number
 }
 
-/** to[j] = the ancestors' rows of from[j], for every pair of arrays. */
-export type Gather = (rows: { from: readonly (Floats | Doubles)[]; to: readonly (Floats | Doubles)[] }) => Promise<void>
-
 /** What a population goes on from: arrays of the host, and plain data that may hold typed arrays. */
 export interface PopulationState {
   arrays: Record<string, Float32Array | Float64Array>
@@ -46,14 +44,14 @@ export interface Population {
   start(): Promise<Increment>
   /** From level k - 1 to k; `weights` are the normalised ones at k - 1. */
   advance(k: number, weights: Doubles): Promise<Increment>
-  /** Takes the rows that `gather` fills in from those of today. */
-  resample(gather: Gather): Promise<void>
+  gather(ancestors: Ints): Promise<void>
   /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
   move(k: number, weights: Doubles): Promise<number>
   /** The model to name when the weights hold NaN. */
   suspect(): Promise<string | undefined>
   /** Its arrays of the space that the next level needs. */
   live(): (Values | undefined)[]
+  /** Of the rows that are here. */
   readonly samples: Floats
   /** The mean of what the samples were before the noise, D(x), on the host. @throws ArgumentError where the model has none */
   denoised(): Promise<Float32Array>
@@ -67,17 +65,6 @@ export interface Population {
   readonly evaluations: number
 }
 
-/** Copies of row-wise arrays with the ancestors' rows. */
-export async function gatherRows<T extends Record<string, Floats | Doubles>>(
-  space: Space,
-  from: T,
-  gather: Gather,
-): Promise<T> {
-  const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
-  await gather({ from: Object.values(from), to: Object.values(to) })
-  return to
-}
-
 /** The population of a model of the user's own; what the model gets and gives are copies: it may keep them, and give them away. */
 export class ModelPopulation implements Population {
   readonly levels: number
@@ -87,7 +74,7 @@ export class ModelPopulation implements Population {
 
   constructor(
     readonly model: FeynmanKacModel,
-    readonly particles: number,
+    readonly rows: PopulationRows,
     readonly seed: number,
     readonly signal?: AbortSignal,
   ) {
@@ -101,23 +88,23 @@ export class ModelPopulation implements Population {
   }
 
   async start(): Promise<Increment> {
-    const rng = new ParticleRng(this.seed, 0, this.particles)
-    const x = await callback('initial', this.signal, () => this.model.initial(this.particles, rng))
-    if (float32Array('the result of initial', x).length === 0 || x.length % this.particles !== 0)
-      throw invalid('the result of initial', `${this.particles} rows of one length`, x)
+    const rng = this.#rng(0)
+    const x = await callback('initial', this.signal, () => this.model.initial(this.rows.count, rng))
+    if (float32Array('the result of initial', x).length === 0 || x.length % this.rows.count !== 0)
+      throw invalid('the result of initial', `${this.rows.count} rows of one length`, x)
     this.samples = new Float32Array(x)
     return this.#potential(0, null)
   }
 
   async advance(k: number): Promise<Increment> {
-    const [x, rng] = [this.samples, new ParticleRng(this.seed, k, this.particles)]
+    const [x, rng] = [this.samples, this.#rng(k)]
     const next = await callback(`propagate at level ${k}`, this.signal, () => this.model.propagate(k, x.slice(), rng))
     this.samples = new Float32Array(float32Array(`the result of propagate at level ${k}`, next, x.length))
     return this.#potential(k, x)
   }
 
-  async resample(gather: Gather): Promise<void> {
-    const { x } = await gatherRows(this.space, { x: this.samples }, gather)
+  async gather(ancestors: Ints): Promise<void> {
+    const { x } = await this.rows.gather(this.space, { x: this.samples }, ancestors, this.signal)
     this.samples = x
   }
 
@@ -142,10 +129,15 @@ export class ModelPopulation implements Population {
   }
 
   async restore({ arrays: { samples }, rest: { evaluations } }: PopulationState): Promise<void> {
-    if (!(samples instanceof Float32Array) || samples.length === 0 || samples.length % this.particles !== 0)
-      throw new ArgumentError(`checkpoint: it has no samples of ${this.particles} particles`)
+    const { count } = this.rows
+    if (!(samples instanceof Float32Array) || samples.length === 0 || samples.length % count !== 0)
+      throw new ArgumentError(`checkpoint: it has no samples of ${count} particles`)
     this.samples = samples
     this.evaluations = integer('evaluations of the checkpoint', evaluations, 0)
+  }
+
+  #rng(k: number): ParticleRng {
+    return new ParticleRng(this.seed, k, this.rows.count, this.rows.first)
   }
 
   async #potential(k: number, previous: Float32Array | null): Promise<Increment> {
@@ -153,8 +145,8 @@ export class ModelPopulation implements Population {
     const logG = await callback(where, this.signal, () =>
       this.model.logPotential(k, previous?.slice() ?? null, this.samples.slice()),
     )
-    this.evaluations += this.particles
-    const own = new Float64Array(float64Array(`the result of ${where}`, logG, this.particles))
-    return { terms: [own], coefficients: [1], constant: 0 }
+    this.evaluations += this.rows.total
+    const own = new Float64Array(float64Array(`the result of ${where}`, logG, this.rows.count))
+    return { terms: await this.rows.whole([own]), coefficients: [1], constant: 0 }
   }
 }

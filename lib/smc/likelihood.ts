@@ -2,12 +2,13 @@ import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { type Space, toHost, toSpace, upload } from '../native/space.js'
-import type { Doubles, Floats, Values } from '../native/types.js'
+import type { Doubles, Floats, Ints, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
-import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
+import type { Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
+import { OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
 
 /**
@@ -32,6 +33,7 @@ const SETTLED = 0.3
 const BEARABLE = 1 / 2
 
 export interface LikelihoodOptions extends AnnealingOptions {
+  particles: number
   /** Noise levels to average the likelihoods over, one draw at each. */
   draws: number
   /** Stop above weighAbove where the weights would leave less than half of the particles. */
@@ -82,7 +84,7 @@ export class LikelihoodPopulation implements Population {
     // a mode of the target at noise s is as wide as one of the base at this
     const scale = Math.sqrt(plain.lambda / target.lambda)
     const levels = sigmas.slice(0, this.#weighed + 1).map((s) => scale * s)
-    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space)
+    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space, new OwnRows(options.particles))
   }
 
   get samples(): Floats {
@@ -120,11 +122,12 @@ export class LikelihoodPopulation implements Population {
   #goOn(): void {
     this.#before += this.#now.evaluations
     const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
-    this.#now = new AnnealedPopulation(this.target, { ...options, seed: seedAfter(options.seed) }, this.space)
+    const next = { ...options, seed: seedAfter(options.seed) }
+    this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
   }
 
-  resample(gather: Gather): Promise<void> {
-    return this.#now.resample(gather)
+  gather(ancestors: Ints): Promise<void> {
+    return this.#now.gather(ancestors)
   }
 
   async move(): Promise<number> {

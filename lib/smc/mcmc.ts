@@ -10,6 +10,7 @@ import type { Doubles, Floats } from '../native/types.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
 import { McmcResult, unweighted } from './result.js'
+import { OwnRows, type PopulationRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -75,7 +76,7 @@ export class Mover {
 
   constructor(
     readonly options: MoveOptions,
-    readonly chains: number,
+    readonly rows: PopulationRows,
     readonly d: number,
     readonly seed: number,
     readonly signal?: AbortSignal,
@@ -87,7 +88,7 @@ export class Mover {
     this.leapfrog = integer('moves.leapfrog', options.leapfrog ?? 3, 1)
     if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
     boolean('moves.tune', options.tune ?? false)
-    this.accepted = new Float64Array(chains)
+    this.accepted = new Float64Array(rows.count)
   }
 
   /** What it goes on from at the next level. */
@@ -129,7 +130,7 @@ export class Mover {
     const langevin = this.kernel === 'mala' || this.kernel === 'ula'
     const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)
-    await run(() => native.meanSquares({ out, grad: state.grad, weights }), this.signal)
+    await this.rows.meanSquares(out, state.grad, weights, this.signal)
     if (Number.isNaN(out[0])) throw notANumber(`sigma = ${digits(sigma)} before an MCMC move`, await state.suspect?.())
     return relative * (out[0] > 0 ? Math.min(out[0] ** -0.5, 1e6 * sigma) : sigma)
   }
@@ -146,13 +147,15 @@ export class Mover {
       Object.assign(state, next)
       return Number.NaN
     }
-    const there = this.space.bytes(this.chains)
+    const there = this.space.bytes(this.rows.count)
     const [from, to] = [rowsOf(next), rowsOf(state)]
     const { seed, moves: step } = this
-    const count = await run(() => native.metropolis({ accepted: there, logRatio, from, to, seed, step }), this.signal)
+    const { count, first } = this.rows
+    const request = { accepted: there, logRatio, from, to, seed, step, first }
+    const own = await run(() => native.metropolis(request), this.signal)
     const accepted = await toHost(there, this.signal)
-    for (let r = 0; r < this.chains; r++) this.accepted[r] += accepted[r]
-    return count / this.chains
+    for (let r = 0; r < count; r++) this.accepted[r] += accepted[r]
+    return (await this.rows.sum(own)) / this.rows.total
   }
 
   /** x' = x - h/2 grad U + sqrt(h) z, h = step^2; the ratio needs both directions' densities (Roberts & Tweedie 1996). */
@@ -188,21 +191,21 @@ export class Mover {
 
   async #combine(terms: Floats[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
     const out = this.space.floats(length)
-    const noise = { std, seed: this.seed, purpose: purpose.moment, step }
-    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.chains, noise }
+    const noise = { std, seed: this.seed, purpose: purpose.moment, step, first: this.rows.first }
+    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows.count, noise }
     await run(() => native.combine(request), this.signal)
     return out
   }
 
   async #sum(terms: Doubles[], coefficients: number[]): Promise<Doubles> {
-    const out = this.space.doubles(this.chains)
+    const out = this.space.doubles(this.rows.count)
     const request = { out, terms, coefficients: Float64Array.from(coefficients), constant: 0 }
     await run(() => native.sumTerms(request), this.signal)
     return out
   }
 
   async #squares(terms: Floats[], coefficients: number[]): Promise<Doubles> {
-    const out = this.space.doubles(this.chains)
+    const out = this.space.doubles(this.rows.count)
     await run(() => native.rowSquares({ out, terms, coefficients: Float64Array.from(coefficients) }), this.signal)
     return out
   }
@@ -269,7 +272,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   const evaluator = new Evaluator(t, integer('batchSize', most ?? defaultBatch(t.shape), 1), 'none', signal, space)
   const { d } = evaluator
   if (space.device === host.device) requireMemory(chains * (16 * d + 64), `${chains} chains of [${t.shape}]`)
-  const mover = new Mover(moves, chains, d, seed, signal, space)
+  const mover = new Mover(moves, new OwnRows(chains), d, seed, signal, space)
   const adjusted = mover.kernel === 'mala' || mover.kernel === 'hmc'
   let x: Floats
   if (initial === undefined) {

@@ -18,19 +18,21 @@ export class ParticleRng {
     readonly seed: number,
     readonly level: number,
     readonly particles: number,
+    /** Number of the first of them. */
+    readonly first = 0,
   ) {}
 
   /** Standard normals, `each` for every particle: [particles, each]. */
   normals(each = 1): Float32Array {
     const out = new Float32Array(this.#length(each))
-    native.normals(out, this.particles, this.seed, purpose.user, this.#step())
+    native.normals(out, this.particles, this.seed, purpose.user, this.#step(), this.first)
     return out
   }
 
   /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
   uniforms(each = 1): Float64Array {
     const out = new Float64Array(this.#length(each))
-    native.uniforms(out, this.particles, this.seed, purpose.user, this.#step())
+    native.uniforms(out, this.particles, this.seed, purpose.user, this.#step(), this.first)
     return out
   }
 

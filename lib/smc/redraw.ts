@@ -39,10 +39,8 @@ export async function redraw(
   const there = space.ints(n)
   if (essAfter === 1) {
     const request = { ancestors: there, weights, logWeights, scheme, seed, step }
-    let unique = 0
-    await population.resample(async (rows) => {
-      unique = await run(() => native.resampleJob({ ...request, ...rows }), signal)
-    })
+    const unique = await run(() => native.resampleJob(request), signal)
+    await population.gather(there)
     return { ancestors: (await toHost(there, signal)).slice(), unique, weights: await toHost(weights, signal) }
   }
   const chosen = await extremes(before, essAfter, signal)
@@ -66,7 +64,7 @@ export async function redraw(
     }
   })
   await upload(there, ancestors, signal)
-  await population.resample((rows) => run(() => native.gather({ ancestors: there, ...rows }), signal))
+  await population.gather(there)
   const logs = new Float64Array(n)
   await inPieces(n, turn, (first, end) => {
     for (let i = first; i < end; i++) logs[i] = Math.log(n * after[i])

@@ -1,4 +1,5 @@
 import { integer, knownOptions } from '../base/args.js'
+import { ArgumentError } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
 import { type ResamplingScheme, resample } from './resampling.js'
 import { type ArrayForm, encoded } from './result-json.js'
@@ -91,9 +92,16 @@ export abstract class WeightedSamples implements SampleFields {
     return this.#moments((x, j) => (x - mean[j]) ** 2)
   }
 
+  /** Numbers of a sample. Throws ArgumentError where the samples are one rank's, the weights all ranks'. */
+  #size(): number {
+    const d = sizeOf(this.shape)
+    if (this.samples.length === d * this.particles) return d
+    throw new ArgumentError("these are one rank's samples: gather: 'all' of smc brings all of them together")
+  }
+
   #moments(of: (x: number, coordinate: number) => number): Float64Array {
     const { samples, weights } = this
-    const d = sizeOf(this.shape)
+    const d = this.#size()
     const sums = new Float64Array(d)
     for (let i = 0; i < weights.length; i++)
       if (weights[i] > 0) for (let j = 0; j < d; j++) sums[j] += weights[i] * of(samples[i * d + j], j)
@@ -106,7 +114,7 @@ export abstract class WeightedSamples implements SampleFields {
    */
   resampled(n: number = this.particles, options: ResampledOptions = {}): Float32Array {
     knownOptions('resampled', options, ['scheme', 'seed'])
-    const d = sizeOf(this.shape)
+    const d = this.#size()
     integer('n', n, 0, Math.floor(2 ** 31 / d))
     const out = new Float32Array(n * d)
     resample(this.weights, { ...options, n }).forEach((ancestor, i) => {
@@ -130,6 +138,7 @@ export abstract class WeightedSamples implements SampleFields {
    */
   async save(folder: string, options: SaveOptions = {}): Promise<string[]> {
     knownOptions('save', options, ['overwrite'])
+    this.#size()
     const { saveResult } = await import('./result-files.js')
     return saveResult(folder, this, options.overwrite ?? false)
   }

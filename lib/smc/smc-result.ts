@@ -7,6 +7,7 @@ export interface SmcFields extends SampleFields {
   scheme?: WeightScheme
   logZ: number
   logZError: number
+  first?: number
   ancestors: (Int32Array | null)[]
   diagnostics: SmcDiagnostics
 }
@@ -19,6 +20,8 @@ export class SmcResult extends WeightedSamples implements SmcFields {
   readonly logZ: number
   /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
   readonly logZError: number
+  /** Of a rank's own samples, which are a part of those that the weights are of (`gather` of `smc`): the number of the first. */
+  readonly first?: number
   /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
   readonly ancestors: (Int32Array | null)[]
   readonly diagnostics: SmcDiagnostics
@@ -29,6 +32,7 @@ export class SmcResult extends WeightedSamples implements SmcFields {
     if (fields.scheme !== undefined) this.scheme = fields.scheme
     this.logZ = fields.logZ
     this.logZError = fields.logZError
+    if (fields.first !== undefined) this.first = fields.first
     this.ancestors = fields.ancestors
     this.diagnostics = fields.diagnostics
   }

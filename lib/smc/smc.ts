@@ -17,6 +17,7 @@ import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
 import { fill, inSpaceOf, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation, driver, type WeightScheme, weightRules } from './annealing.js'
 import type { SmcCheckpoint } from './checkpoint.js'
@@ -35,6 +36,7 @@ import { noteOf } from './notes.js'
 import { uncalibrated } from './precision/composed.js'
 import { redraw } from './redraw.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
+import { OwnRows, RankRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
 import { type SmcFields, SmcResult } from './smc-result.js'
 import { asTarget } from './targets/linear.js'
@@ -55,6 +57,14 @@ export interface SmcRunOptions {
   finalResample?: boolean
   /** Default 0. Same seed, same result; batches and threads do not matter. */
   seed?: number
+  /**
+   * What `communicator()` gives: the processes that share the particles, each with a block of them in its host's memory. Weights, ancestors and log Z are
+   * those of one process with the particles on the CPU, to the bit, on all ranks. A model of one's own is asked for the rows that are here, and must treat each by
+   * itself. Default: this process alone.
+   */
+  ranks?: Communicator
+  /** With ranks: whose samples each gets, those of all ('all', default), its own ('own'), or the first all and the others their own ('first'). */
+  gather?: 'own' | 'first' | 'all'
   signal?: AbortSignal
   /** After each level; the run waits where it returns a promise. `smc.stream` gives the particles besides. */
   onProgress?: (report: LevelReport) => unknown
@@ -178,23 +188,31 @@ async function start(
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
   const options = renamed('smc', asked, { batch: 'batchSize' })
+  if (checkedRanks(options.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
+    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
-    const population = new ModelPopulation(model, common.particles, common.seed, common.signal)
+    const population = new ModelPopulation(model, common.rows, common.seed, common.signal)
     const advisor = new Advisor({ ...common, where: (k) => population.where(k) })
     const checkpoint = await openCheckpoint(options, { ...identityOf(common), levels: population.levels })
     const fields = await runSmc({ population, options: common, advisor, onLevel, checkpoint })
-    return new SmcResult({ ...fields, shape: [fields.samples.length / common.particles] })
+    return new SmcResult({ ...fields, shape: [population.samples.length / common.rows.count] })
   }
   knownOptions('smc', options, [...runOptions, ...targetOptions])
   const target = asTarget(model)
   const common = checkedRun(options)
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
   const { signal } = common
-  return inSpaceOf(target.residence, (options as SmcOptions).device, signal, async (space) => {
+  const { device } = options as SmcOptions
+  const shared = common.rows instanceof RankRows
+  if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
+    throw invalid('device of particles that ranks share', "'cpu'", device)
+  if (shared && annealing.weights === 'likelihood')
+    throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
+  return inSpaceOf(target.residence, shared ? 'cpu' : device, signal, async (space) => {
     const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
-    const population = weighed ?? new AnnealedPopulation(target, annealing, space)
+    const population = weighed ?? new AnnealedPopulation(target, annealing, space, common.rows)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
     const { sigmas, weights: scheme } = annealing
     const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
@@ -206,7 +224,13 @@ async function start(
 }
 
 /** Everything about a run that its bits depend on, but the model. */
-function identityOf({ signal, onProgress, ...options }: ReturnType<typeof checkedRun>): Record<string, unknown> {
+function identityOf({
+  signal,
+  onProgress,
+  rows,
+  gather,
+  ...options
+}: ReturnType<typeof checkedRun>): Record<string, unknown> {
   return { ...options }
 }
 
@@ -233,6 +257,8 @@ const runOptions = [
   'essAfter',
   'finalResample',
   'seed',
+  'ranks',
+  'gather',
   'signal',
   'onProgress',
   'checkpoint',
@@ -263,9 +289,12 @@ const PARTICLE_BYTES = 80
 function checkedRun(options: SmcRunOptions) {
   const particles = integer('particles', options.particles, 1, 0x7fffffff)
   requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
+  const ranks = checkedRanks(options.ranks)
   const essThreshold = finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 })
   return {
     particles,
+    rows: ranks.size > 1 ? new RankRows(particles, ranks) : new OwnRows(particles),
+    gather: oneOf('gather', options.gather ?? 'all', ['own', 'first', 'all']),
     resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
     essThreshold,
     essAfter: finiteNumber('essAfter', options.essAfter ?? 1, { min: essThreshold, max: 1 }),
@@ -390,7 +419,7 @@ interface LoopState {
 async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
   const { population, options, advisor, sigmas, scheme, onLevel, checkpoint } = course
   const weighted = scheme !== 'none'
-  const { particles: n, seed, signal, resampling } = options
+  const { particles: n, rows, seed, signal, resampling } = options
   const { space } = population
   const logWeights = space.doubles(n)
   const weights = space.doubles(n)
@@ -432,7 +461,8 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
     stats = await reweight({ logWeights, weights, ...increment }, signal)
     if (stats.invalid >= 0) {
       const value = (await toHost(logWeights, signal))[stats.invalid]
-      throw notANumber(population.where(k), await population.suspect(), value)
+      const suspect = await rows.firstText(await population.suspect())
+      throw notANumber(population.where(k), suspect, value)
     }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
@@ -485,8 +515,10 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
     for (let i = first; i < end; i++) normalised[i] -= stats.logSum
   })
   const warnings = levels.flatMap(({ warning }) => warning ?? [])
+  const samples = await rows.collect(await toHost(population.samples, signal), options.gather)
   const fields = {
-    samples: await toHost(population.samples, signal),
+    samples,
+    ...(samples.length < (population.samples.length / rows.count) * n && { first: rows.first }),
     collapsed: weighted && hasCollapsed(families, n),
     logWeights: normalised,
     logZ: last.logZ,

@@ -1,10 +1,12 @@
 import { ArgumentError } from '../base/errors.js'
 import { run } from '../native/addon.js'
-import type { NetworkWeights } from '../native/types.js'
+import type { NativeNetwork, NetworkWeights } from '../native/types.js'
+import type { Communicator } from '../ranks/communicator.js'
 import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
 import type { RunFolder } from './folder.js'
 import { type Loop, trainingLoop } from './loop.js'
+import { checkAlike, checkShared, checkWeights } from './together.js'
 import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
@@ -27,10 +29,14 @@ export interface Run<M>
 
 /** Trains from where the checkpoint ends, or from the start, and saves the model. */
 export async function runWithCheckpoints<
-  M extends { info: CheckpointState['info']; network: NetworkWeights; save(path: string): Promise<void> },
+  M extends {
+    info: CheckpointState['info']
+    network: NetworkWeights & Pick<NativeNetwork, 'device'>
+    save(path: string): Promise<void>
+  },
 >(
   { model, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
-  { folder, checkpoint }: Opened,
+  { folder, checkpoint, ranks }: Opened,
   {
     logEvery,
     checkpointEvery,
@@ -39,9 +45,12 @@ export async function runWithCheckpoints<
   }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'signal' | 'onProgress'>,
 ): Promise<TrainingResult<M>> {
   const { network } = model
+  checkShared(definition, ranks)
+  await checkAlike(ranks, network.device())
   // free energies of noise levels belong to the last weights
   const best = heldOut && !loop.levels ? await BestAverage.of(network, checkpoint) : null
   const save = async (state: Checkpoint['loop']) => {
+    await checkWeights(ranks, network)
     const all = { info: model.info, definition: { ...definition, images }, sources }
     const kept = { ...state, ...(best?.state && { best: best.state }) }
     await folder?.checkpoint(state.step, (path) =>
@@ -61,6 +70,7 @@ export async function runWithCheckpoints<
 
   const end = await trainingLoop({
     ...loop,
+    ranks,
     settings: definition,
     state: start,
     images,
@@ -75,7 +85,7 @@ export async function runWithCheckpoints<
       },
     },
     signal,
-    onProgress,
+    onProgress: ranks.rank === 0 ? onProgress : undefined,
     goBack: () => goBack(network, best?.weights ?? null),
     log: async (line) => folder?.log(line),
     checkpoint: save,
@@ -88,7 +98,8 @@ export async function runWithCheckpoints<
   const averagedAt = best?.state?.images ?? last
   const heldOutLoss = best?.state?.loss ?? (await heldOut?.measure()) ?? null
   await finish?.(heldOutLoss, averagedAt)
-  if (folder) await model.save(folder.model)
+  if (folder?.writes) await model.save(folder.model)
+  await ranks.barrier() // the file is whole for all
   return {
     model,
     steps: end.step,
@@ -125,4 +136,5 @@ async function copyAverage(network: NetworkWeights): Promise<void> {
 export interface Opened {
   folder: RunFolder | null
   checkpoint: Checkpoint | null
+  ranks: Communicator
 }

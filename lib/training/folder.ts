@@ -54,8 +54,18 @@ export class RunFolder {
 
   private constructor(
     readonly path: string,
-    private readonly lock: FileHandle,
+    /** Of the rank that writes. */
+    private readonly lock: FileHandle | null,
   ) {}
+
+  /** The directory that another rank has opened: all that would write does nothing. */
+  static read(path: string): RunFolder {
+    return new RunFolder(path, null)
+  }
+
+  get writes(): boolean {
+    return this.lock !== null
+  }
 
   /** Opens or makes the directory, for this run alone: close it. Throws FileError where it cannot be written, or another run has it. */
   static async open(path: string): Promise<RunFolder> {
@@ -67,7 +77,7 @@ export class RunFolder {
       const unfinished = (await folder.names()).filter((name) => temporary.test(name))
       await removeFiles([...unfinished.map((name) => join(path, name)), ...(await folder.checkpoints()).slice(KEPT)])
     } catch (error) {
-      await release(folder.lock)
+      await folder.close()
       throw error
     }
     return folder
@@ -75,6 +85,7 @@ export class RunFolder {
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
+    if (!this.lock) return
     // a lock file that is left behind locks nothing
     await rm(join(this.path, LOCK), { force: true }).catch(() => {})
     await release(this.lock)
@@ -127,13 +138,14 @@ export class RunFolder {
   /** Has `write` save the checkpoint of a step, then removes all but the last two. */
   async checkpoint(step: number, write: (path: string) => Promise<void>): Promise<void> {
     const path = join(this.path, `checkpoint-${String(step).padStart(9, '0')}.safetensors`)
-    await this.explained(() => write(path))
+    if (this.writes) await this.explained(() => write(path))
     this.last = path
-    await removeFiles((await this.checkpoints()).slice(KEPT))
+    if (this.writes) await removeFiles((await this.checkpoints()).slice(KEPT))
   }
 
   /** Appends one line to log.jsonl. */
   async log(line: Pick<LogLine, 'step'>): Promise<void> {
+    if (!this.writes) return
     await this.explained(async () => {
       try {
         await appendFile(this.logFile, `${JSON.stringify(line)}\n`)
@@ -145,6 +157,7 @@ export class RunFolder {
 
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
+    if (!this.writes) return
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {

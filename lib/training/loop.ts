@@ -3,6 +3,8 @@ import { NumericsError } from '../base/errors.js'
 import type { Batch } from '../data/samples.js'
 import { run } from '../native/addon.js'
 import type { NativeJob, TrainRequest } from '../native/types.js'
+import type { Communicator } from '../ranks/communicator.js'
+import { Stopped } from '../ranks/stopped.js'
 import type { Batches } from './batches.js'
 import type { LogLine, TrainingProgress } from './events.js'
 import type { Levels } from './levels.js'
@@ -19,8 +21,8 @@ import { LossWatch, SigmaBins } from './watch.js'
 export type CommonStep = Batch &
   Pick<
     TrainRequest,
-    | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'clip' | 'emaDecay')
-    | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas')
+    | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'muon' | 'clip' | 'emaDecay')
+    | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas' | 'shared')
   >
 
 export interface Loop {
@@ -29,6 +31,8 @@ export interface Loop {
   /** Whether the step draws noise levels, and fills `sigmas`. */
   drawsSigmas: boolean
   settings: Settings
+  /** They do the steps together: each has a part of the micro-batches. */
+  ranks: Communicator
   /** Classified besides (docs/levelled.md). */
   levels?: Levels
   /** Learnt from besides (docs/residual.md). */
@@ -63,12 +67,12 @@ const checkpointMs = 120_000
 const MOST_SLOWED = 2
 
 /**
- * Runs until `images` have been seen. An aborted signal lets the step in progress finish, saves a checkpoint and throws the
+ * Runs until `images` have been seen. An aborted signal, of any rank, lets the step in progress finish, saves a checkpoint and throws the
  * signal's reason. Where the loss diverges (docs/concepts/distillation.md), the run goes on from average weights at half of the rate. The third time,
  * and where the loss or the gradient is not finite, it throws NumericsError, before anything is saved.
  */
 export async function trainingLoop(loop: Loop): Promise<LoopState & { median: number }> {
-  const { settings, batches, levels, path, own, signal } = loop
+  const { settings, ranks, batches, levels, path, own, signal } = loop
   const { batchSize, seed } = settings
   const steps = Math.ceil(loop.images / batchSize)
   const watched = (losses?: number[], means?: number[]) =>
@@ -89,12 +93,14 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
   })
   const began = performance.now()
   let saved = { step, at: began }
+  // signals and clocks are each rank's own: all stop, and save, after the same step
+  let stops = await ranks.any(signal?.aborted ?? false)
   let batch = step < steps ? await batches.prepare(step + 1) : undefined
 
   while (batch && step < steps) {
-    if (signal?.aborted) {
+    if (stops) {
       if (saved.step !== step) await loop.checkpoint(state())
-      throw signal.reason
+      throw signal?.aborted ? signal.reason : new Stopped()
     }
     const imagesBefore = step * batchSize
     step++
@@ -111,6 +117,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         beta1: settings.beta1,
         beta2: settings.beta2,
         eps: settings.eps,
+        muon: settings.muon,
         clip: settings.clip,
         emaDecay: decay,
         levels: levels?.prepare(step),
@@ -118,6 +125,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         states,
         losses,
         sigmas,
+        shared: ranks.size > 1,
       }),
     )
     // the next batch is put together while the step runs on the addon's threads
@@ -165,10 +173,11 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       })
     await loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
-    if (due && step < steps) {
+    if ((await ranks.any(due)) && step < steps) {
       await loop.checkpoint(state())
       saved = { step, at: performance.now() }
     }
+    stops = await ranks.any(signal?.aborted ?? false)
   }
   if (saved.step !== step) await loop.checkpoint(state())
   return { ...state(), median: watch.median() }

@@ -20,6 +20,8 @@ import {
   type NetworkConfig,
 } from '../networks/config.js'
 import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
+import { fromFirst } from '../ranks/share.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { lossesBeside } from './beside.js'
@@ -43,7 +45,7 @@ export type { TrainingProgress } from './events.js'
 /** Options of every training run, beside what defines it. */
 export const runOptionNames = [
   ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery'],
-  ...[...deviceOptionNames, 'signal', 'onProgress'],
+  ...[...deviceOptionNames, 'ranks', 'signal', 'onProgress'],
 ]
 
 export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
@@ -109,20 +111,24 @@ export async function inRun<T>(opening: Promise<Opened>, work: (opened: Opened) 
 
 /** `read` reads a checkpoint of the run's kind. */
 export async function openRun(
-  options: Pick<TrainingOptions, 'output' | 'resume'>,
+  options: Pick<TrainingOptions, 'output' | 'resume' | 'ranks'>,
   read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
 ): Promise<Opened> {
   const { resume } = options
   if (resume !== undefined && resume !== 'auto' && typeof resume !== 'boolean')
     throw invalid('resume', "true, false or 'auto'", resume)
+  const ranks = checkedRanks(options.ranks)
   if (options.output === undefined) {
     if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
-    return { folder: null, checkpoint: null }
+    return { folder: null, checkpoint: null, ranks }
   }
   if (typeof options.output !== 'string' || options.output === '')
     throw invalid('output', 'the name of a directory', options.output)
-  const folder = await RunFolder.open(options.output)
+  // the first makes the directory and tidies it before the others look, and writes when all have
+  if (ranks.rank > 0) await ranks.barrier()
+  const folder = ranks.rank > 0 ? RunFolder.read(options.output) : await RunFolder.open(options.output)
   try {
+    if (ranks.rank === 0) await ranks.barrier()
     if (!resume && (await folder.checkpoints()).length)
       throw new ArgumentError(
         `${options.output} holds the checkpoints of a run: resume it, or choose another directory`,
@@ -135,7 +141,8 @@ export async function openRun(
     const checkpoint = resume ? await folder.newest(whole) : null
     if (!checkpoint && resume === true)
       throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
-    return { folder, checkpoint }
+    await ranks.barrier()
+    return { folder, checkpoint, ranks }
   } catch (error) {
     await folder.close()
     throw error
@@ -145,7 +152,7 @@ export async function openRun(
 /** The data and, where they were named, by what. A resumed run reads what its checkpoint names. */
 export async function openData(
   options: Pick<TrainingOptions, 'data' | 'dataOptions' | 'device' | 'precision' | 'signal'>,
-  { checkpoint }: Opened,
+  { checkpoint }: Pick<Opened, 'checkpoint'>,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
   knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'icc', 'limit', 'autoencoder'])
@@ -199,10 +206,11 @@ export async function train<M extends Denoiser | EnergyModel>(
   if (images === undefined && minutes !== undefined) {
     const trial = await prepare(TRIAL_IMAGES)
     try {
-      rate = await imagesPerSecond(trial, minutes, signal)
+      rate = await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal)
     } finally {
       trial.model.dispose()
     }
+    rate = await fromFirst(opened.ranks, rate)
     images = imagesWithin(minutes, rate)
   }
   const run = await prepare(integer('images', images, 1))
@@ -223,7 +231,17 @@ const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'leve
 const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = { dropout: 0, decay: 0, holdOut: 0, energyWeight: 1, ...noLevels, ...noPath, selfPlay: 0 }
+const unknownBefore = {
+  ...generalSettings,
+  dropout: 0,
+  decay: 0,
+  muon: 0,
+  holdOut: 0,
+  energyWeight: 1,
+  ...noLevels,
+  ...noPath,
+  selfPlay: 0,
+}
 
 type StoredDefinition = Definition & { images: number }
 
@@ -235,7 +253,7 @@ interface Prepared<M> extends Omit<Run<M>, 'sources'> {
 /** The model at the run's beginning, or at its checkpoint, and what it is trained by. */
 async function prepareRun<M extends Denoiser | EnergyModel>(
   options: TrainingOptions,
-  { checkpoint }: Opened,
+  { checkpoint, ranks }: Opened,
   data: Dataset,
   front: FrontEnd<M>,
   definition: Definition,
@@ -262,10 +280,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
   try {
     const { network, info } = model
     if (!checkpoint && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(
+      definition.microBatch = await fittingBatch(
         network.device(),
         network.workingBytes('train', definition.kind, 1),
         batchSize,
+        ranks,
       )
     if (checkpoint) await restore(network, checkpoint)
     else if (definition.init === 'teacher') await copyWeights(teacher!.network, network)
@@ -277,8 +296,9 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
-    const { kind, headScale, energyWeight, pMean, pStd, dropout } = definition
-    const fixed = { kind, headScale, energyWeight, pMean, pStd, dropout, ...range, teacher: teacher?.network }
+    const { kind, headScale, energyWeight } = definition
+    const settings = onlySettings(definition) as Settings
+    const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
@@ -288,7 +308,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       definition,
       images,
       samples: { training: training.size, heldOut: held.length },
-      step: (common) => network.train({ ...common, ...fixed }),
+      step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
       batches: new Batches(training, labels, definition, nullClass),
@@ -399,12 +419,24 @@ function conditionedRange(noise: NoiseConditioning): { sigmaMin: number; sigmaMa
   return { sigmaMin: Number.MIN_VALUE, sigmaMax: Number.MAX_VALUE }
 }
 
-/** Size of equal micro-batches whose activations, of `sample` bytes each, stay within 1 GiB, or within half of what is free on a GPU. */
-export function fittingBatch(device: string, sample: number, batchSize: number): number {
+/**
+ * Size of equal micro-batches whose activations, of `sample` bytes each, stay within 1 GiB, or within half of what is free on a GPU; of
+ * several ranks each gets a power of two of them, whose gradients travel as one.
+ */
+export async function fittingBatch(
+  device: string,
+  sample: number,
+  batchSize: number,
+  ranks: Communicator,
+): Promise<number> {
   const free = freeMemory(device)
   const bytes = free === undefined ? 2 ** 30 : free / 2
-  const most = Math.max(1, Math.floor(bytes / sample))
-  return Math.ceil(batchSize / Math.ceil(batchSize / most))
+  const own = Math.max(1, Math.floor(bytes / sample))
+  if (ranks.size === 1) return Math.ceil(batchSize / Math.ceil(batchSize / own))
+  const most = Math.min(...(await ranks.allGather(Float64Array.of(own))))
+  let count = ranks.size
+  while (Math.ceil(batchSize / count) > most) count *= 2
+  return Math.ceil(batchSize / count)
 }
 
 async function copyWeights(from: NativeNetwork, to: NativeNetwork): Promise<void> {

@@ -19,6 +19,11 @@ export interface Settings {
   beta1: number
   beta2: number
   eps: number
+  /**
+   * Momentum of Muon, which moves the weights of convolutions between 16 channels and more, while Adam moves all else (docs/recipe.md); 0: Adam
+   * moves all.
+   */
+  muon: number
   /** Noise levels: ln sigma ~ N(pMean, pStd^2). */
   pMean: number
   pStd: number
@@ -45,9 +50,13 @@ export const settingRows: Rows<Settings> = {
   beta1: share("Adam's beta1", { max: 1 - 1e-12, default: 0.9 }),
   beta2: share("Adam's beta2", { max: 1 - 1e-12, default: 0.999 }),
   eps: positive("Adam's epsilon", { default: 1e-8 }),
+  muon: share('momentum of Muon, for the weights of convolutions (0.95 of denoisers and energies; 0: Adam moves all)', {
+    max: 1 - 1e-12,
+    value: 'momentum',
+  }),
   pMean: real('mean of ln sigma (-1.2)'),
   pStd: positive('standard deviation of ln sigma (1.2)'),
-  labelDropout: share('of each attribute of a label (0.1; 0.25 of two, 0.5 of more)', { value: 'probability' }),
+  labelDropout: share('of each attribute of a label (0.1; 0.25 of two or more)', { value: 'probability' }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
   flips: toggle('mirror images left to right at random', { default: false }),
   seed: { ...whole('', { min: 0, default: 0 }), help: undefined },

@@ -1,4 +1,6 @@
 import type { NetworkWeights } from '../native/types.js'
+import type { Communicator } from '../ranks/communicator.js'
+import { Stopped } from '../ranks/stopped.js'
 import type { Run } from './checkpointed.js'
 import { trainingLoop } from './loop.js'
 
@@ -15,7 +17,7 @@ const TRAINING = 0.9
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
-  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'>,
+  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
   minutes: number,
   signal?: AbortSignal,
 ): Promise<number> {
@@ -44,7 +46,7 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
     lastCheckpoint: () => null,
   })
   await loop.catch((reason) => {
-    if (reason !== enough) throw reason
+    if (reason !== enough && !(reason instanceof Stopped)) throw reason
   })
   return rate
 }

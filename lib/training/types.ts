@@ -2,6 +2,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { LoadDatasetOptions } from '../data/load.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { NetworkConfig } from '../networks/config.js'
+import type { Communicator } from '../ranks/communicator.js'
 import type { Architecture } from './architecture.js'
 import type { TrainingProgress } from './events.js'
 import type { LevelState } from './levels.js'
@@ -57,6 +58,11 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
   checkpointEvery?: number
   logEvery?: number
+  /**
+   * What `communicator()` gives: the processes that do each step together, a run of its micro-batches each. The model, the
+   * checkpoints and the log are those of one process, to the bit. The first one writes. Default: this process alone.
+   */
+  ranks?: Communicator
   /** Aborting ends the run after the step in progress, with a checkpoint where there is an output directory. */
   signal?: AbortSignal
   /** What the run is going to do; called once, before its first step. */

@@ -41,7 +41,12 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
       fail(`a pipeline without a folder unet: it holds ${networks.join(', ') || 'no models'}`)
   } else if (network !== undefined && network !== '')
     fail(`it has no network ${JSON.stringify(network)}: it is one model, not a pipeline`)
-  if (!names.includes(CONFIG)) fail(`a folder without ${CONFIG} or ${INDEX}: expected one of diffusers`)
+  if (!names.includes(CONFIG)) {
+    const [model] = names.filter((name) => name.endsWith('.safetensors'))
+    fail(
+      `a folder without ${CONFIG} or ${INDEX}: ${model === undefined ? 'expected one of diffusers' : `give its file, ${join(path, model)}`}`,
+    )
+  }
   return { ...(await readModel(path, signal)), scheduler }
 }
 

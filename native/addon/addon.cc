@@ -77,6 +77,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initClassifier(env, exports);
   initDeviceArrays(env, exports);
   initParticles(env, exports);
+  initRanks(env, exports);
   initFileLock(env, exports);
   keepLoaded();
   return exports;

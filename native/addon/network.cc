@@ -5,6 +5,7 @@
 
 #include "addon.h"
 #include "configs.h"
+#include "ranks.h"
 #include "request.h"
 #include "trainable_handle.h"
 
@@ -163,10 +164,11 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     if (!(step.dropout >= 0 && step.dropout < 1)) throw argumentError(info.Env(), "expected a dropout in [0, 1)");
     step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
     step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
-    step.adam = adamOf(o, step.step);
+    step.optimizer = optimizerOf(o, step.step);
     step.losses = doubles(losses, rows, "losses");
     step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
     step.states = doubles(o.Get("states"), rows, "states", true);
+    step.share = shareOf(o);
     std::shared_ptr<Network> teacher;
     const Napi::Value t = o.Get("teacher");
     if (!t.IsUndefined() && !t.IsNull()) {

@@ -11,6 +11,7 @@
 #include "kernels/common/resampling.h"
 #include "kernels/cpu/runtime/covariances.h"
 #include "kernels/cpu/runtime/extremes.h"
+#include "kernels/cpu/runtime/host_particles.h"
 #include "request.h"
 
 namespace feynkac::addon {
@@ -32,6 +33,9 @@ Value guarded(const CallbackInfo& info) {
   }
 }
 
+// Number of the particle in the first row.
+uint32_t firstOf(const Value& value) { return value.IsUndefined() ? 0 : wordOf(value, "first"); }
+
 Value propose(const CallbackInfo& info) {
   Request q(info);
   const auto logForward = q.array<double>("logForward");
@@ -45,7 +49,7 @@ Value propose(const CallbackInfo& info) {
   const auto v = hostArray<double>(q["v"], "v"), tau = hostArray<double>(q["tau"], "tau");
   for (const auto& a : {v, tau})
     if (a.size != 1 && a.size != d) throw wrong("v and tau", "1 or " + std::to_string(d) + " variances");
-  const NormalKey key{integerOf(q["seed"], "seed"), kPropose, wordOf(q["step"], "step")};
+  const NormalKey key{integerOf(q["seed"], "seed"), kPropose, wordOf(q["step"], "step"), firstOf(q["first"])};
   return q.start([=](ParticleKernels& kernels, const Stop&) {
     const Proposal p{v.data, tau.data, v.size == 1 ? 0 : 1, tau.size == 1 ? 0 : 1};
     kernels.propose(out.data, logForward.data, logBackward.data, alignment.data, squares.data, x.data, grad.data, p,
@@ -70,7 +74,8 @@ Value combine(const CallbackInfo& info) {
   if (const Value noise = q["noise"]; noise.IsObject()) {
     const Object n = noise.As<Object>();
     std = numberOf(n["std"], "noise.std");
-    key = {integerOf(n["seed"], "noise.seed"), wordOf(n["purpose"], "noise.purpose"), wordOf(n["step"], "noise.step")};
+    key = {integerOf(n["seed"], "noise.seed"), wordOf(n["purpose"], "noise.purpose"), wordOf(n["step"], "noise.step"),
+           firstOf(n["first"])};
   }
   return q.start([=](ParticleKernels& kernels, const Stop&) {
     kernels.combine(out.data, {terms.data(), coefficients.data, static_cast<int>(terms.size()), false}, std, key, rows,
@@ -149,11 +154,12 @@ Value rowProducts(const CallbackInfo& info) {
 
 // The kernels' columnSquares, with `out` on the host.
 void columnSquares(ParticleKernels& kernels, const Span<double>& out, const float* grad, const double* weights,
-                   size_t rows) {
+                   size_t rows, bool goesOn) {
   const size_t bytes = out.size * sizeof(double);
   const std::unique_ptr<void, std::function<void(void*)>> there(kernels.allocate(bytes),
                                                                 [&](void* p) { kernels.release(p); });
-  kernels.columnSquares(static_cast<double*>(there.get()), grad, weights, rows, out.size);
+  if (goesOn) kernels.upload(there.get(), out.data, bytes);
+  kernels.columnSquares(static_cast<double*>(there.get()), grad, weights, rows, out.size, goesOn);
   kernels.download(out.data, there.get(), bytes);
 }
 
@@ -165,10 +171,18 @@ Value meanSquares(const CallbackInfo& info) {
   const size_t d = rowLength(grad.size, rows, "grad");
   const auto out = hostArray<double>(q["out"], "out");
   if (out.size != 1 && out.size != d) throw wrong("out", "a Float64Array of length 1 or " + std::to_string(d));
+  const bool goesOn = q["goesOn"].ToBoolean();
+  if (goesOn && out.size != d) throw wrong("out", "a Float64Array of length " + std::to_string(d));
   return q.start([=](ParticleKernels& kernels, const Stop&) {
-    if (out.size == d) return columnSquares(kernels, out, grad.data, weights.data, rows);
+    if (out.size == d) return columnSquares(kernels, out, grad.data, weights.data, rows, goesOn);
     out.data[0] = kernels.meanSquares(grad.data, weights.data, rows, d);
   });
+}
+
+Value weightedSumOf(const CallbackInfo& info) {
+  const auto values = hostArray<double>(info[0], "values"),
+             weights = hostArray<double>(info[1], "weights", values.size);
+  return Napi::Number::New(info.Env(), weightedSum(values.data, weights.data, values.size));
 }
 
 struct RowPairs {
@@ -249,15 +263,12 @@ Value resampleJob(const CallbackInfo& info) {
   const auto ancestors = q.array<int32_t>("ancestors", n);
   const Scheme scheme = schemeOf(textOf(q["scheme"], "scheme").c_str());
   const Uniforms uniforms(integerOf(q["seed"], "seed"), wordOf(q["step"], "step"));
-  const RowPairs pairs = q["from"].IsUndefined() ? RowPairs() : rowPairsOf(q, n);
   double* logWeights = q["logWeights"].IsUndefined() ? nullptr : q.array<double>("logWeights", n).data;
   auto unique = std::make_shared<size_t>(0);
   return q.start(
       [=](ParticleKernels& kernels, const Stop&) {
         kernels.resample(ancestors.data, n, scheme, weights.data, n, uniforms);
         *unique = kernels.countDistinct(ancestors.data, n, n);
-        for (size_t j = 0; j < pairs.from.size(); ++j)
-          kernels.gather(pairs.to[j].data, pairs.from[j].data, ancestors.data, n, pairs.to[j].bytes);
         if (logWeights == nullptr) return;
         kernels.sumTerms(logWeights, nullptr, nullptr, 0, 0, n);
         kernels.sumTerms(weights.data, nullptr, nullptr, 0, 1 / static_cast<double>(n), n);
@@ -308,12 +319,11 @@ Value metropolis(const CallbackInfo& info) {
   const size_t rows = accepted.size;
   const auto logRatio = q.array<double>("logRatio", rows);
   const RowPairs pairs = rowPairsOf(q, rows);
-  const uint64_t seed = integerOf(q["seed"], "seed");
-  const uint32_t step = wordOf(q["step"], "step");
+  const NormalKey key{integerOf(q["seed"], "seed"), kAccept, wordOf(q["step"], "step"), firstOf(q["first"])};
   auto count = std::make_shared<size_t>(0);
   return q.start(
       [=](ParticleKernels& kernels, const Stop&) {
-        *count = kernels.metropolis(accepted.data, logRatio.data, seed, step, rows);
+        *count = kernels.metropolis(accepted.data, logRatio.data, key, rows);
         for (size_t j = 0; j < pairs.from.size(); ++j)
           kernels.copyAccepted(pairs.to[j].data, pairs.from[j].data, accepted.data, rows, pairs.from[j].bytes);
       },
@@ -371,7 +381,8 @@ Value softBox(const CallbackInfo& info) {
 Value normals(const CallbackInfo& info) {
   const auto out = hostArray<float>(info[0], "out");
   const size_t rows = integerOf(info[1], "rows"), d = rowLength(out.size, rows, "out");
-  const NormalKey key{integerOf(info[2], "seed"), wordOf(info[3], "purpose"), wordOf(info[4], "step")};
+  const NormalKey key{integerOf(info[2], "seed"), wordOf(info[3], "purpose"), wordOf(info[4], "step"),
+                      firstOf(info[5])};
   hostKernels().combine(out.data, {nullptr, nullptr, 0, false}, 1, key, rows, d);
   return info.Env().Undefined();
 }
@@ -379,7 +390,8 @@ Value normals(const CallbackInfo& info) {
 Value uniforms(const CallbackInfo& info) {
   const auto out = hostArray<double>(info[0], "out");
   const size_t rows = integerOf(info[1], "rows"), d = rowLength(out.size, rows, "out");
-  const NormalKey key{integerOf(info[2], "seed"), wordOf(info[3], "purpose"), wordOf(info[4], "step")};
+  const NormalKey key{integerOf(info[2], "seed"), wordOf(info[3], "purpose"), wordOf(info[4], "step"),
+                      firstOf(info[5])};
   hostKernels().uniforms(out.data, key, rows, d);
   return info.Env().Undefined();
 }
@@ -395,6 +407,7 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   add("rowSquares", guarded<rowSquares>);
   add("rowProducts", guarded<rowProducts>);
   add("meanSquares", guarded<meanSquares>);
+  add("weightedSum", guarded<weightedSumOf>);
   add("gather", guarded<gather>);
   add("sumTerms", guarded<sumTerms>);
   add("covariances", guarded<covariances>);

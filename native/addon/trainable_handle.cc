@@ -4,6 +4,7 @@
 
 #include "kernels/common/errors.h"
 #include "kernels/cuda/cuda.h"
+#include "ranks.h"
 
 namespace feynkac::addon {
 
@@ -71,9 +72,10 @@ Napi::Value trainResult(Napi::Env env, const TrainResult& result) {
   return out;
 }
 
-AdamStep adamOf(const Napi::Object& o, uint32_t step) {
-  return {number(o, "lr"),   number(o, "beta1"),   number(o, "beta2"), number(o, "eps"), step,
-          number(o, "clip"), number(o, "emaDecay")};
+OptimizerStep optimizerOf(const Napi::Object& o, uint32_t step) {
+  return {{number(o, "lr"), number(o, "beta1"), number(o, "beta2"), number(o, "eps"), step, number(o, "clip"),
+           number(o, "emaDecay")},
+          number(o, "muon")};
 }
 
 void readStep(TrainingStep& step, const Napi::Object& o, int batch) {
@@ -81,8 +83,9 @@ void readStep(TrainingStep& step, const Napi::Object& o, int batch) {
   step.microBatch = static_cast<int>(integer(o, "microBatch", 1, kMaxBatch));
   step.seed = static_cast<uint64_t>(integer(o, "seed", 0, kMaxSeed));
   step.step = static_cast<uint32_t>(integer(o, "step", 1, 0xffffffff));
-  step.adam = adamOf(o, step.step);
+  step.optimizer = optimizerOf(o, step.step);
   step.losses = doubles(o.Get("losses"), batch, "losses");
+  step.share = shareOf(o);
 }
 
 int rowsOf(const Napi::Value& value, size_t size, const char* name) {

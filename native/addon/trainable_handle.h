@@ -35,8 +35,8 @@ Slot slotOf(const Napi::Value& value);
 Napi::Value parameterList(Napi::Env env, const Parameters& parameters);
 Napi::Value convolutionList(Napi::Env env, const std::vector<Trainable::Convolution>& list);
 Napi::Value trainResult(Napi::Env env, const TrainResult& result);
-// Adam's settings of a training request; `step` is its number.
-AdamStep adamOf(const Napi::Object& request, uint32_t step);
+// The optimizer's settings of a training request; `step` is its number.
+OptimizerStep optimizerOf(const Napi::Object& request, uint32_t step);
 // What the training requests of networks of images share, for a batch of `batch`.
 void readStep(TrainingStep& step, const Napi::Object& request, int batch);
 // The samples of an array of whole ones.

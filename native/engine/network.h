@@ -88,7 +88,7 @@ struct TrainStep {
   float dropout;              // rate
   uint64_t seed;
   uint32_t step;
-  AdamStep adam;
+  OptimizerStep optimizer;
   double* losses;  // [batch], mean over the dimensions
   double* sigmas;  // [batch]
   const LevelStep* levels = nullptr;

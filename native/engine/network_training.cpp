@@ -103,7 +103,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
 
   for (int k = cut.first; k < cut.last; ++k) {
     const int first = cut.begin(step.batch, k), n = cut.begin(step.batch, k + 1) - first;
-    beginMicroBatch();
+    beginMicroBatch(k);
     if (levels)
       classify(step, cut.begin(levels->samples, k), cut.begin(levels->samples, k + 1), levelLosses,
                levelLosses + levels->samples, stop);
@@ -135,7 +135,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
-  foldMicroBatches(step.share);
+  foldMicroBatches(step.share, cut);
 
   std::vector<double> energy(joint ? step.batch : 0);
   std::vector<Values> values = {{step.losses, step.batch}};
@@ -153,7 +153,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   }
   if (step.walks) values.push_back({step.walks->residual, step.walks->samples});
   gather(step.share, cut, values);
-  TrainResult result = {meanLoss(step.losses, step.batch, double(d)), endStep(step.adam)};
+  TrainResult result = {meanLoss(step.losses, step.batch, double(d)), endStep(step.optimizer)};
   if (!joint) return result;
   for (int i = 0; i < step.batch; ++i) {
     step.losses[i] += step.head.energyWeight * energy[i] / double(d);

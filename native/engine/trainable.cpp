@@ -123,63 +123,76 @@ void Trainable::equip(Program& program) {
 double* Trainable::beginStep(int batch) {
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   slot(Slot::kGrad);
-  microBatches_ = 0;
+  for (Waiting& w : waiting_) spare_.push_back(std::move(w.sum));
+  waiting_.clear();
+  node_ = {0, 0};
   if (!losses_ || losses_->bytes() < batch * sizeof(double)) losses_ = hold(batch * sizeof(double));
   return static_cast<double*>(losses_->data());
 }
 
 MicroBatches microBatchesOf(int batch, int most, const Share& share) {
-  const int count = (batch + most - 1) / most, own = count / share.size;
-  const bool equal = count % share.size == 0 && (own & (own - 1)) == 0;
-  if (share.size > 1 && !equal)
+  const int count = (batch + most - 1) / most;
+  if (count < share.size)
     throw std::invalid_argument("a batch of " + std::to_string(batch) + " in micro-batches of " + std::to_string(most) +
-                                " is " + std::to_string(count) + ", which " + std::to_string(share.size) +
-                                " processes cannot share: each takes 1, 2, 4, 8, ... of them");
-  return {count, share.rank * own, (share.rank + 1) * own};
+                                " is " + std::to_string(count) + ", too few for " + std::to_string(share.size) +
+                                " processes");
+  return {count, share.begin(count, share.rank), share.begin(count, share.rank + 1)};
 }
 
-void Trainable::beginMicroBatch() {
-  const size_t n = parameters_.engineSize();
-  if (microBatches_ > 0) {  // the one before goes where a binary counter carries to
-    const size_t depth = addSubtrees(microBatches_ - 1, /*all=*/false);
-    while (subtrees_.size() <= depth) subtrees_.push_back(hold(n * sizeof(float)));
-    kernels_->copy(subtrees_[depth]->data(), weights_.grad, n * sizeof(float));
+// The one that waits last joins the gradient.
+void Trainable::addYoungest() {
+  Waiting& youngest = waiting_.back();
+  kernels_->run(op::Combine{weights_.grad, 1, static_cast<const float*>(youngest.sum->data()), 1, weights_.grad,
+                            parameters_.engineSize()});
+  node_.first = youngest.node.first;
+  spare_.push_back(std::move(youngest.sum));
+  waiting_.pop_back();
+}
+
+void Trainable::beginMicroBatch(int k) {
+  const size_t bytes = parameters_.engineSize() * sizeof(float);
+  if (node_.last > node_.first) {
+    const auto completes = [this](const TreeNode& left) {
+      const size_t leaves = left.last - left.first;
+      return node_.last - node_.first == leaves && left.first % (2 * leaves) == 0;
+    };
+    while (!waiting_.empty() && completes(waiting_.back().node)) addYoungest();
+    if (spare_.empty()) spare_.push_back(hold(bytes));
+    kernels_->copy(spare_.back()->data(), weights_.grad, bytes);
+    waiting_.push_back({node_, std::move(spare_.back())});
+    spare_.pop_back();
   }
-  ++microBatches_;
-  kernels_->zero(weights_.grad, n * sizeof(float));
+  node_ = {size_t(k), size_t(k) + 1};
+  kernels_->zero(weights_.grad, bytes);
 }
 
-void Trainable::foldMicroBatches(const Share& share) {
-  if (microBatches_ > 0) addSubtrees(microBatches_ - 1, /*all=*/true);
+void Trainable::foldMicroBatches(const Share& share, const MicroBatches& cut) {
+  std::vector<TreeNode> nodes;
+  nodesOf({0, size_t(cut.count)}, size_t(cut.first), size_t(cut.last), nodes);
+  while (!waiting_.empty() && waiting_.back().node.first >= nodes.back().first) addYoungest();
   if (share.size == 1) return;
   const size_t n = parameters_.engineSize();
-  if (kernels_->device() < 0) return share.sum(weights_.grad, n);
-  std::vector<float> host(n);
-  kernels_->download(host.data(), weights_.grad, n * sizeof(float));
-  share.sum(host.data(), n);
-  kernels_->upload(weights_.grad, host.data(), n * sizeof(float));
-}
-
-// Adds the subtrees that wait after `count` micro-batches to the gradient, the youngest first: those that it completes a larger
-// one with, or all. Returns the depth of what it then is.
-size_t Trainable::addSubtrees(size_t count, bool all) {
-  size_t depth = 0;
-  for (; count >> depth != 0; ++depth) {
-    if ((count >> depth & 1) != 0)
-      kernels_->run(op::Combine{weights_.grad, 1, static_cast<const float*>(subtrees_[depth]->data()), 1, weights_.grad,
-                                parameters_.engineSize()});
-    else if (!all)
-      break;
+  std::vector<float*> sums;
+  for (const Waiting& w : waiting_) sums.push_back(static_cast<float*>(w.sum->data()));
+  sums.push_back(weights_.grad);
+  if (kernels_->device() < 0) return share.sum(sums, size_t(cut.count), n);
+  std::vector<std::vector<float>> host;
+  for (float*& sum : sums) {
+    host.emplace_back(n);
+    kernels_->download(host.back().data(), sum, n * sizeof(float));
+    sum = host.back().data();
   }
-  return depth;
+  share.sum(sums, size_t(cut.count), n);
+  kernels_->upload(weights_.grad, host.back().data(), n * sizeof(float));
 }
 
 void Trainable::gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values) {
   if (share.size == 1) return;
-  const int each = cut.last - cut.first;
   // visit(values, first, last) of every array, for the samples of process r
   const auto samplesOf = [&](int r, const auto& visit) {
-    for (const Values& v : values) visit(v.data, cut.begin(v.samples, r * each), cut.begin(v.samples, (r + 1) * each));
+    for (const Values& v : values)
+      visit(v.data, cut.begin(v.samples, share.begin(cut.count, r)),
+            cut.begin(v.samples, share.begin(cut.count, r + 1)));
   };
   std::vector<double> own;
   samplesOf(share.rank,
@@ -200,13 +213,53 @@ void Trainable::gather(const Share& share, const MicroBatches& cut, const std::v
     });
 }
 
-double Trainable::endStep(const AdamStep& adam) {
+namespace {
+
+// Fewer channels are colours, or what is as few: no matrix worth the name.
+constexpr int kFewestChannels = 16;
+
+bool isMatrix(const Parameter& p) {
+  if (p.layout != Layout::kConv && p.layout != Layout::kQkv) return false;
+  return p.shape.size() == 4 && std::min(p.shape[0], p.shape[1]) >= kFewestChannels && p.columns == p.shape[0];
+}
+
+}  // namespace
+
+// Muon moves the matrices, and Adam all that lies between them.
+void Trainable::update(const OptimizerStep& step, const double* sumsq) {
+  float *params = weights_.params, *ema = slot(Slot::kEma), *m = slot(Slot::kM), *v = slot(Slot::kV);
+  size_t from = 0;
+  const auto adamUpTo = [&](size_t to) {
+    if (to > from)
+      kernels_->run(
+          op::Adam{params + from, ema + from, m + from, v + from, weights_.grad + from, sumsq, step, to - from});
+  };
+  if (step.muon > 0)
+    for (const Parameter& p : parameters_.list()) {
+      if (!isMatrix(p)) continue;
+      const size_t at = p.engineOffset;
+      adamUpTo(at);
+      // the engine's [kernel, kernel, in] by [out]
+      const int columns = p.shape[0], rows = static_cast<int>(p.size / columns);
+      kernels_->run(op::Muon{params + at,
+                             ema + at,
+                             m + at,
+                             weights_.grad + at,
+                             sumsq,
+                             {step.lr, step.muon, step.clip, step.emaDecay},
+                             rows,
+                             columns});
+      from = at + p.size;
+    }
+  adamUpTo(parameters_.engineSize());
+}
+
+double Trainable::endStep(const OptimizerStep& optimizer) {
   if (!sumSquares_) sumSquares_ = hold(sizeof(double));
   auto* sumsq = static_cast<double*>(sumSquares_->data());
   kernels_->run(op::SumSquares{sumsq, weights_.grad, parameters_.engineSize()});
   isPacked_ = false;
-  kernels_->run(op::Adam{weights_.params, slot(Slot::kEma), slot(Slot::kM), slot(Slot::kV), weights_.grad, sumsq, adam,
-                         parameters_.engineSize()});
+  update(optimizer, sumsq);
   double squares = 0;
   kernels_->download(&squares, sumsq, sizeof(double));
   return std::sqrt(squares);
@@ -225,10 +278,10 @@ double Trainable::passes(const TrainingStep& step, double d, const Pass& pass, c
   double* losses = beginStep(step.batch);
   for (int k = cut.first; k < cut.last; ++k) {
     const int first = cut.begin(step.batch, k), n = cut.begin(step.batch, k + 1) - first;
-    beginMicroBatch();
+    beginMicroBatch(k);
     kernels_->copy(losses + first, pass(first, n), n * sizeof(double));
   }
-  foldMicroBatches(step.share);
+  foldMicroBatches(step.share, cut);
   kernels_->download(step.losses, losses, step.batch * sizeof(double));
   gather(step.share, cut, {{step.losses, step.batch}});
   return meanLoss(step.losses, step.batch, d);
@@ -237,7 +290,7 @@ double Trainable::passes(const TrainingStep& step, double d, const Pass& pass, c
 TrainResult Trainable::trainStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const double loss = passes(step, d, pass, stop);
-  return {loss, endStep(step.adam)};
+  return {loss, endStep(step.optimizer)};
 }
 
 double Trainable::lossOfStep(const TrainingStep& step, double d, const Pass& pass, const Stop& stop) {

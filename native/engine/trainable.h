@@ -12,29 +12,39 @@
 #include "engine/layers.h"
 #include "engine/parameters.h"
 #include "engine/plan.h"
+#include "ranks/tree_sum.h"
 
 namespace feynkac {
 
 enum class Slot { kParams, kEma, kGrad, kM, kV };
 
-// This process among those that share a step (ranks/communicator.h). All of them are given the whole step, do an equal run of
-// its micro-batches, and end with the same bits. Host memory.
+struct OptimizerStep : AdamStep {
+  // Momentum of Muon, which moves the weights of convolutions between many channels; 0: Adam moves all.
+  double muon = 0;
+};
+
+// This process among those that share a step (ranks/communicator.h). All of them are given the whole step, do a run of its
+// micro-batches each, and end with the same bits. Host memory.
 struct Share {
   int rank = 0, size = 1;
-  std::function<void(float* values, size_t n)> sum;  // over all processes, by the tree of ranks/tree_sum.h
+  // The last of the arrays of n values becomes the sum of all processes' arrays, which are this one's nodes of the tree over
+  // `leaves` terms (ranks/tree_sum.h).
+  std::function<void(const std::vector<float*>& nodes, size_t leaves, size_t n)> sum;
   std::function<void(const double* own, double* all, const std::vector<size_t>& counts)>
       gather;  // counts: of each process
+
+  int begin(int n, int process) const {
+    return static_cast<int>(int64_t{n} * process / size);
+  }  // of its part of n things
 };
 
 // How the samples of a step are cut: micro-batch k of `count` has samples begin(n, k) .. begin(n, k + 1) - 1 of n. This process
-// does micro-batches first .. last - 1.
+// does micro-batches first .. last - 1. Their gradients are added up by the tree over all micro-batches, whoever does them.
 struct MicroBatches {
   int count, first, last;
   int begin(int n, int k) const { return static_cast<int>(int64_t{n} * k / count); }
 };
-// Of equal micro-batches of at most `most` samples. The gradients of a step are added up by a binary tree over its
-// micro-batches, [a, b) being cut at a + the largest power of two below b - a: where every process has 2^j of them its own are a
-// subtree, and the sum is the one of a single process. Throws std::invalid_argument where they cannot be shared so.
+// Of equal micro-batches of at most `most` samples. Throws std::invalid_argument where there are fewer than processes.
 MicroBatches microBatchesOf(int batch, int most, const Share& share);
 
 // What the training steps of networks of images have in common. Host memory.
@@ -42,7 +52,7 @@ struct TrainingStep {
   int batch, microBatch;
   uint64_t seed;
   uint32_t step;
-  AdamStep adam;
+  OptimizerStep optimizer;
   double* losses;  // [batch], filled
   Share share = {};
 };
@@ -93,18 +103,18 @@ class Trainable {
 
   // A training step: what comes before the passes, and what follows them.
   double* beginStep(int batch);  // returns memory for the losses of the samples
-  // beginMicroBatch clears Slot::kGrad, which then takes the gradient of one; foldMicroBatches leaves the sum of all there, by the
-  // tree of microBatchesOf. One alone is left as it is.
-  void beginMicroBatch();
-  void foldMicroBatches(const Share& share);
+  // beginMicroBatch clears Slot::kGrad, which then takes the gradient of micro-batch k; foldMicroBatches leaves the sum of all
+  // there. One alone is left as it is.
+  void beginMicroBatch(int k);
+  void foldMicroBatches(const Share& share, const MicroBatches& cut);
   // Per-sample values on the host, of which each process has those of its micro-batches.
   struct Values {
     double* data;
     int samples;
   };
   static void gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values);
-  // Adam and the average; the norm of the gradient.
-  double endStep(const AdamStep& adam);
+  // The optimizer and the average; the norm of the gradient.
+  double endStep(const OptimizerStep& optimizer);
 
   // pass(first, n) adds the gradient of n samples to Slot::kGrad and returns their losses in the device's memory, sums of the d
   // terms of a sample.
@@ -121,19 +131,26 @@ class Trainable {
   std::mutex mutex_;
 
  private:
+  void update(const OptimizerStep& step, const double* sumsq);
   // Fills the step's losses, which become means over the d numbers of a sample; returns their mean.
   double passes(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
-  size_t addSubtrees(size_t count, bool all);
+  void addYoungest();
 
   MakeKernels makeKernels_;
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
   std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
-  std::vector<std::unique_ptr<Memory>> subtrees_;  // sums of 2^depth micro-batches, by depth
-  size_t microBatches_ = 0;                        // of this step, so far
-  Plan packing_;                                   // of all convolutions
-  bool isPacked_ = false;                          // the parameters as they are now
-  bool packsForGrads_ = false;                     // from the first program on that has gradients of data
+  // Sums of gradients that wait for others, of micro-batches first .. last - 1 before those in Slot::kGrad
+  struct Waiting {
+    TreeNode node;
+    std::unique_ptr<Memory> sum;
+  };
+  std::vector<Waiting> waiting_;
+  std::vector<std::unique_ptr<Memory>> spare_;
+  TreeNode node_ = {0, 0};      // in Slot::kGrad
+  Plan packing_;                // of all convolutions
+  bool isPacked_ = false;       // the parameters as they are now
+  bool packsForGrads_ = false;  // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.

@@ -106,8 +106,8 @@ void testTraining(const AutoencoderConfig& c) {
   double first = 0, last = 0;
   for (uint32_t i = 1; i <= 60; ++i) {
     step.step = i;
-    step.adam.step = i;
-    step.adam.lr = 3e-3;
+    step.optimizer.step = i;
+    step.optimizer.lr = 3e-3;
     last = s.autoencoder.train(step, Stop()).loss;
     if (i == 1) first = last;
   }

@@ -136,6 +136,82 @@ void checkAdam(Kernels& k, const std::string& isa, double clip) {
   }
 }
 
+// U p(U^T U) p(..) .. of a matrix with the longer side first, step by step in float64.
+std::vector<double> orthogonalised(std::vector<double> x, int rows, int columns) {
+  double squares = 0;
+  for (const double v : x) squares += v * v;
+  for (double& v : x) v /= std::sqrt(squares);
+  const bool turned = rows < columns;
+  const int tall = std::max(rows, columns), narrow = std::min(rows, columns);
+  const auto at = [&](int i, int j) { return turned ? size_t(j) * columns + i : size_t(i) * columns + j; };
+  for (int round = 0; round < kMuonRounds; ++round) {
+    std::vector<double> gram(narrow * narrow, 0.0), p(narrow * narrow), y(x.size(), 0.0);
+    for (int i = 0; i < narrow; ++i)
+      for (int j = 0; j < narrow; ++j)
+        for (int k = 0; k < tall; ++k) gram[i * narrow + j] += x[at(k, i)] * x[at(k, j)];
+    for (int i = 0; i < narrow; ++i)
+      for (int j = 0; j < narrow; ++j) {
+        double square = 0;
+        for (int k = 0; k < narrow; ++k) square += gram[i * narrow + k] * gram[k * narrow + j];
+        p[i * narrow + j] = (i == j ? double(kMuonConstant) : 0) + double(kMuonLinear) * gram[i * narrow + j] +
+                            double(kMuonSquare) * square;
+      }
+    for (int i = 0; i < tall; ++i)
+      for (int j = 0; j < narrow; ++j)
+        for (int k = 0; k < narrow; ++k) y[at(i, j)] += x[at(i, k)] * p[k * narrow + j];
+    x = y;
+  }
+  return x;
+}
+
+void checkMuon(Kernels& k, const std::string& isa, double clip) {
+  // rank: of the gradient; above the sides: all of it random
+  const struct {
+    int rows, columns, rank;
+  } cases[] = {{1, 1, 9}, {70, 33, 99}, {33, 70, 99}, {7, 150, 99}, {48, 48, 99}, {40, 20, 1}};
+  for (const auto& [rows, columns, rank] : cases) {
+    const size_t n = size_t(rows) * columns;
+    State s = initial(n), threaded = s;
+    std::vector<double> p(s.p.begin(), s.p.end()), ema(s.ema.begin(), s.ema.end()), m(n);
+    for (int step = 1; step <= 3; ++step) {
+      const MuonStep u{0.5, 0.9, clip, 0.95};
+      std::vector<float> g = randomVector(n, 10 + step);
+      if (rank == 1)
+        for (size_t i = 0; i < n; ++i) g[i] = g[i / columns * columns] * g[i % columns + columns];
+      double sumsq = 0;
+      for (const float x : g) sumsq += double(x) * double(x);
+      const double scale = clip > 0 ? std::fmin(1.0, clip / std::sqrt(sumsq)) : 1.0;
+      std::vector<double> moved(n);
+      for (size_t i = 0; i < n; ++i) {
+        m[i] = u.momentum * m[i] + (1 - u.momentum) * scale * g[i];
+        moved[i] = u.momentum * m[i] + (1 - u.momentum) * scale * g[i];
+      }
+      moved = orthogonalised(moved, rows, columns);
+      for (size_t i = 0; i < n; ++i) {
+        p[i] -= u.lr * kMuonScale * std::sqrt(double(std::max(rows, columns))) * moved[i];
+        ema[i] = u.emaDecay * ema[i] + (1 - u.emaDecay) * p[i];
+      }
+      setThreadCount(1);
+      k.run(op::Muon{s.p.data(), s.ema.data(), s.m.data(), g.data(), &sumsq, u, rows, columns});
+      setThreadCount(3);
+      k.run(op::Muon{threaded.p.data(), threaded.ema.data(), threaded.m.data(), g.data(), &sumsq, u, rows, columns});
+    }
+    CHECK(s == threaded, "%s: muon with three threads differs", isa.c_str());
+    const double errors[] = {relativeError(s.p, p), relativeError(s.ema, ema), relativeError(s.m, m)};
+    const double bound = rank == 1 ? 2e-4 : 2e-5;  // all but one of the singular values are rounding, times 485
+    CHECK(errors[0] < bound && errors[1] < bound && errors[2] < 2e-6,
+          "%s: muon of %d x %d, rank %d, errors %.2e %.2e %.2e", isa.c_str(), rows, columns, rank, errors[0], errors[1],
+          errors[2]);
+  }
+  const size_t n = 12;
+  State s = initial(n);
+  const std::vector<float> before = s.p;
+  const double none = 0;
+  k.run(op::Muon{
+      s.p.data(), s.ema.data(), s.m.data(), std::vector<float>(n, 0.0f).data(), &none, {1e-3, 0.9, clip, 0.99}, 3, 4});
+  CHECK(s.p == before, "%s: muon moved by nothing", isa.c_str());
+}
+
 void checkNotFinite(Kernels& k, const std::string& isa) {
   const size_t n = 100;
   for (const double sumsq : {double(NAN), double(INFINITY)}) {
@@ -150,6 +226,8 @@ void checkNotFinite(Kernels& k, const std::string& isa) {
                    {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.99},
                    n});
     CHECK(s == before, "%s: a gradient norm of %g changed something", isa.c_str(), sumsq);
+    k.run(op::Muon{s.p.data(), s.ema.data(), s.m.data(), poisoned(n).data(), &sumsq, {1e-3, 0.9, 1.0, 0.99}, 20, 5});
+    CHECK(s == before, "%s: a gradient norm of %g moved a matrix", isa.c_str(), sumsq);
   }
 }
 
@@ -162,6 +240,8 @@ int main() {
     checkSumSquares(*k, isa);
     checkAdam(*k, isa, 0);
     checkAdam(*k, isa, 5.0);
+    checkMuon(*k, isa, 0);
+    checkMuon(*k, isa, 5.0);
     checkNotFinite(*k, isa);
   }
   return report("optimizer");

@@ -16,14 +16,14 @@ using namespace feynkac::test;
 
 namespace {
 
-const NormalKey kKey{0x123456789abcdefull, kPropose, 7};
+const NormalKey kKey{0x123456789abcdefull, kPropose, 7, 3};
 
 std::vector<float> referenceNormals(size_t rows, size_t d) {
   std::vector<float> z(rows * d);
   for (size_t r = 0; r < rows; ++r)
     for (size_t i = 0; i < d; ++i) {
       float four[4];
-      normalsFrom(philox(kKey.seed, kKey.purpose, kKey.step, uint32_t(r), uint32_t(i / 4)), four);
+      normalsFrom(philox(kKey.seed, kKey.purpose, kKey.step, uint32_t(kKey.first + r), uint32_t(i / 4)), four);
       z[r * d + i] = four[i % 4];
     }
   return z;
@@ -249,16 +249,16 @@ void testRows(ParticleKernels& k) {
     k.uniforms(u.data(), kKey, rows, d);
     bool same = true;
     for (size_t i = 0; i < rows * d; ++i)
-      same &= u[i] == uniformAt(kKey.seed, kKey.purpose, kKey.step, uint32_t(i / d), uint32_t(i % d));
+      same &= u[i] == uniformAt(kKey.seed, kKey.purpose, kKey.step, uint32_t(kKey.first + i / d), uint32_t(i % d));
     CHECK(same, "uniforms d=%zu", d);
 
     for (size_t r = 0; r < rows; ++r) logRatio[r] = -0.2 * double(r % 7);
     logRatio[2] = NAN, logRatio[4] = INFINITY, logRatio[6] = -INFINITY;
     std::vector<uint8_t> accepted(rows, 7);
-    const size_t count = k.metropolis(accepted.data(), logRatio.data(), 5, 9, rows);
+    const size_t count = k.metropolis(accepted.data(), logRatio.data(), {5, kAccept, 9, 2}, rows);
     size_t wantCount = 0;
     for (size_t r = 0; r < rows; ++r) {
-      const bool yes = std::log(uniformAt(5, kAccept, 9, uint32_t(r), 0)) < logRatio[r];
+      const bool yes = std::log(uniformAt(5, kAccept, 9, uint32_t(2 + r), 0)) < logRatio[r];
       CHECK(accepted[r] == yes, "metropolis row %zu", r);
       wantCount += yes;
     }

@@ -26,28 +26,32 @@ float byDefinition(const std::vector<float>& parts, size_t first, size_t last) {
 
 void testTree() {
   constexpr size_t kLength = 1500;  // more than a block
-  for (size_t parts = 1; parts <= 64; ++parts) {
+  for (size_t leaves = 1; leaves <= 40; ++leaves) {
     std::vector<std::vector<float>> values;
-    for (size_t p = 0; p < parts; ++p) values.push_back(randomVector(kLength, uint32_t(100 * parts + p)));
-    auto poisoned = values;
-    std::vector<float> out(kLength, NAN);
-    treeSum(out.data(), parts, kLength, [&](size_t p) { return values[p].data(); });
-    treeSum(poisoned[0].data(), parts, kLength, [&](size_t p) { return poisoned[p].data(); });
-    CHECK(out == poisoned[0], "%zu parts: another sum in place of the first", parts);
-    for (const size_t i : {size_t{0}, size_t{1023}, size_t{1024}, kLength - 1}) {
+    for (size_t p = 0; p < leaves; ++p) values.push_back(randomVector(kLength, uint32_t(100 * leaves + p)));
+    std::vector<float> expected;
+    for (size_t i = 0; i < kLength; ++i) {
       std::vector<float> column;
       for (const auto& v : values) column.push_back(v[i]);
-      CHECK(out[i] == byDefinition(column, 0, parts), "%zu parts: value %zu", parts, i);
+      expected.push_back(byDefinition(column, 0, leaves));
     }
-    // subtrees of 2^k parts added up beforehand
-    for (size_t each = 1; each <= parts; each *= 2) {
-      if (parts % each != 0) continue;
-      std::vector<std::vector<float>> sums(parts / each, std::vector<float>(kLength));
-      for (size_t r = 0; r < sums.size(); ++r)
-        treeSum(sums[r].data(), each, kLength, [&](size_t p) { return values[r * each + p].data(); });
-      std::vector<float> again(kLength);
-      treeSum(again.data(), sums.size(), kLength, [&](size_t r) { return sums[r].data(); });
-      CHECK(again == out, "%zu parts, %zu beforehand", parts, each);
+    // shared by any number of holders, who add their own nodes up beforehand
+    for (size_t holders = 1; holders <= leaves; ++holders) {
+      std::vector<TreeNode> nodes;
+      for (size_t r = 0; r < holders; ++r)
+        nodesOf({0, leaves}, r * leaves / holders, (r + 1) * leaves / holders, nodes);
+      std::vector<std::vector<float>> sums;
+      for (const TreeNode& node : nodes) {
+        std::vector<TreeNode> alone;
+        for (size_t k = 0; k < node.last - node.first; ++k) alone.push_back({k, k + 1});
+        sums.emplace_back(kLength);
+        treeSum(sums.back().data(), alone, kLength, [&](size_t p) { return values[node.first + p].data(); });
+      }
+      std::vector<float> out(kLength, NAN);
+      treeSum(out.data(), nodes, kLength, [&](size_t p) { return sums[p].data(); });
+      CHECK(out == expected, "%zu leaves, %zu holders", leaves, holders);
+      if (leaves % holders == 0 && (leaves / holders & (leaves / holders - 1)) == 0)
+        CHECK(nodes.size() == holders, "%zu leaves, %zu holders: %zu nodes", leaves, holders, nodes.size());
     }
   }
 }
@@ -55,7 +59,7 @@ void testTree() {
 // Threads in the place of processes, of which one works at a time.
 class Together {
  public:
-  explicit Together(int size) : size_(size), arrays_(size) {}
+  explicit Together(int size) : size_(size), sums_(size) {}
 
   // The results of job(share) of each.
   template <class Job>
@@ -76,10 +80,18 @@ class Together {
     Share share;
     share.rank = rank;
     share.size = size_;
-    share.sum = [this, rank, &turn](float* values, size_t n) {
-      arrays_[rank].assign(values, values + n);
+    share.sum = [this, rank, &turn](const std::vector<float*>& nodes, size_t leaves, size_t n) {
+      sums_[rank].clear();
+      for (const float* node : nodes) sums_[rank].emplace_back(node, node + n);
       barrier(turn);
-      treeSum(values, size_t(size_), n, [this](size_t r) { return arrays_[r].data(); });
+      std::vector<TreeNode> all;
+      std::vector<const float*> parts;
+      for (int r = 0; r < size_; ++r) {
+        nodesOf({0, leaves}, r * leaves / size_, (r + 1) * leaves / size_, all);
+        for (const auto& sum : sums_[r]) parts.push_back(sum.data());
+      }
+      CHECK(parts.size() == all.size(), "%zu sums for %zu nodes", parts.size(), all.size());
+      treeSum(nodes.back(), all, n, [&](size_t p) { return parts[p]; });
       barrier(turn);
     };
     share.gather = [this, rank, &turn](const double* own, double* all, const std::vector<size_t>& counts) {
@@ -105,7 +117,7 @@ class Together {
   }
 
   const int size_;
-  std::vector<std::vector<float>> arrays_;
+  std::vector<std::vector<std::vector<float>>> sums_;
   std::vector<double> gathered_;
   std::mutex mutex_;
   std::condition_variable all_;
@@ -206,7 +218,7 @@ void testImages() {
   const auto x = randomVector(8 * 16, 2);
   std::vector<float> labels(8 * 3, 0);
   for (size_t i = 0; i < 7; ++i) labels[3 * i + i % 3] = 1;  // the last one has no class
-  testShared("autoencoder", {2, 4}, [&](const Share& share) {
+  testShared("autoencoder", {2, 3, 4}, [&](const Share& share) {
     AutoencoderConfig c = {};
     c.channels = 1;
     c.height = c.width = c.groups = 4;
@@ -218,7 +230,7 @@ void testImages() {
     step.noise = 0.1;
     return imagesTrained(network, step, share);
   });
-  testShared("classifier", {2, 4}, [&](const Share& share) {
+  testShared("classifier", {2, 3, 4}, [&](const Share& share) {
     ClassifierConfig c = {};
     c.channels = 1;
     c.height = c.width = c.groups = 4;
@@ -245,9 +257,8 @@ void testRefusals() {
       return true;
     }
   };
-  CHECK(refuses(12, 4, 2) && refuses(12, 2, 1) == false && refuses(12, 1, 4) && refuses(8, 8, 2),
-        "processes with unequal micro-batches, or not 2^k of them");
-  CHECK(!refuses(12, 2, 3) && !refuses(12, 1, 3) && !refuses(8, 4, 2), "equal micro-batches");
+  CHECK(refuses(12, 4, 4) && refuses(8, 8, 2), "fewer micro-batches than processes");
+  CHECK(!refuses(12, 4, 3) && !refuses(12, 5, 2) && !refuses(8, 8, 1), "a micro-batch for each process");
 }
 
 }  // namespace
@@ -256,11 +267,11 @@ int main() {
   testTree();
   testRefusals();
   newKernels = onCpu;
-  testNetworks("cpu", {3, 6});
+  testNetworks("cpu", {2, 3, 4, 5, 6});
   testImages();
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
-    testNetworks("cuda", {3});
+    testNetworks("cuda", {4});
   }
   return report("ranks");
 }

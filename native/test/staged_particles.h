@@ -69,9 +69,9 @@ class StagedParticles final : public ParticleKernels {
     Call c = call();
     k_->rowProducts(c(out, rows), c(a, rows * d), c(b, rows * d), v, vStride, c(f, rows * d), rows, d);
   }
-  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override {
+  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d, bool goesOn) override {
     Call c = call();
-    k_->columnSquares(c(out, d), c(g, rows * d), c(weights, rows), rows, d);
+    k_->columnSquares(c(out, d), c(g, rows * d), c(weights, rows), rows, d, goesOn);
   }
   double meanSquares(const float* g, const double* weights, size_t rows, size_t d) override {
     Call c = call();
@@ -129,9 +129,9 @@ class StagedParticles final : public ParticleKernels {
     k_->gather(c(static_cast<char*>(out), rows * bytes), c(static_cast<const char*>(in), rows * bytes),
                c(ancestors, rows), rows, bytes);
   }
-  size_t metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) override {
+  size_t metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) override {
     Call c = call();
-    return k_->metropolis(c(accepted, rows), c(logRatio, rows), seed, step, rows);
+    return k_->metropolis(c(accepted, rows), c(logRatio, rows), key, rows);
   }
   void copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) override {
     Call c = call();

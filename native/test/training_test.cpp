@@ -13,7 +13,7 @@ namespace {
 
 // One optimizer step, whole or in micro-batches, on one thread or several.
 std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatch, int threads, int steps, bool distil,
-                           float dropout) {
+                           float dropout, double muon = 0) {
   setThreadCount(threads);
   Network student(config, {}, newKernels, kind == Kind::kJoint), teacher(config, {}, newKernels);
   student.initialise(3);
@@ -36,7 +36,7 @@ std::vector<float> trained(const NetworkConfig& config, Kind kind, int microBatc
                             dropout,
                             42,
                             static_cast<uint32_t>(k),
-                            {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
+                            {{1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9}, muon},
                             losses.data(),
                             sigmas.data()};
     const TrainResult result = student.train(step, distil ? &teacher : nullptr, Stop());
@@ -63,6 +63,25 @@ void testTraining(const NetworkConfig& config, float dropout = 0) {
       const double error = relativeError(micro, once);
       CHECK(error < 1e-4, "micro-batches differ by %g", error);
     }
+}
+
+// A step moves the weights of convolutions between many channels otherwise than Adam's, and all else as Adam's.
+void testMuon(const NetworkConfig& config) {
+  const auto after = [&](double muon, int threads, int steps) {
+    return trained(config, Kind::kDenoiser, 6, threads, steps, false, 0, muon);
+  };
+  const auto ours = after(0.95, 1, 1), adam = after(0, 1, 1);
+  int moved = 0;
+  const Network network(config, {}, newKernels, false);
+  for (const Parameter& p : network.parameters().list()) {
+    const auto from = ours.begin() + p.torchOffset;
+    const bool same = std::equal(from, from + p.size, adam.begin() + p.torchOffset);
+    const bool matrix = p.shape.size() == 4 && p.shape[0] >= 16 && p.shape[1] >= 16;
+    CHECK(same == !matrix, "%s is moved by the wrong optimizer", p.name.c_str());
+    moved += matrix;
+  }
+  CHECK(moved > 3, "only %d matrices", moved);
+  CHECK(after(0.95, 1, 2) == after(0.95, 3, 2), "Muon depends on the number of threads");
 }
 
 // The masks are the same in all passes: the gradient of a step is that of its loss.
@@ -328,6 +347,7 @@ int main() {
   newKernels = onCpu;
   testTraining(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
   testTraining(withLabelMaps(unet(1, 4, 8, {1, 2}, 1, {4}, 3, 0)));
+  testMuon(unet(1, 8, 8, {1, 2}, 1, {4}, 3, 0));
   testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
   testTraining(adm({1, 2}, 1), 0.3f);
   testDropout(unet(1, 4, 4, {1, 2}, 1, {}, 0, 0));
@@ -347,6 +367,7 @@ int main() {
     emulator::config.lazyStreams = true;  // so that streams that should wait for others must
 #endif
     CHECK(checkCudaDevice(0).failure.empty(), "self-test: %s", checkCudaDevice(0).failure.c_str());
+    testMuon(unet(1, 4, 4, {1, 2}, 0, {}, 3, 0));
     testTraining(ResidualMlpConfig{2, 32, 2, 0, 1});
     for (const Kind kind : {Kind::kDot, Kind::kResidual}) testLevels(ResidualMlpConfig{2, 32, 2, 0, 1}, kind);
     testWalks(ResidualMlpConfig{5, 32, 2, 4, 1}, Kind::kResidual, false);

@@ -57,7 +57,7 @@ export function provideZig() {
 /** Installs a tarball in a new folder, as a user would, with the smoke test beside it. */
 export function installed(tarball) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-smoke-'))
-  fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n')
+  fs.writeFileSync(path.join(folder, 'package.json'), '{ "name": "smoke", "version": "0.0.0", "private": true }\n')
   npm(['install', '--ignore-scripts', '--no-audit', '--no-fund', '--omit=optional', path.resolve(tarball)], folder)
   fs.copyFileSync(fileURLToPath(new URL('smoke.mjs', import.meta.url)), path.join(folder, 'smoke.mjs'))
   return folder

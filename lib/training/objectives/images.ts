@@ -90,8 +90,8 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   const { checkpoint } = opened
   const { data, source } = await openData(options, opened)
   if (data.shape.length !== 3 || data.latent) throw invalid('data', 'images', data.name)
-  // checkpoints of before there was a decay of the rate had none
-  const stored = checkpoint ? ({ decay: 0, ...checkpoint.definition } as D & { images: number }) : undefined
+  // checkpoints of before there was a decay of the rate, or Muon, had none
+  const stored = checkpoint ? ({ decay: 0, muon: 0, ...checkpoint.definition } as D & { images: number }) : undefined
   const images = integer('images', options.images ?? stored?.images, 1)
   const definition = await define(options, objective, stored, data, images)
 
@@ -100,7 +100,12 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   try {
     const { network } = model
     if (!stored && options.microBatch === undefined)
-      definition.microBatch = fittingBatch(network.device(), network.workingBytes('train', 1), definition.batchSize)
+      definition.microBatch = await fittingBatch(
+        network.device(),
+        network.workingBytes('train', 1),
+        definition.batchSize,
+        opened.ranks,
+      )
     if (checkpoint) await restore(network, checkpoint)
     return await runWithCheckpoints(
       {

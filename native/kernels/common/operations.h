@@ -65,6 +65,19 @@ struct AdamStep {
   double emaDecay;  // ema = emaDecay ema + (1 - emaDecay) params
 };
 
+// Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon/) for matrices, at the rate of Adam for all else.
+struct MuonStep {
+  double lr, momentum;
+  double clip, emaDecay;  // as Adam's
+};
+// p(G) = constant + linear G + square G^2 of a Newton-Schulz step, and how many there are (the same source): singular values come to
+// lie about 1.
+constexpr float kMuonConstant = 3.4445f, kMuonLinear = -4.7750f, kMuonSquare = 2.0315f;
+constexpr int kMuonRounds = 5;
+// An orthogonal matrix times this and the root of its longer side moves weights about as far as Adam does (Liu et al. 2025,
+// arXiv 2502.16982).
+constexpr double kMuonScale = 0.2;
+
 namespace op {
 
 // ---- convolution (conv) ----------------------------------------------------------------------------------------------
@@ -664,6 +677,32 @@ struct Adam {
   }
 };
 
+// Of one matrix [rows, columns] with its average, momentum and gradient, which is clipped as Adam clips it:
+//   m = momentum m + (1 - momentum) g,  u = momentum m + (1 - momentum) g,
+//   w -= lr kMuonScale sqrt(max(rows, columns)) X p(X^T X) p(..) .., X = u / |u| with the longer side first.
+// The polynomials are multiplied before X is, in float32. Where sumsq is not finite nothing changes; where u is 0 the weights stay.
+struct Muon {
+  static constexpr const char* kKind = "optimizer";
+  float *params, *ema, *m;
+  const float* grad;
+  const double* sumsq;
+  MuonStep step;
+  int rows, columns;
+  template <class Each>
+  void arrays(Each&& each) {
+    const size_t n = size_t(rows) * columns;
+    each.updates(params, n);
+    each.updates(ema, n);
+    each.updates(m, n);
+    each.reads(grad, n);
+    each.reads(sumsq, 1);
+  }
+  double products() const {
+    const double narrow = rows < columns ? rows : columns;
+    return (4.0 * rows * columns + (4 * kMuonRounds - 3) * 2 * narrow * narrow) * narrow;
+  }
+};
+
 // x[r, i] = x0[r, i] + sigma[r] n, n = the normals of random.h for (seed, purpose, step, particle firstRow + r)
 struct AddNoise {
   static constexpr const char* kKind = "elementwise";
@@ -690,7 +729,7 @@ struct AddNoise {
   DO(NormAdjoint) DO(NormTangent) DO(NormSecond) DO(Attention) DO(AttentionAdjoint) DO(AttentionTangent) \
   DO(AttentionSecond) DO(Downsample) DO(Upsample) DO(CopyChannels) DO(Combine) DO(DotRows) DO(CombineRows) \
   DO(Pad) DO(NoiseEmbedding) DO(Modulate) DO(ModulateAdjoint) DO(ToChannelsLast) DO(ToChannelsFirst) DO(Dropout) \
-  DO(Pool) DO(PoolAdjoint) DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) \
+  DO(Pool) DO(PoolAdjoint) DO(CrossEntropy) DO(ProjectionLoss) DO(LevelLoss) DO(SumSquares) DO(Adam) DO(Muon) \
   DO(AddNoise)
 // clang-format on
 

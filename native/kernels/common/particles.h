@@ -14,11 +14,12 @@ namespace feynkac {
 
 class Context;
 
-// Names the normals of random.h that an operation uses: value i of row r is normal number i of (seed, purpose, step,
-// particle r).
+// Names the random numbers of random.h that an operation uses: value i of row r is number i of (seed, purpose, step, particle
+// first + r).
 struct NormalKey {
   uint64_t seed;
   uint32_t purpose, step;
+  uint32_t first = 0;
 };
 
 // sum_j coefficients[j] terms[j], elementwise; coefficients is a host array of `count`. With `perRow` it is [count, rows]
@@ -119,7 +120,7 @@ class ParticleKernels {
   // sum_ij x[i, j] cos(pi u (2 i + 1) / (2 height)) cos(pi v (2 j + 1) / (2 width)), c_0 = sqrt(1/n), c_k = sqrt(2/n).
   // White noise stays white noise. out may be x.
   virtual void dct(float* out, const float* x, const Planes& shape, bool inverse, size_t rows) = 0;
-  // out[r d + i] = uniform number i of (seed, purpose, step, particle r)
+  // out[r d + i] = uniform number i of the key's row r
   virtual void uniforms(double* out, const NormalKey& key, size_t rows, size_t d) = 0;
 
   // ---- energies and gradients -----------------------------------------------------------------------------------------
@@ -131,8 +132,10 @@ class ParticleKernels {
   // out[r] = <a[r] + v b[r], c[r]>, coordinate i with v[i * vStride], the stride 0 or 1. v: host.
   virtual void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* c,
                            size_t rows, size_t d) = 0;
-  // out[i] = sum_r weights[r] g[r, i]^2, over the rows with a positive weight
-  virtual void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) = 0;
+  // out[i] = sum_r weights[r] g[r, i]^2, over the rows with a positive weight. `goesOn`, on the host alone: the sum goes on from
+  // out[i], which that of earlier rows is.
+  virtual void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d,
+                             bool goesOn = false) = 0;
   // sum_r weights[r] |g[r]|^2 / d, over the rows with a positive weight
   virtual double meanSquares(const float* g, const double* weights, size_t rows, size_t d) = 0;
   // The noised indicator of a box, h(x) = prod_i [Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)]: energy[r] =
@@ -172,9 +175,9 @@ class ParticleKernels {
   virtual bool areInRange(const int32_t* ancestors, size_t n, size_t count) = 0;
   // out[r] = in[ancestors[r]], rows of `bytes` bytes; out is other memory than in
   virtual void gather(void* out, const void* in, const int32_t* ancestors, size_t rows, size_t bytes) = 0;
-  // accepted[r] = log(uniform of (seed, kAccept, step, particle r)) < logRatio[r], 0 or 1; NaN is a rejection. Returns
-  // how many were accepted.
-  virtual size_t metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) = 0;
+  // accepted[r] = log(uniform number 0 of the key's row r) < logRatio[r], 0 or 1; NaN is a rejection. Returns how many were
+  // accepted.
+  virtual size_t metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) = 0;
   // out[r] = in[r] where accepted[r], rows of `bytes` bytes; out is other memory than in
   virtual void copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) = 0;
 };

@@ -61,6 +61,14 @@ export const groups = {
     { batchSize: 16, lr: 4e-3, pMean: -0.3, pStd: 1.4 },
     { batchSize: 16, lr: 4e-3, ...noise, labelDropout: 0.5 },
   ]),
+  // what the rules choose now, alone and together
+  muon: rows('discs', 12_000, [
+    { batchSize: 16, lr: 4e-3, ...ruled, network: { labelMaps: true } },
+    { batchSize: 16, lr: 4e-3, ...ruled, muon: 0.95 },
+    { batchSize: 16, lr: 4e-3, ...ruled, muon: 0.95, network: { labelMaps: true } },
+    { batchSize: 32, lr: 4e-3, ...ruled, muon: 0.95, network: { labelMaps: true } },
+    { batchSize: 32, lr: 8e-3, ...ruled, muon: 0.95, network: { labelMaps: true } },
+  ]),
   // a quarter and three times the images
   small: rows('discs', 3000, [
     { batchSize: 16, lr: 4e-3 },

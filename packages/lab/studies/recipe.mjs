@@ -137,18 +137,23 @@ async function draw(model, { test, read }, count) {
 const round = (value) => Number(value.toPrecision(4))
 const cpuSeconds = ({ user, system }) => (user + system) / 1e6
 
+/** Rows say nothing of Muon and of label maps where they were run before there were any. */
+const asThen = (row) => ({ muon: 0, ...row, network: { labelMaps: false, ...row.network } })
+
 const teachers = new Map()
 async function teacherOf(data, of, seed) {
   const key = JSON.stringify([of, seed])
-  if (!teachers.has(key)) teachers.set(key, (await trainDenoiser({ ...of, data: data.training, seed })).model)
+  if (!teachers.has(key)) teachers.set(key, (await trainDenoiser({ ...asThen(of), data: data.training, seed })).model)
   return teachers.get(key)
 }
 
 async function measure({ data: _, teacher, name: __, ...training }, seed, loaded, picture) {
   const given = teacher && { teacher: await teacherOf(loaded, teacher, seed), calibrate: false }
   const cpu = process.cpuUsage()
-  const run = { data: loaded.training, seed, ...training, ...given }
-  const { model, steps } = await (given ? distill(run) : trainDenoiser(run))
+  const about = { data: loaded.training, seed }
+  const { model, steps } = await (given
+    ? distill({ muon: 0, ...training, ...about, ...given })
+    : trainDenoiser({ ...asThen(training), ...about }))
   const seconds = cpuSeconds(process.cpuUsage(cpu))
   const { samples, ...shown } = await draw(model, loaded, 60)
   const found = { steps, cpuSeconds: seconds, ...(await heldOutLoss(model, loaded)), ...shown }
@@ -176,8 +181,12 @@ function describe({
   beta2,
   head,
   images,
+  muon,
+  network,
 }) {
   const unusual = [
+    muon && `Muon ${muon}`,
+    network?.labelMaps && 'label maps',
     warmUp !== images / 20 && `warm-up ${warmUp}`,
     emaHalfLife !== images / 20 && `half-life ${emaHalfLife}`,
     beta1 && `beta1 ${beta1}`,

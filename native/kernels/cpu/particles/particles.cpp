@@ -59,7 +59,7 @@ void sumRows(double* out, size_t rows, size_t d, const F& terms) {
 void fillNormals(float* z, const NormalKey& key, size_t row, size_t from,
                  size_t n) {  // z has kPiece values; from % 4 == 0
   for (size_t i = 0; i < n; i += 4 * kLanes)
-    normalsAt(z + i, key.seed, key.purpose, key.step, static_cast<uint32_t>(row),
+    normalsAt(z + i, key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(row),
               static_cast<uint32_t>((from + i) / 4));
 }
 
@@ -175,11 +175,12 @@ class CpuParticleKernels final : public HostParticleKernels {
     free(factor);
   }
 
-  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override {
+  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d, bool goesOn) override {
     constexpr size_t kColumns = 512;
     parallelFor(static_cast<int>((d + kColumns - 1) / kColumns), [&](int piece) {
       const size_t from = static_cast<size_t>(piece) * kColumns, n = d - from < kColumns ? d - from : kColumns;
       double total[kColumns] = {};
+      for (size_t i = 0; goesOn && i < n; ++i) total[i] = out[from + i];
       for (size_t r = 0; r < rows; ++r) {
         const float* row = g + r * d + from;
         if (weights[r] > 0)

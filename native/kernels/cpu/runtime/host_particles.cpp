@@ -22,7 +22,8 @@ void HostParticleKernels::download(void* hostTo, const void* from, size_t bytes)
 void HostParticleKernels::uniforms(double* out, const NormalKey& key, size_t rows, size_t d) {
   for (size_t r = 0; r < rows; ++r)
     for (size_t i = 0; i < d; ++i)
-      out[r * d + i] = uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
+      out[r * d + i] =
+          uniformAt(key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(r), static_cast<uint32_t>(i));
 }
 
 void HostParticleKernels::compose(double* energy, float* grad, double* squares, const Composition& c, size_t rows,
@@ -60,10 +61,14 @@ double HostParticleKernels::meanSquares(const float* g, const double* weights, s
   std::vector<double> squares(rows);
   const double unit = 1;
   rowSquares(squares.data(), {&g, &unit, 1, false}, rows, d);
-  double mean = 0;
-  for (size_t r = 0; r < rows; ++r)
-    if (weights[r] > 0) mean += weights[r] * squares[r];
-  return mean / static_cast<double>(d);
+  return weightedSum(squares.data(), weights, rows) / static_cast<double>(d);
+}
+
+double weightedSum(const double* values, const double* weights, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i)
+    if (weights[i] > 0) sum += weights[i] * values[i];
+  return sum;
 }
 
 void HostParticleKernels::softBox(double* energy, float* grad, const float* x, const double* lower, const double* upper,
@@ -117,11 +122,11 @@ bool HostParticleKernels::areInRange(const int32_t* ancestors, size_t n, size_t 
   return std::all_of(ancestors, ancestors + n, [=](int32_t a) { return a >= 0 && static_cast<size_t>(a) < count; });
 }
 
-size_t HostParticleKernels::metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step,
-                                       size_t rows) {
+size_t HostParticleKernels::metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) {
   size_t count = 0;
   for (size_t r = 0; r < rows; ++r) {
-    accepted[r] = std::log(uniformAt(seed, kAccept, step, static_cast<uint32_t>(r), 0)) < logRatio[r];
+    accepted[r] =
+        std::log(uniformAt(key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(r), 0)) < logRatio[r];
     count += accepted[r];
   }
   return count;

@@ -28,8 +28,11 @@ class HostParticleKernels : public ParticleKernels {
                 const Uniforms& uniforms) override;
   size_t countDistinct(const int32_t* ancestors, size_t n, size_t count) override;
   bool areInRange(const int32_t* ancestors, size_t n, size_t count) override;
-  size_t metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) override;
+  size_t metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) override;
   void copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) override;
 };
+
+// Over those with a positive weight.
+double weightedSum(const double* values, const double* weights, size_t n);
 
 }  // namespace feynkac

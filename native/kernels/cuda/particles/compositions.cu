@@ -1,4 +1,6 @@
 // Compositions of models' energies and gradients, and sums of squares of gradients over coordinates or particles.
+#include <stdexcept>
+
 #include "cuda_particles.h"
 #include "kernels/cuda/rows.cuh"
 
@@ -197,7 +199,9 @@ void CudaParticleKernels::rowProducts(double* out, const float* a, const float* 
   launched("rowProducts");
 }
 
-void CudaParticleKernels::columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) {
+void CudaParticleKernels::columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d,
+                                        bool goesOn) {
+  if (goesOn) throw std::logic_error("sums of columns go on from earlier ones on the host alone");
   if (d == 0) return;
   unsigned across = 1;
   while (across < d && across < 64) across *= 2;

@@ -61,7 +61,7 @@ class CudaParticleKernels final : public ParticleKernels {
   size_t countDistinct(const int32_t* ancestors, size_t n, size_t count) override;
   bool areInRange(const int32_t* ancestors, size_t n, size_t count) override;
   void gather(void* out, const void* in, const int32_t* ancestors, size_t rows, size_t bytes) override;
-  size_t metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) override;
+  size_t metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) override;
   void copyAccepted(void* out, const void* in, const uint8_t* accepted, size_t rows, size_t bytes) override;
   // moves.cu
   void propose(float* out, double* logForward, double* logBackward, double* alignment, double* gradSquares,
@@ -75,7 +75,7 @@ class CudaParticleKernels final : public ParticleKernels {
   void rowSquares(double* out, const LinearTerms& linear, size_t rows, size_t d) override;
   void rowProducts(double* out, const float* a, const float* b, const double* v, int vStride, const float* c,
                    size_t rows, size_t d) override;
-  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d) override;
+  void columnSquares(double* out, const float* g, const double* weights, size_t rows, size_t d, bool goesOn) override;
   double meanSquares(const float* g, const double* weights, size_t rows, size_t d) override;
   // soft_box.cu
   void softBox(double* energy, float* grad, const float* x, const double* lower, const double* upper, double t,

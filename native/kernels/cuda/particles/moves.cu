@@ -13,7 +13,8 @@ constexpr double kLogTwoPi = 1.8378770664093454836;
 
 GPU_FN float4 normalQuad(const NormalKey& key, size_t r, size_t q) {
   float z[4];
-  normalsFrom(philox(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(q)), z);
+  normalsFrom(philox(key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(r), static_cast<uint32_t>(q)),
+              z);
   return make_float4(z[0], z[1], z[2], z[3]);
 }
 

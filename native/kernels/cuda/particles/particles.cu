@@ -12,7 +12,8 @@ constexpr int kBlock = 256;
 __global__ void __launch_bounds__(kBlock) fillUniforms(double* out, NormalKey key, size_t rows, size_t d) {
   for (size_t r = size_t(blockIdx.x) * blockDim.y + threadIdx.y; r < rows; r += size_t(gridDim.x) * blockDim.y)
     for (size_t i = size_t(blockIdx.y) * blockDim.x + threadIdx.x; i < d; i += size_t(gridDim.y) * blockDim.x)
-      out[r * d + i] = uniformAt(key.seed, key.purpose, key.step, static_cast<uint32_t>(r), static_cast<uint32_t>(i));
+      out[r * d + i] =
+          uniformAt(key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(r), static_cast<uint32_t>(i));
 }
 
 // out[r] = in[ancestors[r]], or in[r] without ancestors; only where accepted, if that is given. Rows of `columns` T.
@@ -34,10 +35,10 @@ GPU_FN void addToCounter(uint32_t* counter, uint32_t v) {
 }
 
 __global__ void __launch_bounds__(kBlock)
-    accept(uint8_t* accepted, uint32_t* count, const double* logRatio, uint64_t seed, uint32_t step, size_t rows) {
+    accept(uint8_t* accepted, uint32_t* count, const double* logRatio, NormalKey key, size_t rows) {
   uint32_t n = 0;
   for (size_t r = size_t(blockIdx.x) * kBlock + threadIdx.x; r < rows; r += size_t(gridDim.x) * kBlock) {
-    const bool yes = log(uniformAt(seed, kAccept, step, static_cast<uint32_t>(r), 0)) < logRatio[r];
+    const bool yes = log(uniformAt(key.seed, kAccept, key.step, key.first + static_cast<uint32_t>(r), 0)) < logRatio[r];
     accepted[r] = yes;
     n += yes;
   }
@@ -130,12 +131,11 @@ void CudaParticleKernels::gather(void* out, const void* in, const int32_t* ances
   copy(context_, out, in, ancestors, nullptr, rows, bytes);
 }
 
-size_t CudaParticleKernels::metropolis(uint8_t* accepted, const double* logRatio, uint64_t seed, uint32_t step,
-                                       size_t rows) {
+size_t CudaParticleKernels::metropolis(uint8_t* accepted, const double* logRatio, const NormalKey& key, size_t rows) {
   if (rows == 0) return 0;
   uint32_t* count = context_.scratch<uint32_t>(1);
   context_.zero(count, sizeof(uint32_t));
-  LAUNCH((accept), blocksFor(rows, kBlock), kBlock, 0, context_.stream())(accepted, count, logRatio, seed, step, rows);
+  LAUNCH((accept), blocksFor(rows, kBlock), kBlock, 0, context_.stream())(accepted, count, logRatio, key, rows);
   launched("metropolis");
   return read(context_, count);
 }

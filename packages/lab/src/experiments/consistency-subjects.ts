@@ -88,10 +88,9 @@ function exact(): Subject {
   }
 }
 
-async function dataOf(world: World): Promise<Dataset | string> {
-  if (world === 'independent') return shapesData()
-  if (world === 'correlated') return `${shapesData()},correlation=0.5`
-  const all = await loadDataset(shapesData())
+export async function dataOf(world: World): Promise<Dataset> {
+  const all = await loadDataset(world === 'correlated' ? `${shapesData()},correlation=0.5` : shapesData())
+  if (world !== 'unseen') return all
   const seen = Array.from({ length: all.size }, (_, i) => i).filter((i) => all.label(i).join() !== `${SHAPE},${PLACE}`)
   return {
     ...{ name: `${all.name} but for one pair`, shape: all.shape, labels: all.labels, size: seen.length },

@@ -1,0 +1,55 @@
+// Many GPUs on paper: what training and smc on 8 to 1000 of them would reach if the figures below were theirs. Nothing here was measured; the
+// exchange it counts, slices to the 8 GPUs of a node, then to the same GPU of the other nodes, and back, is not built yet: gradients travel by way of the hosts.
+//
+//   node bench/ranks-model.mjs [seconds of host work a level, 0.02]
+const NVLINK = 370e9 // bytes a second of a GPU and direction within a node of 8 H100
+const PORT = 45e9 // the same between nodes, of one 400 Gb/s port a GPU
+const FLOPS = 0.4 * 990e12 // reached in bf16
+const MESSAGE = 3e-6 // seconds
+const SLOWEST = 0.03 // share that the slowest of many nodes adds
+
+const ms = (seconds) => (1000 * seconds).toFixed(1)
+const percent = (share) => `${(100 * share).toFixed(0)} %`
+const row = (...cells) => console.log(`| ${cells.join(' | ')} |`)
+const head = (...names) => {
+  row(...names)
+  row(...names.map(() => '---'))
+}
+
+/** Seconds of an all-reduce of so many bytes. */
+function exchange(bytes, gpus) {
+  const [local, nodes] = [Math.min(8, gpus), Math.max(1, gpus / 8)]
+  const inside = (((local - 1) / local) * bytes) / NVLINK + (local - 1) * MESSAGE
+  const between = nodes > 1 ? (((nodes - 1) / nodes) * bytes) / local / PORT + (nodes - 1) * MESSAGE : 0
+  return 2 * (inside + between)
+}
+
+head('network', 'images a GPU', 'GPUs', 'compute ms', 'exchange ms', 'efficiency', 'with overlap')
+for (const [name, parameters, forward] of [
+  ['EDM CIFAR-10', 55.7e6, 42e9],
+  ['ADM ImageNet-64', 296e6, 104e9],
+])
+  for (const images of [16, 64])
+    for (const gpus of [8, 64, 256, 1000]) {
+      const compute = (images * 7 * forward) / FLOPS // a step of distillation is seven forward passes
+      const all = exchange(4 * parameters, gpus)
+      // buckets would leave while the last micro-batch's weight gradients are made: 2 of its 7 units, but for the last eighth of them
+      const window = (2 / 7) * compute * Math.min(1, 16 / images)
+      const left = Math.max(all / 8, all - window)
+      const efficiency = (t) => percent(compute / ((gpus > 8 ? 1 + SLOWEST : 1) * compute + t))
+      row(name, images, gpus, ms(compute), ms(all), efficiency(all), efficiency(left))
+    }
+
+console.log(
+  '\nsmc: 1e6 particles of 3 x 64 x 64, a product of two ADM energies, 30 % of the rows travelling, 80 % of the worst rank',
+)
+head('GPUs', 'particles each', 'memory each, GB', 'evaluate a level, ms', 'gather, ms', 'travel, ms', 'efficiency')
+const [particles, d, forward, host] = [1e6, 12288, 104e9, Number(process.argv[2] ?? 0.02)]
+for (const gpus of [64, 256, 1000]) {
+  const each = particles / gpus
+  const evaluate = (each * 4 * forward) / FLOPS
+  const gather = (6 * 8 * particles) / PORT + gpus * MESSAGE
+  const travel = (0.8 * each * 2 * 4 * d) / PORT + gpus * MESSAGE
+  const efficiency = percent(evaluate / ((1 + SLOWEST) * evaluate + gather + travel + host))
+  row(gpus, each.toFixed(0), ((5 * 4 * d * each) / 1e9).toFixed(1), ms(evaluate), ms(gather), ms(travel), efficiency)
+}

@@ -1,0 +1,55 @@
+import os from 'node:os'
+import { ArgumentError, DeviceError } from '../base/errors.js'
+import type { Communicator } from '../ranks/communicator.js'
+import { launcher } from '../ranks/launcher.js'
+import type { CommonOptions } from './options.js'
+
+/** Commands that a launcher of several processes has started. */
+
+const by = launcher()
+
+/** Whether this process is to say what all would say alike. */
+export const speaks = !by || by.rank === 0
+
+/** What messages of this process begin with. */
+export const speaker = by && by.rank > 0 ? `feynkac [rank ${by.rank} ${os.hostname()}]` : 'feynkac'
+
+/** Throws ArgumentError where several processes would do the same work. */
+export function requireOneProcess(command: string): void {
+  if (by && by.size > 1)
+    throw new ArgumentError(`${command} is the work of one process, but ${by.name} started ${by.size}: start it alone`)
+}
+
+/** The ranks of this process; where there are several, its options become those of its share of the machine. */
+export async function openRanks(options: CommonOptions): Promise<Communicator> {
+  const { communicator } = await import('../ranks/communicator.js')
+  const ranks = await communicator()
+  if (ranks.size === 1) return ranks
+  const { native } = await import('../native/addon.js')
+  const cores = os.availableParallelism()
+  // fewer than there are: the launcher has bound this process to its own
+  if (options.threads === undefined && cores === os.cpus().length)
+    native.setThreads(Math.max(1, Math.floor(cores / ranks.localSize)))
+  if (options.device === 'auto') options.device = await ownDevice(ranks)
+  return ranks
+}
+
+/** All ranks have come to the same end. */
+export async function endRanks(): Promise<void> {
+  if (!by || by.size === 1) return
+  const { communicator } = await import('../ranks/communicator.js')
+  ;(await communicator()).end()
+}
+
+/** A GPU for each rank, or the CPU for all. */
+async function ownDevice({ localRank, localSize, host }: Communicator): Promise<string> {
+  const { devices } = await import('../native/devices.js')
+  const names = devices().map(({ name }) => name)
+  if (names[0] === 'cpu') return 'cpu'
+  const gpus = names.filter((name) => name.startsWith('cuda'))
+  if (localSize > gpus.length)
+    throw new DeviceError(
+      `${host} has ${localSize} ranks but ${gpus.length} GPUs: start as many, or give --device to let them share one`,
+    )
+  return gpus[localRank]!
+}

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto'
+import { ArgumentError, DeviceError, FeynkacError } from '../base/errors.js'
+import { native, run } from '../native/addon.js'
+import type { NetworkWeights } from '../native/types.js'
+import type { Communicator } from '../ranks/communicator.js'
+import { gatherTexts } from '../ranks/share.js'
+
+/** What ranks that train one network have to agree on. */
+
+/** Each rank takes a run of the micro-batches of a step. Throws ArgumentError where there are fewer than ranks. */
+export function checkShared(
+  { batchSize, microBatch }: { batchSize: number; microBatch: number },
+  { size }: Communicator,
+): void {
+  const count = Math.ceil(batchSize / microBatch)
+  if (count >= size) return
+  throw new ArgumentError(
+    `batchSize ${batchSize} in micro-batches of ${microBatch} is ${count} of them, too few for ${size} ranks: choose a smaller microBatch`,
+  )
+}
+
+/**
+ * Arithmetic differs between instruction sets, kinds of devices, and versions of libraries: ranks that are not alike would not get the bits
+ * of one. Throws DeviceError.
+ */
+export async function checkAlike(ranks: Communicator, device: string): Promise<void> {
+  if (ranks.size === 1) return
+  const { header } = (process.report?.getReport() ?? {}) as { header?: { glibcVersionRuntime?: string } }
+  const own = [
+    device.startsWith('cuda') ? 'cuda' : `cpu (${native.cpu().isa})`,
+    `${process.platform}-${process.arch}${header?.glibcVersionRuntime ? ` glibc ${header.glibcVersionRuntime}` : ''}`,
+    `V8 ${process.versions.v8}`,
+  ].join(', ')
+  const all = (await gatherTexts(ranks, JSON.stringify([own, ranks.host]))).map((text) => JSON.parse(text) as string[])
+  const other = all.findIndex(([what]) => what !== all[0]![0])
+  if (other < 0) return
+  throw new DeviceError(
+    `the ranks are not alike: ${all[0]![0]} on rank 0 (${all[0]![1]}), ${all[other]![0]} on rank ${other} (${all[other]![1]}). ` +
+      'FEYNKAC_ISA makes the instruction sets of CPUs the same',
+  )
+}
+
+/** Throws FeynkacError where the ranks' weights have drifted apart, which only a broken machine can do. */
+export async function checkWeights(ranks: Communicator, network: NetworkWeights): Promise<void> {
+  if (ranks.size === 1) return
+  const values = new Float32Array(network.parameterCount())
+  await run(() => network.read('params', values))
+  const own = createHash('sha256').update(values).digest()
+  const all = await ranks.allGather(new Uint8Array(own))
+  for (let r = 1; r < ranks.size; r++)
+    if (!own.equals(all.subarray(r * own.length, (r + 1) * own.length)) && r !== ranks.rank)
+      throw new FeynkacError(
+        `the weights of rank ${r} are not those of rank ${ranks.rank}: a machine among them computes wrongly`,
+      )
+}

@@ -1,0 +1,203 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import os from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { communicator, share } from '../lib/index.js'
+import { launcher } from '../lib/ranks/launcher.js'
+
+/**
+ * Several processes under both MPI launchers: what they compute together, and how they end. They take a minute: .ci/ranks runs them, with
+ * FEYNKAC_REQUIRE_MPI=1; without it, and without a launcher, what follows from the environment alone is tested.
+ */
+
+const wanted = process.env.FEYNKAC_REQUIRE_MPI === '1'
+const there = (program: string) => spawnSync(program, ['--version']).status === 0
+const launchers = { openmpi: 'mpirun.openmpi', mpich: 'mpirun.mpich' } as const
+type Mpi = keyof typeof launchers
+const all = Object.keys(launchers) as Mpi[]
+const missing = wanted ? all.filter((mpi) => !there(launchers[mpi])) : []
+if (missing.length > 0 && wanted)
+  throw new Error(`${missing.map((mpi) => launchers[mpi])} missing, and FEYNKAC_REQUIRE_MPI=1 makes that an error`)
+
+const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const cli = path('../bin/feynkac.js')
+let folder = ''
+beforeAll(async () => {
+  if (!existsSync(path('../dist/cli/index.js'))) throw new Error('dist/ is missing: npm run build:ts')
+  folder = await mkdtemp(join(os.tmpdir(), 'feynkac-ranks-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+interface Ended {
+  code: number | null
+  out: string
+  err: string
+}
+
+function start(mpi: Mpi, ranks: number, words: string[], env: NodeJS.ProcessEnv = {}) {
+  const free = mpi === 'openmpi' ? ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none'] : []
+  const child = spawn(launchers[mpi], [...free, '-n', String(ranks), process.execPath, ...words], {
+    env: { ...process.env, OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1', ...env },
+  })
+  const ended: Ended = { code: null, out: '', err: '' }
+  child.stdout.on('data', (data) => (ended.out += data))
+  child.stderr.on('data', (data) => (ended.err += data))
+  return { child, ended: new Promise<Ended>((done) => child.on('close', (code) => done({ ...ended, code }))) }
+}
+
+async function succeeds(mpi: Mpi, ranks: number, ...words: string[]): Promise<Ended> {
+  const ended = await start(mpi, ranks, words).ended
+  expect(ended.code, ended.err).toBe(0)
+  return ended
+}
+
+/** Waits until a run has written a checkpoint after its first. */
+async function begun(output: string, ended: Promise<Ended>): Promise<void> {
+  let over = false
+  void ended.then(() => (over = true))
+  while (!over && !(await readdir(output).catch(() => [])).some((name) => name > 'checkpoint-000000001'))
+    await sleep(10)
+}
+
+/** The files of a run, without what its clock says. */
+async function written(output: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {}
+  for (const name of (await readdir(output)).sort())
+    files[name] = (await readFile(join(output, name), 'latin1')).replace(/,"imagesPerSecond":[^,}]*/g, '')
+  return files
+}
+
+/** Names of the files that are not the same. */
+const differing = (a: Record<string, string>, b: Record<string, string>) =>
+  Object.keys({ ...a, ...b }).filter((name) => a[name] !== b[name])
+
+const network = ['--width', '8', '--channel-mult', '1', '--blocks', '1']
+const training = [
+  ...['--data', 'synthetic:shapes:count=24,size=8,seed=1', '--images', '72', '--batch', '12', '--micro-batch', '2'],
+  ...['--checkpoint-every', '24', '--log-every', '24', '--seed', '4', '--threads', '1', '--json'],
+]
+const train = (...more: string[]) => [cli, 'train', ...training, ...network, '--flips', '--dropout', '0.1', ...more]
+
+const under = it.skipIf(!wanted)
+
+describe.each(all)('%s', (mpi) => {
+  under('shares collective operations and work', () => succeeds(mpi, 3, path('ranks/exchange.mjs')))
+
+  under('shares particles, with the samples, weights, ancestors and log Z of one process', async () => {
+    const { out } = await succeeds(mpi, mpi === 'openmpi' ? 2 : 3, path('ranks/smc.mjs'))
+    expect(out).toMatch(/runs of [23] ranks are those of one/)
+  })
+
+  under('trains to the bytes of one process', async () => {
+    const one = join(folder, `${mpi}-one`)
+    expect(spawnSync(process.execPath, train('--output', one)).status).toBe(0)
+    for (const ranks of mpi === 'openmpi' ? [2, 3] : [4]) {
+      const several = join(folder, `${mpi}-${ranks}`)
+      await succeeds(mpi, ranks, ...train('--output', several))
+      expect(differing(await written(several), await written(one))).toEqual([])
+    }
+  })
+
+  under.each([
+    ['end', 0, /^$/],
+    ['throw', 1, /feynkac \[rank 2 [^\]]+\]: Error: the disk is full here/],
+    ['exit', 5, /feynkac \[rank 2 [^\]]+\]: it exits with 5: all ranks are ended/],
+    ['early', 1, /\[rank 2 [^\]]+\]: it ended, but others still work after 1 s: all ranks are ended/],
+    ['middle', 1, /\[rank 2 [^\]]+\]: it ended in the middle of an exchange \(barrier\): all ranks are ended/],
+    ['kill', mpi === 'openmpi' ? 137 : 9, /Killed|EXIT CODE: 9/],
+    ['terminate', mpi === 'openmpi' ? 143 : 15, /Terminated|EXIT CODE: 15/],
+    ['differ', 1, /exchange 2 of the ranks differs: barrier of 0 bytes on rank 0, allGather of \d+ bytes on rank [12]/],
+  ])('ends all ranks where one does: %s', async (what, code, message) => {
+    const env = { FEYNKAC_PATIENCE: '1', FEYNKAC_CHECK_RANKS: what === 'differ' ? '1' : '0' }
+    const { ended } = start(mpi, 3, [path('ranks/behave.mjs'), what], env)
+    const found = await ended
+    expect(found.err + found.out).toMatch(message)
+    expect(found.code).toBe(code)
+  })
+
+  under('says which library it is where there is none, or another launcher’s', async () => {
+    const none = await start(mpi, 2, [cli, 'doctor'], { FEYNKAC_MPI: 'libnone.so' }).ended
+    expect(none.err).toMatch(/started 2 processes, but MPI does not: no MPI library loads: libnone\.so/)
+    const other = { openmpi: 'libmpich.so.12', mpich: 'libmpi.so.40' }[mpi]
+    const wrong = await start(mpi, 2, [cli, 'doctor'], { FEYNKAC_MPI: other }).ended
+    expect(wrong.err).toMatch(/started 2 processes, but .* sees 1: it is another launcher's/)
+    expect([none.code, wrong.code]).toEqual([1, 1])
+  })
+
+  under('doctor describes the ranks', async () => {
+    const { out } = await succeeds(mpi, 2, cli, 'doctor', '--json')
+    const { ranks } = JSON.parse(out)
+    expect(ranks.library).toContain(`${mpi} interface`)
+    expect(ranks.ranks).toHaveLength(2)
+    expect(ranks.exchange.large).toBeGreaterThan(ranks.exchange.small)
+  })
+
+  under('a signal to one rank stops all after the same step, with a checkpoint', async () => {
+    const output = join(folder, `${mpi}-stopped`)
+    const run = start(mpi, 2, train('--images', '1000000', '--output', output))
+    await begun(output, run.ended)
+    const holder = /process (\d+)/.exec(await readFile(join(output, '.lock'), 'utf8'))![1]
+    process.kill(Number(holder), 'SIGTERM')
+    const { code, err } = await run.ended
+    expect(err).toMatch(/stopped; resume with: feynkac train --resume/)
+    expect(code).toBe(143)
+  })
+})
+
+under('goes on under another MPI to the bits of an unbroken run: energies, with walks and levels', async () => {
+  const teacher = join(folder, 'teacher')
+  const energy = (output: string, ...more: string[]) => [
+    ...[cli, 'distill', ...training, '--teacher', join(teacher, 'model.safetensors'), '--output', join(folder, output)],
+    ...['--head', 'residual', '--path-weight', '0.5', '--no-calibrate', '--resume', 'auto', ...more],
+  ]
+  await succeeds('mpich', 2, ...train('--output', teacher))
+  expect(spawnSync(process.execPath, energy('unbroken')).status).toBe(0)
+  const broken = start('openmpi', 3, energy('broken'))
+  await begun(join(folder, 'broken'), broken.ended)
+  broken.child.kill('SIGTERM')
+  await broken.ended
+  await succeeds('mpich', 4, ...energy('broken'))
+  const [ended, whole] = [await written(join(folder, 'broken')), await written(join(folder, 'unbroken'))]
+  for (const name of ['model.safetensors', 'checkpoint-000000006.safetensors'])
+    expect(ended[name] === whole[name], name).toBe(true)
+})
+
+under('autoencoders and classifiers, too', async () => {
+  for (const [name, ...more] of [
+    ['train-autoencoder', ...network],
+    ['train-classifier', ...network],
+  ]) {
+    const words = (output: string) => [cli, name!, ...training, ...more, '--output', join(folder, `${name}-${output}`)]
+    expect(spawnSync(process.execPath, words('one')).status).toBe(0)
+    await succeeds('openmpi', 3, ...words('three'))
+    const [three, one] = [await written(join(folder, `${name}-three`)), await written(join(folder, `${name}-one`))]
+    expect(differing(three, one)).toEqual([])
+  }
+})
+
+describe('without a launcher', () => {
+  it('a process is alone, and exchanges with itself', async () => {
+    const ranks = await communicator()
+    expect([ranks.rank, ranks.size, ranks.library]).toEqual([0, 1, null])
+    expect(await ranks.allGather(Float64Array.of(1, 2))).toEqual(Float64Array.of(1, 2))
+    expect(await ranks.allToAll(Int32Array.of(3), [1], [1])).toEqual(Int32Array.of(3))
+    expect(await ranks.any(true)).toBe(true)
+    expect(await share(ranks, ['a', 'b'], (text, i) => text + i)).toEqual(['a0', 'b1'])
+    await expect(ranks.allGather(Float64Array.of(1), [2])).rejects.toThrow(/counts of 1 values in all/)
+  })
+
+  it('tells launchers by their variables', () => {
+    const openMpi = { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '4' }
+    expect(launcher(openMpi)).toMatchObject({ name: 'mpirun (Open MPI)', rank: 1, size: 4 })
+    expect(launcher({ PMI_RANK: '0', PMI_SIZE: '2' })?.name).toBe('mpiexec (Hydra)')
+    const step = { SLURM_PROCID: '3', SLURM_STEP_NUM_TASKS: '8', SLURM_LOCALID: '1' }
+    expect(launcher(step)).toMatchObject({ name: 'srun', rank: 3, size: 8, localRank: 1 })
+    expect(launcher({ SLURM_PROCID: '0', SLURM_NTASKS: '8' })).toBeNull() // a batch script
+    expect(launcher({ ...openMpi, FEYNKAC_MPI: '/opt/libmpi.so' })?.libraries).toEqual(['/opt/libmpi.so'])
+    expect(launcher({ PMI_RANK: 'x', PMI_SIZE: '2' })).toBeNull()
+  })
+})
