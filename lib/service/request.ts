@@ -123,7 +123,8 @@ export function checkRequest(
   if (request.dividePrior !== undefined) boolean('dividePrior', request.dividePrior)
   if (request.attributes !== undefined) checkAttributes(request.attributes)
   for (const name of ['with', 'not'] as const) {
-    const terms = request[name] ?? []
+    if (request[name] === undefined) continue
+    const terms = request[name]
     if (!Array.isArray(terms) || terms.length > MOST_TERMS) throw invalid(name, `a list of at most ${MOST_TERMS} densities`, terms) // biome-ignore format: one line
     for (const term of terms) {
       knownOptions(name, term, ['model', 'attributes'])

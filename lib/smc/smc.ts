@@ -188,7 +188,7 @@ async function start(
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
   const options = renamed('smc', asked, { batch: 'batchSize' })
-  if (checkedRanks(options.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
+  if (checkedRanks(options?.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
     throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
@@ -289,7 +289,7 @@ const PARTICLE_BYTES = 80
 function checkedRun(options: SmcRunOptions) {
   const particles = integer('particles', options.particles, 1, 0x7fffffff)
   requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
-  const ranks = checkedRanks(options.ranks)
+  const ranks = checkedRanks(options?.ranks)
   const essThreshold = finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 })
   return {
     particles,
