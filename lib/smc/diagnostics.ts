@@ -108,13 +108,15 @@ export class Roots {
     const [marks, mark] = [this.#marks, ++this.#resamplings]
     let distinct = 0
     await inPieces(ancestors.length, this.#turn, (first, end) => {
+      let fresh = 0
       for (let i = first; i < end; i++) {
         const root = parents[ancestors[i]]
         roots[i] = root
-        if (marks[root] !== mark) distinct++
+        if (marks[root] !== mark) fresh++
         marks[root] = mark
         families[root] += weights[i]
       }
+      distinct += fresh
     })
     this.of = roots
     this.#before = parents
@@ -138,7 +140,9 @@ export class Roots {
     }
     let sum = 0
     await inPieces(weights.length, this.#turn, (first, end) => {
-      for (let i = first; i < end; i++) sum += weights[i] * weights[i]
+      let part = sum
+      for (let i = first; i < end; i++) part += weights[i] * weights[i]
+      sum = part
     })
     return sum
   }
@@ -147,10 +151,12 @@ export class Roots {
   async #takeSquares(values: Float64Array): Promise<number> {
     let sum = 0
     await inPieces(values.length, this.#turn, (first, end) => {
+      let part = sum // a local one: what a closure captures is a new object for every number
       for (let i = first; i < end; i++) {
-        sum += values[i] * values[i]
+        part += values[i] * values[i]
         values[i] = 0
       }
+      sum = part
     })
     return sum
   }
@@ -167,7 +173,9 @@ export function indices(n: number): Int32Array {
 export async function weightedMean(values: Float64Array, weights: Float64Array, signal?: AbortSignal): Promise<number> {
   let sum = 0
   await inPieces(values.length, turns(signal), (first, end) => {
-    for (let i = first; i < end; i++) if (weights[i] > 0) sum += weights[i] * values[i]
+    let part = sum
+    for (let i = first; i < end; i++) if (weights[i] > 0) part += weights[i] * values[i]
+    sum = part
   })
   return sum
 }
