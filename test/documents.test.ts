@@ -54,7 +54,7 @@ test('every example of the pages and the docstrings compiles', async () => {
 
 /** Examples that need no file, no training and no server. */
 const cheap = ({ code }: { code: string }): boolean =>
-  !/\.load\(|train|distill\(|createServer|createEngine|evaluate\(|fit\(|verifyFixture|onnxFeatures/.test(code)
+  !/\.load\(|train|distill\(|createServer|evaluate\(|fit\(|verifyFixture|onnxFeatures|models: \{ faces/.test(code)
 
 test('the examples that need no model run', { timeout: 300_000 }, async () => {
   const examples = [...programs(), ...docstringExamples()].filter(cheap)
