@@ -23,4 +23,16 @@ Napi::Value startJob(Napi::Env env, const std::vector<Napi::Value>& keepAlive, s
 // The error that synchronous functions throw, with the same codes: call inside a catch (...) block.
 Napi::Error currentError(Napi::Env env);
 
+// A synchronous function with that: a C++ exception, as of an argument check, becomes a JS one with its code.
+template <Napi::Value (*F)(const Napi::CallbackInfo&)>
+Napi::Value guarded(const Napi::CallbackInfo& info) {
+  try {
+    return F(info);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    throw currentError(info.Env());
+  }
+}
+
 }  // namespace feynkac::addon

@@ -21,18 +21,6 @@ using Napi::CallbackInfo;
 using Napi::Object;
 using Napi::Value;
 
-// A C++ exception of an argument check becomes a JS one with its code.
-template <Value (*F)(const CallbackInfo&)>
-Value guarded(const CallbackInfo& info) {
-  try {
-    return F(info);
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (...) {
-    throw currentError(info.Env());
-  }
-}
-
 // Number of the particle in the first row.
 uint32_t firstOf(const Value& value) { return value.IsUndefined() ? 0 : wordOf(value, "first"); }
 

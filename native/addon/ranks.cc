@@ -39,17 +39,6 @@ std::vector<size_t> countsOf(const Value& value, const char* name, size_t bytes)
   return {counts.begin(), counts.end()};
 }
 
-template <Value (*F)(const CallbackInfo&)>
-Value guarded(const CallbackInfo& info) {
-  try {
-    return F(info);
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (...) {
-    throw currentError(info.Env());
-  }
-}
-
 Value open(const CallbackInfo& info) {
   const auto libraries =
       listOf(info[0], "libraries", [](const Value& v, const std::string& name) { return textOf(v, name); });
