@@ -38,6 +38,7 @@ export async function flatten(
   ignore: (name: string) => boolean = () => false,
   spend = false,
 ): Promise<Float32Array> {
+  const turn = turns()
   const parameters = network.parameters()
   const names = new Set(parameters.map((p) => prefix + p.name))
   for (const name of tensors.keys())
@@ -58,10 +59,10 @@ export async function flatten(
       )
   }
   const flat = new Float32Array(network.parameterCount())
+  await turn() // V8 collects where that much is allocated
   const views = new Map<ArrayBufferLike, number>() // that are still to be copied
   if (spend) for (const { data } of tensors.values()) views.set(data.buffer, (views.get(data.buffer) ?? 0) + 1)
   let copied = 0
-  const turn = turns()
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)!
     for (let at = 0; at < p.size; at += SLICE) {
