@@ -80,7 +80,9 @@ TURN(shm_open)
 TURN(shm_unlink)
 
 // 2.32: by which the C++ library leaves out atomic operations where there is one thread
+// NOLINTBEGIN(bugprone-reserved-identifier): that is its name
 extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded;
 char __libc_single_threaded = 0;
+// NOLINTEND(bugprone-reserved-identifier)
 
 #endif

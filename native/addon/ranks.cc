@@ -129,6 +129,7 @@ Share shareOf(const Napi::Object& request) {
   share.sum = [&all](const std::vector<float*>& nodes, size_t leaves, size_t n) { all.sum(nodes, leaves, n); };
   share.gather = [&all](const double* own, double* out, const std::vector<size_t>& counts) {
     std::vector<size_t> bytes;
+    bytes.reserve(counts.size());
     for (const size_t count : counts) bytes.push_back(count * sizeof(double));
     all.allGather(own, out, bytes);
   };

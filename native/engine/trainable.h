@@ -49,11 +49,11 @@ MicroBatches microBatchesOf(int batch, int most, const Share& share);
 
 // What the training steps of networks of images have in common. Host memory.
 struct TrainingStep {
-  int batch, microBatch;
-  uint64_t seed;
-  uint32_t step;
+  int batch = 0, microBatch = 0;
+  uint64_t seed = 0;
+  uint32_t step = 0;
   OptimizerStep optimizer;
-  double* losses;  // [batch], filled
+  double* losses = nullptr;  // [batch], filled
   Share share = {};
 };
 

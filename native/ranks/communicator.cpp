@@ -122,7 +122,7 @@ void Communicator::post(const char* name, size_t bytes, const Work& work) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (end_ != End::kNone) throw Ended();
-    queue_.push_back([&] {
+    queue_.emplace_back([&] {
       try {
         unfinished_ = name;
         if (end_ != End::kNone) throw Ended();
@@ -226,6 +226,7 @@ void Communicator::allToAll(const void* in, const std::vector<size_t>& inCounts,
     for (size_t at = 0; at < largest; at += most) {  // so many bytes for each pair of ranks, by way of copies
       const auto part = [&](const std::vector<size_t>& counts) {
         std::vector<size_t> list;
+        list.reserve(counts.size());
         for (const size_t count : counts) list.push_back(std::min(most, count - std::min(count, at)));
         return list;
       };

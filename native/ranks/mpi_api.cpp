@@ -44,7 +44,7 @@ void bind(Function*& to, void* library, const char* name) {
   to = reinterpret_cast<Function*>(symbol(library, name));
 }
 
-void* address(intptr_t n) { return reinterpret_cast<void*>(n); }
+void* address(intptr_t n) { return reinterpret_cast<void*>(n); }  // NOLINT(performance-no-int-to-ptr): so is the ABI
 
 // MPICH's, which Intel MPI, MVAPICH and Cray's abi module share (mpich.org, ABI Compatibility Initiative).
 Constants<int> mpichConstants() {

@@ -16,19 +16,22 @@ extern "C" {
 __attribute__((visibility("default"))) char ompi_mpi_comm_world, ompi_mpi_byte, ompi_mpi_errors_return,
     ompi_mpi_info_null;
 }
-static const Handle world = &ompi_mpi_comm_world, byte = &ompi_mpi_byte, errorsReturn = &ompi_mpi_errors_return,
-                    infoNull = &ompi_mpi_info_null;
+static void *const world = &ompi_mpi_comm_world, *const byte = &ompi_mpi_byte,
+                   *const errorsReturn = &ompi_mpi_errors_return, *const infoNull = &ompi_mpi_info_null;
 static const int funneled = 1, shared = 0;
 static const char* const version = "Open MPI v9.9, package: mock";
 #else
-static Handle number(intptr_t n) { return reinterpret_cast<Handle>(n); }
-static const Handle world = number(0x101), byte = number(0x247), errorsReturn = number(0x143), infoNull = number(0x130);
+// NOLINTNEXTLINE(performance-no-int-to-ptr): handles of the standard's interface are numbers
+static void* number(intptr_t n) { return reinterpret_cast<void*>(n); }
+static void *const world = number(0x101), *const byte = number(0x247), *const errorsReturn = number(0x143),
+                   *const infoNull = number(0x130);
 static const int funneled = 1024, shared = 221;
 static const char* const version = "mock of the standard";
 #endif
 static void *const inPlace = reinterpret_cast<void*>(1), *const statusIgnore = nullptr;
 #endif
 
+// NOLINTNEXTLINE(performance-no-int-to-ptr): a pointer in two of the interfaces
 static Handle duplicate(int n) { return (Handle)(intptr_t)(0x7000 + n); }
 static bool isOurs(Handle comm) { return comm == duplicate(1) || comm == duplicate(2); }
 static int duplicates = 0, tests = 0;
@@ -39,8 +42,8 @@ static int result(bool right) { return right ? 0 : 99; }
 MPI MPI_Abi_get_version(int* major, int* minor) { return *major = 1, *minor = 0; }
 #endif
 MPI MPI_Get_library_version(char* text, int* length) {
-  std::strcpy(text, version);
-  *length = static_cast<int>(std::strlen(text));
+  *length = static_cast<int>(std::strlen(version));
+  std::memcpy(text, version, *length + size_t{1});
   return 0;
 }
 MPI MPI_Init_thread(int*, char***, int required, int* provided) {
@@ -59,8 +62,9 @@ MPI MPI_Comm_split_type(Handle comm, int type, int, Handle info, Handle* out) {
 MPI MPI_Comm_free(Handle* comm) { return result(*comm == duplicate(3)); }
 MPI MPI_Comm_set_errhandler(Handle comm, Handle handler) { return result(isOurs(comm) && handler == errorsReturn); }
 MPI MPI_Error_string(int, char* text, int* length) {
-  std::strcpy(text, "a wrong handle");
-  return *length = 14, 0;
+  constexpr char kText[] = "a wrong handle";
+  std::memcpy(text, kText, sizeof kText);
+  return *length = sizeof kText - 1, 0;
 }
 MPI MPI_Ibarrier(Handle comm, Handle*) { return result(isOurs(comm)); }
 MPI MPI_Ibcast(void*, int, Handle type, int, Handle comm, Handle*) { return result(isOurs(comm) && type == byte); }

@@ -28,10 +28,12 @@ void testTree() {
   constexpr size_t kLength = 1500;  // more than a block
   for (size_t leaves = 1; leaves <= 40; ++leaves) {
     std::vector<std::vector<float>> values;
+    values.reserve(leaves);
     for (size_t p = 0; p < leaves; ++p) values.push_back(randomVector(kLength, uint32_t(100 * leaves + p)));
     std::vector<float> expected;
     for (size_t i = 0; i < kLength; ++i) {
       std::vector<float> column;
+      column.reserve(leaves);
       for (const auto& v : values) column.push_back(v[i]);
       expected.push_back(byDefinition(column, 0, leaves));
     }
@@ -66,6 +68,7 @@ class Together {
   std::vector<std::vector<double>> run(const Job& job) {
     std::vector<std::vector<double>> results(size_);
     std::vector<std::thread> threads;
+    threads.reserve(size_);
     for (int r = 0; r < size_; ++r)
       threads.emplace_back([&, r] {
         std::unique_lock<std::mutex> turn(mutex_);
@@ -96,7 +99,8 @@ class Together {
     };
     share.gather = [this, rank, &turn](const double* own, double* all, const std::vector<size_t>& counts) {
       gathered_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
-      const auto at = gathered_.begin() + std::accumulate(counts.begin(), counts.begin() + rank, int64_t{0});
+      const auto at =
+          gathered_.begin() + static_cast<ptrdiff_t>(std::accumulate(counts.begin(), counts.begin() + rank, size_t{0}));
       std::copy_n(own, counts[rank], at);
       barrier(turn);
       std::copy(gathered_.begin(), gathered_.end(), all);

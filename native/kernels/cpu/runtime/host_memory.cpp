@@ -41,9 +41,8 @@ void* map(size_t bytes) {
 void unmap(void* start, size_t bytes) { munmap(start, bytes); }
 void discard(void* memory, size_t bytes) {
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) & ~(page - 1);
-  const auto end = (reinterpret_cast<uintptr_t>(memory) + bytes) & ~(page - 1);
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  const auto first = reinterpret_cast<uintptr_t>(memory), skipped = (page - first % page) % page;
+  if (skipped < bytes) madvise(static_cast<char*>(memory) + skipped, (bytes - skipped) / page * page, MADV_DONTNEED);
 }
 void* allocateSmall(size_t bytes) {
   void* start = nullptr;
