@@ -6,7 +6,7 @@ import { type ImageSource, MAX_FILE } from './image-source.js'
 
 /** What a folder holds, some at a time: of a hundred thousand a list is not made in one go. */
 export async function* entriesOf(path: string): AsyncGenerator<Dirent> {
-  yield* await opendir(path, { bufferSize: 1024 })
+  yield* await opendir(path, { bufferSize: 128 })
 }
 
 /** The files of a folder and the folders in it; hidden ones and links to folders are left out. Throws FileError. */

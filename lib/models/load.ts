@@ -1,4 +1,5 @@
 import { ArgumentError, formatFailure } from '../base/errors.js'
+import { turns } from '../base/turns.js'
 import { type DeviceOptions, placement, warnOfSlowKernels } from '../native/devices.js'
 import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import type { Tensor } from '../weights/safetensors.js'
@@ -51,8 +52,10 @@ export async function networkOfFile<N extends NetworkWeights & { dispose(): void
   spend = false,
 ): Promise<N> {
   placement(options) // what is wrong from here on is the file
+  const turn = turns()
   const network = ofFile(path, make)
   try {
+    await turn()
     await writeWeights(network, tensors, path, spend)
     await warnOfSlowKernels(options)
     return network

@@ -24,6 +24,8 @@ export interface NativeModule extends NativeParticles {
   setThreads(n: number): void
   /** Frees an array's memory now, where the collector would let hundreds of megabytes wait: the array has no elements any more. */
   detach(array: ArrayBufferView): void
+  /** Gives back the pages of the buffer of an array that nobody needs, on another thread: its values are lost, and `detach` is quick then. */
+  discard(array: ArrayBufferView): NativeJob<void>
   /** The CUDA devices, or the reason why there is none; versions as 1000 major + 10 minor, 0 where there is none. */
   cuda(): {
     devices: { name: string; capability: string; memory: number }[]

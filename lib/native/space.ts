@@ -1,4 +1,5 @@
 import { ArgumentError, DeviceError, OutOfMemoryError } from '../base/errors.js'
+import { inPieces, turns } from '../base/turns.js'
 import { native, run, translate } from './addon.js'
 import { placement } from './devices.js'
 import type { Bytes, DeviceArray, Doubles, ElementType, Floats, Ints, NativeSpace, Values } from './types.js'
@@ -153,6 +154,15 @@ export async function toHost<T extends Values>(array: T, signal?: AbortSignal): 
   return out as HostOf<T>
 }
 
+/** A copy on the host that outlives the space. */
+export async function copyOf<T extends Values>(array: T, signal?: AbortSignal): Promise<HostOf<T>> {
+  const there = await toHost(array, signal)
+  if (!ArrayBuffer.isView(array)) return there
+  const out = new (array.constructor as new (length: number) => T)(array.length) as HostOf<T>
+  await upload(out as Values, there as HostArray, signal)
+  return out
+}
+
 /** A copy of a host's array in a space; the array itself where that is the host. */
 export async function toSpace(space: Space, values: Float32Array, signal?: AbortSignal): Promise<Floats> {
   if (space.device === host.device) return values
@@ -163,14 +173,18 @@ export async function toSpace(space: Space, values: Float32Array, signal?: Abort
 
 /** Copies a host's values into an array of the same type and length. */
 export async function upload<T extends Values>(array: T, values: HostOf<T>, signal?: AbortSignal): Promise<void> {
-  if (ArrayBuffer.isView(array)) array.set(values)
-  else await run(() => (array as DeviceArray).upload(values), signal)
+  if (!ArrayBuffer.isView(array)) {
+    await run(() => (array as DeviceArray).upload(values), signal)
+    return
+  }
+  const from = values as HostArray
+  await inPieces(from.length, turns(signal), (first, end) => array.set(from.subarray(first, end), first))
 }
 
 /** Sets all values. */
 export async function fill(array: Doubles, value: number, signal?: AbortSignal): Promise<void> {
   if (ArrayBuffer.isView(array)) {
-    array.fill(value)
+    await inPieces(array.length, turns(signal), (first, end) => array.fill(value, first, end))
     return
   }
   const request = { out: array, terms: [], coefficients: new Float64Array(0), constant: value }

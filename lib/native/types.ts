@@ -192,8 +192,7 @@ export interface NativeNetwork {
   parameterCount(): number
   /** Bytes of the device's memory that it holds now: weights, what is packed of them, working memory of its jobs. */
   bytesHeld(): number
-  /** spend: the values are lost, and detaching the array is quick. */
-  write(slot: ParameterSlot, values: Float32Array, spend?: boolean): NativeJob<void>
+  write(slot: ParameterSlot, values: Float32Array): NativeJob<void>
   read(slot: ParameterSlot, out: Float32Array): NativeJob<void>
   /** The network's own initialisation (docs/concepts/networks.md), reproducible from the seed; EMA set equal, optimizer cleared. */
   initialise(seed: number): NativeJob<void>

@@ -1,4 +1,5 @@
-import { turns } from '../base/turns.js'
+import { inPieces, turns } from '../base/turns.js'
+import { indices } from '../smc/diagnostics.js'
 import type { SmcResult } from '../smc/smc-result.js'
 import { plotPng } from './plots.js'
 
@@ -30,14 +31,14 @@ export async function branches(
   const turn = turns()
   // a generation lives from the resampling that made it to the next one, or to the last level
   const births = ancestors.flatMap((parents, level) => (parents ? [{ level, parents }] : []))
-  const places = [Int32Array.from({ length: particles }, (_, i) => i)]
-  for (const { parents } of births) {
-    places.push(placesBelow(places.at(-1)!, parents))
-    await turn()
-  }
+  const places = [await indices(particles, turn)]
+  for (const { parents } of births) places.push(await placesBelow(places.at(-1)!, parents, turn))
   const every = Math.ceil(particles / most)
   const isDrawn = (g: number, i: number) => places[g][i] % every === 0
-  const final = Uint8Array.from({ length: particles }, (_, i) => Number(isDrawn(births.length, i)))
+  const final = new Uint8Array(particles)
+  await inPieces(particles, turn, (first, end) => {
+    for (let i = first; i < end; i++) final[i] = Number(isDrawn(births.length, i))
+  })
   const parentsOf = births.map(({ parents }) => parents)
   const drawn = await ancestry(parentsOf, final, turn)
   const alive = await ancestry(parentsOf, new Uint8Array(particles).fill(1), turn)
@@ -47,27 +48,40 @@ export async function branches(
   for (let g = 0; g <= births.length; g++) {
     const birth = births[g - 1]
     const death = births[g]?.level ?? ancestors.length - 1
-    for (let i = 0; i < particles; i++) {
-      const survives = drawn[g][i] === 1
-      if (!survives && (alive[g][i] === 1 || !isDrawn(g, i))) continue
-      const y = height(g, i)
-      const settled = birth ? Math.min(birth.level + 1, death) : 0
-      if (birth && settled > birth.level)
-        lines.push({ from: birth.level, to: settled, y: height(g - 1, birth.parents[i]), yTo: y, survives })
-      if (death > settled) lines.push({ from: settled, to: death, y, yTo: y, survives })
-    }
+    await inPieces(particles, turn, (first, end) => {
+      for (let i = first; i < end; i++) {
+        const survives = drawn[g][i] === 1
+        if (!survives && (alive[g][i] === 1 || !isDrawn(g, i))) continue
+        const y = height(g, i)
+        const settled = birth ? Math.min(birth.level + 1, death) : 0
+        if (birth && settled > birth.level)
+          lines.push({ from: birth.level, to: settled, y: height(g - 1, birth.parents[i]), yTo: y, survives })
+        if (death > settled) lines.push({ from: settled, to: death, y, yTo: y, survives })
+      }
+    })
     await turn()
   }
   return lines
 }
 
 /** Places in the order of the parents' places, and of children of one parent in that of their numbers. */
-function placesBelow(above: Int32Array, parents: Int32Array): Int32Array<ArrayBuffer> {
-  const next = new Int32Array(parents.length + 1) // where the next child of the parent at a place stands
-  for (let i = 0; i < parents.length; i++) next[above[parents[i]] + 1]++
-  for (let place = 0; place < parents.length; place++) next[place + 1] += next[place]
-  const here = new Int32Array(parents.length)
-  for (let i = 0; i < parents.length; i++) here[i] = next[above[parents[i]]]++
+async function placesBelow(
+  above: Int32Array,
+  parents: Int32Array,
+  turn: () => Promise<void>,
+): Promise<Int32Array<ArrayBuffer>> {
+  const n = parents.length
+  const next = new Int32Array(n + 1) // where the next child of the parent at a place stands
+  await inPieces(n, turn, (first, end) => {
+    for (let i = first; i < end; i++) next[above[parents[i]] + 1]++
+  })
+  await inPieces(n, turn, (first, end) => {
+    for (let place = first; place < end; place++) next[place + 1] += next[place]
+  })
+  const here = new Int32Array(n)
+  await inPieces(n, turn, (first, end) => {
+    for (let i = first; i < end; i++) here[i] = next[above[parents[i]]]++
+  })
   return here
 }
 
@@ -82,7 +96,9 @@ async function ancestry(
     const before = new Uint8Array(final.length)
     const parents = parentsOf[g]
     const after = marks[0]
-    for (let i = 0; i < parents.length; i++) before[parents[i]] |= after[i]
+    await inPieces(parents.length, turn, (first, end) => {
+      for (let i = first; i < end; i++) before[parents[i]] |= after[i]
+    })
     marks.unshift(before)
     await turn()
   }

@@ -63,12 +63,15 @@ export class Roots {
 
   readonly #turn: () => Promise<void>
 
-  constructor(
-    readonly particles: number,
-    signal?: AbortSignal,
-  ) {
-    this.#turn = turns(signal)
-    this.of = indices(particles)
+  static async begin(particles: number, signal?: AbortSignal): Promise<Roots> {
+    const turn = turns(signal)
+    return new Roots(await indices(particles, turn), turn)
+  }
+
+  private constructor(own: Int32Array, turn: () => Promise<void>) {
+    const particles = own.length
+    this.#turn = turn
+    this.of = own
     this.#before = new Int32Array(particles)
     this.#marks = new Int32Array(particles)
     this.distinct = particles
@@ -86,7 +89,7 @@ export class Roots {
     this.distinct = distinct
     this.#variance = variance
     this.#start = start
-    if (resampled) this.#families = new Float64Array(this.particles)
+    if (resampled) this.#families = new Float64Array(this.of.length)
   }
 
   /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
@@ -103,7 +106,7 @@ export class Roots {
   /** After logZError of the weights that were resampled. @param weights those that resampling left */
   async resample(ancestors: Int32Array, weights: Float64Array): Promise<void> {
     this.#variance += this.#since
-    this.#families ??= new Float64Array(this.particles)
+    this.#families ??= new Float64Array(this.of.length)
     const [parents, roots, families] = [this.of, this.#before, this.#families]
     const [marks, mark] = [this.#marks, ++this.#resamplings]
     let distinct = 0
@@ -162,10 +165,12 @@ export class Roots {
   }
 }
 
-/** 0 .. n - 1 */
-export function indices(n: number): Int32Array {
+/** 0 .. n - 1, in turns. */
+export async function indices(n: number, turn: () => Promise<void>): Promise<Int32Array> {
   const all = new Int32Array(n)
-  for (let i = 0; i < n; i++) all[i] = i
+  await inPieces(n, turn, (first, end) => {
+    for (let i = first; i < end; i++) all[i] = i
+  })
   return all
 }
 

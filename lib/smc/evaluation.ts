@@ -2,7 +2,7 @@ import * as types from 'node:util/types'
 import { checkSignal, finiteNumber, float32Array, float64Array, held, knownOptions } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
-import { host, type Space, toHost } from '../native/space.js'
+import { host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import type { Target } from './energy-function.js'
 import {
@@ -127,13 +127,13 @@ export class Evaluator {
     const suspects: (Suspect | undefined)[] = []
     for (let first = 0; first < n; first += this.batch) {
       const part = await this.#batch(x.subarray(first * this.d, Math.min(n, first + this.batch) * this.d), sigma)
-      whole.energy.set(part.energy as Float64Array, first)
-      whole.grad.set(part.grad as Float32Array, first * this.d)
-      whole.extra?.set(part.extra as Float64Array, first)
-      whole.baseGrad?.set(part.baseGrad as Float32Array, first * this.d)
-      whole.modelGrads?.forEach((grad, j) => {
-        grad.set(part.modelGrads![j] as Float32Array, first * this.d)
-      })
+      const { d, signal } = this
+      await upload(whole.energy.subarray(first), part.energy as Float64Array, signal)
+      await upload(whole.grad.subarray(first * d), part.grad as Float32Array, signal)
+      if (whole.extra) await upload(whole.extra.subarray(first), part.extra as Float64Array, signal)
+      if (whole.baseGrad) await upload(whole.baseGrad.subarray(first * d), part.baseGrad as Float32Array, signal)
+      for (const [j, grad] of whole.modelGrads?.entries() ?? [])
+        await upload(grad.subarray(first * d), part.modelGrads![j] as Float32Array, signal)
       suspects.push(part.suspect)
     }
     const suspect = async () => {

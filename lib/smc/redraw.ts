@@ -1,6 +1,6 @@
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
-import { toHost, upload } from '../native/space.js'
+import { copyOf, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { indices } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
@@ -46,26 +46,30 @@ export async function redraw(
     await resample(async (here) => {
       unique = await run(() => native.resampleJob({ ...request, ...here }), signal)
     })
-    return { ancestors: (await toHost(there, signal)).slice(), unique, weights: await toHost(weights, signal) }
+    return { ancestors: await copyOf(there, signal), unique, weights: await toHost(weights, signal) }
   }
   const chosen = await extremes(before, essAfter, signal)
   const turn = turns(signal)
   const among = new Float64Array(chosen.length)
   let share = 0
   await inPieces(chosen.length, turn, (first, end) => {
-    for (let j = first; j < end; j++) share += among[j] = before[chosen[j]]
+    let part = share // a local one: what a closure captures is a new object for every number
+    for (let j = first; j < end; j++) part += among[j] = before[chosen[j]]
+    share = part
   })
   await inPieces(chosen.length, turn, (first, end) => {
-    for (let j = first; j < end; j++) among[j] /= share
+    const whole = share
+    for (let j = first; j < end; j++) among[j] /= whole
   })
   const drawn = new Int32Array(chosen.length)
   const unique = await run(() => native.resampleJob({ ancestors: drawn, weights: among, scheme, seed, step }), signal)
-  const ancestors = indices(n)
-  const after = before.slice()
+  const ancestors = await indices(n, turn)
+  const after = await copyOf(before, signal)
   await inPieces(chosen.length, turn, (first, end) => {
+    const each = share / chosen.length
     for (let j = first; j < end; j++) {
       ancestors[chosen[j]] = chosen[drawn[j]]
-      after[chosen[j]] = share / chosen.length
+      after[chosen[j]] = each
     }
   })
   await upload(there, ancestors, signal)

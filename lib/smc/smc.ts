@@ -15,7 +15,7 @@ import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import type { LogWeightStats } from '../native/particle-ops.js'
-import { fill, inSpaceOf, toHost, upload } from '../native/space.js'
+import { copyOf, fill, inSpaceOf, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
@@ -426,7 +426,7 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
   await fill(logWeights, 0, signal)
   await fill(weights, 1 / n, signal)
   const ancestors: (Int32Array | null)[] = []
-  const roots = new Roots(n, signal)
+  const roots = await Roots.begin(n, signal)
   const levels: LevelReport[] = []
   const lastLevel = population.levels - 1
   let logZ = 0 // of the levels up to the last resampling, which sets the mean weight to one
@@ -510,7 +510,7 @@ async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
 
   const last = levels[lastLevel]
   const families = await roots.families(await toHost(weights, signal))
-  const normalised = new Float64Array(await toHost(logWeights, signal))
+  const normalised = await copyOf(logWeights, signal)
   await inPieces(n, turns(signal), (first, end) => {
     for (let i = first; i < end; i++) normalised[i] -= stats.logSum
   })
@@ -549,12 +549,12 @@ async function shown(
   weights: Doubles,
   onLevel: (level: Level) => Promise<void>,
 ): Promise<void> {
-  const own = (await toHost(weights)).slice()
+  const own = await copyOf(weights)
   await whilePresent(`level ${report.level}`, (present) =>
     onLevel({
       ...report,
       weights: own,
-      samples: () => present(async () => (await toHost(population.samples)).slice()),
+      samples: () => present(() => copyOf(population.samples)),
       denoised: () => present(() => population.denoised()),
     }),
   )

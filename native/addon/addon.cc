@@ -2,8 +2,10 @@
 
 #include <memory>
 
+#include "arguments.h"
 #include "job.h"
 #include "kernels/common/kernels.h"
+#include "kernels/cpu/runtime/host_memory.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "kernels/cuda/cuda.h"
 
@@ -71,6 +73,13 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   });
   exports["detach"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
     if (info[0].IsTypedArray()) info[0].As<Napi::TypedArray>().ArrayBuffer().Detach();
+  });
+  exports["discard"] = Napi::Function::New(env, [](const Napi::CallbackInfo& info) -> Napi::Value {
+    if (!info[0].IsTypedArray()) throw argumentError(info.Env(), "expected an array to discard");
+    Napi::ArrayBuffer buffer = info[0].As<Napi::TypedArray>().ArrayBuffer();
+    void* const memory = buffer.Data();
+    const size_t bytes = buffer.ByteLength();
+    return startJob(info.Env(), {info[0]}, [=](const Stop&) { discardHost(memory, bytes); });
   });
   initNetwork(env, exports);
   initAutoencoder(env, exports);

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arguments.h"
@@ -11,7 +12,6 @@
 #include "job.h"
 #include "job_threads.h"
 #include "kernels/common/kernels.h"
-#include "kernels/cpu/runtime/host_memory.h"
 
 namespace feynkac::addon {
 
@@ -123,13 +123,8 @@ class TrainableHandle : public Napi::ObjectWrap<Self> {
   Napi::Value Write(const Napi::CallbackInfo& info) {
     const auto n = network();
     const Slot slot = slotOf(info[0]);
-    const size_t size = n->parameters().torchSize();
-    float* values = floats(info[1], size, "values");
-    const bool spend = info[2].IsBoolean() && info[2].As<Napi::Boolean>().Value();
-    return start(info, {info[1]}, [=](const Stop&) {
-      n->write(slot, values);
-      if (spend) discardHost(values, size * sizeof(float));
-    });
+    const float* values = floats(info[1], n->parameters().torchSize(), "values");
+    return start(info, {info[1]}, [=](const Stop&) { n->write(slot, values); });
   }
 
   Napi::Value Read(const Napi::CallbackInfo& info) {
@@ -172,8 +167,8 @@ class TrainableHandle : public Napi::ObjectWrap<Self> {
     std::shared_ptr<Net> last = std::move(network_);
     if (!last || device_ != "cpu" || last->bytesHeld() < kLarge) return;
     try {
-      runOnThread([last] {});
-    } catch (const std::exception&) {  // freed here
+      runOnThread([last = std::move(last)] {});  // moved: the thread must be the last to hold it
+    } catch (const std::exception&) {            // freed here
     }
   }
 
