@@ -1,7 +1,6 @@
 import { writeSync } from 'node:fs'
 import os from 'node:os'
-import { types } from 'node:util'
-import { isMainThread } from 'node:worker_threads'
+import * as types from 'node:util/types'
 import { ArgumentError, DeviceError, describe, invalid } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
 import { type Launcher, launcher } from './launcher.js'
@@ -144,6 +143,7 @@ export function communicator(): Promise<Communicator> {
 }
 
 async function open({ name, size, libraries }: Launcher): Promise<Communicator> {
+  const { isMainThread } = await import('node:worker_threads')
   if (!isMainThread) throw new ArgumentError('ranks are of the main thread, not of a worker')
   const checks = process.env.FEYNKAC_CHECK_RANKS === '1'
   // UCX, below either MPI, would patch brk and mmap while Node's threads call them: about one start in twenty crashed

@@ -1,5 +1,4 @@
 import { rm } from 'node:fs/promises'
-import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
 import { fileError, found, prepareFile } from '../base/files.js'
 import { isObject, parseBounded } from '../base/json.js'
@@ -53,6 +52,7 @@ export class SmcCheckpoint {
       return fail('not a checkpoint of smc')
     if (!Number.isSafeInteger(json.level)) return fail('the state of the run has no level')
     const before = json.identity
+    const { isDeepStrictEqual } = await import('node:util')
     const other = Object.keys({ ...own, ...before }).filter((key) => !isDeepStrictEqual(own[key], before[key]))
     if (other.length > 0)
       throw new ArgumentError(

@@ -55,8 +55,11 @@ FEYNKAC_INLINE void transpose(float* to, size_t toStride, const float* from, siz
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 8; i += 4)  // a[i + c]: column c of each half, of rows i .. i + 3
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c) a[i + c] = _mm256_shuffle_ps(b[i + c / 2], b[i + c / 2 + 2], c % 2 ? 0xee : 0x44);
+#pragma GCC unroll 2
+    for (int c = 0; c < 4; c += 2) {
+      a[i + c] = _mm256_shuffle_ps(b[i + c / 2], b[i + c / 2 + 2], 0x44);
+      a[i + c + 1] = _mm256_shuffle_ps(b[i + c / 2], b[i + c / 2 + 2], 0xee);
+    }
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) {
     store(to + c * toStride, _mm256_permute2f128_ps(a[c], a[4 + c], 0x20));
