@@ -325,7 +325,9 @@ std::string Communicator::leave(double patience) {
   }
   // MPI_Finalize can hang where the network is set up badly; whatever there was to save is saved by now
   const auto most = std::chrono::duration<double>(patience) + kEndTakes;
-  return wake_.wait_for(lock, most, [this] { return left_; }) ? failure_ : "MPI does not end";
+  // wait_for would take pthread_cond_clockwait, which is new in glibc 2.30
+  const auto end = std::chrono::system_clock::now() + most;
+  return wake_.wait_until(lock, end, [this] { return left_; }) ? failure_ : "MPI does not end";
 }
 
 void Communicator::abort(int code) {
