@@ -1,16 +1,17 @@
 // What `fit` makes of pictures of several kinds that are made here, judged by rules that know them: of plain samples of the energy and of its
 // teacher, each asked for one combination of all attributes in turn, the share that shows a figure, and the one asked for.
 //
-//   node packages/lab/studies/fit.mjs [--only KIND,...] [--images N,...] [--seeds 0,1,...] [--count N] [--threads N] [--keep DIR] [--out FILE] [--show]
+//   node packages/lab/studies/fit.mjs [--only KIND,...] [--images N,... | --minutes N,...] [--seeds 0,1,...] [--count N] [--threads N] [--keep DIR] [--out FILE] [--show]
 //
-// A number of images stands for a time: images times the processor seconds of an image, over the share of the time that the teacher gets.
+// A number of images stands for a time: images times the processor seconds of an image, over the share of the time that the teacher gets. With
+// minutes, on an idle machine, `fit` measures and chooses.
 // Rows that are in the file already are not run again, only shown; with --show no others.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawRow } from '../../../dist/fit/draw.js'
-import { Denoiser, devices, EnergyModel, fit, setThreads } from '../../../dist/index.js'
+import { Denoiser, devices, EnergyModel, fit, gridPng, setThreads } from '../../../dist/index.js'
 import { discs, seen } from './discs.mjs'
 import { figures, kinds, seenFigure } from './figures.mjs'
 
@@ -35,6 +36,7 @@ const { values: options } = parseArgs({
   options: {
     only: { type: 'string', default: Object.keys(sets).join() },
     images: { type: 'string', default: '12000' }, // that the teacher sees
+    minutes: { type: 'string' }, // in place of images
     seeds: { type: 'string', default: '0' },
     count: { type: 'string', default: '240' }, // samples that are judged
     threads: { type: 'string', default: '1' },
@@ -80,10 +82,10 @@ async function judge(model, { shape, labels }, read, picture) {
   }
 }
 
-async function measure(kind, images, seed) {
+async function measure(kind, budget, seed) {
   const { data: make, read } = sets[kind]
   const data = make()
-  const name = `${kind.replaceAll(' ', '-')}-${images}-${seed}`
+  const name = `${[kind.replaceAll(' ', '-'), ...Object.entries(budget).flat(), seed].join('-')}`
   if (options.keep) mkdirSync(options.keep, { recursive: true })
   const output = options.keep ? join(options.keep, name) : mkdtempSync(join(os.tmpdir(), 'feynkac-fit-study-'))
   const spent = {}
@@ -92,9 +94,10 @@ async function measure(kind, images, seed) {
     if (stage) spent[stage] = round((spent[stage] ?? 0) + cpu() - began)
     began = cpu()
   }
+  const started = performance.now()
   const found = await fit({
     data,
-    images,
+    ...budget,
     seed,
     output,
     onProgress: (at) => {
@@ -104,6 +107,7 @@ async function measure(kind, images, seed) {
     },
   })
   done()
+  const seconds = round((performance.now() - started) / 1000)
   const grid = (of) => options.keep && `${output}-${of}.png`
   const energy = await EnergyModel.load(join(output, 'model.safetensors'))
   const teacher = await Denoiser.load(join(output, 'teacher.safetensors'))
@@ -114,7 +118,9 @@ async function measure(kind, images, seed) {
   for (const model of [energy, teacher]) model.dispose()
   if (!options.keep) rmSync(output, { recursive: true })
   return {
+    seconds,
     cpuSeconds: spent,
+    teacherImages: found.teacher.images,
     energyImages: found.energy.images,
     teacherHeldOut: round(found.teacher.heldOutLoss),
     energyHeldOut: round(found.energy.heldOutLoss),
@@ -132,25 +138,34 @@ async function measure(kind, images, seed) {
 
 const record = existsSync(options.out) ? JSON.parse(readFileSync(options.out, 'utf8')) : { rows: [] }
 record.machine = { cpu: devices().find(({ name }) => name === 'cpu').description, cores: os.availableParallelism() }
-record.note = 'processor seconds, one thread; the cores were shared with other work'
+record.note ??= 'processor seconds, one thread; the cores were shared with other work'
 const columns = ['recognised', 'right']
+const budgets = options.minutes
+  ? options.minutes.split(',').map((minutes) => ({ minutes: Number(minutes) }))
+  : options.images.split(',').map((images) => ({ images: Number(images) }))
 console.log(
-  `| data | images | rules | seed | seconds | ${columns.flatMap((c) => [`energy ${c}`, `teacher ${c}`]).join(' | ')} |`,
+  `| data | budget | rules | seed | seconds | ${columns.flatMap((c) => [`energy ${c}`, `teacher ${c}`]).join(' | ')} |`,
 )
 console.log(`|---|--:|---|--:|--:|${columns.map(() => '--:|--:|').join('')}`)
 for (const kind of options.only.split(','))
-  for (const images of options.images.split(',').map(Number))
+  for (const budget of budgets)
     for (const seed of options.seeds.split(',').map(Number)) {
-      const isThis = (r) => r.data === kind && r.images === images && r.seed === seed && r.name === options.name
+      const isThis = (r) =>
+        r.data === kind &&
+        r.images === budget.images &&
+        r.minutes === budget.minutes &&
+        r.seed === seed &&
+        r.name === options.name
       if (!record.rows.some(isThis)) {
         if (options.show) continue
         record.rows.push({
           data: kind,
-          images,
+          ...budget,
+          threads: Number(options.threads),
           name: options.name,
           seed,
           load: round(os.loadavg()[0]),
-          ...(await measure(kind, images, seed)),
+          ...(await measure(kind, budget, seed)),
         })
         mkdirSync(dirname(options.out), { recursive: true })
         writeFileSync(options.out, `${JSON.stringify(record, null, 2)}\n`)
@@ -158,5 +173,7 @@ for (const kind of options.only.split(','))
       const found = record.rows.find(isThis)
       const seconds = round(Object.values(found.cpuSeconds).reduce((a, b) => a + b, 0))
       const cells = columns.flatMap((c) => [found.energy[c], found.teacher[c]])
-      console.log(`| ${[kind, images, options.name, seed, seconds, ...cells].join(' | ')} |`)
+      console.log(
+        `| ${[kind, Object.entries(budget).flat().join(' '), options.name, seed, seconds, ...cells].join(' | ')} |`,
+      )
     }

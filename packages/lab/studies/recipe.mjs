@@ -11,6 +11,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util'
 import {
   devices,
   distill,
+  gridPng,
   loadDataset,
   NumericsError,
   sample,
