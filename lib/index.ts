@@ -201,7 +201,8 @@ export {
   sample,
 } from './smc/samplers.js'
 export { type SigmaGridOptions, sigmaGrid } from './smc/schedule.js'
-export { type SmcOptions, type SmcRunOptions, smc } from './smc/smc.js'
+export { smc } from './smc/smc.js'
+export type { SmcOptions, SmcRunOptions } from './smc/smc-options.js'
 export type { SmcFields, SmcResult } from './smc/smc-result.js'
 export { type BoxOptions, bounded } from './smc/targets/box.js'
 export { guided, lowTemperature, negation, product } from './smc/targets/linear.js'

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
-import { type SmcOptions, smc } from '../lib/smc/smc.js'
+import { smc } from '../lib/smc/smc.js'
+import type { SmcOptions } from '../lib/smc/smc-options.js'
 import { guided, lowTemperature, product } from '../lib/smc/targets/linear.js'
 import { gaussian, moments } from './smc-mixtures.js'
 

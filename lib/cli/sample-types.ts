@@ -1,5 +1,5 @@
 import type { NamedLabels, TermSpec } from '../service/composition.js'
-import type { SmcOptions } from '../smc/smc.js'
+import type { SmcOptions } from '../smc/smc-options.js'
 import type { CommonOptions } from './options.js'
 
 export const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const

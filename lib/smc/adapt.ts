@@ -2,7 +2,8 @@ import { finiteNumber, integer, knownOptions, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import type { EnergyFunction } from './energy-function.js'
 import { sigmaGrid } from './schedule.js'
-import { type SmcOptions, smc } from './smc.js'
+import { smc } from './smc.js'
+import type { SmcOptions } from './smc-options.js'
 
 /** Options of the pilot runs as for smc; their weights are 'bridge' by default, as it is weights that the levels are placed by. */
 export interface AdaptSigmasOptions
