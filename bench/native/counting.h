@@ -63,7 +63,9 @@ class Counting final : public Kernels {
     o.arrays(bytes);
     return bytes.total;
   }
-  static double bytesOf(const op::CopyChannels& o) {  // of the channels alone
+  static double bytesOf(const op::ConvPack& o) { return 12.0 * o.kernel * o.kernel * o.in * o.out; }
+  static double bytesOf(const op::ConvPackForGrad&) { return 0; }  // counted with the rest
+  static double bytesOf(const op::CopyChannels& o) {               // of the channels alone
     return (o.accumulate ? 12.0 : 8.0) * double(o.rows) * o.n;
   }
   // The first where an operation has products; the second, for all others, fits worse.

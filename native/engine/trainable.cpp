@@ -176,14 +176,14 @@ void Trainable::foldMicroBatches(const Share& share, const MicroBatches& cut) {
   for (const Waiting& w : waiting_) sums.push_back(static_cast<float*>(w.sum->data()));
   sums.push_back(weights_.grad);
   if (kernels_->device() < 0) return share.sum(sums, size_t(cut.count), n);
-  std::vector<std::vector<float>> host;
-  for (float*& sum : sums) {
-    host.emplace_back(n);
-    kernels_->download(host.back().data(), sum, n * sizeof(float));
-    sum = host.back().data();
+  onHost_.resize(std::max(onHost_.size(), sums.size()));
+  for (size_t i = 0; i < sums.size(); ++i) {
+    onHost_[i].resize(n);
+    kernels_->download(onHost_[i].data(), sums[i], n * sizeof(float));
+    sums[i] = onHost_[i].data();
   }
   share.sum(sums, size_t(cut.count), n);
-  kernels_->upload(weights_.grad, host.back().data(), n * sizeof(float));
+  kernels_->upload(weights_.grad, sums.back(), n * sizeof(float));
 }
 
 void Trainable::gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values) {

@@ -146,11 +146,12 @@ class Trainable {
     std::unique_ptr<Memory> sum;
   };
   std::vector<Waiting> waiting_;
-  std::vector<std::unique_ptr<Memory>> spare_;
-  TreeNode node_ = {0, 0};      // in Slot::kGrad
-  Plan packing_;                // of all convolutions
-  bool isPacked_ = false;       // the parameters as they are now
-  bool packsForGrads_ = false;  // from the first program on that has gradients of data
+  std::vector<std::unique_ptr<Memory>> spare_;  // kept: as many as the step with the most micro-batches had waiting
+  std::vector<std::vector<float>> onHost_;      // the sums of a device, on their way through the host
+  TreeNode node_ = {0, 0};                      // in Slot::kGrad
+  Plan packing_;                                // of all convolutions
+  bool isPacked_ = false;                       // the parameters as they are now
+  bool packsForGrads_ = false;                  // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.

@@ -124,6 +124,9 @@ void Communicator::post(const char* name, size_t bytes, const Work& work) {
     if (end_ != End::kNone) throw Ended();
     queue_.emplace_back([&] {
       try {
+        // what that one has sent and not received may still be on its way, to memory that is gone
+        if (!unfinished_.empty())
+          throw std::runtime_error("the ranks failed in an earlier exchange (" + unfinished_ + ")");
         unfinished_ = name;
         if (end_ != End::kNone) throw Ended();
         ++calls_;

@@ -255,10 +255,10 @@ void testRows(ParticleKernels& k) {
     for (size_t r = 0; r < rows; ++r) logRatio[r] = -0.2 * double(r % 7);
     logRatio[2] = NAN, logRatio[4] = INFINITY, logRatio[6] = -INFINITY;
     std::vector<uint8_t> accepted(rows, 7);
-    const size_t count = k.metropolis(accepted.data(), logRatio.data(), {5, kAccept, 9, 2}, rows);
+    const size_t count = k.metropolis(accepted.data(), logRatio.data(), {5, kMoment, 9, 2}, rows);
     size_t wantCount = 0;
     for (size_t r = 0; r < rows; ++r) {
-      const bool yes = std::log(uniformAt(5, kAccept, 9, uint32_t(2 + r), 0)) < logRatio[r];
+      const bool yes = std::log(uniformAt(5, kMoment, 9, uint32_t(2 + r), 0)) < logRatio[r];
       CHECK(accepted[r] == yes, "metropolis row %zu", r);
       wantCount += yes;
     }

@@ -43,8 +43,8 @@ size_t packedFloats(int kernel, int in, int out);
 // What an algorithm finds in `packed`:
 //   kDirect, kPointwise: panels [out tile][tap, in][kTileColumns]
 //   kNarrow: [tap][out][in to whole vectors]
-//   kWinograd: where the master weights are. They are transformed at each use: that takes a tenth of the time of their
-//   products or less, where kept they would take four times the memory, for each direction.
+//   kWinograd: where the master weights are. They are transformed at each use: a tenth of the time of their products at
+//   8 x 8 and batch 16, more in smaller batches (bench/cpu.md). Kept, they would take four times the memory, for each direction.
 FEYNKAC_INLINE size_t panelFloats(int taps, int in) { return size_t(taps) * in * kTileColumns; }
 
 // One direction's view of the master weights: the transpose looks from the output back, channels exchanged and taps reversed.

@@ -70,11 +70,14 @@ void CpuKernels::run(const op::Muon& o) {
   for (int round = 0; round < kMuonRounds; ++round) {
     float* polynomial = round == 0 ? q : p;
     product(w, {gram, size_t(width), 1}, gram, narrow, width, narrow);
-    for (int i = 0; i < narrow; ++i)
-      for (int j = 0; j < width; ++j) {
-        const size_t at = size_t(i) * width + j;
-        polynomial[at] = kMuonLinear * gram[at] + kMuonSquare * w[at] + (i == j ? kMuonConstant : 0.0f);
-      }
+    parallelFor(pieces(narrow, kPieceRows), [=](int piece) {
+      const int end = (piece + 1) * kPieceRows < narrow ? (piece + 1) * kPieceRows : narrow;
+      for (int i = piece * kPieceRows; i < end; ++i)
+        for (int j = 0; j < width; ++j) {
+          const size_t at = size_t(i) * width + j;
+          polynomial[at] = kMuonLinear * gram[at] + kMuonSquare * w[at] + (i == j ? kMuonConstant : 0.0f);
+        }
+    });
     if (round > 0) {
       product(w, {q, size_t(width), 1}, p, narrow, width, narrow);
       float* last = q;

@@ -38,7 +38,8 @@ __global__ void __launch_bounds__(kBlock)
     accept(uint8_t* accepted, uint32_t* count, const double* logRatio, NormalKey key, size_t rows) {
   uint32_t n = 0;
   for (size_t r = size_t(blockIdx.x) * kBlock + threadIdx.x; r < rows; r += size_t(gridDim.x) * kBlock) {
-    const bool yes = log(uniformAt(key.seed, kAccept, key.step, key.first + static_cast<uint32_t>(r), 0)) < logRatio[r];
+    const bool yes =
+        log(uniformAt(key.seed, key.purpose, key.step, key.first + static_cast<uint32_t>(r), 0)) < logRatio[r];
     accepted[r] = yes;
     n += yes;
   }
