@@ -72,7 +72,7 @@ describe('composeTarget', () => {
 
   it('rejects what makes no sense', async () => {
     await expect(found({ guidance: 2 })).rejects.toThrow(/guidance/)
-    await expect(found({ dividePrior: true, base: { a: 1 } })).rejects.toThrow(/divide-prior/)
+    await expect(found({ dividePrior: true, base: { a: 1 } })).rejects.toThrow(/dividePrior needs/)
     await expect(found({ base: { a: 3 }, not: [a3], strength: 1 })).rejects.toThrow(/cancel/)
   })
 })

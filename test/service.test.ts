@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
+  ArgumentError,
   BusyError,
   createEngine,
   DeadlineError,
@@ -85,6 +86,26 @@ describe('an engine', () => {
     expect(engine.health()).toMatchObject({ status: 'ok', queued: 0, running: 0, memory: 0 })
   })
 
+  it('evaluates together what comes while the model works', async () => {
+    const engine = await engineOf()
+    const { energyGrad } = engine.energy('energy')
+    await Promise.all([2, 1, 0.5, 0.2].map((sigma) => energyGrad(Float32Array.of(0.1, 0.2), sigma)))
+    // the first alone, the three others as one
+    expect(metric(engine, 'feynkac_batch_calls_total{model="energy"}')).toBe(4)
+    expect(metric(engine, 'feynkac_batches_total{model="energy"}')).toBe(2)
+  })
+
+  it('counts those that wait for memory too', async () => {
+    const engine = await engineOf({ maxConcurrent: 4, maxQueued: 1, memoryLimit: 10 })
+    let done = () => {}
+    const running = engine.run({ memory: 10 }, () => new Promise<void>((resolve) => (done = resolve))) // biome-ignore format: one line
+    const waiting = engine.run({ memory: 10 }, async () => 1)
+    await expect(engine.run({ memory: 10 }, async () => 2)).rejects.toThrow(BusyError)
+    await expect(engine.run({ memory: 11 }, async () => 3)).rejects.toThrow(ArgumentError)
+    done()
+    expect(await Promise.all([running, waiting])).toEqual([undefined, 1])
+  })
+
   it('takes clients in turn', async () => {
     const engine = await engineOf({ maxConcurrent: 1 })
     const order: string[] = []
@@ -121,7 +142,7 @@ describe('an engine', () => {
     expect(await Promise.all([running, waiting])).toEqual([undefined, 1])
     await expect(engine.sample({ ...request, attributes: { side: 'up' } })).rejects.toThrow(/left, right/)
     await expect(engine.sample({ ...request, model: 'denoiser', gamma: 2 })).rejects.toThrow(/no energy to compose/)
-    expect(metric(engine, 'feynkac_requests_total{outcome="refused"}')).toBe(2)
+    expect(metric(engine, 'feynkac_requests_total{outcome="refused"}')).toBe(1)
   })
 
   it('gives up at a deadline and when it is cancelled, waiting or running', async () => {

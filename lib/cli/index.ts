@@ -94,13 +94,19 @@ function inheritSettings(command: Command, parent: Command): void {
 
 /** The library's "give resize" in the words of the command line. */
 function spelled(text: string): string {
-  return text.replace(/\bgive (resize|channels|network)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
+  return text
+    .replace(/^(guidance|dividePrior)(?= needs )/, (option) => FLAGS[option]!)
+    .replace(/\bgive (resize|channels|network|attributes|with)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
 }
 
 const FLAGS: Record<string, string> = {
   resize: '--resize <side>',
   channels: '--channels <1 or 3>',
   network: '--network <name>',
+  attributes: '--attributes <name=value,...>',
+  with: '--with <term>',
+  guidance: '--guidance',
+  dividePrior: '--divide-prior',
 }
 
 function report(error: unknown, argv: string[]): number {

@@ -79,12 +79,12 @@ export async function composeTarget(
   }
   const multiplied: TermSpec[] = [{ file: null, labels: base }, ...also]
   if (guidance !== 1 && !multiplied.some(({ labels }) => labels))
-    throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
+    throw new ArgumentError('guidance needs labels to guide towards: give attributes')
   for (const term of multiplied) await addGuided(term, gamma)
   if (dividePrior) {
     const others = multiplied.slice(1)
     if (!others.length || multiplied.some(({ labels }) => !labels))
-      throw new ArgumentError('--divide-prior needs at least two densities with labels: give --attributes and --with')
+      throw new ArgumentError('dividePrior needs at least two densities with labels: give attributes, give with')
     for (const { file } of others) await add({ file, labels: null }, -gamma)
   }
   for (const term of not) await add(term, -gamma * strength)

@@ -1,5 +1,5 @@
 import { integer, knownOptions, plainObject } from '../base/args.js'
-import { BusyError, DeadlineError, FeynkacError, invalid } from '../base/errors.js'
+import { ArgumentError, BusyError, DeadlineError, invalid } from '../base/errors.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
@@ -264,7 +264,6 @@ export class Engine {
 function outcomeOf(error: unknown, signal: AbortSignal | undefined): string {
   if (error instanceof BusyError) return 'refused'
   if (error instanceof DeadlineError) return 'late'
-  if (signal?.aborted && !(error instanceof FeynkacError)) return 'cancelled'
-  if (error instanceof FeynkacError && error.code === 'FEYNKAC_ARGUMENT') return 'wrong'
+  if (error instanceof ArgumentError) return 'wrong'
   return signal?.aborted ? 'cancelled' : 'failed'
 }

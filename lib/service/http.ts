@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply as Reply, FastifyRequest as Request } from 'fastify'
@@ -154,11 +155,8 @@ async function answer(engine: Engine, request: Request, reply: Reply, maxSeconds
   raw.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' })
   const send = async (event: string, data: unknown) => {
     // a client that reads slowly slows its own run down
-    if (!raw.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`) && !gone.signal.aborted)
-      await new Promise<void>((resolve) => {
-        raw.once('drain', resolve)
-        raw.once('close', resolve)
-      })
+    if (!raw.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`))
+      await once(raw, 'drain', { signal: gone.signal }).catch(() => {}) // it went away
   }
   const shape = engine.models.find(({ name }) => name === (request.body as SampleRequest).model)!.shape
   try {

@@ -110,21 +110,16 @@ export class MergedModel {
   /** Starts a batch, or waits for the other users. */
   #plan(): void {
     if (this.#working || this.#waiting.length === 0) return
-    if (this.#waiting.length >= this.users) {
-      clearTimeout(this.#timer)
-      this.#timer = undefined
-      this.#working = true
-      void this.#work()
-    } else
-      this.#timer ??= setTimeout(
-        () => {
-          this.#timer = undefined
-          if (this.#working || this.#waiting.length === 0) return
-          this.#working = true
-          void this.#work()
-        },
-        Math.min(LONGEST_MS, SHARE * this.#lastMs),
-      )
+    if (this.#waiting.length >= this.users) this.#start()
+    else this.#timer ??= setTimeout(() => this.#start(), Math.min(LONGEST_MS, SHARE * this.#lastMs))
+  }
+
+  #start(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#working || this.#waiting.length === 0) return
+    this.#working = true
+    void this.#work()
   }
 
   async #work(): Promise<void> {

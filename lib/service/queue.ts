@@ -1,4 +1,4 @@
-import { BusyError, DeadlineError } from '../base/errors.js'
+import { ArgumentError, BusyError, DeadlineError } from '../base/errors.js'
 import { formatBytes } from '../base/files.js'
 
 /** Who runs when: so many at once, within a limit of memory, clients in turn. */
@@ -39,16 +39,16 @@ export class FairQueue {
 
   /**
    * Runs `work` when it is its turn. Its signal aborts with the ticket's, and with DeadlineError when the time is over, also while it waits.
-   * Rejects with BusyError at once where the queue is full or closing, or it could never fit.
+   * Rejects at once: with BusyError where the queue is full or closing, with ArgumentError where it could never fit.
    */
   async run<T>({ client, memory, deadline, signal }: Ticket, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     signal?.throwIfAborted()
-    const { maxQueued, memoryLimit, maxConcurrent } = this.limits
+    const { maxQueued, memoryLimit } = this.limits
     if (this.#closing) throw new BusyError('the engine is closing: it takes no more requests')
     if (memory > memoryLimit)
-      throw new BusyError(`the request needs ${formatBytes(memory)}, more than the limit of ${formatBytes(memoryLimit)}: ask for fewer particles`) // biome-ignore format: one line
-    if (this.queued >= maxQueued && this.running >= maxConcurrent)
-      throw new BusyError(`${this.queued} requests wait already: try again later`)
+      throw new ArgumentError(`the request needs ${formatBytes(memory)}, more than the limit of ${formatBytes(memoryLimit)}: ask for fewer particles`) // biome-ignore format: one line
+    const waits = this.queued > 0 || !this.#fits(memory)
+    if (waits && this.queued >= maxQueued) throw new BusyError(`${this.queued} requests wait already: try again later`)
     const stop = new AbortController()
     const late = () => stop.abort(new DeadlineError(`the request was not done within ${deadline} ms`))
     const timer = deadline === undefined ? undefined : setTimeout(late, deadline)

@@ -9,7 +9,7 @@ import { kernels, proposals } from '../smc/kernels.js'
 import { moveKernels } from '../smc/mcmc.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import type { SampleResult } from '../smc/result.js'
-import { sample } from '../smc/samplers.js'
+import { sample, sampleMethods } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import type { SmcOptions } from '../smc/smc-options.js'
@@ -19,7 +19,8 @@ import type { MergedModel } from './merge.js'
 
 /** One request for samples: what the command `sample` takes, by names of models instead of files. */
 
-export const requestMethods = ['smc', 'heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
+export const requestMethods = ['smc', ...sampleMethods] as const
+/** 'likelihood' is not among them: it is experimental, and takes 128 evaluations of every model more for each particle. */
 export const weightSchemes = ['bridge', 'tilt', 'fkc', 'rne', 'none'] as const
 
 /** One density of a composition. */
@@ -223,12 +224,14 @@ function targetOf(request: SampleRequest, models: ReadonlyMap<string, MergedMode
 
 function denoiserOf(request: SampleRequest, models: ReadonlyMap<string, MergedModel>) {
   const { attributes, guidance = 1, guidanceInterval: interval } = request
-  const composed = ['with', 'not', 'box', 'gamma', 'dividePrior'] as const
+  const composed = ['with', 'not', 'strength', 'box', 'gamma', 'dividePrior'] as const
   const given = composed.find((name) => request[name] !== undefined)
   if (given !== undefined)
     throw new ArgumentError(
       `${given}: a denoiser has no energy to compose and weigh: distil it first (feynkac distill)`,
     )
+  if (interval && (!attributes || guidance === 1))
+    throw invalid('guidanceInterval', 'nothing without guidance', interval)
   const merged = modelOf(request.model, models)
   const denoiser = merged.denoiser()
   if (!attributes) {
