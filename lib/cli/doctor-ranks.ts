@@ -1,4 +1,5 @@
 import os from 'node:os'
+import { glibcVersion } from '../native/glibc.js'
 import { launcher, mpich, openMpi, standard } from '../ranks/launcher.js'
 import type { CommonOptions } from './options.js'
 import { openRanks } from './ranks.js'
@@ -36,12 +37,11 @@ export async function examineRanks(options: CommonOptions): Promise<RanksFinding
   if (!by || by.size === 1) return { startedBy: null, libraries: await librariesHere() }
   const ranks = await openRanks(options)
   const { native, run } = await import('../native/addon.js')
-  const { gatherTexts } = await import('../ranks/share.js')
-  const report = process.report?.getReport() as unknown as { header?: { glibcVersionRuntime?: string } } | undefined
+  const { fromFirst, gatherTexts } = await import('../ranks/share.js')
   const own: RankFindings = {
     host: ranks.host,
     version: await version(),
-    glibc: report?.header?.glibcVersionRuntime ?? null,
+    glibc: glibcVersion(),
     ...native.cpu(),
     cores: os.availableParallelism(),
     allCores: os.cpus().length,
@@ -53,7 +53,7 @@ export async function examineRanks(options: CommonOptions): Promise<RanksFinding
       await ranks.barrier()
       const began = performance.now()
       await run(() => native.ranks.sum(values))
-      best = (await ranks.allGather(Float64Array.of(Math.min(best, (performance.now() - began) / 1000))))[0]!
+      best = await fromFirst(ranks, Math.min(best, (performance.now() - began) / 1000))
     }
     return best
   }

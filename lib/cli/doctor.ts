@@ -1,5 +1,6 @@
 import os from 'node:os'
 import type { Command } from 'commander'
+import { glibcVersion } from '../native/glibc.js'
 import { examineRanks, type RanksFindings, ranksLines } from './doctor-ranks.js'
 import { type CommonOptions, common } from './options.js'
 import { speaks } from './ranks.js'
@@ -42,13 +43,12 @@ export function register(program: Command): void {
 }
 
 async function examine(options: CommonOptions): Promise<Findings> {
-  const report = process.report?.getReport() as unknown as { header?: { glibcVersionRuntime?: string } } | undefined
   const addon = await examineAddon(options)
   return {
     version: await version(),
     node: process.version,
     platform: `${process.platform}-${process.arch} ${os.release()}`,
-    glibc: report?.header?.glibcVersionRuntime ?? null,
+    glibc: glibcVersion(),
     cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
     cores: os.availableParallelism(),
     memory: { total: os.totalmem(), free: os.freemem() },

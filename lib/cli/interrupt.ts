@@ -1,6 +1,5 @@
 import { constants } from 'node:os'
-import { launcher } from '../ranks/launcher.js'
-import { speaks } from './ranks.js'
+import { isTogether, speaks } from './ranks.js'
 
 type Stop = 'SIGINT' | 'SIGTERM' | 'SIGUSR2'
 
@@ -30,7 +29,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     if (controller.signal.aborted) process.exit(128 + constants.signals[signal])
     if (speaks) process.stderr.write(`\n${signal}: stopping after this step (again to stop at once)\n`)
     controller.abort(new Interrupted(signal))
-    if (launcher()) setTimeout(() => process.exit(128 + constants.signals[signal]), LONGEST_STEP).unref()
+    if (isTogether) setTimeout(() => process.exit(128 + constants.signals[signal]), LONGEST_STEP).unref()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) process.on(signal, stop)
   try {

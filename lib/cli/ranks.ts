@@ -11,13 +11,18 @@ const by = launcher()
 /** Whether this process is to say what all would say alike. */
 export const speaks = !by || by.rank === 0
 
+/** Whether there are others, who may wait for this one. */
+export const isTogether = by !== null && by.size > 1
+
 /** What messages of this process begin with. */
 export const speaker = by && by.rank > 0 ? `feynkac [rank ${by.rank} ${os.hostname()}]` : 'feynkac'
 
 /** Throws ArgumentError where several processes would do the same work. */
 export function requireOneProcess(command: string): void {
-  if (by && by.size > 1)
-    throw new ArgumentError(`${command} is the work of one process, but ${by.name} started ${by.size}: start it alone`)
+  if (isTogether)
+    throw new ArgumentError(
+      `${command} is the work of one process, but ${by!.name} started ${by!.size}: start it alone`,
+    )
 }
 
 /** The ranks of this process; where there are several, its options become those of its share of the machine. */
@@ -36,7 +41,7 @@ export async function openRanks(options: CommonOptions): Promise<Communicator> {
 
 /** All ranks have come to the same end. */
 export async function endRanks(): Promise<void> {
-  if (!by || by.size === 1) return
+  if (!isTogether) return
   const { communicator } = await import('../ranks/communicator.js')
   ;(await communicator()).end()
 }

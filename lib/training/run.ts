@@ -141,7 +141,13 @@ export async function openRun(
     const checkpoint = resume ? await folder.newest(whole) : null
     if (!checkpoint && resume === true)
       throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
-    await ranks.barrier()
+    const step = checkpoint?.loop.step ?? -1
+    const first = await fromFirst(ranks, step)
+    if (first !== step)
+      throw new FileError(
+        `rank 0 goes on from step ${first} and rank ${ranks.rank} from ${step} (-1: there is no checkpoint): all ranks need the same ${options.output}`,
+        options.output,
+      )
     return { folder, checkpoint, ranks }
   } catch (error) {
     await folder.close()
@@ -233,7 +239,6 @@ const TRIAL_IMAGES = 10_000
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {
   ...generalSettings,
-  dropout: 0,
   decay: 0,
   muon: 0,
   holdOut: 0,

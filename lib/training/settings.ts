@@ -50,12 +50,15 @@ export const settingRows: Rows<Settings> = {
   beta1: share("Adam's beta1", { max: 1 - 1e-12, default: 0.9 }),
   beta2: share("Adam's beta2", { max: 1 - 1e-12, default: 0.999 }),
   eps: positive("Adam's epsilon", { default: 1e-8 }),
-  muon: share('momentum of Muon, for the weights of convolutions (0.95 of denoisers and energies; 0: Adam moves all)', {
-    max: 1 - 1e-12,
-    value: 'momentum',
-  }),
-  pMean: real('mean of ln sigma (-1.2)'),
-  pStd: positive('standard deviation of ln sigma (1.2)'),
+  muon: share(
+    'momentum of Muon, for the weights of convolutions (0.95 of denoisers and energies of pictures; 0: Adam moves all)',
+    {
+      max: 1 - 1e-12,
+      value: 'momentum',
+    },
+  ),
+  pMean: real('mean of ln sigma (-1.2; -0.6 of labelled pictures)'),
+  pStd: positive('standard deviation of ln sigma (1.2; 1.4 of labelled pictures)'),
   labelDropout: share('of each attribute of a label (0.1; 0.25 of two or more)', { value: 'probability' }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
   flips: toggle('mirror images left to right at random', { default: false }),

@@ -46,8 +46,10 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
     lastCheckpoint: () => null,
   })
   await loop.catch((reason) => {
-    if (reason !== enough && !(reason instanceof Stopped)) throw reason
+    if (reason !== enough && reason !== signal?.reason && !(reason instanceof Stopped)) throw reason
   })
+  // the user's signal is each rank's own: all leave together
+  if (await run.ranks.any(signal?.aborted ?? false)) throw signal?.aborted ? signal.reason : new Stopped()
   return rate
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { ArgumentError, DeviceError, FeynkacError } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
+import { glibcVersion } from '../native/glibc.js'
 import type { NetworkWeights } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { gatherTexts } from '../ranks/share.js'
@@ -25,10 +26,10 @@ export function checkShared(
  */
 export async function checkAlike(ranks: Communicator, device: string): Promise<void> {
   if (ranks.size === 1) return
-  const { header } = (process.report?.getReport() ?? {}) as { header?: { glibcVersionRuntime?: string } }
+  const glibc = glibcVersion()
   const own = [
     device.startsWith('cuda') ? 'cuda' : `cpu (${native.cpu().isa})`,
-    `${process.platform}-${process.arch}${header?.glibcVersionRuntime ? ` glibc ${header.glibcVersionRuntime}` : ''}`,
+    `${process.platform}-${process.arch}${glibc ? ` glibc ${glibc}` : ''}`,
     `V8 ${process.versions.v8}`,
   ].join(', ')
   const all = (await gatherTexts(ranks, JSON.stringify([own, ranks.host]))).map((text) => JSON.parse(text) as string[])

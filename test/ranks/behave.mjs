@@ -20,5 +20,5 @@ else {
   if (what === 'terminate') process.kill(process.pid, 'SIGTERM')
   if (what === 'crash') process.kill(process.pid, 'SIGSEGV')
   if (what === 'reject' || what === 'middle') await ranks.barrier()
-  if (what !== 'return') await sleep(60_000)
+  await sleep(60_000)
 }
