@@ -32,7 +32,10 @@ async function outcome({ name: callee, call }: Callee, args: unknown[]): Promise
   } catch (error) {
     const { name, message, code, stack } = error as feynkac.FeynkacError
     const typed = error instanceof feynkac.FeynkacError && code.startsWith('FEYNKAC_') && message.length < 3000
-    const isWorks = callee === 'engine.run' && /^(thrown by a callback|Class constructor)/.test(message) // as it is
+    const isWorks =
+      callee === 'engine.run' &&
+      typeof args[1] === 'function' &&
+      /^(thrown by a callback$|Class constructors? )/.test(message) // the work's own, as it is
     return typed || isWorks ? null : `${name}: ${message}\n${stack?.split('\n').slice(1, 4).join('\n')}`
   } finally {
     clearTimeout(timer)

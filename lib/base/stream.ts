@@ -61,7 +61,8 @@ export function streamOf<E, R>(
 
   async function drained(): Promise<R> {
     if (!running) for await (const _ of begun());
-    return running!
+    if (!running) throw left // closed before it began
+    return running
   }
 
   const begun = () => {

@@ -1,6 +1,7 @@
 import { knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
+import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, MemoryDataset } from '../data/dataset.js'
 import { Autoencoder } from './autoencoder.js'
 
@@ -35,7 +36,7 @@ export async function latentDataset(
   const { shape, latentShape } = autoencoder
   if (shape.join() !== data.shape.join())
     throw new ArgumentError(`the autoencoder is for images of [${shape}] but the data are [${data.shape}]`)
-  const [width, latents] = [shape, latentShape].map((s) => s.reduce((a, b) => a * b, 1)) as [number, number]
+  const [width, latents] = [sizeOf(shape), sizeOf(latentShape)]
   requireMemory(4 * data.size * latents, `the latents of ${data.size} images`)
   const encoded = new Float32Array(data.size * latents)
   const attributes = data.labels?.attributes.length ?? 0

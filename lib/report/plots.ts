@@ -17,9 +17,11 @@ parentPort.on('message', async ({ id, spec }) => {
   try {
     const [{ compile }, { parse, View }] = await loaded
     const view = new View(parse(compile(spec).spec), { renderer: 'none' })
-    const svg = await view.toSVG()
-    view.finalize()
-    parentPort.postMessage({ id, svg })
+    try {
+      parentPort.postMessage({ id, svg: await view.toSVG() })
+    } finally {
+      view.finalize()
+    }
   } catch (error) {
     parentPort.postMessage({ id, error })
   }
@@ -33,7 +35,7 @@ class Plotter {
   readonly #worker: Worker
   #count = 0
 
-  constructor(packages: { vega: string; vegaLite: string }, ended: () => void) {
+  constructor(packages: { vega: string; vegaLite: string }, ended: (plotter: Plotter) => void) {
     // not the flags of this process, which may have its own modules loaded into every thread
     this.#worker = new Worker(PROGRAM, { eval: true, execArgv: [], workerData: packages })
     this.#worker.unref()
@@ -45,7 +47,7 @@ class Plotter {
       else reject(answer.error)
     })
     const end = (error: unknown) => {
-      ended()
+      ended(this)
       for (const { reject } of this.#waiting.values()) reject(error)
       this.#waiting.clear()
     }
@@ -55,10 +57,10 @@ class Plotter {
 
   svg(spec: Spec): Promise<string> {
     const id = this.#count++
-    this.#worker.ref() // the process does not end before its plots are drawn
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
       this.#worker.postMessage({ id, spec })
+      this.#waiting.set(id, { resolve, reject })
+      this.#worker.ref() // the process does not end before its plots are drawn
     })
   }
 }
@@ -68,8 +70,8 @@ let plotter: Plotter | undefined
 /** PNG of a Vega-Lite specification at twice its size in points. Throws MissingPackageError. */
 export async function plotPng(spec: Spec): Promise<Buffer> {
   const packages = await loadPlotting()
-  plotter ??= new Plotter(packages, () => {
-    plotter = undefined
+  plotter ??= new Plotter(packages, (ended) => {
+    if (plotter === ended) plotter = undefined
   })
   const config = { font: FONT, background: 'white', ...spec.config }
   return svgPng(await plotter.svg({ ...spec, config }))

@@ -2,7 +2,7 @@ import { ArgumentError, digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { host, type Space, toHost, upload } from '../native/space.js'
+import { copyOf, host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -45,7 +45,8 @@ interface WeightRule {
 }
 
 /** The increment of a step that weighs nothing. */
-const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
+/** No weights. */
+export const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
 
 export const weightRules = {
   /** Exact at any step count: log G = U(x) - U'(x') + log L(x|x') - log M(x'|x). */
@@ -313,7 +314,7 @@ export class AnnealedPopulation implements Population {
     const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
     const out = this.space.floats(this.samples.length)
     await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
-    return (await toHost(out, signal)).slice()
+    return copyOf(out, signal)
   }
 
   async state(): Promise<PopulationState> {
@@ -388,7 +389,7 @@ export class AnnealedPopulation implements Population {
       this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
     if (form !== 'none' && !this.options.precisions) {
       await this.rows.meanSquares(out, grad, weights, this.options.signal)
-      if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.suspect())
+      if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.rows.firstText(await this.suspect()))
       if (out.some((m) => m === Number.POSITIVE_INFINITY))
         throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)
     }

@@ -19,7 +19,7 @@ export interface Saved {
   rest: Record<string, unknown>
 }
 
-const FORMAT = 'feynkac-smc-1'
+const FORMAT = 'feynkac-smc-2'
 
 export class SmcCheckpoint {
   #savedAt = performance.now()

@@ -1,6 +1,6 @@
 import { ArgumentError } from '../base/errors.js'
 import { native, run } from '../native/addon.js'
-import { fill, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import { copyOf, fill, inSpaceOf, type Space, toSpace } from '../native/space.js'
 import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
 import type { Consistency, ConsistencyBand, EnergyFunction, Target } from './energy-function.js'
 import { evaluateModels, nameOf } from './evaluation.js'
@@ -46,7 +46,7 @@ export function measureConsistency(energy: EnergyFunction, options: ConsistencyO
       const out = space.doubles(particles)
       const request = { out, terms, coefficients: Float64Array.from(coefficients), constant }
       await run(() => native.sumTerms(request), signal)
-      const values = (await toHost(out, signal)).slice()
+      const values = await copyOf(out, signal)
       space.keep([weights, ...population.live()])
       return values
     }
@@ -82,7 +82,7 @@ async function noised(
   const at = async (k: number) => {
     const x = await toSpace(space, Float32Array.from(path), signal)
     const [{ energy, grad }] = await evaluateModels([target], space, x, sigmas[k], signal)
-    const known = { energy: (await toHost(energy, signal)).slice(), grad: (await toHost(grad, signal)).slice() }
+    const known = { energy: await copyOf(energy, signal), grad: await copyOf(grad, signal) }
     space.keep([])
     return known
   }

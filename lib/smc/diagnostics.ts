@@ -32,7 +32,6 @@ export const hasCollapsed = (families: number, n: number): boolean =>
   n > 1 && families < Math.max(LEAST, Math.min(MANY, SHARE * n))
 
 export interface RootsState {
-  roots: Float64Array
   distinct: number
   variance: number
   start: number
@@ -78,13 +77,13 @@ export class Roots {
     this.#start = 1 / particles
   }
 
-  /** What it goes on from at the next level. */
+  /** What it goes on from at the next level, beside `of`. */
   state(): RootsState {
-    const [roots, distinct] = [Float64Array.from(this.of), this.distinct]
-    return { roots, distinct, variance: this.#variance, start: this.#start, resampled: this.#families !== undefined }
+    const { distinct } = this
+    return { distinct, variance: this.#variance, start: this.#start, resampled: this.#families !== undefined }
   }
 
-  restore({ roots, distinct, variance, start, resampled }: RootsState): void {
+  restore(roots: ArrayLike<number>, { distinct, variance, start, resampled }: RootsState): void {
     this.of.set(roots)
     this.distinct = distinct
     this.#variance = variance

@@ -67,6 +67,9 @@ export interface Population {
   readonly energy?: Doubles
   /** Evaluations of a model at a particle so far. */
   readonly evaluations: number
+  /** m and theta of its steps, where it has some. */
+  readonly precisions?: Float64Array[]
+  readonly drift?: Float64Array[]
 }
 
 /** The population of a model of the user's own; what the model gets and gives are copies: it may keep them, and give them away. */

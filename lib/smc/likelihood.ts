@@ -3,11 +3,12 @@ import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
 import { type Space, toHost, toSpace, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
-import { AnnealedPopulation, type AnnealingOptions } from './annealing.js'
+import { AnnealedPopulation, type AnnealingOptions, NOTHING } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
 import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
+import { effectiveSampleSize } from './resampling.js'
 import { OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
 
@@ -177,8 +178,11 @@ export class LikelihoodPopulation implements Population {
   async #weigh(): Promise<Increment> {
     const { draws, bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
     const { space } = this
+    if (this.#exponents.length === 0) {
+      this.reach = 0 // nothing is left to weigh at any noise
+      return NOTHING
+    }
     const sums = space.doubles(n)
-    if (this.#exponents.length === 0) return { terms: [], coefficients: [], constant: 0 }
     const x0 = await toSpace(space, await this.#now.denoised(), signal)
     const mark = space.mark()
     const logs = new Float64Array(n)
@@ -190,7 +194,7 @@ export class LikelihoodPopulation implements Population {
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
       const x = space.floats(x0.length)
-      const noise = { std: sigma, seed: seedAfter(seedAfter(seed) + 1), purpose: purpose.propose, step: draw }
+      const noise = { std: sigma, seed, purpose: purpose.moment, step: draw } // moves, which draw moments, do not go with it
       await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
       for (const [j, exponent] of this.#exponents.entries()) {
@@ -203,7 +207,7 @@ export class LikelihoodPopulation implements Population {
       if (hasNaN(logs))
         throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#weighed)}`, await suspect?.())
       space.keep([], mark)
-      if (bearable && effective(logs) < BEARABLE * n) break
+      if (bearable && effectiveSampleSize(logs) < BEARABLE * n) break
       best = logs.slice()
       this.reach = high * Math.exp(-(draw + 1) * width)
     }
@@ -213,16 +217,4 @@ export class LikelihoodPopulation implements Population {
     await upload(sums, best, signal)
     return { terms: [sums], coefficients: [1], constant }
   }
-}
-
-/** Effective sample size of weights with these logarithms. */
-function effective(logs: Float64Array): number {
-  const top = logs.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  let [sum, squares] = [0, 0]
-  for (const log of logs) {
-    const w = Math.exp(log - top)
-    sum += w
-    squares += w * w
-  }
-  return (sum * sum) / squares
 }

@@ -131,7 +131,11 @@ export class Mover {
     const relative = stepSize ?? (langevin ? 1.2 * this.d ** (-1 / 6) : 1.2 * this.d ** (-1 / 4))
     const out = new Float64Array(1)
     await this.rows.meanSquares(out, state.grad, weights, this.signal)
-    if (Number.isNaN(out[0])) throw notANumber(`sigma = ${digits(sigma)} before an MCMC move`, await state.suspect?.())
+    if (Number.isNaN(out[0]))
+      throw notANumber(
+        `sigma = ${digits(sigma)} before an MCMC move`,
+        await this.rows.firstText(await state.suspect?.()),
+      )
     return relative * (out[0] > 0 ? Math.min(out[0] ** -0.5, 1e6 * sigma) : sigma)
   }
 
@@ -142,8 +146,9 @@ export class Mover {
       : await this.#hamiltonian(state, sigma, evaluator)
     const { next, logRatio } = proposed
     if (this.kernel === 'ula' || this.kernel === 'uhmc') {
-      if (hasNaN(await toHost(next.energy, this.signal)))
-        throw notANumber(`sigma = ${digits(sigma)} in an MCMC move`, await next.suspect?.())
+      const [all] = await this.rows.whole([next.energy])
+      if (hasNaN(await toHost(all, this.signal)))
+        throw notANumber(`sigma = ${digits(sigma)} in an MCMC move`, await this.rows.firstText(await next.suspect?.()))
       Object.assign(state, next)
       return Number.NaN
     }

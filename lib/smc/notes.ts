@@ -35,7 +35,8 @@ export function noteOf(
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
-  if (weights === 'likelihood' && !isSingle(target)) {
+  if (weights === 'likelihood') {
+    if (weighAbove === 0) return undefined // one model: plain samples of it are what was asked for
     const found = Number(weighAbove.toPrecision(3))
     return weighAbove < sigmas[0]
       ? `weighed by likelihoods at noise levels from ${found} up (experimental): the samples are plain ones of a model, as often as target '${target.name}' has them there; below, nothing corrects them`

@@ -6,7 +6,7 @@ import { native } from '../native/addon.js'
  * The seed of what goes on from the samples of an smc run of a seed: far from any that is likely to be in use. With the run's own, step k
  * would draw again the noise that its step k has put into the particles.
  */
-export const seedAfter = (seed: number): number => (seed + 2 ** 52) % 2 ** 53
+export const seedAfter = (seed: number): number => (seed < 2 ** 52 ? seed + 2 ** 52 : seed - 2 ** 52)
 
 /**
  * Random numbers for a FeynmanKacModel of one's own: counter-based, so the same (seed, level, call, particle) gives the same

@@ -4,6 +4,7 @@ import { prepareFolder, readFileChecked, refuseOverwriting, removeFiles, writeFi
 import { parseJsonObject } from '../base/json.js'
 import { parseNpyArray } from '../data/npy.js'
 import { writeNpy } from '../data/npy-write.js'
+import { encoded } from './result-json.js'
 
 /** A result in a folder: samples.npy, weights.npy, samples.png, and all the rest in result.json. */
 
@@ -13,9 +14,12 @@ interface Saved {
   weights: Float64Array
   shape: readonly number[]
   particles: number
-  resampled(): Float32Array
-  toJSON(): Record<string, unknown>
+  kind: string
+  resampled(n: number): Float32Array
 }
+
+/** Samples of samples.png, drawn by their weights. */
+const SHOWN = 1024
 
 const names = ['samples.npy', 'weights.npy', 'samples.png', 'result.json']
 
@@ -31,15 +35,16 @@ export async function saveResult(folder: string, result: Saved, overwrite: boole
   if (shape.length === 3) {
     const { gridPng } = await import('../data/grid.js')
     try {
-      await writeFileAtomic(path('samples.png'), [await gridPng(result.resampled(), shape)])
+      await writeFileAtomic(path('samples.png'), [await gridPng(result.resampled(Math.min(particles, SHOWN)), shape)])
       files.push('samples.png')
     } catch (error) {
       if (!(error instanceof MissingPackageError)) throw error
     }
   }
   // last: a folder with this file is whole
-  const { samples: _, ...rest } = result.toJSON()
-  await writeFileAtomic(path('result.json'), `${JSON.stringify(rest)}\n`)
+  const { samples: _, ...rest } = { ...result }
+  const json = { kind: result.kind, ...(encoded(rest) as object) }
+  await writeFileAtomic(path('result.json'), `${JSON.stringify(json)}\n`)
   return [...files, 'result.json'].map(path)
 }
 
@@ -49,6 +54,5 @@ export async function readResult(folder: string): Promise<{ json: unknown; sampl
   const json = parseJsonObject(await readFileChecked(path), path)
   const { data } = parseNpyArray(await readFileChecked(file), file)
   if (!(data instanceof Float32Array)) return formatFailure(file)('expected numbers of float32')
-  const base64 = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
-  return { json, samples: { type: 'Float32Array', base64 }, path }
+  return { json, samples: data, path }
 }

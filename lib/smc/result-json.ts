@@ -4,7 +4,7 @@ import { isObject } from '../base/json.js'
 
 /** Typed arrays and numbers that are not finite, in JSON. */
 
-export const arrayForms = ['base64', 'plain'] as const
+const arrayForms = ['base64', 'plain'] as const
 export type ArrayForm = (typeof arrayForms)[number]
 
 /** Numbers that JSON has none for. */
@@ -42,13 +42,14 @@ export function decoded(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decoded(item)]))
 }
 
-/** What `encoded` has made of an array, in either form. @throws ArgumentError */
+/** What `encoded` has made of an array, in either form, or the array itself. @throws ArgumentError */
 export function decodedArray<T extends TypeName>(
   name: string,
   value: unknown,
   type: T,
 ): InstanceType<(typeof types)[T]> {
   const Type = types[type] as unknown as new (source: ArrayBuffer | number[]) => InstanceType<(typeof types)[T]>
+  if (ArrayBuffer.isView(value) && value instanceof types[type]) return value as InstanceType<(typeof types)[T]>
   if (Array.isArray(value)) return new Type(Array.from(value, (item, i) => decodedNumber(`${name}[${i}]`, item)))
   const { type: found, base64 } = (isObject(value) ? value : {}) as { type?: unknown; base64?: unknown }
   if (found !== type || typeof base64 !== 'string') throw invalid(name, `an array, or { type: '${type}', base64 }`, value) // biome-ignore format: one line

@@ -125,9 +125,10 @@ export abstract class WeightedSamples implements SampleFields {
 
   /**
    * All of it as plain data for JSON, which `resultFromJSON` reads back. Numbers that are not finite become 'NaN', 'Infinity' and '-Infinity'.
-   * JSON.stringify calls it with the name of a property, which says nothing here.
+   * JSON.stringify calls it with the name of a property, which says nothing here. @throws ArgumentError where the samples are one rank's
    */
   toJSON(options: JsonOptions | string = {}): Record<string, unknown> {
+    this.#size()
     const given = typeof options === 'string' ? {} : options
     return { kind: this.kind, ...(encoded({ ...this }, given) as object) }
   }

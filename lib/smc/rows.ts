@@ -119,9 +119,10 @@ export class RankRows implements PopulationRows {
     const [sources, targets] = [bytesOf(from), bytesOf(to)]
     const width = sources.reduce((sum, source) => sum + source.width, 0)
     const counts = (lists: number[][]) => lists.map((list) => list.length * width)
-    const given = new Uint8Array(give.flat().length * width)
+    const leaving = give.flat()
+    const given = new Uint8Array(leaving.length * width)
     let at = 0
-    for (const row of give.flat())
+    for (const row of leaving)
       for (const source of sources) {
         given.set(source.bytes.subarray(row * source.width, (row + 1) * source.width), at)
         at += source.width

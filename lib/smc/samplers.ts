@@ -16,7 +16,7 @@ import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
-import { host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import { copyOf, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
@@ -145,7 +145,7 @@ async function runSampler(
   const seed = integer('seed', options.seed ?? 0, 0)
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count, uncounted, note } = denoiserOf(model, options, space)
+  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
   if (space.device === host.device) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
@@ -173,8 +173,10 @@ async function runSampler(
     options.initial !== undefined
       ? await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
       : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
+  let evaluations = 0 // without those of previews
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
+    const before = count()
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     if (method === 'heun' || method === 'stochastic-heun') {
       const gamma =
@@ -191,21 +193,22 @@ async function runSampler(
       x = await combine([x, denoised], [ratio, 1 - ratio], std, k)
     }
     space.keep([x])
+    evaluations += count() - before
     const at = { level: k, lastLevel: last, sigma: next }
     await options.onProgress?.(at)
     if (!onStep) continue
     const here = x
-    const preview = async () => (next > 0 ? uncounted(() => evaluate(here, next)) : here)
+    const preview = async () => (next > 0 ? evaluate(here, next) : here)
     await whilePresent(`step ${k}`, (present) =>
       onStep({
         ...at,
-        samples: () => present(async () => (await toHost(here, signal)).slice()),
-        denoised: () => present(async () => (await toHost(await preview(), signal)).slice()),
+        samples: () => present(() => copyOf(here, signal)),
+        denoised: () => present(async () => copyOf(await preview(), signal)),
       }),
     )
   }
   const drawn = unweighted(await toHost(x, signal), model.shape)
-  return new SampleResult({ ...drawn, evaluations: count(), ...(note && { note }) })
+  return new SampleResult({ ...drawn, evaluations, ...(note && { note }) })
 }
 
 const knownSample = [
@@ -268,13 +271,7 @@ function denoiserOf(
       return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
     const note = baselineNote(target)
-    const uncounted = async <T>(work: () => Promise<T>) => {
-      const before = evaluator.count
-      const done = await work()
-      evaluator.count = before
-      return done
-    }
-    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count, uncounted, note }
+    return { evaluate, lambda: target.lambda, d: evaluator.d, count: () => evaluator.count, note }
   }
   const denoiser = model as DenoiserFunction
   if (!isShape(denoiser.shape)) throw invalid('model', 'a denoiser { shape, denoise(x, sigma) }', model)
@@ -295,13 +292,7 @@ function denoiserOf(
     }
     return checkedFinite(out, rows, sigma, model, space, signal)
   }
-  const uncounted = async <T>(work: () => Promise<T>) => {
-    const before = count
-    const done = await work()
-    count = before
-    return done
-  }
-  return { evaluate, lambda: 1, d, count: () => count, uncounted }
+  return { evaluate, lambda: 1, d, count: () => count }
 }
 
 /** Evaluations of a model that a call for one particle takes. */

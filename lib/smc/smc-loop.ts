@@ -7,7 +7,7 @@ import type { LogWeightStats } from '../native/particle-ops.js'
 import { copyOf, fill, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import type { Advisor } from './advice.js'
-import { AnnealedPopulation, type WeightScheme } from './annealing.js'
+import type { WeightScheme } from './annealing.js'
 import type { SmcCheckpoint } from './checkpoint.js'
 import { hasCollapsed, Roots, type RootsState, weightedMean } from './diagnostics.js'
 import { notANumber } from './evaluation.js'
@@ -31,12 +31,14 @@ export interface Course {
 /** What the loop itself goes on from after a level, beside its arrays. */
 interface LoopState {
   roots: RootsState
-  ancestors: (Int32Array | null)[]
   levels: LevelReport[]
   logZ: number
   stats: LogWeightStats
   population: Record<string, unknown>
 }
+
+/** Where a checkpoint has the ancestors of a level. */
+const ancestorsOf = (level: number) => `ancestors ${level}`
 
 /** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */
 export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> {
@@ -57,9 +59,15 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
 
   const save = async () => {
     const { arrays, rest } = await population.state()
-    const own = { logWeights: await toHost(logWeights), weights: await toHost(weights) }
-    const state: LoopState = { roots: roots.state(), ancestors, levels, logZ, stats, population: rest }
-    await checkpoint!.save({ level: levels.length - 1, arrays: { ...arrays, ...own }, rest: { ...state } })
+    const own = {
+      logWeights: await toHost(logWeights),
+      weights: await toHost(weights),
+      roots: Float64Array.from(roots.of),
+    }
+    const drawn = ancestors.flatMap((of, k) => (of ? [[ancestorsOf(k), Float64Array.from(of)] as const] : []))
+    const state: LoopState = { roots: roots.state(), levels, logZ, stats, population: rest }
+    const all = { ...arrays, ...own, ...Object.fromEntries(drawn) }
+    await checkpoint!.save({ level: levels.length - 1, arrays: all, rest: { ...state } })
   }
   if (checkpoint?.saved) {
     const { arrays, rest, level } = checkpoint.saved
@@ -67,9 +75,10 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     await population.restore({ arrays, rest: state.population }, level)
     await upload(logWeights, float64Array('logWeights of the checkpoint', arrays.logWeights, n), signal)
     await upload(weights, float64Array('weights of the checkpoint', arrays.weights, n), signal)
-    ancestors.push(...state.ancestors)
     levels.push(...state.levels)
-    roots.restore(state.roots)
+    for (const k of levels.keys())
+      ancestors.push(arrays[ancestorsOf(k)] ? Int32Array.from(arrays[ancestorsOf(k)]) : null)
+    roots.restore(float64Array('roots of the checkpoint', arrays.roots, n), state.roots)
     logZ = state.logZ
     stats = state.stats
     for (const report of levels) advisor.look(report)
@@ -157,8 +166,8 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
       distinctRoots: roots.distinct,
       families,
       warnings,
-      precisions: population instanceof AnnealedPopulation ? population.precisions : [],
-      drift: population instanceof AnnealedPopulation ? population.drift : [],
+      precisions: population.precisions ?? [],
+      drift: population.drift ?? [],
     },
   }
   await checkpoint?.remove()

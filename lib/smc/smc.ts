@@ -108,7 +108,11 @@ async function start(
     const population = weighed ?? new AnnealedPopulation(target, annealing, space, common.rows)
     const setting = { ...annealing, learnt: isLearnt(target), where: (k: number) => population.where(k) }
     const { sigmas, weights: scheme } = annealing
-    const checkpoint = await openCheckpoint(options, { ...identityOf(annealing), ...describedTarget(target) })
+    const checkpoint = await openCheckpoint(options, {
+      ...identityOf(annealing),
+      ...describedTarget(target),
+      device: space.device,
+    })
     const course = { population, options: common, advisor: new Advisor(setting), sigmas, scheme, onLevel, checkpoint }
     const fields = await runSmc(course)
     const note = noteOf(target, { ...annealing, ...(weighed && { weighAbove: weighed.reach }) }, fields)
