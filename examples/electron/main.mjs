@@ -18,8 +18,9 @@ ipcMain.handle('sample', async (event, { gamma, particles }) => {
   const sigmas = sigmaGrid({ steps: 32, min: 0.02, max: 20 })
   const run = smc.stream(lowTemperature(energy, { gamma }), { particles, sigmas, signal: stop.signal })
   for await (const level of run) {
+    const points = await level.denoised()
     if (event.sender.isDestroyed()) return null // the window was closed: the run stops
-    event.sender.send('level', { level: level.level, lastLevel: level.lastLevel, points: await level.denoised() })
+    event.sender.send('level', { level: level.level, lastLevel: level.lastLevel, points })
   }
   return (await run.result).toJSON()
 })

@@ -1,6 +1,6 @@
 // Pictures of one figure on a dark ground, and a rule that reads off a picture which: shapes, colours and places in several kinds of data,
 // to see whether what holds for discs holds for others.
-import { uniforms } from './discs.mjs'
+import { correlation, uniforms } from './discs.mjs'
 
 const COLOURS = { red: [1, 0.1, 0.1], green: [0.1, 1, 0.1], blue: [0.1, 0.1, 1], yellow: [1, 1, 0.1] }
 
@@ -117,15 +117,3 @@ export function seenFigure(kind, picture) {
 }
 
 const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0)
-
-export function correlation(a, b) {
-  const mean = (v) => v.reduce((s, x) => s + x, 0) / v.length
-  const [ma, mb] = [mean(a), mean(b)]
-  let [ab, aa, bb] = [0, 0, 0]
-  a.forEach((v, i) => {
-    ab += (v - ma) * (b[i] - mb)
-    aa += (v - ma) ** 2
-    bb += (b[i] - mb) ** 2
-  })
-  return ab / Math.sqrt(aa * bb || 1)
-}
