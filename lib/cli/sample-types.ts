@@ -7,6 +7,7 @@ export const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as
 export interface SampleFlags extends CommonOptions {
   output: string
   overwrite?: boolean
+  previews: boolean
   again?: string
   autoencoder?: string
   particles: number
