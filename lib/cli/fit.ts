@@ -7,12 +7,14 @@ import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
 import { type Progress, progress } from './progress.js'
 import { given, givenIfAny, quoted, type ReadingFlags, readingFlags } from './train-options.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `fit`: from pictures to an energy. */
 
 interface Flags extends CommonOptions, ReadingFlags {
   output: string
   overwrite?: boolean
+  watch?: number | true
   minutes?: number
   images?: number
 }
@@ -34,7 +36,7 @@ export function register(program: Command): void {
     .option('--images <number>', 'instead: images that the teacher sees; gives the same bits again', count())
     .option('--output <directory>', 'where model.safetensors, report.html, fit.json and pictures go', 'feynkac-fit')
     .option('--overwrite', 'replace what another fit has left in --output')
-  common(readingFlags(command), 'feynkac fit fashion-mnist --minutes 15 --output garments').action(
+  common(watchFlag(readingFlags(command)), 'feynkac fit fashion-mnist --minutes 15 --output garments').action(
     async (data: string, flags: Flags) => {
       await applyThreads(flags)
       const library = await import('../fit/fit.js')
@@ -56,7 +58,7 @@ export function register(program: Command): void {
           onProgress: shown.update,
         } satisfies FitOptions)
       try {
-        const result = await interruptible(run).finally(shown.end)
+        const result = await whileWatched(flags, true, () => interruptible(run)).finally(shown.end)
         console.log(flags.json ? JSON.stringify(result) : (await summary(result)).join('\n'))
       } catch (error) {
         if (!(error instanceof Interrupted)) throw error

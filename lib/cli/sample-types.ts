@@ -8,6 +8,8 @@ export interface SampleFlags extends CommonOptions {
   output: string
   overwrite?: boolean
   previews: boolean
+  tensorboard?: boolean
+  watch?: number | true
   again?: string
   autoencoder?: string
   particles: number

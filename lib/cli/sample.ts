@@ -25,6 +25,7 @@ import type { Drawn } from './sample-types.js'
 import { methods, type SampleFlags } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `sample`: its options and the files it writes. */
 
@@ -41,6 +42,7 @@ export function register(program: Command): void {
       'samples',
     )
     .option('--no-previews', 'write no samples of the levels into --output while it goes')
+    .option('--tensorboard', 'write an event file for TensorBoard into --output, of the levels')
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
     .option('--particles <number>', 'samples to draw', count(), 64)
@@ -91,6 +93,7 @@ export function register(program: Command): void {
     )
     .option('--control-drift', "smc: a drift of the models' gradients, fitted step by step to even the weights")
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
+  watchFlag(command)
   common(
     command,
     'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
@@ -104,14 +107,20 @@ export function register(program: Command): void {
       await prepareFolder(flags.output)
       await refuseOverwriting(paths, flags.overwrite ?? false)
     }
-    const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
-      command: { model, particles: flags.particles, options: optionsOf(flags) },
-    })
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
+    const log = new SampleLog(
+      speaks ? flags.output : null,
+      flags.previews,
+      {
+        command: { model, particles: flags.particles, options: optionsOf(flags) },
+      },
+      flags.tensorboard,
+    )
+    const drawn = await whileWatched(flags, speaks, () =>
+      interruptible((signal) => draw(model, flags, ranks, log, signal)),
+    ).catch(async (error) => {
       await log.end({ failed: error instanceof Error ? error.message : String(error) })
       throw error
     })
-    await log.end({ summary: drawn.summary })
     const unsound = drawn.summary.collapsed && !flags.allowCollapse
     if (!speaks) {
       if (unsound) throw new Unsound()
@@ -120,6 +129,7 @@ export function register(program: Command): void {
     // what is left of a run before does not belong to these samples
     await removeFiles(paths)
     const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
+    await log.end({ summary: drawn.summary })
     // first what decides whether the rest means anything
     const { collapsed, note, ...figures } = drawn.summary
     const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
@@ -134,7 +144,19 @@ export function register(program: Command): void {
 const PIECE = 2 ** 19
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse', 'previews']
+const unrecorded = [
+  'output',
+  'overwrite',
+  'again',
+  'json',
+  'verbose',
+  'threads',
+  'device',
+  'allowCollapse',
+  'previews',
+  'watch',
+  'tensorboard',
+]
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {

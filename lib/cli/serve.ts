@@ -4,7 +4,7 @@ import { ArgumentError, describe } from '../base/errors.js'
 import { loadServing } from '../base/optional.js'
 import type { Logger } from '../service/engine.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
+import { applyThreads, type CommonOptions, common, count, deviceOf, number, repeated } from './options.js'
 import { version } from './version.js'
 
 /** The command `serve`: an engine over HTTP. */
@@ -19,6 +19,7 @@ interface Flags extends CommonOptions {
   maxParticles?: number
   maxSteps?: number
   maxSeconds?: number
+  watch?: string[]
   quiet?: boolean
 }
 
@@ -40,13 +41,14 @@ export function register(program: Command): void {
     .option('--max-particles <number>', 'most particles of a request (1024)', count())
     .option('--max-steps <number>', 'most steps of a request (1000)', count())
     .option('--max-seconds <number>', 'most time of a request, waiting included (300)', number({ above: 0 }))
+    .option('--watch <folder>', 'show the runs of a folder at /watch (repeat)', repeated(String))
     .option('--quiet', 'no log of requests on stderr')
   common(command, 'feynkac serve faces=runs/energy/model.safetensors --port 8000').action(
     async (files: string[], flags: Flags) => {
       await loadServing()
       await applyThreads(flags)
       const models = named(files)
-      const { maxConcurrent, maxQueued, memoryLimit, maxParticles, maxSteps, maxSeconds, host, port } = flags
+      const { maxConcurrent, maxQueued, memoryLimit, maxParticles, maxSteps, maxSeconds, host, port, watch } = flags
       const limits = given({
         maxConcurrent,
         maxQueued,
@@ -62,7 +64,12 @@ export function register(program: Command): void {
         ...limits,
         ...(!flags.quiet && { logger: lines }),
       })
-      const server = await serve(engine, { host, port, version: await version(), ...given({ apiKey, maxSeconds }) })
+      const server = await serve(engine, {
+        host,
+        port,
+        version: await version(),
+        ...given({ apiKey, maxSeconds, watch }),
+      })
       const names = Object.keys(models)
       if (flags.json) console.log(JSON.stringify({ url: server.url, models: names }))
       else console.log(`${names.join(', ')} at ${server.url}`)

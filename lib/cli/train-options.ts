@@ -25,6 +25,7 @@ import {
 } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
@@ -61,6 +62,8 @@ export interface TrainFlags
   checkpointEvery?: number
   logEvery?: number
   previewEvery?: number
+  tensorboard?: boolean
+  watch?: number | true
   resume?: boolean | 'auto'
 }
 
@@ -109,9 +112,10 @@ const loopSettings = [
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
   command.option('--images <number>', 'images to see in all, such as 200k', count())
-  return tableFlags(command, settingRows, loopSettings)
+  return watchFlag(tableFlags(command, settingRows, loopSettings))
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
+    .option('--tensorboard', 'write event files for TensorBoard into the output directory, beside the log')
     .option(
       '--resume [auto]',
       'go on from the newest checkpoint in the output directory; auto: begin where there is none',
@@ -195,6 +199,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     checkpointEvery: flags.checkpointEvery,
     logEvery: flags.logEvery,
     previewEvery: flags.previewEvery,
+    tensorboard: flags.tensorboard,
     ...deviceOf(flags),
   })
 }
@@ -263,8 +268,8 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     calibrating.update(done, 'calibrating')
   }
   try {
-    const result = await interruptible((signal) =>
-      start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration }),
+    const result = await whileWatched(flags, speaks, () =>
+      interruptible((signal) => start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration })),
     )
     calibrating?.end()
     shown?.end()

@@ -11,6 +11,8 @@ export interface HttpOptions {
   maxSeconds?: number
   /** Bytes of a request's body; default 64 kB. */
   maxBody?: number
+  /** Folders whose runs are shown at /watch (feynkac-watch). With a key: /watch/?key=KEY, once in a browser. */
+  watch?: readonly string[]
   /** Text of the description's `info.version`. */
   version?: string
 }
