@@ -1,12 +1,15 @@
-import { boolean, finiteNumber, integer } from './args.js'
+import { boolean, finiteNumber, integer, oneOf } from './args.js'
+import { invalid } from './errors.js'
 
 /** Options as rows of a table: each is described once, and its check, its default, its flag on the command line and the help are made of it. */
 
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text'
   range: Range
+  /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
+  words?: readonly string[]
   /** Throws ArgumentError that names the option. */
   check(name: string, value: unknown): T
   /** What the help says; without it the option is the library's alone. */
@@ -23,6 +26,9 @@ export interface OptionRow<T> {
 export type Rows<T> = { [K in keyof T]-?: OptionRow<Required<T>[K]> }
 
 type About<T> = Partial<Pick<OptionRow<T>, 'value' | 'flag' | 'default'>>
+
+/** A row for every named option of an interface. */
+export type RowsOf<T, K extends keyof T> = Rows<Pick<T, K>>
 
 // biome-ignore lint/suspicious/noExplicitAny: rows of different types in one table
 export type OptionTable = Readonly<Record<string, OptionRow<any>>>
@@ -44,6 +50,28 @@ export function toggle(help: string, about: About<boolean> = {}): OptionRow<bool
   return { kind: 'switch', range: {}, check: boolean, help, ...about }
 }
 
+export function choice<T extends string>(help: string, words: readonly T[], about: About<T> = {}): OptionRow<T> {
+  return { kind: 'choice', range: {}, words, check: (name, value) => oneOf(name, value, words), help, ...about }
+}
+
+export function text(help: string, expected: string, about: About<string> = {}): OptionRow<string> {
+  const check = (name: string, value: unknown) => {
+    if (typeof value === 'string' && value !== '') return value
+    throw invalid(name, expected, value)
+  }
+  return { kind: 'text', range: {}, check, help, ...about }
+}
+
+/** A number, or a word in its place. */
+export function orWord<W extends string>(row: OptionRow<number>, word: W): OptionRow<number | W> {
+  return { ...row, words: [word], check: (name, value) => (value === word ? word : row.check(name, value)) }
+}
+
+/** A row that the command line does not have. */
+export function unlisted<T>({ help, ...row }: OptionRow<T>): OptionRow<T> {
+  return row
+}
+
 /** Checks those that are given; throws ArgumentError. */
 export function checkOptions(table: OptionTable, given: Readonly<Record<string, unknown>>): void {
   for (const [name, row] of Object.entries(table)) if (given[name] !== undefined) row.check(name, given[name])
@@ -54,6 +82,16 @@ export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
   checkOptions(table, given as Record<string, unknown>)
   const names = Object.keys(table) as (keyof T)[]
   return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
+}
+
+/** Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. */
+export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }) {
+  return <K extends keyof T & string>(name: K) => table[name].check(name, given[name] ?? table[name].default)
+}
+
+/** Some rows of a table. */
+export function rowsOf<T extends object, K extends keyof T>(table: Rows<T>, ...names: K[]): RowsOf<T, K> {
+  return Object.fromEntries(names.map((name) => [name, table[name]])) as RowsOf<T, K>
 }
 
 /** The defaults of all that have one. */

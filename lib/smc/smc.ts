@@ -1,5 +1,6 @@
-import { finiteNumber, knownOptions, plainObject, renamed } from '../base/args.js'
+import { knownOptions, plainObject, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { inSpaceOf } from '../native/space.js'
 import { checkedRanks } from '../ranks/communicator.js'
@@ -12,16 +13,9 @@ import { isLearnt } from './learnt.js'
 import { LikelihoodPopulation } from './likelihood.js'
 import { noteOf } from './notes.js'
 import { RankRows } from './rows.js'
+import { type CheckedRun, checkedRun, checkedTarget } from './smc-checks.js'
 import { runSmc } from './smc-loop.js'
-import {
-  type CheckedRun,
-  checkedRun,
-  checkedTarget,
-  runOptions,
-  type SmcOptions,
-  type SmcRunOptions,
-  targetOptions,
-} from './smc-options.js'
+import { runOptions, runRows, type SmcOptions, type SmcRunOptions, targetOptions } from './smc-options.js'
 import { SmcResult } from './smc-result.js'
 import { asTarget } from './targets/linear.js'
 
@@ -135,8 +129,9 @@ function describedTarget({ name, shape, lambda, exponents, models }: Target) {
   return { target: { name, shape, lambda, exponents, models: models.length } }
 }
 
-async function openCheckpoint({ checkpoint: path, checkpointEvery }: SmcRunOptions, identity: Record<string, unknown>) {
-  const seconds = finiteNumber('checkpointEvery', checkpointEvery ?? 10, { min: 0 })
+async function openCheckpoint(options: SmcRunOptions, identity: Record<string, unknown>) {
+  const { checkpoint: path, checkpointEvery } = options
+  const seconds = reader(runRows, options)('checkpointEvery')
   if (path === undefined) {
     if (checkpointEvery !== undefined) throw invalid('checkpointEvery', 'nothing without checkpoint', checkpointEvery)
     return undefined
