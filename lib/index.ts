@@ -150,7 +150,8 @@ export type {
   ServeOptions,
 } from './service/engine.js'
 export type { HttpOptions, HttpServer } from './service/http-options.js'
-export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
+export type { RequestLevel, RequestResult } from './service/request.js'
+export type { SampleRequest, TermRequest } from './service/request-options.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck, EnergyCheckLevel } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'

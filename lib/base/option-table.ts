@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, integer, oneOf } from './args.js'
+import { boolean, finiteNumber, integer, numberList, oneOf } from './args.js'
 import { invalid } from './errors.js'
 
 /** Options as rows of a table: each is described once, and its check, its default, its flag on the command line and the help are made of it. */
@@ -6,18 +6,20 @@ import { invalid } from './errors.js'
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair'
   range: Range
   /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
   words?: readonly string[]
   /** Throws ArgumentError that names the option. */
   check(name: string, value: unknown): T
-  /** What the help says; without it the option is the library's alone. */
-  help?: string
+  /** What the help and the documents say. */
+  help: string
+  /** What is said to be expected of a text or a pair. */
+  expected?: string
   /** What the help calls the value (number). */
   value?: string
-  /** Of the command line, where it is not the option's name in dashes: micro-batch. */
-  flag?: string
+  /** Of the command line, where it is not the option's name in dashes (micro-batch); false: the option is the library's alone. */
+  flag?: string | false
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T
 }
@@ -59,17 +61,32 @@ export function text(help: string, expected: string, about: About<string> = {}):
     if (typeof value === 'string' && value !== '') return value
     throw invalid(name, expected, value)
   }
-  return { kind: 'text', range: {}, check, help, ...about }
+  return { kind: 'text', range: {}, check, expected, help, ...about }
+}
+
+/** Two numbers, the first below the second; what: such as noise levels. */
+export function pair(help: string, what: string, { min, ...about }: Range & About<[number, number]> = {}) {
+  const expected = `two ${what}, lo < hi`
+  const check = (name: string, value: unknown): [number, number] => {
+    const [lo, hi] = numberList(name, value, { length: 2, ...(min !== undefined && { min }) })
+    if (lo! < hi!) return [lo!, hi!]
+    throw invalid(name, expected, value)
+  }
+  const row: OptionRow<[number, number]> = {
+    kind: 'pair',
+    range: { min },
+    check,
+    expected,
+    help,
+    value: 'lo,hi',
+    ...about,
+  }
+  return row
 }
 
 /** A number, or a word in its place. */
 export function orWord<W extends string>(row: OptionRow<number>, word: W): OptionRow<number | W> {
   return { ...row, words: [word], check: (name, value) => (value === word ? word : row.check(name, value)) }
-}
-
-/** A row that the command line does not have. */
-export function unlisted<T>({ help, ...row }: OptionRow<T>): OptionRow<T> {
-  return row
 }
 
 /** Checks those that are given; throws ArgumentError. */

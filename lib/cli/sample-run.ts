@@ -17,9 +17,9 @@ import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
-import { deviceOf } from './options.js'
+import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
-import type { Drawn, SampleFlags } from './sample-types.js'
+import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Of several ranks the first has the samples; what the others return has the summary alone. */
 export async function draw(file: string, flags: SampleFlags, ranks: Communicator, signal: AbortSignal): Promise<Drawn> {
@@ -102,7 +102,7 @@ async function drawFrom(
       const drawn = await unweighted(target, method)
       return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
-    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter, finalResample, draws } = flags
     // levels are placed by what they cost the weights
     const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
@@ -113,7 +113,7 @@ async function drawFrom(
     const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
     const result = await smc(target, {
       ...steppers,
-      ...{ particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter },
+      ...{ particles, sigmas: levels, weighAbove, draws, resampling, essThreshold, essAfter, finalResample },
       ...(ranks.size > 1 && { ranks, gather: 'first' as const, device: 'cpu' }),
       onProgress({ level, sigma, ess, distinctRoots, warning }) {
         bar.update(
@@ -235,25 +235,13 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 }
 
 /** Options that say how smc works. */
-const smcOptions = [
-  'weights',
-  'kernel',
-  'proposal',
-  'controlDrift',
-  'moves',
-  'resampling',
-  'essThreshold',
-  'essAfter',
-  'weighAbove',
-  'adaptLevels',
-] as const satisfies (keyof SampleFlags)[]
+const smcOptions = [...Object.keys(smcFlagRows), 'adaptLevels'] as (keyof SampleFlags)[]
 
 /** They are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
   const given = smcOptions.find((name) => flags[name] !== undefined)
   if (given === undefined) return
-  const option = given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-  throw new ArgumentError(`--${option} goes with --method smc on an energy, not with ${where}`)
+  throw new ArgumentError(`--${inDashes(given)} goes with --method smc on an energy, not with ${where}`)
 }
 
 /** As many samples, drawn by their weights. */

@@ -19,8 +19,8 @@ import {
   type RequestLevel,
   type RequestResult,
   runRequest,
-  type SampleRequest,
 } from './request.js'
+import type { SampleRequest } from './request-options.js'
 
 /** A queue of requests for samples, in one process, on models that they share. */
 

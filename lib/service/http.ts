@@ -11,7 +11,8 @@ import { encoded } from '../smc/result-json.js'
 import type { Engine } from './engine.js'
 import type { HttpOptions, HttpServer } from './http-options.js'
 import { failure, formats, health, model, result, routes, sampleRequest } from './openapi.js'
-import type { RequestLevel, RequestResult, SampleRequest } from './request.js'
+import type { RequestLevel, RequestResult } from './request.js'
+import type { SampleRequest } from './request-options.js'
 
 /** An engine over HTTP, by Fastify. */
 

@@ -1,4 +1,4 @@
-import { choice, notNegative, orWord, type RowsOf, share, toggle, unlisted, whole } from '../base/option-table.js'
+import { choice, notNegative, orWord, type RowsOf, share, toggle, whole } from '../base/option-table.js'
 import type { Communicator } from '../ranks/communicator.js'
 import type { LevelReport } from './events.js'
 import { type Kernel, kernels, type Proposal, proposals, type WeightScheme, weightSchemes } from './kernels.js'
@@ -108,9 +108,9 @@ export const runRows: RowsOf<
   essThreshold: share('of smc: resample below this share of the particles', { value: 'share', default: 0.5 }),
   essAfter: share('of smc: resample extreme weights alone, up to this share (1: all)', { value: 'share', default: 1 }),
   finalResample: toggle('of smc: resample after the last level, for samples of equal weight', { default: false }),
-  seed: unlisted(whole('', { min: 0, default: 0 })),
-  gather: unlisted(choice('', ['own', 'first', 'all'], { default: 'all' })),
-  checkpointEvery: unlisted(notNegative('', { default: 10 })),
+  seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
+  gather: choice('with ranks: whose samples each gets', ['own', 'first', 'all'], { flag: false, default: 'all' }),
+  checkpointEvery: notNegative('seconds between two writes of the checkpoint', { flag: false, default: 10 }),
 }
 
 /** Of a run on a target, beside those. */
@@ -125,16 +125,13 @@ export const targetRows: RowsOf<
     }),
     'auto',
   ),
-  draws: whole('of --weights likelihood: noise levels that a likelihood is averaged over', {
-    max: 0xffff,
-    default: 128,
-  }),
+  draws: whole('with weights likelihood: noise levels that each is averaged over', { max: 0xffff, default: 128 }),
   kernel: choice('of smc (scaled; plain of fkc and rne)', kernels, { value: 'form' }),
   proposal: choice('of smc (calibrated where every model has a table, else analytic)', proposals, { value: 'form' }),
   controlDrift: toggle("of smc: a drift of the models' gradients, fitted step by step to even the weights", {
     default: false,
   }),
-  batchSize: unlisted(whole('')),
+  batchSize: whole('most particles that a model on the host gets at once (4 MB of them)', { flag: false }),
 }
 
 /** Names of the options of every run, and of a run on a target beside those. */
