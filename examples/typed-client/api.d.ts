@@ -4,377 +4,377 @@
  */
 
 export interface paths {
-    "/health": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Whether it serves. Needs no key. */
-        get: operations["health"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/models": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** The models. */
-        get: operations["models"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Counters and times for Prometheus. */
-        get: operations["metrics"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/sample": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Draws samples.
-         * @description With `Accept: text/event-stream` the answer is server-sent events: `level` (level, lastLevel, sigma, ess), `preview` (png in base64 of images, else shape and samples), at last `result` (Result) or `error` (Failure). Closing the connection cancels the request.
-         */
-        post: operations["sample"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
+  '/health': {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    /** Whether it serves. Needs no key. */
+    get: operations['health']
+    put?: never
+    post?: never
+    delete?: never
+    options?: never
+    head?: never
+    patch?: never
+    trace?: never
+  }
+  '/models': {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    /** The models. */
+    get: operations['models']
+    put?: never
+    post?: never
+    delete?: never
+    options?: never
+    head?: never
+    patch?: never
+    trace?: never
+  }
+  '/metrics': {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    /** Counters and times for Prometheus. */
+    get: operations['metrics']
+    put?: never
+    post?: never
+    delete?: never
+    options?: never
+    head?: never
+    patch?: never
+    trace?: never
+  }
+  '/sample': {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    get?: never
+    put?: never
+    /**
+     * Draws samples.
+     * @description With `Accept: text/event-stream` the answer is server-sent events: `level` (level, lastLevel, sigma, ess), `preview` (png in base64 of images, else shape and samples), at last `result` (Result) or `error` (Failure). Closing the connection cancels the request.
+     */
+    post: operations['sample']
+    delete?: never
+    options?: never
+    head?: never
+    patch?: never
+    trace?: never
+  }
 }
-export type webhooks = Record<string, never>;
+export type webhooks = Record<string, never>
 export interface components {
-    schemas: {
-        SampleRequest: {
-            /** @description Name of a model. */
-            model: string;
-            /** @description Classes of the attributes, by index or name. */
-            attributes?: {
-                [key: string]: string | number;
-            };
-            /** @description AND: multiplies by these densities. */
-            with?: {
-                /** @description Default: the request's own. */
-                model?: string;
-                /** @description Classes of the attributes, by index or name. */
-                attributes?: {
-                    [key: string]: string | number;
-                };
-            }[];
-            /** @description NOT: divides by these densities, to the power strength. */
-            not?: {
-                /** @description Default: the request's own. */
-                model?: string;
-                /** @description Classes of the attributes, by index or name. */
-                attributes?: {
-                    [key: string]: string | number;
-                };
-            }[];
-            /** @description Samples to draw; default 16. */
-            particles?: number;
-            /** @description Noise levels to go through; default 64. */
-            steps?: number;
-            /** @description Smallest noise level (the model's). */
-            sigmaMin?: number;
-            /** @description Largest noise level (the model's). */
-            sigmaMax?: number;
-            /** @description Spacing of the noise levels; default 7. */
-            rho?: number;
-            /**
-             * @description Smc for energies, heun for denoisers.
-             * @enum {string}
-             */
-            method?: "smc" | "heun" | "stochastic-heun" | "euler-maruyama" | "ancestral";
-            /** @description The density to this power: above 1, low temperature; default 1. */
-            gamma?: number;
-            /** @description AND of independent conditions: divide the unconditional density out; default false. */
-            dividePrior?: boolean;
-            /** @description Power of what NOT divides by; default 0.5. */
-            strength?: number;
-            /** @description Classifier-free guidance by the labels; 1: none; default 1. */
-            guidance?: number;
-            /** @description Of a denoiser: guide at these noise levels only. */
-            guidanceInterval?: number[];
-            /** @description Keep all coordinates between two bounds. */
-            box?: number[];
-            /**
-             * @description Of smc (none for learnt energies of pictures, else bridge).
-             * @enum {string}
-             */
-            weights?: "bridge" | "tilt" | "fkc" | "rne" | "none";
-            /**
-             * @description Of smc (scaled; plain of fkc and rne).
-             * @enum {string}
-             */
-            kernel?: "scaled" | "plain";
-            /**
-             * @description Of smc (calibrated where every model has a table, else analytic).
-             * @enum {string}
-             */
-            proposal?: "analytic" | "analytic-diagonal" | "calibrated" | "posterior" | "sde" | "tempered";
-            /**
-             * @description Of smc: how ancestors are drawn; default systematic.
-             * @enum {string}
-             */
-            resampling?: "systematic" | "stratified" | "multinomial" | "residual" | "ssp" | "killing";
-            /** @description Of smc: resample below this share of the particles; default 0.5. */
-            essThreshold?: number;
-            /** @description Of smc: resample extreme weights alone, up to this share (1: all). */
-            essAfter?: number;
-            /** @description Of smc: resample after the last level, for samples of equal weight; default false. */
-            finalResample?: boolean;
-            /** @description Of smc: no weights below this noise, where networks err; auto: as was measured (calibrate). */
-            weighAbove?: number | "auto";
-            /** @description Of smc: a drift of the models' gradients, fitted step by step to even the weights; default false. */
-            controlDrift?: boolean;
-            /**
-             * @description Of smc: MCMC moves at every level.
-             * @enum {string}
-             */
-            moves?: "mala" | "hmc" | "ula" | "uhmc";
-            /** @description Of all random numbers; default 0. */
-            seed?: number;
-        };
-        /** @description A result as resultFromJSON of feynkac reads it. */
-        Result: {
-            /** @enum {string} */
-            kind: "smc" | "sample";
-            /** @description Of one sample. */
-            shape: number[];
-            /** @description [particles, ...shape] */
-            samples: {
-                /** @enum {string} */
-                type: "Float32Array";
-                /** @description Little-endian. */
-                base64: string;
-            };
-            /** @description Normalised. */
-            logWeights: {
-                /** @enum {string} */
-                type: "Float64Array";
-                /** @description Little-endian. */
-                base64: string;
-            };
-            ess: {
-                /** @enum {string} */
-                type: "Float64Array";
-                /** @description Little-endian. */
-                base64: string;
-            };
-            warnings: string[];
-            collapsed: boolean;
-            note?: string;
-            scheme?: string;
-            /** @description Numbers that are not finite are 'NaN', 'Infinity'. */
-            logZ?: number | string;
-        } & {
-            [key: string]: unknown;
-        };
-        Failure: {
-            /** @description Stable, for programs. */
-            code: string;
-            message: string;
-        };
-        Model: {
-            name: string;
-            kind: string;
-            shape: number[];
-            sigmaMin: number;
-            sigmaMax: number;
-            attributes: {
-                name: string;
-                size: number;
-                values?: string[];
-            }[];
-        };
-        Health: {
-            /** @enum {string} */
-            status: "ok" | "closing";
-            queued: number;
-            running: number;
-            memory: number;
-            uptime: number;
-        };
-    };
-    responses: never;
-    parameters: never;
-    requestBodies: never;
-    headers: never;
-    pathItems: never;
+  schemas: {
+    SampleRequest: {
+      /** @description Name of a model. */
+      model: string
+      /** @description Classes of the attributes, by index or name. */
+      attributes?: {
+        [key: string]: string | number
+      }
+      /** @description AND: multiplies by these densities. */
+      with?: {
+        /** @description Default: the request's own. */
+        model?: string
+        /** @description Classes of the attributes, by index or name. */
+        attributes?: {
+          [key: string]: string | number
+        }
+      }[]
+      /** @description NOT: divides by these densities, to the power strength. */
+      not?: {
+        /** @description Default: the request's own. */
+        model?: string
+        /** @description Classes of the attributes, by index or name. */
+        attributes?: {
+          [key: string]: string | number
+        }
+      }[]
+      /** @description Samples to draw; default 16. */
+      particles?: number
+      /** @description Noise levels to go through; default 64. */
+      steps?: number
+      /** @description Smallest noise level (the model's). */
+      sigmaMin?: number
+      /** @description Largest noise level (the model's). */
+      sigmaMax?: number
+      /** @description Spacing of the noise levels; default 7. */
+      rho?: number
+      /**
+       * @description Smc for energies, heun for denoisers.
+       * @enum {string}
+       */
+      method?: 'smc' | 'heun' | 'stochastic-heun' | 'euler-maruyama' | 'ancestral'
+      /** @description The density to this power: above 1, low temperature; default 1. */
+      gamma?: number
+      /** @description AND of independent conditions: divide the unconditional density out; default false. */
+      dividePrior?: boolean
+      /** @description Power of what NOT divides by; default 0.5. */
+      strength?: number
+      /** @description Classifier-free guidance by the labels; 1: none; default 1. */
+      guidance?: number
+      /** @description Of a denoiser: guide at these noise levels only. */
+      guidanceInterval?: number[]
+      /** @description Keep all coordinates between two bounds. */
+      box?: number[]
+      /**
+       * @description Of smc (none for learnt energies of pictures, else bridge).
+       * @enum {string}
+       */
+      weights?: 'bridge' | 'tilt' | 'fkc' | 'rne' | 'none'
+      /**
+       * @description Of smc (scaled; plain of fkc and rne).
+       * @enum {string}
+       */
+      kernel?: 'scaled' | 'plain'
+      /**
+       * @description Of smc (calibrated where every model has a table, else analytic).
+       * @enum {string}
+       */
+      proposal?: 'analytic' | 'analytic-diagonal' | 'calibrated' | 'posterior' | 'sde' | 'tempered'
+      /**
+       * @description Of smc: how ancestors are drawn; default systematic.
+       * @enum {string}
+       */
+      resampling?: 'systematic' | 'stratified' | 'multinomial' | 'residual' | 'ssp' | 'killing'
+      /** @description Of smc: resample below this share of the particles; default 0.5. */
+      essThreshold?: number
+      /** @description Of smc: resample extreme weights alone, up to this share (1: all). */
+      essAfter?: number
+      /** @description Of smc: resample after the last level, for samples of equal weight; default false. */
+      finalResample?: boolean
+      /** @description Of smc: no weights below this noise, where networks err; auto: as was measured (calibrate). */
+      weighAbove?: number | 'auto'
+      /** @description Of smc: a drift of the models' gradients, fitted step by step to even the weights; default false. */
+      controlDrift?: boolean
+      /**
+       * @description Of smc: MCMC moves at every level.
+       * @enum {string}
+       */
+      moves?: 'mala' | 'hmc' | 'ula' | 'uhmc'
+      /** @description Of all random numbers; default 0. */
+      seed?: number
+    }
+    /** @description A result as resultFromJSON of feynkac reads it. */
+    Result: {
+      /** @enum {string} */
+      kind: 'smc' | 'sample'
+      /** @description Of one sample. */
+      shape: number[]
+      /** @description [particles, ...shape] */
+      samples: {
+        /** @enum {string} */
+        type: 'Float32Array'
+        /** @description Little-endian. */
+        base64: string
+      }
+      /** @description Normalised. */
+      logWeights: {
+        /** @enum {string} */
+        type: 'Float64Array'
+        /** @description Little-endian. */
+        base64: string
+      }
+      ess: {
+        /** @enum {string} */
+        type: 'Float64Array'
+        /** @description Little-endian. */
+        base64: string
+      }
+      warnings: string[]
+      collapsed: boolean
+      note?: string
+      scheme?: string
+      /** @description Numbers that are not finite are 'NaN', 'Infinity'. */
+      logZ?: number | string
+    } & {
+      [key: string]: unknown
+    }
+    Failure: {
+      /** @description Stable, for programs. */
+      code: string
+      message: string
+    }
+    Model: {
+      name: string
+      kind: string
+      shape: number[]
+      sigmaMin: number
+      sigmaMax: number
+      attributes: {
+        name: string
+        size: number
+        values?: string[]
+      }[]
+    }
+    Health: {
+      /** @enum {string} */
+      status: 'ok' | 'closing'
+      queued: number
+      running: number
+      memory: number
+      uptime: number
+    }
+  }
+  responses: never
+  parameters: never
+  requestBodies: never
+  headers: never
+  pathItems: never
 }
-export type $defs = Record<string, never>;
+export type $defs = Record<string, never>
 export interface operations {
-    health: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description It does. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-            /** @description It stops. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-        };
-    };
-    models: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description All of them. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Model"][];
-                };
-            };
-        };
-    };
-    metrics: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Text. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/plain": string;
-                };
-            };
-        };
-    };
-    sample: {
-        parameters: {
-            query?: {
-                /** @description json (default): all of the result; png and npy: samples drawn by their weights. */
-                format?: "json" | "png" | "npy";
-                /** @description Seconds by which the request must be done. */
-                deadline?: number;
-                /** @description Of events: how many previews there are at most; default 8. */
-                previews?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SampleRequest"];
-            };
-        };
-        responses: {
-            /** @description The samples. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Result"];
-                    "image/png": string;
-                    "application/octet-stream": string;
-                    "text/event-stream": string;
-                };
-            };
-            /** @description The request is wrong. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Failure"];
-                };
-            };
-            /** @description The API key is missing or wrong. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Failure"];
-                };
-            };
-            /** @description There is more to do than is taken: see Retry-After. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Failure"];
-                };
-            };
-            /** @description It was not done in time. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Failure"];
-                };
-            };
-        };
-    };
+  health: {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    requestBody?: never
+    responses: {
+      /** @description It does. */
+      200: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Health']
+        }
+      }
+      /** @description It stops. */
+      503: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Health']
+        }
+      }
+    }
+  }
+  models: {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    requestBody?: never
+    responses: {
+      /** @description All of them. */
+      200: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Model'][]
+        }
+      }
+    }
+  }
+  metrics: {
+    parameters: {
+      query?: never
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    requestBody?: never
+    responses: {
+      /** @description Text. */
+      200: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'text/plain': string
+        }
+      }
+    }
+  }
+  sample: {
+    parameters: {
+      query?: {
+        /** @description json (default): all of the result; png and npy: samples drawn by their weights. */
+        format?: 'json' | 'png' | 'npy'
+        /** @description Seconds by which the request must be done. */
+        deadline?: number
+        /** @description Of events: how many previews there are at most; default 8. */
+        previews?: number
+      }
+      header?: never
+      path?: never
+      cookie?: never
+    }
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['SampleRequest']
+      }
+    }
+    responses: {
+      /** @description The samples. */
+      200: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Result']
+          'image/png': string
+          'application/octet-stream': string
+          'text/event-stream': string
+        }
+      }
+      /** @description The request is wrong. */
+      400: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Failure']
+        }
+      }
+      /** @description The API key is missing or wrong. */
+      401: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Failure']
+        }
+      }
+      /** @description There is more to do than is taken: see Retry-After. */
+      503: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Failure']
+        }
+      }
+      /** @description It was not done in time. */
+      504: {
+        headers: {
+          [name: string]: unknown
+        }
+        content: {
+          'application/json': components['schemas']['Failure']
+        }
+      }
+    }
+  }
 }
