@@ -149,7 +149,7 @@ export type {
   Logger,
   ServeOptions,
 } from './service/engine.js'
-export type { HttpOptions, HttpServer } from './service/http-options.js'
+export type { HttpOptions, HttpServer } from './service/options.js'
 export type { RequestLevel, RequestResult } from './service/request.js'
 export type { SampleRequest, TermRequest } from './service/request-options.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'

@@ -44,7 +44,8 @@ export function whole(help: string, { min = 1, max, ...about }: Range & About<nu
   return { kind: 'whole', range: { min, max }, check: (name, value) => integer(name, value, min, max), help, ...about }
 }
 
-export const positive = (help: string, about: About<number> = {}) => real(help, { above: 0, ...about })
+export const positive = (help: string, about: { max?: number } & About<number> = {}) =>
+  real(help, { above: 0, ...about })
 export const notNegative = (help: string, about: About<number> = {}) => real(help, { min: 0, ...about })
 export const share = (help: string, about: Range & About<number> = {}) => real(help, { min: 0, max: 1, ...about })
 

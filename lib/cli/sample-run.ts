@@ -5,7 +5,7 @@ import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
-import { loadModel } from '../models/load.js'
+import { openModel } from '../models/open.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
@@ -46,10 +46,10 @@ async function drawFrom(
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
-  const models = new Map<string, EnergyModel>()
+  const models = new Map<string, EnergyModel>() // beside it
   const own = { ...deviceOf(flags), ...(flags.nullClass !== undefined && { nullClass: flags.nullClass }) }
-  const { info, network } = await loadModel(file, own)
-  network.dispose()
+  using model = await openModel(file, own)
+  const { info } = model
   if (wanted && wanted.join() !== info.network.shape.join())
     throw new ArgumentError(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
@@ -68,9 +68,8 @@ async function drawFrom(
   const shape = info.network.shape
   let bar = progress(sigmas.length - 1)
   try {
-    if (info.kind === 'denoiser') {
+    if (model instanceof Denoiser) {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, own)
       const { guidance: scale, guidanceInterval: interval } = flags
       if (!base && scale !== 1)
         throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
@@ -81,10 +80,10 @@ async function drawFrom(
     if (flags.guidanceInterval)
       throw new ArgumentError('--guidance-interval goes with a denoiser: an energy is guided at every noise level')
     const load = async (other: string | null): Promise<EnergyModel> => {
-      const path = other ?? file
-      const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
-      models.set(path, model)
-      return model
+      if (other === null || other === file) return model
+      const found = models.get(other) ?? (await EnergyModel.load(other, deviceOf(flags)))
+      models.set(other, found)
+      return found
     }
     const composition = {
       base,

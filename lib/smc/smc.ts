@@ -3,7 +3,6 @@ import { ArgumentError, invalid } from '../base/errors.js'
 import { reader } from '../base/option-table.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { inSpaceOf } from '../native/space.js'
-import { checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -75,11 +74,10 @@ async function start(
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
   const options = renamed('smc', asked, { batch: 'batchSize' })
-  if (checkedRanks(options?.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
-    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
+    if (isShared(common)) checkShared(options, onLevel)
     const population = new ModelPopulation(model, common.rows, common.seed, common.signal)
     const advisor = new Advisor({ ...common, where: (k) => population.where(k) })
     const checkpoint = await openCheckpoint(options, { ...identityOf(common), levels: population.levels })
@@ -92,11 +90,8 @@ async function start(
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
   const { signal } = common
   const { device } = options as SmcOptions
-  const shared = common.rows instanceof RankRows
-  if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
-    throw invalid('device of particles that ranks share', "'cpu'", device)
-  if (shared && annealing.weights === 'likelihood')
-    throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
+  const shared = isShared(common)
+  if (shared) checkShared(options, onLevel, device, annealing.weights)
   return inSpaceOf(target.residence, shared ? 'cpu' : device, signal, async (space) => {
     const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
     const population = weighed ?? new AnnealedPopulation(target, annealing, space, common.rows)
@@ -112,6 +107,16 @@ async function start(
     const note = noteOf(target, { ...annealing, ...(weighed && { weighAbove: weighed.reach }) }, fields)
     return new SmcResult({ ...fields, shape: [...target.shape], scheme, ...(note && { note }) })
   })
+}
+
+const isShared = ({ rows }: CheckedRun) => rows instanceof RankRows
+
+/** What particles that ranks share cannot have. Throws ArgumentError. */
+function checkShared({ checkpoint }: SmcRunOptions, onLevel: unknown, device = 'cpu', weights?: string): void {
+  if (onLevel || checkpoint !== undefined)
+    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
+  if (device !== 'auto' && device !== 'cpu') throw invalid('device of particles that ranks share', "'cpu'", device)
+  if (weights === 'likelihood') throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
 }
 
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {
