@@ -1,4 +1,5 @@
 import { ArgumentError } from '../base/errors.js'
+import type { Stream } from '../base/stream.js'
 import type { LabelSpec } from '../data/dataset.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import { Denoiser } from '../models/denoiser.js'
@@ -12,6 +13,7 @@ import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
+import type { LevelReport } from '../smc/events.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
@@ -19,13 +21,20 @@ import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
 import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
+import type { SampleLog } from './sample-log.js'
 import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Of several ranks the first has the samples; what the others return has the summary alone. */
-export async function draw(file: string, flags: SampleFlags, ranks: Communicator, signal: AbortSignal): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, signal)
+export async function draw(
+  file: string,
+  flags: SampleFlags,
+  ranks: Communicator,
+  log: SampleLog,
+  signal: AbortSignal,
+): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, log, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, ranks, signal, autoencoder.latentShape)
+  const drawn = await drawFrom(file, flags, ranks, log, signal, autoencoder.latentShape)
   if (ranks.rank > 0) return drawn
   const { samples, shown, shape } = drawn
   const decoded = await autoencoder.decode(samples, { signal })
@@ -43,6 +52,7 @@ async function drawFrom(
   file: string,
   flags: SampleFlags,
   ranks: Communicator,
+  log: SampleLog,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
@@ -110,18 +120,38 @@ async function drawFrom(
     const grid = sigmas.filter((sigma) => typeof weighAbove !== 'number' || sigma >= weighAbove)
     const pilot = flags.adaptLevels && grid.length > 1 ? await adapted(target, grid, flags.adaptLevels, steppers) : null
     const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
-    const result = await smc(target, {
+    await log.begin({ method, target: describeTarget(target), shape, lastLevel: levels.length - 1 })
+    const shown = ({ level, sigma, ess, distinctRoots, warning }: LevelReport) => {
+      bar.update(
+        level,
+        `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
+      )
+      if (warning) bar.note(`warning: ${warning}`)
+    }
+    const all = {
       ...steppers,
-      ...{ particles, sigmas: levels, weighAbove, draws, resampling, essThreshold, essAfter, finalResample },
-      ...(ranks.size > 1 && { ranks, gather: 'first' as const, device: 'cpu' }),
-      onProgress({ level, sigma, ess, distinctRoots, warning }) {
-        bar.update(
-          level,
-          `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
-        )
-        if (warning) bar.note(`warning: ${warning}`)
-      },
-    })
+      particles,
+      sigmas: levels,
+      weighAbove,
+      draws,
+      resampling,
+      essThreshold,
+      essAfter,
+      finalResample,
+    }
+    const result = await (ranks.size > 1
+      ? smc(target, {
+          ...all,
+          ...{ ranks, gather: 'first', device: 'cpu' },
+          onProgress: async (report) => {
+            shown(report)
+            await log.level(report)
+          },
+        })
+      : heard(smc.stream(target, all), async (level) => {
+          shown(level)
+          await log.level(level)
+        }))
     const { samples, logWeights, diagnostics } = result
     const { distinctRoots, resamplings, families } = diagnostics
     const weighed = {
@@ -184,22 +214,26 @@ async function drawFrom(
     method: Exclude<NonNullable<SampleFlags['method']>, 'smc'>,
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
-    const { samples, evaluations, note } = await sample(model, {
-      particles,
-      sigmas: [...sigmas, 0],
-      method: name,
-      seed,
-      signal,
-      onProgress: ({ level, sigma }) => bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
+    await log.begin({ method: name, target: describeTarget(model), shape, lastLevel: sigmas.length })
+    const run = sample.stream(model, { particles, sigmas: [...sigmas, 0], method: name, seed, signal })
+    const { samples, evaluations, note } = await heard(run, async (step) => {
+      bar.update(Math.min(step.level, flags.steps), `sigma ${step.sigma.toPrecision(3)}`)
+      await log.level(step)
     })
     const summary = { ...(note && { note }), method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
 }
 
+/** Has all that a stream tells heard; what it ends with. */
+async function heard<E, R>(stream: Stream<E, R>, hear: (event: E) => Promise<void>): Promise<R> {
+  for await (const event of stream) await hear(event)
+  return stream.result
+}
+
 /** The density, in words and exponents. */
-function describeTarget(target: Target | EnergyFunction): object {
-  const nameOf = (model: object) => ('name' in model ? model.name : 'an energy')
+function describeTarget(target: object): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'energyGrad' in model ? 'an energy' : 'a denoiser')
   const { models, exponents } = target as Partial<Target>
   return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }

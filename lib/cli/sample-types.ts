@@ -22,6 +22,7 @@ export interface SampleFlags
     Pick<SampleRequest, 'sigmaMin' | 'sigmaMax' | 'dividePrior' | 'guidanceInterval' | 'box'> {
   output: string
   overwrite?: boolean
+  previews: boolean
   again?: string
   autoencoder?: string
   method?: (typeof methods)[number]

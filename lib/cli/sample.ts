@@ -20,6 +20,7 @@ import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, repeated, tableFlags, usage } from './options.js'
 import { openRanks, speaks } from './ranks.js'
+import { SampleLog } from './sample-log.js'
 import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
@@ -37,6 +38,7 @@ export function register(program: Command): void {
       'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
       'samples',
     )
+    .option('--no-previews', 'write no samples of the levels into --output while it goes')
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
   tableFlags(command, { ...particlesRow, ...gridRows })
@@ -66,7 +68,14 @@ export function register(program: Command): void {
       await prepareFolder(flags.output)
       await refuseOverwriting(paths, flags.overwrite ?? false)
     }
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, signal))
+    const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
+      command: { model, particles: flags.particles, options: optionsOf(flags) },
+    })
+    const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
+      await log.end({ failed: error instanceof Error ? error.message : String(error) })
+      throw error
+    })
+    await log.end({ summary: drawn.summary })
     const unsound = drawn.summary.collapsed && !flags.allowCollapse
     if (!speaks) {
       if (unsound) throw new Unsound()
@@ -89,11 +98,10 @@ export function register(program: Command): void {
 const PIECE = 2 ** 19
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse']
+const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse', 'previews']
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {
-  const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
   const others = [...(flags.with ?? []), ...(flags.not ?? [])].flatMap(({ file }) => file ?? [])
   const files: Record<string, string> = {}
   for (const file of new Set([model, flags.autoencoder ?? model, ...others])) {
@@ -105,8 +113,13 @@ async function recipe(model: string, flags: SampleFlags): Promise<object> {
     commit: await commit(),
     model,
     sha256: files,
-    options: { ...options, seed: flags.seed ?? 0 },
+    options: optionsOf(flags),
   }
+}
+
+function optionsOf(flags: SampleFlags): object {
+  const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
+  return { ...options, seed: flags.seed ?? 0 }
 }
 
 /** SHA-256 of a file of weights; null of a folder. */

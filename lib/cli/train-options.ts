@@ -60,6 +60,7 @@ export interface TrainFlags
   headScale?: number
   checkpointEvery?: number
   logEvery?: number
+  previewEvery?: number
   resume?: boolean | 'auto'
 }
 
@@ -120,6 +121,11 @@ export function trainingFlags(command: Command): Command {
       'of the data, to measure the loss on (0.1 of 100 or more)',
       number({ min: 0, max: 0.9 }),
     )
+    .option(
+      '--preview-every <images>',
+      'images between previews, samples drawn as it goes, 0 for none (1/10 of the run, as far as they cost 1/50 of it)',
+      count(0),
+    )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
   return tableFlags(command, noiseRows)
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
@@ -168,6 +174,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     resume: flags.resume,
     checkpointEvery: flags.checkpointEvery,
     logEvery: flags.logEvery,
+    previewEvery: flags.previewEvery,
     ...deviceOf(flags),
   })
 }

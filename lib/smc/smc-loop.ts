@@ -137,7 +137,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     space.keep([logWeights, weights, ...population.live()])
     if (checkpoint?.due && k < lastLevel) await save()
     await options.onProgress?.(report)
-    if (onLevel) await shown(report, population, weights, onLevel)
+    if (onLevel) await shown(report, { population, weights, ancestors: ancestors.at(-1)! }, onLevel)
   }
 
   const last = levels[lastLevel]
@@ -177,8 +177,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
 /** Has the level heard, with its particles, which pass with it. */
 async function shown(
   report: LevelReport,
-  population: Population,
-  weights: Doubles,
+  { population, weights, ancestors }: { population: Population; weights: Doubles; ancestors: Int32Array | null },
   onLevel: (level: Level) => Promise<void>,
 ): Promise<void> {
   const own = await copyOf(weights)
@@ -186,6 +185,7 @@ async function shown(
     onLevel({
       ...report,
       weights: own,
+      ancestors: ancestors?.slice() ?? null,
       samples: () => present(() => copyOf(population.samples)),
       denoised: () => present(() => population.denoised()),
     }),
