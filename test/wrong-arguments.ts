@@ -207,7 +207,10 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     sample: [guided, { particles: 4, sigmas: [2, 1, 0], method: 'stochastic-heun', churn: { churn: 1 }, initial: x, seed: 0 }], // biome-ignore format: one line
     scoreShapes: [images, [1, 8, 8]],
     scatterPng: [x, { dim: 2, axes: [0, 1], weights: new Float64Array(2).fill(1), most: 2, size: 100, seed: 0 }],
-    serve: [engine, { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, version: '1' }], // no such port
+    serve: [
+      engine,
+      { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, watch: [], version: '1' },
+    ], // no such port
     setThreads: [2],
     share: [ranks, [1, 2], (value: number) => 2 * value],
     sigmaGrid: [{ steps: 4, min: 0.1, max: 2, rho: 7 }],

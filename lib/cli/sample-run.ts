@@ -6,7 +6,7 @@ import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
-import { loadModel } from '../models/load.js'
+import { openModel } from '../models/open.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
@@ -19,10 +19,10 @@ import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
-import { deviceOf } from './options.js'
+import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
 import type { SampleLog } from './sample-log.js'
-import type { Drawn, SampleFlags } from './sample-types.js'
+import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Of several ranks the first has the samples; what the others return has the summary alone. */
 export async function draw(
@@ -56,10 +56,10 @@ async function drawFrom(
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
-  const models = new Map<string, EnergyModel>()
+  const models = new Map<string, EnergyModel>() // beside it
   const own = { ...deviceOf(flags), ...(flags.nullClass !== undefined && { nullClass: flags.nullClass }) }
-  const { info, network } = await loadModel(file, own)
-  network.dispose()
+  using model = await openModel(file, own)
+  const { info } = model
   if (wanted && wanted.join() !== info.network.shape.join())
     throw new ArgumentError(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
@@ -78,9 +78,8 @@ async function drawFrom(
   const shape = info.network.shape
   let bar = progress(sigmas.length - 1)
   try {
-    if (info.kind === 'denoiser') {
+    if (model instanceof Denoiser) {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, own)
       const { guidance: scale, guidanceInterval: interval } = flags
       if (!base && scale !== 1)
         throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
@@ -91,10 +90,10 @@ async function drawFrom(
     if (flags.guidanceInterval)
       throw new ArgumentError('--guidance-interval goes with a denoiser: an energy is guided at every noise level')
     const load = async (other: string | null): Promise<EnergyModel> => {
-      const path = other ?? file
-      const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
-      models.set(path, model)
-      return model
+      if (other === null || other === file) return model
+      const found = models.get(other) ?? (await EnergyModel.load(other, deviceOf(flags)))
+      models.set(other, found)
+      return found
     }
     const composition = {
       base,
@@ -112,7 +111,7 @@ async function drawFrom(
       const drawn = await unweighted(target, method)
       return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
-    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter, finalResample, draws } = flags
     // levels are placed by what they cost the weights
     const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
@@ -129,7 +128,17 @@ async function drawFrom(
       )
       if (warning) bar.note(`warning: ${warning}`)
     }
-    const all = { ...steppers, particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter }
+    const all = {
+      ...steppers,
+      particles,
+      sigmas: levels,
+      weighAbove,
+      draws,
+      resampling,
+      essThreshold,
+      essAfter,
+      finalResample,
+    }
     const result = await (ranks.size > 1
       ? smc(target, {
           ...all,
@@ -259,25 +268,13 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 }
 
 /** Options that say how smc works. */
-const smcOptions = [
-  'weights',
-  'kernel',
-  'proposal',
-  'controlDrift',
-  'moves',
-  'resampling',
-  'essThreshold',
-  'essAfter',
-  'weighAbove',
-  'adaptLevels',
-] as const satisfies (keyof SampleFlags)[]
+const smcOptions = [...Object.keys(smcFlagRows), 'adaptLevels'] as (keyof SampleFlags)[]
 
 /** They are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
   const given = smcOptions.find((name) => flags[name] !== undefined)
   if (given === undefined) return
-  const option = given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-  throw new ArgumentError(`--${option} goes with --method smc on an energy, not with ${where}`)
+  throw new ArgumentError(`--${inDashes(given)} goes with --method smc on an energy, not with ${where}`)
 }
 
 /** As many samples, drawn by their weights. */

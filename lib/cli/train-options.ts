@@ -9,7 +9,7 @@ import { Stopped } from '../ranks/stopped.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
 import { type LevelOptions, levelRows, type PathOptions } from '../training/options.js'
 import type { TrainingProgress } from '../training/run.js'
-import { type Settings, settingRows } from '../training/settings.js'
+import { loopRows, noiseRows, type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import {
@@ -90,29 +90,10 @@ function resumeOf(value: string): 'auto' {
   throw new InvalidArgumentError('Expected nothing, or auto.')
 }
 
-/** Settings that every run has; the others are of networks that know noise levels. */
-const loopSettings = [
-  ...[
-    'batchSize',
-    'microBatch',
-    'lr',
-    'warmUp',
-    'decay',
-    'emaHalfLife',
-    'clip',
-    'beta1',
-    'beta2',
-    'eps',
-    'muon',
-    'flips',
-  ],
-  'divergence',
-]
-
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
   command.option('--images <number>', 'images to see in all, such as 200k', count())
-  return watchFlag(tableFlags(command, settingRows, loopSettings))
+  return watchFlag(tableFlags(command, loopRows))
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
     .option('--tensorboard', 'write event files for TensorBoard into the output directory, beside the log')
@@ -150,8 +131,7 @@ export function trainingFlags(command: Command): Command {
       count(0),
     )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-  const ofNoiseLevels = Object.entries(settingRows).filter(([name, { help }]) => help && !loopSettings.includes(name))
-  return tableFlags(command, Object.fromEntries(ofNoiseLevels))
+  return tableFlags(command, noiseRows)
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())

@@ -3,15 +3,17 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply as Reply, FastifyRequest as Request } from 'fastify'
-import { finiteNumber, integer, isList, knownOptions, oneOf } from '../base/args.js'
-import { ArgumentError, BusyError, FeynkacError, invalid } from '../base/errors.js'
+import { finiteNumber, integer, knownOptions, oneOf } from '../base/args.js'
+import { ArgumentError, BusyError, FeynkacError } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { loadServing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import { encoded } from '../smc/result-json.js'
 import type { Engine } from './engine.js'
-import type { HttpOptions, HttpServer } from './http-options.js'
 import { failure, formats, health, model, result, routes, sampleRequest } from './openapi.js'
-import type { RequestLevel, RequestResult, SampleRequest } from './request.js'
+import { type HttpOptions, type HttpServer, httpRows } from './options.js'
+import type { RequestLevel, RequestResult } from './request.js'
+import type { SampleRequest } from './request-options.js'
 import { loadWatching } from './watching.js'
 
 /** An engine over HTTP, by Fastify. */
@@ -21,18 +23,19 @@ const SHOWN = 16
 
 /** Documented in late.ts. */
 export async function serve(engine: Engine, options: HttpOptions = {}): Promise<HttpServer> {
-  knownOptions('serve', options, ['host', 'port', 'apiKey', 'maxSeconds', 'maxBody', 'watch', 'version'])
-  const { host = '127.0.0.1', apiKey, version = '1' } = options
-  if (typeof host !== 'string' || host === '') throw invalid('host', 'a name or an address', host)
-  if (apiKey !== undefined && (typeof apiKey !== 'string' || apiKey === '')) throw invalid('apiKey', 'a text', apiKey)
-  const port = integer('port', options.port ?? 0, 0, 65535)
-  const maxSeconds = finiteNumber('maxSeconds', options.maxSeconds ?? 300, { above: 0, max: 2e6 })
-  const maxBody = integer('maxBody', options.maxBody ?? 65_536, 1, 2 ** 30)
-  const { watch } = options
-  if (watch !== undefined && !(isList(watch) && watch.every((folder) => typeof folder === 'string')))
-    throw invalid('watch', 'names of folders', watch)
+  knownOptions('serve', options, Object.keys(httpRows))
+  const option = reader(httpRows, options)
+  const [host, port] = [option('host'), option('port')]
+  const apiKey = options.apiKey === undefined ? undefined : option('apiKey')
+  const settled = {
+    apiKey,
+    maxSeconds: option('maxSeconds'),
+    maxBody: option('maxBody'),
+    watch: option('watch'),
+    version: option('version'),
+  }
   const draining = new Draining()
-  const app = await describedApp(engine, draining, { apiKey, maxSeconds, maxBody, version, ...(watch && { watch }) })
+  const app = await describedApp(engine, draining, settled)
   try {
     await app.listen({ host, port })
   } catch (error) {
@@ -83,7 +86,7 @@ interface Settled {
   maxSeconds: number
   maxBody: number
   version: string
-  watch?: readonly string[]
+  watch: readonly string[]
 }
 
 /** The application with its routes; the tests read its description without a port. */
@@ -140,7 +143,7 @@ export async function describedApp(
   )
   app.get('/openapi.json', { schema: { hide: true } as object }, async () => app.swagger())
   app.post('/sample', { schema: routes.sample }, (request, reply) => answer(engine, request, reply, maxSeconds))
-  if (watch && watch.length > 0) {
+  if (watch.length > 0) {
     const { watchRoutes } = await loadWatching(version)
     // its page has relative addresses
     app.get('/watch', { schema: { hide: true } as object }, (_, reply) => reply.redirect('/watch/'))
