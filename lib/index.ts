@@ -166,7 +166,7 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
-export type { Level, LevelReport, Step } from './smc/events.js'
+export type { ChainLevel, Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'

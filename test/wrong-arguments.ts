@@ -238,6 +238,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   }
   list.push({ name: 'smc of a model', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [model, { particles: 8, seed: 0, essAfter: 1 }] }) // biome-ignore format: one line
   list.push({ name: 'smc.stream', call: (args) => (api.smc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { ...run, checkpoint: `${folder}/state`, checkpointEvery: 0 }] }) // biome-ignore format: one line
+  list.push({ name: 'mcmc.stream', call: (args) => (api.mcmc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { chains: 8, sigmas: [2, 1], seed: 0 }] }) // biome-ignore format: one line
   list.push({ name: 'trainDenoiser.stream', call: (args) => (api.trainDenoiser.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [training] }) // biome-ignore format: one line
   own('engine', engine, { sample: [{ model: 'energy', particles: 2, steps: 2, gamma: 2, with: [{ attributes: { class: 1 } }], not: [{}], strength: 0.4, box: [-1, 1], seed: 0 }, { client: 'a', deadline: 5000 }], energy: ['energy', [1]], run: [{ memory: 1 }, async () => 1] }) // biome-ignore format: one line
   own('result', drawn, { resampled: [2, { scheme: 'ssp', seed: 0 }], save: [`${folder}/drawn`, { overwrite: true }], toJSON: [{ arrays: 'plain' }] }) // biome-ignore format: one line
