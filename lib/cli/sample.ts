@@ -14,7 +14,6 @@ import {
   writeFileAtomic,
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
-import { sizeOf } from '../base/shape.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
@@ -204,35 +203,36 @@ function parseShare(value: string): number {
 }
 
 /** What the command writes; of another run there may be more of them. */
-const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'genealogy.png', 'samples.png']
+const outputs = [
+  'samples.npy',
+  'samples.json',
+  'latents.npy',
+  'weights.npy',
+  'genealogy.png',
+  'samples.png',
+  'result.json',
+]
 
-async function write(folder: string, drawn: Drawn): Promise<string[]> {
-  const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
-  const { writeNpy } = await import('../data/npy-write.js')
-  const { gridPng } = await import('../data/grid.js')
-  const count = samples.length / sizeOf(shape)
+async function write(folder: string, { result, latents, genealogy, report }: Drawn): Promise<string[]> {
   const path = (name: string) => join(folder, name)
-  const files = [path('samples.npy'), path('samples.json')]
-  await writeNpy(files[0]!, samples, [count, ...shape])
-  await writeFileAtomic(files[1]!, `${JSON.stringify(report, null, 1)}\n`)
+  const files = [...(await result.save(folder, { overwrite: true })), path('samples.json')]
+  await writeFileAtomic(files.at(-1)!, `${JSON.stringify(report, null, 1)}\n`)
   if (latents) {
+    const { writeNpy } = await import('../data/npy-write.js')
     files.push(path('latents.npy'))
-    await writeNpy(files.at(-1)!, latents.samples, [count, ...latents.shape])
+    await writeNpy(files.at(-1)!, latents.samples, [result.particles, ...latents.shape])
   }
-  if (logWeights) {
-    files.push(path('weights.npy'))
-    await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
+  if (result.shape.length === 3 && !files.includes(path('samples.png')))
+    process.stderr.write(
+      'samples.png is left out: drawing samples needs sharp, which comes separately: npm install sharp\n',
+    )
+  if (!genealogy) return files
+  try {
+    await writeFileAtomic(path('genealogy.png'), [await genealogy()])
+    files.push(path('genealogy.png'))
+  } catch (error) {
+    if (!(error instanceof MissingPackageError)) throw error
+    process.stderr.write(`genealogy.png is left out: ${error.message}\n`)
   }
-  const picture = async (name: string, draw: () => Promise<Buffer>) => {
-    try {
-      await writeFileAtomic(path(name), [await draw()])
-      files.push(path(name))
-    } catch (error) {
-      if (!(error instanceof MissingPackageError)) throw error
-      process.stderr.write(`${name} is left out: ${error.message}\n`)
-    }
-  }
-  if (genealogy) await picture('genealogy.png', genealogy)
-  if (shape.length === 3) await picture('samples.png', () => gridPng(shown, shape))
   return files
 }
