@@ -72,6 +72,7 @@ const sidebar = [
   ]),
   section('Reference', [
     page('Options of smc', '/reference/smc'),
+    page('All options', '/reference/options'),
     page('Errors and exit codes', '/reference/errors'),
     page('Files', '/reference/files'),
     page('Noise schedules', '/noise-schedules'),
