@@ -98,6 +98,7 @@ const sidebar = [
     page('Add a metric', '/contribute/metric'),
     page('Add a data format', '/contribute/format'),
     page('Add a command', '/contribute/command'),
+    page('Add an option', '/contribute/option'),
     page('Add a CUDA architecture', '/contribute/architecture'),
     page('Reference vectors, changelog', '/contribute/fixtures'),
   ]),

@@ -18,7 +18,7 @@ export interface OptionRow<T> {
   expected?: string
   /** What the help calls the value (number). */
   value?: string
-  /** Of the command line, where it is not the option's name in dashes (micro-batch); false: the option is the library's alone. */
+  /** The name on the command line, where it is not the option's in dashes (micro-batch); false: the option is the library's alone. */
   flag?: string | false
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T

@@ -63,10 +63,10 @@ export const evaluateRows: RowsOf<EvaluateOptions, 'limit' | 'pairs' | 'batchSiz
   seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
 }
 
-/** Of `dataOptions`: how both sides are read. */
+/** How both sides are read: `dataOptions`. */
 export const sideRows = rowsOf(readingRows, 'resize', 'channels', 'icc')
 
-/** Of `featureOptions`: what an .onnx network takes. */
+/** What an .onnx network takes: `featureOptions`. */
 export const featureRows = {
   size: whole('of an .onnx network: side of the images that it takes (its own)', {
     max: 4096,

@@ -55,7 +55,7 @@ export interface Population {
   suspect(): Promise<string | undefined>
   /** Its arrays of the space that the next level needs. */
   live(): (Values | undefined)[]
-  /** Of the rows that are here. */
+  /** The samples of the rows that are here. */
   readonly samples: Floats
   /** The mean of what the samples were before the noise, D(x), on the host. Throws ArgumentError where the model has none. */
   denoised(): Promise<Float32Array>

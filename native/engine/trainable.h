@@ -44,7 +44,7 @@ struct MicroBatches {
   int count, first, last;
   int begin(int n, int k) const { return static_cast<int>(partBegin(n, k, count)); }
 };
-// Of equal micro-batches of at most `most` samples. Throws std::invalid_argument where there are fewer than processes.
+// Equal micro-batches of at most `most` samples. Throws std::invalid_argument where there are fewer than processes.
 MicroBatches microBatchesOf(int batch, int most, const Share& share);
 
 // What the training steps of networks of images have in common. Host memory.

@@ -691,7 +691,7 @@ struct Adam {
   }
 };
 
-// Of one matrix [rows, columns] with its average, momentum and gradient, which is clipped as Adam clips it:
+// One matrix [rows, columns] with its average, momentum and gradient, which is clipped as Adam clips it:
 //   m = momentum m + (1 - momentum) g,  u = momentum m + (1 - momentum) g,
 //   w -= lr kMuonScale sqrt(max(rows, columns)) X p(X^T X) p(..) .., X = u / |u| with the longer side first.
 // The polynomials are multiplied before X is, in float32. Where sumsq is not finite nothing changes; where u is 0 the weights stay.
