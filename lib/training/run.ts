@@ -35,7 +35,7 @@ import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
-import { imagesPerSecond, imagesWithin } from './speed.js'
+import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
 export type { TrainingProgress } from './events.js'
@@ -211,7 +211,7 @@ export async function train<M extends Denoiser | EnergyModel>(
   let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
     const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
-    const measured = async (count: number) => {
+    const speedOf = async (count: number) => {
       const trial = await prepare(count)
       try {
         return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
@@ -219,14 +219,7 @@ export async function train<M extends Denoiser | EnergyModel>(
         trial.model.dispose()
       }
     }
-    // larger batches see more images in a second: where the images that a speed leads to have another one, that is measured
-    images = TRIAL_IMAGES
-    let batch: number | undefined
-    for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
-      batch = batchOf(images)
-      rate = await measured(images)
-      images = imagesWithin(minutes, rate)
-    }
+    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
   }
   const run = await prepare(integer('images', images, 1))
   try {
@@ -241,11 +234,6 @@ export async function train<M extends Denoiser | EnergyModel>(
 }
 
 const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
-
-/** What a speed is measured with first: about what the recipe is for. */
-const TRIAL_IMAGES = 10_000
-/** Speeds that are measured, each in its share of the time. */
-const MOST_TRIALS = 3
 
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {
