@@ -37,7 +37,7 @@ import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
-import { imagesPerSecond, imagesWithin } from './speed.js'
+import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
 export type { TrainingProgress } from './events.js'
@@ -209,14 +209,16 @@ export async function train<M extends Denoiser | EnergyModel>(
 
   let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const trial = await prepare(TRIAL_IMAGES)
-    try {
-      rate = await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal)
-    } finally {
-      trial.model.dispose()
+    const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
+    const speedOf = async (count: number) => {
+      const trial = await prepare(count)
+      try {
+        return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+      } finally {
+        trial.model.dispose()
+      }
     }
-    rate = await fromFirst(opened.ranks, rate)
-    images = imagesWithin(minutes, rate)
+    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
   }
   const run = await prepare(integer('images', images, 1))
   try {
@@ -231,9 +233,6 @@ export async function train<M extends Denoiser | EnergyModel>(
 }
 
 const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
-
-/** What a speed is measured with: about what the recipe is for. */
-const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {
