@@ -24,7 +24,7 @@ import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
-import { lossesBeside } from './beside.js'
+import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
@@ -34,6 +34,7 @@ import type { LevelSettings } from './levels.js'
 import { NoisyStates } from './noisy-states.js'
 import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
+import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
@@ -51,7 +52,7 @@ export const runOptionNames = [
 
 export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
 
-export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
+export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'previewEvery', 'onPlan']
 
 /** Everything that fixes the final weights. */
 export interface Definition extends Settings, LevelSettings, PathSettings {
@@ -197,6 +198,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     throw invalid('onPlan', 'a function', options.onPlan)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
+  if (options.previewEvery !== undefined) integer('previewEvery', options.previewEvery, 0)
   const { checkpoint } = opened
   const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
   const found: Found = {
@@ -304,6 +306,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
+    const previewsOf = () => {
+      const every = options.previewEvery ?? previewEveryFor(images, data.shape)
+      const model = () => averaged(network, () => front.create(definition, labels))
+      return every > 0 && every <= images ? new Previews(every, seed, labels, model, signal) : undefined
+    }
     const { kind, headScale, energyWeight } = definition
     const settings = onlySettings(definition) as Settings
     const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
@@ -311,6 +318,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
         : undefined
+    const { references, sharpened } = definition
+    const noisy = references > 0 || sharpened > 0 ? new NoisyStates(training, labels, definition, range, nullClass) : undefined // biome-ignore format: one line
     return {
       model,
       definition,
@@ -319,15 +328,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
-      batches: new Batches(
-        training,
-        labels,
-        definition,
-        nullClass,
-        definition.references > 0 || definition.sharpened > 0
-          ? new NoisyStates(training, labels, definition, range, nullClass)
-          : undefined,
-      ),
+      batches: new Batches(training, labels, definition, nullClass, noisy),
+      previews: previewsOf(),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss, averagedAt) => {
         if (beside.levels) info.logNormaliser = beside.levels.normaliser(dims, info.sigmaData)
