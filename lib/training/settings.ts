@@ -82,7 +82,7 @@ export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> =
   divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
 }
 
-type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'dropout'
+type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'dropout'
 
 /** Of networks that know noise levels. */
 export const noiseRows: RowsOf<Settings, NoiseSetting> = {
