@@ -32,12 +32,13 @@ import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
+import { NoisyStates } from './noisy-states.js'
 import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
-import { imagesPerSecond, imagesWithin } from './speed.js'
+import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
 export type { TrainingProgress } from './events.js'
@@ -209,14 +210,16 @@ export async function train<M extends Denoiser | EnergyModel>(
 
   let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const trial = await prepare(TRIAL_IMAGES)
-    try {
-      rate = await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal)
-    } finally {
-      trial.model.dispose()
+    const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
+    const speedOf = async (count: number) => {
+      const trial = await prepare(count)
+      try {
+        return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+      } finally {
+        trial.model.dispose()
+      }
     }
-    rate = await fromFirst(opened.ranks, rate)
-    images = imagesWithin(minutes, rate)
+    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
   }
   const run = await prepare(integer('images', images, 1))
   try {
@@ -232,14 +235,13 @@ export async function train<M extends Denoiser | EnergyModel>(
 
 const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
 
-/** What a speed is measured with: about what the recipe is for. */
-const TRIAL_IMAGES = 10_000
-
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {
   ...generalSettings,
   decay: 0,
   muon: 0,
+  references: 0,
+  sharpened: 0,
   holdOut: 0,
   energyWeight: 1,
   ...noLevels,
@@ -312,6 +314,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
         : undefined
+    const { references, sharpened } = definition
+    const noisy = references > 0 || sharpened > 0 ? new NoisyStates(training, labels, definition, range, nullClass) : undefined // biome-ignore format: one line
     return {
       model,
       definition,
@@ -320,7 +324,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
-      batches: new Batches(training, labels, definition, nullClass),
+      batches: new Batches(training, labels, definition, nullClass, noisy),
       previews: previewsOf(),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss, averagedAt) => {
@@ -364,7 +368,9 @@ function define<M extends Denoiser | EnergyModel>(
   const attributes = labels?.attributes.length ?? 0
   const situation = { objective, images, samples: size, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
+  const classified = (stored ?? front.given).levelWeight
   const recipe = recipeFor(situation, {
+    ...(classified && { references: 0, sharpened: 0 }),
     ...(typeof own === 'number' && { labelDropout: own }),
     ...onlySettings(options),
   })
@@ -405,6 +411,12 @@ function define<M extends Denoiser | EnergyModel>(
         throw invalid(name, 'nothing without pathWeight', front.given[name])
   if (settled.selfPlay > 0 && settled.levelWeight > 0)
     throw invalid('selfPlay', 'nothing beside levelWeight, which classifies noised data', settled.selfPlay)
+  if (settled.levelWeight > 0 && (settled.references > 0 || settled.sharpened > 0))
+    throw invalid('levelWeight', '0 with references or sharpened, as it classifies noised data', settled.levelWeight)
+  if (settled.references > 0 && objective === 'distill')
+    throw invalid('references', '0, as the teacher is the target at any state', settled.references)
+  if (settled.sharpened > 0 && settled.references === 0 && objective === 'dsm')
+    throw invalid('sharpened', '0 without references: a clean sample is no target there', settled.sharpened)
   if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled

@@ -81,7 +81,9 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (!(teacher->preconditioning_ == preconditioning_))
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
-  if ((step.walks || step.states) && !teacher) throw std::invalid_argument("walks and states need a teacher");
+  if (step.walks && !teacher) throw std::invalid_argument("walks need a teacher");
+  if (step.states && !teacher && !step.targets) throw std::invalid_argument("states need a teacher or targets");
+  if (step.targets && teacher) throw std::invalid_argument("expected a teacher or targets, not both");
   const size_t d = sampleSize();
   const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
   const LevelStep* levels = step.levels;
@@ -127,6 +129,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
     } else {
+      if (step.targets)
+        kernels_->upload(plan.at(run.staging), step.targets + first * d, n * d * sizeof(float));
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
     setLoss(run, step.head, 1.0 / (double(step.batch) * d));
