@@ -14,14 +14,14 @@ export interface Budget {
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-const CALIBRATION_SHARE = 1 / 20
-const CLASSIFIER_COST = 0.15
+const CALIBRATION_SHARE = 0.15
+const CLASSIFIER_COST = 0.05
 /** A classifier that has seen fewer images tells little. */
 const FEWEST_CLASSIFIER_IMAGES = 2000
 /** A sample of 18 levels of Heun's: 35 gradients. */
 const SAMPLE_COST = 25
 /** Share of the teacher's work that pictures may cost. */
-const PICTURES_SHARE = 0.25
+const PICTURES_SHARE = 0.15
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
 export const DEFAULT_MINUTES = 10

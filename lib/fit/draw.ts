@@ -3,13 +3,20 @@ import type { EnergyModel } from '../models/energy.js'
 import type { Target } from '../smc/energy-function.js'
 import { type DenoiserFunction, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
+import { smc } from '../smc/smc.js'
 import { product } from '../smc/targets/linear.js'
 import type { Asked, Row } from './rows.js'
 
-/** Samples of an energy by its reverse diffusion without weights: weights of learnt pictures leave a few of them alone. */
+/** Samples of an energy without weights: weights of learnt pictures leave a few of them alone. */
 
-/** As many as EDM has for CIFAR-10. */
+/** Of Heun's method, as many as EDM has for CIFAR-10. */
 const LEVELS = 18
+/**
+ * Of compositions, which go by noisy steps: a sum of scores is that of no diffusion, and a third of what Heun's method draws by it shows but
+ * one of the two. Noise lets every level mend what those before it have done, and guidance keeps to pictures that show both at all (docs/fit.md).
+ */
+const COMPOSED_LEVELS = 36
+const GUIDANCE = 2
 /** Less noise than this is not seen, and is taken off in one step. */
 const LEAST_NOISE = 0.02
 
@@ -26,15 +33,16 @@ export async function drawRow(
   { seed, signal, onProgress }: DrawOptions,
 ): Promise<Float32Array> {
   const { sigmaMin, sigmaMax } = energy.info
-  const sigmas = [...sigmaGrid({ steps: LEVELS - 1, min: Math.max(sigmaMin, LEAST_NOISE), max: sigmaMax }), 0]
-  const model = row.composed ? composed(energy, row.asked[0]) : asking(energy, row.asked)
-  const { samples } = await sample(model, {
+  const grid = (steps: number) => sigmaGrid({ steps, min: Math.max(sigmaMin, LEAST_NOISE), max: sigmaMax })
+  const common = {
     particles: row.asked.length,
-    sigmas,
     seed,
     signal,
-    onProgress: ({ level, lastLevel }) => onProgress?.(level, lastLevel),
-  })
+    onProgress: ({ level, lastLevel }: { level: number; lastLevel: number }) => onProgress?.(level, lastLevel),
+  }
+  const { samples } = row.composed
+    ? await smc(composed(energy, row.asked[0]), { ...common, sigmas: grid(COMPOSED_LEVELS), weights: 'none' })
+    : await sample(asking(energy, row.asked), { ...common, sigmas: [...grid(LEVELS - 1), 0] })
   return samples
 }
 
@@ -48,12 +56,12 @@ function asking(energy: EnergyModel, asked: readonly Asked[]): DenoiserFunction 
   }
 }
 
-/** p(x|A) p(x|B) / p(x): what p(x|A, B) is where the two are independent given x. */
+/** p(x) (p(A|x) p(B|x))^GUIDANCE; to the first power it is p(x|A, B) where the two are independent given x. */
 function composed(energy: EnergyModel, asked: Asked): Target {
   const alone = asked.flatMap((value, a) => (value === null ? [] : [asked.map((_, b) => (a === b ? value : null))]))
   const terms = alone.map((labels) => energy.conditioned(labels))
   const prior = energy.conditioned(asked.map(() => null))
-  return product([...terms, prior], { weights: [...terms.map(() => 1), 1 - terms.length] })
+  return product([...terms, prior], { weights: [...terms.map(() => GUIDANCE), 1 - GUIDANCE * terms.length] })
 }
 
 function labelVectors(spec: LabelSpec, asked: readonly Asked[]): Float32Array {
