@@ -139,9 +139,9 @@ it('says how to draw more, by labels that a command line can say', () => {
     { name: 'a place', values: values('x', 'y'), unknown: 0 },
   ]
   const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
-  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method heun --attributes kind=b.1')
+  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method ancestral --attributes kind=b.1')
   expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
-    'feynkac sample m --method heun',
+    'feynkac sample m --method ancestral',
   )
 })
 

@@ -3,19 +3,17 @@ import type { EnergyModel } from '../models/energy.js'
 import type { Target } from '../smc/energy-function.js'
 import { type DenoiserFunction, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
-import { smc } from '../smc/smc.js'
 import { product } from '../smc/targets/linear.js'
 import type { Asked, Row } from './rows.js'
 
-/** Samples of an energy without weights: weights of learnt pictures leave a few of them alone. */
-
-/** Of Heun's method, as many as EDM has for CIFAR-10. */
-const LEVELS = 18
 /**
- * Of compositions, which go by noisy steps: a sum of scores is that of no diffusion, and a third of what Heun's method draws by it shows but
- * one of the two. Noise lets every level mend what those before it have done, and guidance keeps to pictures that show both at all (docs/fit.md).
+ * Samples of an energy without weights: weights of learnt pictures leave a few of them alone. They go by noisy steps, as noise lets every level
+ * mend what those before it have done; Heun's method follows a field that errs, or the sum of two, to the end (docs/fit.md).
  */
-const COMPOSED_LEVELS = 36
+
+/** As many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
+const LEVELS = 36
+/** A composition that is not guided is the nothing between two discs in one picture of ten. */
 const GUIDANCE = 2
 /** Less noise than this is not seen, and is taken off in one step. */
 const LEAST_NOISE = 0.02
@@ -33,16 +31,16 @@ export async function drawRow(
   { seed, signal, onProgress }: DrawOptions,
 ): Promise<Float32Array> {
   const { sigmaMin, sigmaMax } = energy.info
-  const grid = (steps: number) => sigmaGrid({ steps, min: Math.max(sigmaMin, LEAST_NOISE), max: sigmaMax })
-  const common = {
+  const sigmas = [...sigmaGrid({ steps: LEVELS - 1, min: Math.max(sigmaMin, LEAST_NOISE), max: sigmaMax }), 0]
+  const model = row.composed ? composed(energy, row.asked[0]) : asking(energy, row.asked)
+  const { samples } = await sample(model, {
     particles: row.asked.length,
+    sigmas,
+    method: 'ancestral',
     seed,
     signal,
-    onProgress: ({ level, lastLevel }: { level: number; lastLevel: number }) => onProgress?.(level, lastLevel),
-  }
-  const { samples } = row.composed
-    ? await smc(composed(energy, row.asked[0]), { ...common, sigmas: grid(COMPOSED_LEVELS), weights: 'none' })
-    : await sample(asking(energy, row.asked), { ...common, sigmas: [...grid(LEVELS - 1), 0] })
+    onProgress: ({ level, lastLevel }) => onProgress?.(level, lastLevel),
+  })
   return samples
 }
 
