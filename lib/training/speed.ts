@@ -40,7 +40,7 @@ export async function imagesOf(
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
-  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
+  { definition, previews: _, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
   minutes: number,
   signal?: AbortSignal,
 ): Promise<number> {
