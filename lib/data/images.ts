@@ -27,6 +27,17 @@ export interface Images {
   data: Uint8Array<ArrayBuffer>
 }
 
+/** Pictures of one set differ in what `option` would make the same. */
+export class MixedPictures extends FormatError {
+  constructor(
+    message: string,
+    path: string,
+    readonly option: 'resize' | 'channels',
+  ) {
+    super(message, path)
+  }
+}
+
 /** One image file. */
 export interface Picture {
   bytes: Uint8Array
@@ -87,7 +98,7 @@ export async function loadImages(
     const head = await look(sharp, source)
     const own = head.grey ? 1 : 3
     if (wanted === 1 && options.channels === undefined && own === 3)
-      throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
+      throw new MixedPictures(`${source.name}: in colour but others are grey: give channels`, source.name, 'channels')
     const channels = wanted ?? own
     return {
       source,
@@ -108,9 +119,10 @@ export async function loadImages(
       const index = next++
       const { image, source } = index === 0 ? first : await load(index, channels)
       if (image.width !== width || image.height !== height)
-        throw new FormatError(
+        throw new MixedPictures(
           `${source.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
           source.name,
+          'resize',
         )
       data.set(image.planes, index * size)
       done++

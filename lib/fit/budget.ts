@@ -24,7 +24,6 @@ const SAMPLE_COST = 25
 const PICTURES_SHARE = 0.25
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
-export const DEFAULT_MINUTES = 10
 /** Share of the time of a fit that the teacher gets. */
 export const TEACHER_SHARE =
   1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_COST + PICTURES_SHARE)

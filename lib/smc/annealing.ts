@@ -2,13 +2,22 @@ import { ArgumentError, digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
+import { clear, combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
-import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
+import {
+  calibratedKernel,
+  type Kernel,
+  type Proposal,
+  precisionForm,
+  type StepKernel,
+  stepKernel,
+  type WeightScheme,
+} from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
 import type { PopulationRows } from './rows.js'
 
@@ -45,7 +54,6 @@ interface WeightRule {
 }
 
 /** The increment of a step that weighs nothing. */
-/** No weights. */
 export const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
 
 export const weightRules = {
@@ -119,9 +127,7 @@ export const weightRules = {
     kernels: ['scaled', 'plain'],
     proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
-} as const satisfies Record<string, WeightRule>
-
-export type WeightScheme = keyof typeof weightRules
+} as const satisfies Record<WeightScheme, WeightRule>
 
 /** What drives the particles under a scheme: the target, or its first model. */
 export const driver = (target: Target, weights: WeightScheme): EnergyFunction & { lambda?: number } =>
@@ -208,7 +214,7 @@ export class AnnealedPopulation implements Population {
     const variance = sigmas[0] ** 2 / this.target.lambda
     const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0, first }
     const x = this.samples
-    await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
+    await drawNormals(x, rows, noise, signal)
     await this.#evaluate(0)
     if (weights === 'none') return this.#whole(NOTHING)
     const squares = this.space.doubles(rows)
@@ -311,10 +317,11 @@ export class AnnealedPopulation implements Population {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
-    const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
-    const out = this.space.floats(this.samples.length)
-    await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
-    return copyOf(out, signal)
+    const coefficients = [1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1)]
+    return copyOf(
+      await combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients),
+      signal,
+    )
   }
 
   async state(): Promise<PopulationState> {
@@ -375,7 +382,7 @@ export class AnnealedPopulation implements Population {
     const shape = this.#cosines
     if (!shape) return run(() => native.propose({ ...given, out, x, grad: drive }), signal)
     const step = this.space.floats(x.length)
-    await run(() => native.combine({ out: step, terms: [], coefficients: new Float64Array(0), rows }), signal)
+    await clear(step, rows, signal)
     await run(() => native.dct({ out, x: drive, shape }), signal)
     await run(() => native.propose({ ...given, out: step, x: step, grad: out }), signal)
     await run(() => native.dct({ out, x: step, shape, inverse: true }), signal)
