@@ -149,8 +149,9 @@ export type {
   Logger,
   ServeOptions,
 } from './service/engine.js'
-export type { HttpOptions, HttpServer } from './service/http-options.js'
-export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
+export type { HttpOptions, HttpServer } from './service/options.js'
+export type { RequestLevel, RequestResult } from './service/request.js'
+export type { SampleRequest, TermRequest } from './service/request-options.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck, EnergyCheckLevel } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'

@@ -147,7 +147,10 @@ describe('smc as a loop', () => {
       levels.push(level)
       if (level.level === level.lastLevel) expect(samples).toEqual(whole.samples)
     }
-    expect(levels.map(({ weights: _, samples: __, denoised: ___, ...report }) => report)).toEqual(reports)
+    expect(levels.map(({ weights: _, samples: __, denoised: ___, ancestors: ____, ...report }) => report)).toEqual(
+      reports,
+    )
+    expect(levels.map(({ ancestors }) => ancestors)).toEqual(whole.ancestors)
     expect(await stream.result).toEqual(whole)
     await expect(levels[0]!.samples()).rejects.toThrow(/level 0 has passed/)
   })

@@ -139,6 +139,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     batchSize: 8,
     network: { width: 8, blocks: 1 },
     seed: 0,
+    previewEvery: 0,
     ranks,
   }
   const pictures = { data: 'synthetic:shapes:count=16,size=8', images: 8, batchSize: 8, seed: 0 }

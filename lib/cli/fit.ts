@@ -6,6 +6,7 @@ import type { TrainingPlan } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
 import { type Progress, progress } from './progress.js'
+import { spelled } from './spelled.js'
 import { given, givenIfAny, quoted, type ReadingFlags, readingFlags } from './train-options.js'
 
 /** The command `fit`: from pictures to an energy. */
@@ -51,7 +52,7 @@ export function register(program: Command): void {
           data,
           output,
           signal,
-          onFindings: (found) => describeFindings(found).forEach(note),
+          onFindings: (found) => describeFindings(found).map(spelled).forEach(note),
           onPlan: (plan) => note(describeFitPlan(plan, minutes ?? DEFAULT_MINUTES)),
           onProgress: shown.update,
         } satisfies FitOptions)

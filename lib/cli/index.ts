@@ -3,6 +3,7 @@ import { ArgumentError, FeynkacError } from '../base/errors.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { endRanks, requireOneProcess, speaker } from './ranks.js'
+import { spelled } from './spelled.js'
 import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
@@ -90,23 +91,6 @@ export async function main(argv: string[]): Promise<number> {
 function inheritSettings(command: Command, parent: Command): void {
   command.copyInheritedSettings(parent)
   for (const child of command.commands) inheritSettings(child, command)
-}
-
-/** The library's "give resize" in the words of the command line. */
-function spelled(text: string): string {
-  return text
-    .replace(/^(guidance|dividePrior)(?= needs )/, (option) => FLAGS[option]!)
-    .replace(/\bgive (resize|channels|network|attributes|with)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
-}
-
-const FLAGS: Record<string, string> = {
-  resize: '--resize <side>',
-  channels: '--channels <1 or 3>',
-  network: '--network <name>',
-  attributes: '--attributes <name=value,...>',
-  with: '--with <term>',
-  guidance: '--guidance',
-  dividePrior: '--divide-prior',
 }
 
 function report(error: unknown, argv: string[]): number {

@@ -1,31 +1,40 @@
 import { ArgumentError } from '../base/errors.js'
+import type { Stream } from '../base/stream.js'
 import type { LabelSpec } from '../data/dataset.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
-import { loadModel } from '../models/load.js'
+import { openModel } from '../models/open.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
+import type { LevelReport } from '../smc/events.js'
 import { resample } from '../smc/resampling.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
-import { deviceOf } from './options.js'
+import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
-import type { Drawn, SampleFlags } from './sample-types.js'
+import type { SampleLog } from './sample-log.js'
+import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Of several ranks the first has the samples; what the others return has the summary alone. */
-export async function draw(file: string, flags: SampleFlags, ranks: Communicator, signal: AbortSignal): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, signal)
+export async function draw(
+  file: string,
+  flags: SampleFlags,
+  ranks: Communicator,
+  log: SampleLog,
+  signal: AbortSignal,
+): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, log, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, ranks, signal, autoencoder.latentShape)
+  const drawn = await drawFrom(file, flags, ranks, log, signal, autoencoder.latentShape)
   if (ranks.rank > 0) return drawn
   const { samples, shown, shape } = drawn
   const decoded = await autoencoder.decode(samples, { signal })
@@ -43,13 +52,14 @@ async function drawFrom(
   file: string,
   flags: SampleFlags,
   ranks: Communicator,
+  log: SampleLog,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
-  const models = new Map<string, EnergyModel>()
+  const models = new Map<string, EnergyModel>() // beside it
   const own = { ...deviceOf(flags), ...(flags.nullClass !== undefined && { nullClass: flags.nullClass }) }
-  const { info, network } = await loadModel(file, own)
-  network.dispose()
+  using model = await openModel(file, own)
+  const { info } = model
   if (wanted && wanted.join() !== info.network.shape.join())
     throw new ArgumentError(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
@@ -68,9 +78,8 @@ async function drawFrom(
   const shape = info.network.shape
   let bar = progress(sigmas.length - 1)
   try {
-    if (info.kind === 'denoiser') {
+    if (model instanceof Denoiser) {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, own)
       const { guidance: scale, guidanceInterval: interval } = flags
       if (!base && scale !== 1)
         throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
@@ -81,10 +90,10 @@ async function drawFrom(
     if (flags.guidanceInterval)
       throw new ArgumentError('--guidance-interval goes with a denoiser: an energy is guided at every noise level')
     const load = async (other: string | null): Promise<EnergyModel> => {
-      const path = other ?? file
-      const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
-      models.set(path, model)
-      return model
+      if (other === null || other === file) return model
+      const found = models.get(other) ?? (await EnergyModel.load(other, deviceOf(flags)))
+      models.set(other, found)
+      return found
     }
     const composition = {
       base,
@@ -102,7 +111,7 @@ async function drawFrom(
       const drawn = await unweighted(target, method)
       return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
-    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter, finalResample, draws } = flags
     // levels are placed by what they cost the weights
     const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
@@ -111,18 +120,38 @@ async function drawFrom(
     const grid = sigmas.filter((sigma) => typeof weighAbove !== 'number' || sigma >= weighAbove)
     const pilot = flags.adaptLevels && grid.length > 1 ? await adapted(target, grid, flags.adaptLevels, steppers) : null
     const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
-    const result = await smc(target, {
+    await log.begin({ method, target: describeTarget(target), shape, lastLevel: levels.length - 1 })
+    const shown = ({ level, sigma, ess, distinctRoots, warning }: LevelReport) => {
+      bar.update(
+        level,
+        `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
+      )
+      if (warning) bar.note(`warning: ${warning}`)
+    }
+    const all = {
       ...steppers,
-      ...{ particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter },
-      ...(ranks.size > 1 && { ranks, gather: 'first' as const, device: 'cpu' }),
-      onProgress({ level, sigma, ess, distinctRoots, warning }) {
-        bar.update(
-          level,
-          `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
-        )
-        if (warning) bar.note(`warning: ${warning}`)
-      },
-    })
+      particles,
+      sigmas: levels,
+      weighAbove,
+      draws,
+      resampling,
+      essThreshold,
+      essAfter,
+      finalResample,
+    }
+    const result = await (ranks.size > 1
+      ? smc(target, {
+          ...all,
+          ...{ ranks, gather: 'first', device: 'cpu' },
+          onProgress: async (report) => {
+            shown(report)
+            await log.level(report)
+          },
+        })
+      : heard(smc.stream(target, all), async (level) => {
+          shown(level)
+          await log.level(level)
+        }))
     const { samples, logWeights, diagnostics } = result
     const { distinctRoots, resamplings, families } = diagnostics
     const weighed = {
@@ -185,22 +214,26 @@ async function drawFrom(
     method: Exclude<NonNullable<SampleFlags['method']>, 'smc'>,
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
-    const { samples, evaluations, note } = await sample(model, {
-      particles,
-      sigmas: [...sigmas, 0],
-      method: name,
-      seed,
-      signal,
-      onProgress: ({ level, sigma }) => bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
+    await log.begin({ method: name, target: describeTarget(model), shape, lastLevel: sigmas.length })
+    const run = sample.stream(model, { particles, sigmas: [...sigmas, 0], method: name, seed, signal })
+    const { samples, evaluations, note } = await heard(run, async (step) => {
+      bar.update(Math.min(step.level, flags.steps), `sigma ${step.sigma.toPrecision(3)}`)
+      await log.level(step)
     })
     const summary = { ...(note && { note }), method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
 }
 
+/** Has all that a stream tells heard; what it ends with. */
+async function heard<E, R>(stream: Stream<E, R>, hear: (event: E) => Promise<void>): Promise<R> {
+  for await (const event of stream) await hear(event)
+  return stream.result
+}
+
 /** The density, in words and exponents. */
-function describeTarget(target: Target | EnergyFunction): object {
-  const nameOf = (model: object) => ('name' in model ? model.name : 'an energy')
+function describeTarget(target: object): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'energyGrad' in model ? 'an energy' : 'a denoiser')
   const { models, exponents } = target as Partial<Target>
   return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
@@ -235,25 +268,13 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 }
 
 /** Options that say how smc works. */
-const smcOptions = [
-  'weights',
-  'kernel',
-  'proposal',
-  'controlDrift',
-  'moves',
-  'resampling',
-  'essThreshold',
-  'essAfter',
-  'weighAbove',
-  'adaptLevels',
-] as const satisfies (keyof SampleFlags)[]
+const smcOptions = [...Object.keys(smcFlagRows), 'adaptLevels'] as (keyof SampleFlags)[]
 
 /** They are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
   const given = smcOptions.find((name) => flags[name] !== undefined)
   if (given === undefined) return
-  const option = given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-  throw new ArgumentError(`--${option} goes with --method smc on an energy, not with ${where}`)
+  throw new ArgumentError(`--${inDashes(given)} goes with --method smc on an energy, not with ${where}`)
 }
 
 /** As many samples, drawn by their weights. */

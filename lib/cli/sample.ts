@@ -16,19 +16,18 @@ import {
 import { isObject, parseJsonObject } from '../base/json.js'
 import { sizeOf } from '../base/shape.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
-import { resamplingSchemes } from '../smc/resampling.js'
+import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, choice, common, count, number, repeated, usage } from './options.js'
+import { applyThreads, choice, common, count, number, repeated, tableFlags, usage } from './options.js'
 import { openRanks, speaks } from './ranks.js'
-import type { Drawn } from './sample-types.js'
-import { methods, type SampleFlags } from './sample-types.js'
+import { SampleLog } from './sample-log.js'
+import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
 
 /** The command `sample`: its options and the files it writes. */
 
 export function register(program: Command): void {
-  const positive = number({ above: 0 })
   const command = program
     .command('sample')
     .description('Sample a denoiser, an energy, or a composition of energies by sequential Monte Carlo.')
@@ -39,56 +38,23 @@ export function register(program: Command): void {
       'where samples.png, samples.npy, weights.npy, genealogy.png and samples.json go',
       'samples',
     )
+    .option('--no-previews', 'write no samples of the levels into --output while it goes')
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
-    .option('--particles <number>', 'samples to draw', count(), 64)
-    .option('--steps <number>', 'noise levels to go through', count(), 64)
-    .option('--sigma-min <number>', "smallest noise level (the model's)", positive)
-    .option('--sigma-max <number>', "largest noise level (the model's)", positive)
-    .option('--rho <number>', 'spacing of the noise levels', positive, 7)
+  tableFlags(command, { ...particlesRow, ...gridRows })
     .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
     .option('--class <class>', 'class of a model with one attribute, by index or name', parseClass)
     .option('--null-class <row>', 'of a model with a class table: the row that stands for no class', count(0))
     .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))
-    .option('--gamma <number>', 'the density to this power: above 1, low temperature', positive, 1)
     .option('--with <term>', 'AND: multiply by FILE, FILE@labels or labels (repeat)', repeated(usage(parseTerm)))
-    .option('--divide-prior', 'AND of independent conditions: divide the unconditional density out')
     .option('--not <term>', 'NOT: divide by this density (repeat)', repeated(usage(parseTerm)))
-    .option('--strength <number>', 'power of what --not divides by', positive, 0.5)
-    .option('--guidance <scale>', 'classifier-free guidance by the labels; 1: none', number(), 1)
-    .option('--guidance-interval <lo,hi>', 'of a denoiser: guide at these noise levels only', parseInterval)
-    .option('--box <lo,hi>', 'keep all coordinates between two bounds', parseBox)
-    .addOption(
-      choice('--weights <form>', 'of smc (none for learnt energies of pictures, else bridge)', [
-        ...['bridge', 'tilt', 'fkc', 'rne', 'likelihood', 'none'],
-      ]),
-    )
-    .addOption(choice('--kernel <form>', 'of smc (scaled)', ['scaled', 'plain']))
-    .addOption(
-      choice('--proposal <form>', 'of smc (calibrated where every model has a table, else analytic)', [
-        ...['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde', 'tempered'],
-      ]),
-    )
-    .addOption(choice('--resampling <scheme>', 'of smc (systematic)', resamplingSchemes))
-    .option('--ess-threshold <share>', 'resample below this share of the particles (0.5)', number({ min: 0, max: 1 }))
-    .option(
-      '--ess-after <share>',
-      'resample extreme weights alone, up to this share (1: all)',
-      number({ max: 1, above: 0 }),
-    )
-    .option(
-      '--weigh-above <sigma>',
-      'smc: bridge weights, but none below this noise, where networks err; auto: as was measured (calibrate)',
-      (text: string) => (text === 'auto' ? text : positive(text)),
-    )
-    .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
+  tableFlags(command, { ...compositionRows, ...smcFlagRows })
     .option(
       '--adapt-levels [cess]',
-      'smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
+      'of smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
       parseShare,
     )
-    .option('--control-drift', "smc: a drift of the models' gradients, fitted step by step to even the weights")
-    .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
+    .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
   common(
     command,
     'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
@@ -102,7 +68,14 @@ export function register(program: Command): void {
       await prepareFolder(flags.output)
       await refuseOverwriting(paths, flags.overwrite ?? false)
     }
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, signal))
+    const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
+      command: { model, particles: flags.particles, options: optionsOf(flags) },
+    })
+    const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
+      await log.end({ failed: error instanceof Error ? error.message : String(error) })
+      throw error
+    })
+    await log.end({ summary: drawn.summary })
     const unsound = drawn.summary.collapsed && !flags.allowCollapse
     if (!speaks) {
       if (unsound) throw new Unsound()
@@ -125,11 +98,10 @@ export function register(program: Command): void {
 const PIECE = 2 ** 19
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse']
+const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse', 'previews']
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {
-  const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
   const others = [...(flags.with ?? []), ...(flags.not ?? [])].flatMap(({ file }) => file ?? [])
   const files: Record<string, string> = {}
   for (const file of new Set([model, flags.autoencoder ?? model, ...others])) {
@@ -141,8 +113,13 @@ async function recipe(model: string, flags: SampleFlags): Promise<object> {
     commit: await commit(),
     model,
     sha256: files,
-    options: { ...options, seed: flags.seed ?? 0 },
+    options: optionsOf(flags),
   }
+}
+
+function optionsOf(flags: SampleFlags): object {
+  const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
+  return { ...options, seed: flags.seed ?? 0 }
 }
 
 /** SHA-256 of a file of weights; null of a folder. */
@@ -177,14 +154,14 @@ async function settle(model: string | undefined, flags: SampleFlags, command: Co
   if (flags.again === undefined) {
     if (model === undefined)
       throw new ArgumentError('sample: expected a model, or --again with the samples.json of a run')
-    return { model, flags }
+    return { model, flags: { ...drawDefaults, ...flags } }
   }
   const before = parseJsonObject(await readFileChecked(flags.again), flags.again)
   const { model: earlier, options, sha256 } = before
   if (typeof earlier !== 'string' || !isObject(options))
     return formatFailure(flags.again)('it does not say how its samples were drawn: is it the samples.json of a run?')
   const chosen = Object.entries(flags).filter(([name]) => command.getOptionValueSource(name) !== 'default')
-  const settled = { ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags
+  const settled = { ...drawDefaults, ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags
   if (model === undefined) await sameFiles(sha256, flags.again)
   return { model: model ?? earlier, flags: settled }
 }
@@ -202,18 +179,6 @@ function parseShare(value: string): number {
   const share = number({ above: 0 })(value)
   if (share >= 1) throw new InvalidArgumentError('Expected a share of the particles below 1.')
   return share
-}
-
-function parseInterval(value: string): [number, number] {
-  const [lo, hi, ...rest] = value.split(',').map(number({ min: 0 }))
-  if (rest.length > 0 || !(lo! < hi!)) throw new InvalidArgumentError('Expected two noise levels, lo < hi.')
-  return [lo!, hi!]
-}
-
-function parseBox(value: string): [number, number] {
-  const bounds = value.split(',').map(number())
-  if (bounds.length !== 2 || !(bounds[0]! < bounds[1]!)) throw new InvalidArgumentError('Expected two bounds, lo < hi.')
-  return bounds as [number, number]
 }
 
 /** What the command writes; of another run there may be more of them. */

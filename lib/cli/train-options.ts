@@ -9,7 +9,7 @@ import { Stopped } from '../ranks/stopped.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
 import { type LevelOptions, levelRows, type PathOptions } from '../training/options.js'
 import type { TrainingProgress } from '../training/run.js'
-import { type Settings, settingRows } from '../training/settings.js'
+import { loopRows, noiseRows, type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import {
@@ -60,6 +60,7 @@ export interface TrainFlags
   headScale?: number
   checkpointEvery?: number
   logEvery?: number
+  previewEvery?: number
   resume?: boolean | 'auto'
 }
 
@@ -86,29 +87,10 @@ function resumeOf(value: string): 'auto' {
   throw new InvalidArgumentError('Expected nothing, or auto.')
 }
 
-/** Settings that every run has; the others are of networks that know noise levels. */
-const loopSettings = [
-  ...[
-    'batchSize',
-    'microBatch',
-    'lr',
-    'warmUp',
-    'decay',
-    'emaHalfLife',
-    'clip',
-    'beta1',
-    'beta2',
-    'eps',
-    'muon',
-    'flips',
-  ],
-  'divergence',
-]
-
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
   command.option('--images <number>', 'images to see in all, such as 200k', count())
-  return tableFlags(command, settingRows, loopSettings)
+  return tableFlags(command, loopRows)
     .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
     .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
     .option(
@@ -139,9 +121,13 @@ export function trainingFlags(command: Command): Command {
       'of the data, to measure the loss on (0.1 of 100 or more)',
       number({ min: 0, max: 0.9 }),
     )
+    .option(
+      '--preview-every <images>',
+      'images between previews, samples drawn as it goes, 0 for none (1/10 of the run, as far as they cost 1/50 of it)',
+      count(0),
+    )
     .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-  const ofNoiseLevels = Object.entries(settingRows).filter(([name, { help }]) => help && !loopSettings.includes(name))
-  return tableFlags(command, Object.fromEntries(ofNoiseLevels))
+  return tableFlags(command, noiseRows)
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
@@ -188,6 +174,7 @@ export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'netwo
     resume: flags.resume,
     checkpointEvery: flags.checkpointEvery,
     logEvery: flags.logEvery,
+    previewEvery: flags.previewEvery,
     ...deviceOf(flags),
   })
 }

@@ -136,6 +136,11 @@ export class MemoryDataset implements Dataset {
   private readonly classes: Int32Array
   private readonly width: number
 
+  /** Whether a data set has its samples as bytes here. */
+  static holdsBytes(data: Dataset): boolean {
+    return data instanceof MemoryDataset && data.data instanceof Uint8Array
+  }
+
   constructor({ name, shape, data, labels, classes, latent = false, origin }: DatasetParts) {
     this.origin = origin
     this.name = name

@@ -1,6 +1,6 @@
 import type { Dirent } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { boolean, integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FormatError, invalid } from '../base/errors.js'
 import { fileError, found, openFile, readFully, release } from '../base/files.js'
@@ -8,7 +8,7 @@ import { sizeOf } from '../base/shape.js'
 import { standIn } from '../base/stand-ins.js'
 import { looksLikeZip, withZip } from '../base/zip.js'
 import { BATCH_NAME, looksLikeCifar, readCifar, TRAIN_NAME } from './cifar.js'
-import { pythonBatches, readPythonCifar } from './cifar-python.js'
+import { looksLikePickle, pythonBatches, readPythonCifar } from './cifar-python.js'
 import { readContent } from './content.js'
 import { type Dataset, type DatasetParts, MemoryDataset } from './dataset.js'
 import { idxFile, idxLength, labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
@@ -49,6 +49,12 @@ const formats: readonly FileFormat[] = [
     // it may begin like IDX (label 0, a dark pixel, ...) and IDX have a batch's length, but an IDX header that says the length is one
     is: (bytes) => idxLength(bytes) !== bytes.length && looksLikeCifar(bytes),
     read: (_, path, signal) => readCifar([path], signal),
+    labels: 'own',
+  },
+  {
+    name: 'such a batch for Python',
+    is: looksLikePickle,
+    read: (_, path, signal) => readPythonCifar(dirname(path), [basename(path)], signal),
     labels: 'own',
   },
   { name: 'IDX (also .gz)', is: looksLikeIdx, length: idxLength, read: readIdx, labels: labelsBeside },
@@ -129,13 +135,19 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
     const idx = await idxFile(path, name)
     if (idx !== null) return readFile(idx, options)
   }
-  const test = names.find((name) => /^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?)$/.test(name))
+  const test = entries.find((entry) => isTestHalf(entry))?.name
   if (test !== undefined && !images)
     throw new FormatError(
       `${path}: it holds the test half of a data set alone: give ${join(path, test)} to take that`,
       path,
     )
   return labelled(await loadSource(await folderSource(path, signal), options), path, options)
+}
+
+/** Of MNIST and its like, and of CIFAR; `test` may be a folder of pictures. */
+function isTestHalf(entry: Dirent): boolean {
+  if (/^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?|test\.bin)$/.test(entry.name)) return true
+  return entry.name === 'test' && entry.isFile()
 }
 
 async function readFile(path: string, options: LoadDatasetOptions, array?: string): Promise<DatasetParts> {

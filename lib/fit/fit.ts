@@ -15,13 +15,14 @@ import { trainClassifier } from '../training/objectives/classifier.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
 import { holdOutFor } from '../training/recipe.js'
-import { openData, type TrainingProgress } from '../training/run.js'
+import type { TrainingProgress } from '../training/run.js'
 import type { DataOptions, TrainingPlan } from '../training/types.js'
 import { type Budget, budgetFor, DEFAULT_MINUTES, TEACHER_SHARE } from './budget.js'
 import { drawRow } from './draw.js'
 import { type Findings, findingsOf } from './findings.js'
 import { FitFolder, type Stage } from './folder.js'
 import { judge } from './judge.js'
+import { fitPictures } from './pictures.js'
 import { reportFiles, writeFitReport } from './report.js'
 import type { DrawnGroup, FitProgress, FitResult, Learnt } from './result.js'
 import { type Layout, layoutOf, rowGroups } from './rows.js'
@@ -29,7 +30,7 @@ import { type Layout, layoutOf, rowGroups } from './rows.js'
 export interface FitOptions extends DeviceOptions {
   /** Pictures, or their specification for `loadDataset`. */
   data: Dataset | string
-  /** How `loadDataset` is to read the specification. */
+  /** How `loadDataset` is to read the specification. What it leaves open is chosen: one small size, and one channel where pictures are grey. */
   dataOptions?: Omit<DataOptions, 'autoencoder'>
   /** Time for all of it, on this machine as busy as it is at the start (10). */
   minutes?: number
@@ -65,8 +66,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
   const place = { device, precision }
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
-  const { data } = await openData(options, { checkpoint: null })
-  const findings = await findingsOf(data, signal)
+  const { data, changes } = await fitPictures(options)
+  const findings = await findingsOf(data, changes, signal)
   options.onFindings?.(findings)
   const layout = layoutOf(findings.attributes)
   const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }

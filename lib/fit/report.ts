@@ -64,12 +64,18 @@ export function rightOf(shown: readonly { samples: number; right: number | null 
   return `${sum(({ right }) => right!)} of ${sum(({ samples }) => samples)}`
 }
 
+/** A classifier that knows less of an attribute cannot count its samples. */
+const KNOWN = 0.8
+
 /** How far the counts can be trusted. */
 export function describeClassifier(classifier: NonNullable<FitResult['classifier']>): string {
-  const known = Object.entries(classifier).map(([name, share]) =>
+  const shares = Object.entries(classifier)
+  const known = shares.map(([name, share]) =>
     share === null ? `${name} not measured` : `${name} of ${(100 * share).toFixed(1)} %`,
   )
-  return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}`
+  const unknown = shares.filter(([, share]) => share !== null && share < KNOWN).map(([name]) => name)
+  const doubt = unknown.length > 0 ? `: too few for counts of ${unknown.join(' and ')} to mean anything` : ''
+  return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}${doubt}`
 }
 
 function blocks(result: FitResult, figures: readonly Figure[]): Block[] {

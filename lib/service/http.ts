@@ -4,14 +4,16 @@ import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply as Reply, FastifyRequest as Request } from 'fastify'
 import { finiteNumber, integer, knownOptions, oneOf } from '../base/args.js'
-import { ArgumentError, BusyError, FeynkacError, invalid } from '../base/errors.js'
+import { ArgumentError, BusyError, FeynkacError } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { loadServing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import { encoded } from '../smc/result-json.js'
 import type { Engine } from './engine.js'
-import type { HttpOptions, HttpServer } from './http-options.js'
 import { failure, formats, health, model, result, routes, sampleRequest } from './openapi.js'
-import type { RequestLevel, RequestResult, SampleRequest } from './request.js'
+import { type HttpOptions, type HttpServer, httpRows } from './options.js'
+import type { RequestLevel, RequestResult } from './request.js'
+import type { SampleRequest } from './request-options.js'
 
 /** An engine over HTTP, by Fastify. */
 
@@ -20,15 +22,13 @@ const SHOWN = 16
 
 /** Documented in late.ts. */
 export async function serve(engine: Engine, options: HttpOptions = {}): Promise<HttpServer> {
-  knownOptions('serve', options, ['host', 'port', 'apiKey', 'maxSeconds', 'maxBody', 'version'])
-  const { host = '127.0.0.1', apiKey, version = '1' } = options
-  if (typeof host !== 'string' || host === '') throw invalid('host', 'a name or an address', host)
-  if (apiKey !== undefined && (typeof apiKey !== 'string' || apiKey === '')) throw invalid('apiKey', 'a text', apiKey)
-  const port = integer('port', options.port ?? 0, 0, 65535)
-  const maxSeconds = finiteNumber('maxSeconds', options.maxSeconds ?? 300, { above: 0, max: 2e6 })
-  const maxBody = integer('maxBody', options.maxBody ?? 65_536, 1, 2 ** 30)
+  knownOptions('serve', options, Object.keys(httpRows))
+  const option = reader(httpRows, options)
+  const [host, port] = [option('host'), option('port')]
+  const apiKey = options.apiKey === undefined ? undefined : option('apiKey')
+  const settled = { apiKey, maxSeconds: option('maxSeconds'), maxBody: option('maxBody'), version: option('version') }
   const draining = new Draining()
-  const app = await describedApp(engine, draining, { apiKey, maxSeconds, maxBody, version })
+  const app = await describedApp(engine, draining, settled)
   try {
     await app.listen({ host, port })
   } catch (error) {

@@ -8,7 +8,15 @@ import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
-import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
+import {
+  calibratedKernel,
+  type Kernel,
+  type Proposal,
+  precisionForm,
+  type StepKernel,
+  stepKernel,
+  type WeightScheme,
+} from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
 import type { PopulationRows } from './rows.js'
 
@@ -45,7 +53,6 @@ interface WeightRule {
 }
 
 /** The increment of a step that weighs nothing. */
-/** No weights. */
 export const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
 
 export const weightRules = {
@@ -119,9 +126,7 @@ export const weightRules = {
     kernels: ['scaled', 'plain'],
     proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
-} as const satisfies Record<string, WeightRule>
-
-export type WeightScheme = keyof typeof weightRules
+} as const satisfies Record<WeightScheme, WeightRule>
 
 /** What drives the particles under a scheme: the target, or its first model. */
 export const driver = (target: Target, weights: WeightScheme): EnergyFunction & { lambda?: number } =>

@@ -1,5 +1,5 @@
-import type { WeightScheme } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
+import type { WeightScheme } from './kernels.js'
 import { isLearnt, modelsOf } from './learnt.js'
 
 /**

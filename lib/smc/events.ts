@@ -7,6 +7,8 @@
 export interface Level extends LevelReport {
   /** Normalised weights of the samples as they are now, after the level's resampling: a copy. */
   readonly weights: Float64Array
+  /** Where the level has resampled: the particle that each one now was before. Null where it has not. A copy. */
+  readonly ancestors: Int32Array | null
   /** The particles at this level's noise [particles, ...shape]: a copy. */
   samples(): Promise<Float32Array>
   /**

@@ -1,7 +1,7 @@
-import type { WeightScheme } from './annealing.js'
 import { isMeasured } from './consistency.js'
 import type { SmcDiagnostics } from './diagnostics.js'
 import type { Target } from './energy-function.js'
+import type { WeightScheme } from './kernels.js'
 import { isLearnt } from './learnt.js'
 
 /** What samples are of, where that is not what was asked for: SmcResult.note and SampleResult.note, and the first lines of the command. */

@@ -7,14 +7,14 @@ import type { LogWeightStats } from '../native/particle-ops.js'
 import { copyOf, fill, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import type { Advisor } from './advice.js'
-import type { WeightScheme } from './annealing.js'
 import type { SmcCheckpoint } from './checkpoint.js'
 import { hasCollapsed, Roots, type RootsState, weightedMean } from './diagnostics.js'
 import { notANumber } from './evaluation.js'
 import type { Level, LevelReport } from './events.js'
 import type { Increment, Population } from './feynman-kac.js'
+import type { WeightScheme } from './kernels.js'
 import { redraw } from './redraw.js'
-import type { CheckedRun } from './smc-options.js'
+import type { CheckedRun } from './smc-checks.js'
 import type { SmcFields } from './smc-result.js'
 
 /** A run: its particles, and what is asked of it. */
@@ -137,7 +137,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     space.keep([logWeights, weights, ...population.live()])
     if (checkpoint?.due && k < lastLevel) await save()
     await options.onProgress?.(report)
-    if (onLevel) await shown(report, population, weights, onLevel)
+    if (onLevel) await shown(report, { population, weights, ancestors: ancestors.at(-1)! }, onLevel)
   }
 
   const last = levels[lastLevel]
@@ -177,8 +177,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
 /** Has the level heard, with its particles, which pass with it. */
 async function shown(
   report: LevelReport,
-  population: Population,
-  weights: Doubles,
+  { population, weights, ancestors }: { population: Population; weights: Doubles; ancestors: Int32Array | null },
   onLevel: (level: Level) => Promise<void>,
 ): Promise<void> {
   const own = await copyOf(weights)
@@ -186,6 +185,7 @@ async function shown(
     onLevel({
       ...report,
       weights: own,
+      ancestors: ancestors?.slice() ?? null,
       samples: () => present(() => copyOf(population.samples)),
       denoised: () => present(() => population.denoised()),
     }),

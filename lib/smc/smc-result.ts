@@ -1,5 +1,5 @@
-import type { WeightScheme } from './annealing.js'
 import type { SmcDiagnostics } from './diagnostics.js'
+import type { WeightScheme } from './kernels.js'
 import { type SampleFields, WeightedSamples } from './result.js'
 
 /** The fields that smc adds. */

@@ -6,6 +6,7 @@ import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
 import type { RunFolder } from './folder.js'
 import { type Loop, trainingLoop } from './loop.js'
+import type { Previews } from './previews.js'
 import { checkAlike, checkShared, checkWeights } from './together.js'
 import type { TrainingOptions, TrainingResult } from './types.js'
 
@@ -16,12 +17,13 @@ export interface Run<M>
   extends Pick<Loop, 'step' | 'drawsSigmas' | 'levels' | 'path' | 'own' | 'batches' | 'smallestLoss'> {
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
+  previews?: Previews
   /** Its network is what the steps train. */
   model: M
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
-  /** What the log begins with. */
+  /** What the log begins with, besides the definition. */
   plan?: object
   /** After the weights are averaged and before the model is saved; heldOutLoss: theirs; averagedAt: the images seen by then. */
   finish?: (heldOutLoss: number | null, averagedAt: number) => Promise<void>
@@ -35,7 +37,7 @@ export async function runWithCheckpoints<
     save(path: string): Promise<void>
   },
 >(
-  { model, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
+  { model, definition, sources, images, plan, heldOut, previews, finish, ...loop }: Run<M>,
   { folder, checkpoint, ranks }: Opened,
   {
     logEvery,
@@ -63,7 +65,8 @@ export async function runWithCheckpoints<
     throw new ArgumentError(`images: the run to resume has seen ${seen} images already, more than ${images}: give more, or a new output directory`) // biome-ignore format: one line
   await folder?.rewindLog(checkpoint ? start.step : -1)
   if (!checkpoint) {
-    if (plan) await folder?.log({ step: 0, ...plan })
+    const [time, options] = [new Date().toISOString(), { ...definition, images }]
+    await folder?.log({ step: 0, time, ...plan, options, sources })
     // it shows before the first step whether there is room for the others
     await save(start)
   }
@@ -84,6 +87,8 @@ export async function runWithCheckpoints<
         return loss
       },
     },
+    previews:
+      previews && folder?.writes ? { every: previews.every, draw: (at) => previews.draw(folder.path, at) } : undefined,
     signal,
     onProgress: ranks.rank === 0 ? onProgress : undefined,
     goBack: () => goBack(network, best?.weights ?? null),

@@ -6,7 +6,18 @@ import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFil
 import { native } from '../native/addon.js'
 import type { LogLine } from './events.js'
 
-/** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
+/** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, previews, and at the end model.safetensors. */
+
+/** A line of log.jsonl, of whatever kind. */
+interface LoggedLine extends Pick<LogLine, 'step'> {
+  time?: string
+  options?: object
+  sources?: object
+  diverged?: string
+}
+
+/** The folder of previews' pictures. */
+export const PREVIEWS = 'previews'
 
 const LOCK = '.lock'
 
@@ -144,7 +155,7 @@ export class RunFolder {
   }
 
   /** Appends one line to log.jsonl. */
-  async log(line: Pick<LogLine, 'step'>): Promise<void> {
+  async log(line: LoggedLine): Promise<void> {
     if (!this.writes) return
     await this.explained(async () => {
       try {
@@ -158,6 +169,7 @@ export class RunFolder {
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
     if (!this.writes) return
+    if (step < 0) await rm(join(this.path, PREVIEWS), { recursive: true, force: true })
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {

@@ -6,7 +6,7 @@ import type { NativeJob, TrainRequest } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { Stopped } from '../ranks/stopped.js'
 import type { Batches } from './batches.js'
-import type { LogLine, TrainingProgress } from './events.js'
+import type { LogLine, Preview, TrainingProgress } from './events.js'
 import type { Levels } from './levels.js'
 import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
@@ -42,6 +42,8 @@ export interface Loop {
   batches: Batches
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(images: number): Promise<number> }
+  /** Drawn every so many images, for the log. */
+  previews?: { every: number; draw(images: number): Promise<Preview | undefined> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
   state: LoopState
@@ -149,6 +151,8 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     const images = step * batchSize
     const measured = loop.heldOut && (step === steps || passes(loop.heldOut.every, images, batchSize))
     const heldOutLoss = measured ? await loop.heldOut!.measure(images) : undefined
+    const shown = loop.previews && passes(loop.previews.every, images, batchSize)
+    const preview = shown ? await loop.previews!.draw(images) : undefined
     const now = performance.now()
     const progress: TrainingProgress = {
       step,
@@ -164,12 +168,13 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       lr,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
-    if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
+    if (measured || preview || passes(loop.logEvery, images, batchSize) || step === steps)
       await loop.log({
         ...progress,
         time: new Date().toISOString(),
         ...(bins && { binLosses: bins.take() }),
         ...(path && { pathResiduals: path.take() }),
+        ...(preview && { preview }),
       })
     await loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs

@@ -24,7 +24,7 @@ import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
-import { lossesBeside } from './beside.js'
+import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
@@ -33,6 +33,7 @@ import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
 import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
+import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
 import { imagesPerSecond, imagesWithin } from './speed.js'
@@ -50,7 +51,7 @@ export const runOptionNames = [
 
 export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
 
-export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
+export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'previewEvery', 'onPlan']
 
 /** Everything that fixes the final weights. */
 export interface Definition extends Settings, LevelSettings, PathSettings {
@@ -196,6 +197,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     throw invalid('onPlan', 'a function', options.onPlan)
   for (const name of ['checkpointEvery', 'logEvery'] as const)
     if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
+  if (options.previewEvery !== undefined) integer('previewEvery', options.previewEvery, 0)
   const { checkpoint } = opened
   const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
   const found: Found = {
@@ -301,6 +303,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
+    const previewsOf = () => {
+      const every = options.previewEvery ?? previewEveryFor(images, data.shape)
+      const model = () => averaged(network, () => front.create(definition, labels))
+      return every > 0 && every <= images ? new Previews(every, seed, labels, model, signal) : undefined
+    }
     const { kind, headScale, energyWeight } = definition
     const settings = onlySettings(definition) as Settings
     const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
@@ -317,6 +324,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       drawsSigmas: true,
       ...beside,
       batches: new Batches(training, labels, definition, nullClass),
+      previews: previewsOf(),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss, averagedAt) => {
         if (beside.levels) info.logNormaliser = beside.levels.normaliser(dims, info.sigmaData)

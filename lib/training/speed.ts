@@ -17,7 +17,7 @@ const TRAINING = 0.9
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
-  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
+  { definition, previews: _, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
   minutes: number,
   signal?: AbortSignal,
 ): Promise<number> {

@@ -59,6 +59,11 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   checkpointEvery?: number
   logEvery?: number
   /**
+   * Images between previews: samples of the averaged weights, drawn into `output` for log.jsonl. Default a tenth of the run, or as many as make
+   * them a fiftieth of its work, so that short runs have none; 0: none. The run's bits do not depend on them.
+   */
+  previewEvery?: number
+  /**
    * What `communicator()` gives: the processes that do each step together, a run of its micro-batches each. The model, the
    * checkpoints and the log are those of one process, to the bit. The first one writes. Default: this process alone.
    */
