@@ -313,13 +313,18 @@ export class AnnealedPopulation implements Population {
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
+    return copyOf(await this.denoisedHere(), this.options.signal)
+  }
+
+  /** The same in the population's space. */
+  async denoisedHere(): Promise<Floats> {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
     const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
     const out = this.space.floats(this.samples.length)
     await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
-    return copyOf(out, signal)
+    return out
   }
 
   async state(): Promise<PopulationState> {
