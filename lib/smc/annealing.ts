@@ -314,14 +314,16 @@ export class AnnealedPopulation implements Population {
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
+    return copyOf(await this.denoisedHere(), this.options.signal)
+  }
+
+  /** The same in the population's space. */
+  async denoisedHere(): Promise<Floats> {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
     const coefficients = [1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1)]
-    return copyOf(
-      await combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients),
-      signal,
-    )
+    return combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients)
   }
 
   async state(): Promise<PopulationState> {
