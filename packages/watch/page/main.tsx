@@ -4,6 +4,7 @@ import 'uplot/dist/uPlot.min.css'
 import './style.css'
 import { Options } from './options.js'
 import { Spark, stateWords } from './parts.js'
+import { Report } from './report.js'
 import { type Run, useRuns } from './runs.js'
 import { Sampling } from './sampling.js'
 import { nextTheme, useTheme } from './theme.js'
@@ -90,6 +91,7 @@ function App() {
   )
   const training = shown.filter(({ run }) => run.kind === 'training')
   const sampling = shown.filter(({ run }) => run.kind === 'sampling')
+  const reports = shown.filter(({ run }) => run.kind === 'report')
   const live = runs.filter(({ state }) => state === 'running').length
   return (
     <>
@@ -150,6 +152,7 @@ function App() {
           {sampling.length > 0 && (
             <Sampling key={`s${sampling.length === 1 ? sampling[0]!.run.id : ''}`} shown={sampling} />
           )}
+          {reports.length > 0 && <Report shown={reports} />}
           {shown.length > 0 && (
             <Options runs={shown.map(({ run }) => run)} firsts={shown.map(({ log }) => log.lines[0])} />
           )}

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 export interface Run {
   id: string
   name: string
-  kind: 'training' | 'sampling'
+  kind: 'training' | 'sampling' | 'report'
   state: 'running' | 'done' | 'stopped'
   started: number
   updated: number

@@ -11,7 +11,8 @@ export interface Run {
   /** Stable while the server runs: the number of the watched folder, and the path within it. */
   id: string
   name: string
-  kind: 'training' | 'sampling'
+  /** report: of a fit, the demo or an experiment, which is written at the end. */
+  kind: 'training' | 'sampling' | 'report'
   state: RunState
   /** Times in milliseconds since 1970. */
   started: number
@@ -26,8 +27,9 @@ export interface Run {
   spark: number[]
 }
 
-/** Where a run keeps its log. */
-const LOGS = { training: 'log.jsonl', sampling: 'levels.jsonl' } as const
+/** Where a run keeps its log; a report has none, and is known by its text. */
+const LOGS = { training: 'log.jsonl', sampling: 'levels.jsonl', report: 'report.md' } as const
+const kinds = ['training', 'sampling', 'report'] as const
 /** Folders below a watched one that are looked into. */
 const DEPTH = 5
 const MOST_RUNS = 500
@@ -72,7 +74,7 @@ export class Runs {
     const runs: Run[] = []
     for (const run of this.#runs.values()) {
       await run.tail.read()
-      runs.push(await described(run))
+      runs.push(await described(run, await this.pictures(run.id)))
     }
     return runs.sort((a, b) => Number(b.state === 'running') - Number(a.state === 'running') || b.started - a.started)
   }
@@ -106,7 +108,7 @@ export class Runs {
   async #find(root: string, top: string, folder: string, depth: number, found: Set<string>): Promise<void> {
     if (found.size >= MOST_RUNS) return
     const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
-    for (const kind of ['training', 'sampling'] as const) {
+    for (const kind of kinds) {
       if (!entries.some((entry) => entry.isFile() && entry.name === LOGS[kind])) continue
       const within = relative(top, folder)
       const id = [root, within.split(sep).join('/'), kind].filter(Boolean).join('/')
@@ -122,13 +124,21 @@ export class Runs {
   }
 }
 
-async function described(run: Watched): Promise<Run> {
+async function described(run: Watched, pictures: readonly string[]): Promise<Run> {
   const { id, name, kind, tail } = run
   const { lines, epoch, modified } = tail
   const first = lines[0] ?? {}
   const last = lines.at(-1) ?? {}
   const started = Date.parse(String(first.time ?? lines[1]?.time)) || modified
   const common = { id, name, kind, started, updated: modified, lines: lines.length, epoch }
+  if (kind === 'report')
+    return {
+      ...common,
+      state: 'done',
+      done: 1,
+      said: `${pictures.length} picture${pictures.length === 1 ? '' : 's'}`,
+      spark: [],
+    }
   return kind === 'training'
     ? { ...common, ...(await training(run, lines, last)) }
     : { ...common, ...sampling(lines, first, last, modified) }
