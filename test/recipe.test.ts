@@ -14,7 +14,7 @@ import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
 import { holdOutFor, recipeFor, type Situation } from '../lib/training/recipe.js'
 import type { TrainingProgress } from '../lib/training/run.js'
-import { imagesWithin } from '../lib/training/speed.js'
+import { imagesOf, imagesWithin } from '../lib/training/speed.js'
 import type { TrainingPlan } from '../lib/training/types.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 import { gaussian, gaussianPoints, labelledImages } from './training-data.js'
@@ -49,7 +49,7 @@ describe('a plan', () => {
       /^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25, targets averaged over 1024 samples, 50 % sharpened$/,
     )
     const [first] = (await readFile(join(folder, 'log.jsonl'), 'utf8')).split('\n')
-    expect(JSON.parse(first!)).toEqual({ step: 0, ...plan })
+    expect(JSON.parse(first!)).toMatchObject({ step: 0, time: expect.any(String), ...plan })
     const saved = { images: 320, ...plan.recipe, heldOut: heldOutLoss, averagedAt }
     expect(model.info.training).toEqual(saved)
     const loaded = await Denoiser.load(join(folder, 'model.safetensors'))
@@ -103,6 +103,22 @@ describe('a run of minutes', () => {
   it('is refused beside images, and where it is none', async () => {
     await expect(trainDenoiser({ data: points, images: 10, minutes: 1 })).rejects.toThrow(/minutes/)
     await expect(trainDenoiser({ data: points, minutes: 0 })).rejects.toThrow(ArgumentError)
+  })
+
+  it('measures its speed with the batch that it will have', async () => {
+    const batchOf = (images: number) => (images < 20_000 ? 16 : images < 90_000 ? 32 : 64)
+    const tried = async (minutes: number, speeds: Record<number, number>) => {
+      const batches: number[] = []
+      const found = await imagesOf(minutes, batchOf, async (images) => {
+        batches.push(batchOf(images))
+        return speeds[batchOf(images)]!
+      })
+      return { batches, ...found }
+    }
+    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5400, rate: 100 })
+    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 81_000, rate: 150 })
+    // speeds that lead to and fro are an end too
+    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 21_000, rate: 80 })
   })
 
   it('counts in two digits', () => {

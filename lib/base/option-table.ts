@@ -6,7 +6,7 @@ import { invalid } from './errors.js'
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair' | 'list'
   range: Range
   /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
   words?: readonly string[]
@@ -18,7 +18,7 @@ export interface OptionRow<T> {
   expected?: string
   /** What the help calls the value (number). */
   value?: string
-  /** Of the command line, where it is not the option's name in dashes (micro-batch); false: the option is the library's alone. */
+  /** The name on the command line, where it is not the option's in dashes (micro-batch); false: the option is the library's alone. */
   flag?: string | false
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T
@@ -83,6 +83,10 @@ export function pair(help: string, what: string, { min, ...about }: Range & Abou
     ...about,
   }
   return row
+}
+
+export function list(help: string, about: About<number[]> = {}): OptionRow<number[]> {
+  return { kind: 'list', range: {}, check: (name, value) => numberList(name, value, { max: 4096 }), help, ...about }
 }
 
 /** A number, or a word in its place. */

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { ArgumentError, FeynkacError } from '../base/errors.js'
+import { fileError } from '../base/files.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { endRanks, requireOneProcess, speaker } from './ranks.js'
@@ -88,12 +89,19 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** Of what fails while parts of the program are loaded, the system's reasons are the caller's to mend. */
+function understood(error: unknown): unknown {
+  const { code, path } = (error ?? {}) as NodeJS.ErrnoException
+  return code === 'EMFILE' || code === 'ENFILE' ? fileError(error, path ?? 'a part of the program', 'read') : error
+}
+
 function inheritSettings(command: Command, parent: Command): void {
   command.copyInheritedSettings(parent)
   for (const child of command.commands) inheritSettings(child, command)
 }
 
-function report(error: unknown, argv: string[]): number {
+function report(thrown: unknown, argv: string[]): number {
+  const error = understood(thrown)
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
   if (error instanceof Interrupted || error instanceof Unsound) {
     if (error.message) process.stderr.write(`${error.message}\n`)

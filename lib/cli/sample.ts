@@ -62,36 +62,46 @@ export function register(program: Command): void {
     const { model, flags } = await settle(given, own, command)
     await applyThreads(flags)
     const ranks = await openRanks(flags)
-    const { draw } = await import('./sample-run.js')
-    const paths = outputs.map((name) => join(flags.output, name))
-    if (speaks) {
-      await prepareFolder(flags.output)
-      await refuseOverwriting(paths, flags.overwrite ?? false)
+    if (!speaks) return sampled(model, flags, ranks)
+    await prepareFolder(flags.output)
+    const { holdFolder } = await import('../training/folder.js')
+    const free = await holdFolder(flags.output)
+    try {
+      await sampled(model, flags, ranks)
+    } finally {
+      await free()
     }
-    const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
-      command: { model, particles: flags.particles, options: optionsOf(flags) },
-    })
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
-      await log.end({ failed: error instanceof Error ? error.message : String(error) })
-      throw error
-    })
-    await log.end({ summary: drawn.summary })
-    const unsound = drawn.summary.collapsed && !flags.allowCollapse
-    if (!speaks) {
-      if (unsound) throw new Unsound()
-      return
-    }
-    // what is left of a run before does not belong to these samples
-    await removeFiles(paths)
-    const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
-    // first what decides whether the rest means anything
-    const { collapsed, note, ...figures } = drawn.summary
-    const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
-    const summary = { ...first, model, files, particles: flags.particles, ...figures }
-    if (flags.json) console.log(JSON.stringify(summary))
-    else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
-    if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
   })
+}
+
+/** Draws the samples and writes them into the folder of the output, which is this process's alone. */
+async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnType<typeof openRanks>>): Promise<void> {
+  const { draw } = await import('./sample-run.js')
+  const paths = outputs.map((name) => join(flags.output, name))
+  if (speaks) await refuseOverwriting(paths, flags.overwrite ?? false)
+  const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
+    command: { model, particles: flags.particles, options: optionsOf(flags) },
+  })
+  const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
+    await log.end({ failed: error instanceof Error ? error.message : String(error) })
+    throw error
+  })
+  await log.end({ summary: drawn.summary })
+  const unsound = drawn.summary.collapsed && !flags.allowCollapse
+  if (!speaks) {
+    if (unsound) throw new Unsound()
+    return
+  }
+  // what is left of a run before does not belong to these samples
+  await removeFiles(paths)
+  const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
+  // first what decides whether the rest means anything
+  const { collapsed, note, ...figures } = drawn.summary
+  const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
+  const summary = { ...first, model, files, particles: flags.particles, ...figures }
+  if (flags.json) console.log(JSON.stringify(summary))
+  else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
+  if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
 }
 
 /** Bytes that are read and hashed at once: half a millisecond. */

@@ -103,7 +103,7 @@ export const smcRows: Rows<SmcChoices> = {
   moves: choice('of smc: MCMC moves at every level', moveKernels, { value: 'kernel' }),
 }
 
-/** Of a request, but for its models and their labels. */
+/** All that a request has, but for its models and their labels. */
 export const requestRows = {
   particles: { ...runRows.particles, default: 16 },
   ...gridRows,

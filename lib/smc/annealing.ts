@@ -2,6 +2,7 @@ import { ArgumentError, digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
+import { clear, combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
@@ -213,7 +214,7 @@ export class AnnealedPopulation implements Population {
     const variance = sigmas[0] ** 2 / this.target.lambda
     const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0, first }
     const x = this.samples
-    await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
+    await drawNormals(x, rows, noise, signal)
     await this.#evaluate(0)
     if (weights === 'none') return this.#whole(NOTHING)
     const squares = this.space.doubles(rows)
@@ -313,13 +314,16 @@ export class AnnealedPopulation implements Population {
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
+    return copyOf(await this.denoisedHere(), this.options.signal)
+  }
+
+  /** The same in the population's space. */
+  async denoisedHere(): Promise<Floats> {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
-    const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
-    const out = this.space.floats(this.samples.length)
-    await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
-    return copyOf(out, signal)
+    const coefficients = [1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1)]
+    return combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients)
   }
 
   async state(): Promise<PopulationState> {
@@ -380,7 +384,7 @@ export class AnnealedPopulation implements Population {
     const shape = this.#cosines
     if (!shape) return run(() => native.propose({ ...given, out, x, grad: drive }), signal)
     const step = this.space.floats(x.length)
-    await run(() => native.combine({ out: step, terms: [], coefficients: new Float64Array(0), rows }), signal)
+    await clear(step, rows, signal)
     await run(() => native.dct({ out, x: drive, shape }), signal)
     await run(() => native.propose({ ...given, out: step, x: step, grad: out }), signal)
     await run(() => native.dct({ out, x: step, shape, inverse: true }), signal)

@@ -4,7 +4,8 @@ import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { native, run } from '../native/addon.js'
-import type { Rows } from '../native/particle-ops.js'
+import { combined, drawNormals } from '../native/combine.js'
+import type { Noise, Rows } from '../native/particle-ops.js'
 import { fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -166,7 +167,7 @@ export class Mover {
   /** x' = x - h/2 grad U + sqrt(h) z, h = step^2; the ratio needs both directions' densities (Roberts & Tweedie 1996). */
   async #langevin(state: ChainState, sigma: number, evaluator: Evaluator) {
     const h = this.step ** 2
-    const x = await this.#combine([state.x, state.grad], [1, -h / 2], this.step, this.moves)
+    const x = await this.#combined([state.x, state.grad], [1, -h / 2], this.#noise(this.step))
     const next: ChainState = { x, ...(await evaluator.evaluate(x, sigma)) }
     const forward = await this.#squares([x, state.x, state.grad], [1, -1, h / 2])
     const backward = await this.#squares([state.x, x, next.grad], [1, -1, h / 2])
@@ -177,29 +178,31 @@ export class Mover {
   /** Leapfrog with unit mass from a fresh momentum (Neal 2011). */
   async #hamiltonian(state: ChainState, sigma: number, evaluator: Evaluator) {
     const e = this.step
-    let p = await this.#combine([], [], 1, this.moves, state.x.length)
+    let p = this.space.floats(state.x.length)
+    await drawNormals(p, this.rows.count, this.#noise(1), this.signal)
     const before = await this.#squares([p], [1])
     let next: ChainState = state
     const mark = this.space.mark()
     for (let l = 0; l < this.leapfrog; l++) {
-      p = await this.#combine([p, next.grad], [1, l === 0 ? -e / 2 : -e])
-      const x = await this.#combine([next.x, p], [1, e])
+      p = await this.#combined([p, next.grad], [1, l === 0 ? -e / 2 : -e])
+      const x = await this.#combined([next.x, p], [1, e])
       next = { x, ...(await evaluator.evaluate(x, sigma)) }
       // not after the last one, whose suspect may be asked for
       if (l + 1 < this.leapfrog) this.space.keep([p, ...rowsOf(next)], mark)
     }
-    p = await this.#combine([p, next.grad], [1, -e / 2])
+    p = await this.#combined([p, next.grad], [1, -e / 2])
     const after = await this.#squares([p], [1])
     const terms = [state.energy, next.energy, before, after]
     return { next, logRatio: await this.#sum(terms, [1, -1, 1 / 2, -1 / 2]) }
   }
 
-  async #combine(terms: Floats[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
-    const out = this.space.floats(length)
-    const noise = { std, seed: this.seed, purpose: purpose.moment, step, first: this.rows.first }
-    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows.count, noise }
-    await run(() => native.combine(request), this.signal)
-    return out
+  #combined(terms: Floats[], coefficients: number[], noise?: Noise): Promise<Floats> {
+    return combined({ space: this.space, rows: this.rows.count, signal: this.signal }, terms, coefficients, noise)
+  }
+
+  /** N(0, std^2) of this move. */
+  #noise(std: number): Noise {
+    return { std, seed: this.seed, purpose: purpose.moment, step: this.moves, first: this.rows.first }
   }
 
   async #sum(terms: Doubles[], coefficients: number[]): Promise<Doubles> {
@@ -241,7 +244,7 @@ export interface McmcOptions extends MoveOptions {
 
 /**
  * Markov chain Monte Carlo on a target: ULA, MALA, HMC or UHMC, with one accept decision per chain.
- * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
+ * Throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, mcmc } from 'feynkac'
@@ -283,8 +286,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   if (initial === undefined) {
     x = space.floats(chains * d)
     const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: purpose.start, step: 0 }
-    const request = { out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }
-    await run(() => native.combine(request), signal)
+    await drawNormals(x, chains, noise, signal)
   } else {
     x = await toSpace(space, await held('initial', float32Array('initial', initial, chains * d), signal), signal)
   }

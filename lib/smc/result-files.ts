@@ -48,7 +48,7 @@ export async function saveResult(folder: string, result: Saved, overwrite: boole
   return [...files, 'result.json'].map(path)
 }
 
-/** What saveResult has written. @throws FileError, FormatError */
+/** What saveResult has written. Throws FileError, FormatError. */
 export async function readResult(folder: string): Promise<{ json: unknown; samples: unknown; path: string }> {
   const [path, file] = [join(folder, 'result.json'), join(folder, 'samples.npy')]
   const json = parseJsonObject(await readFileChecked(path), path)

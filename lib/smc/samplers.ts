@@ -16,6 +16,7 @@ import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
+import { combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
 import type { EnergyFunction } from './energy-function.js'
@@ -89,7 +90,7 @@ export interface SampleOptions {
  * Samples without weights, of a denoiser, an energy, or a composed target (whose scores are then summed: the baseline that SMC corrects).
  * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
  * 'ancestral': the same with the posterior's variance v s'^2/s^2.
- * @throws ArgumentError; NumericsError on NaN; the signal's reason within one step
+ * Throws ArgumentError; NumericsError on NaN; the signal's reason within one step.
  * @example
  * ```js
  * import { gaussianMixture, sample, sigmaGrid } from 'feynkac'
@@ -150,29 +151,16 @@ async function runSampler(
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */
-  const combine = async (
-    terms: Floats[],
-    coefficients: number[],
-    std = 0,
-    step = 0,
-    stream: number = purpose.propose,
-  ) => {
-    const out = space.floats(n * d)
-    const request = {
-      out,
-      terms,
-      coefficients: Float64Array.from(coefficients),
-      rows: n,
-      noise: { std, seed, purpose: stream, step },
-    }
-    await run(() => native.combine(request), signal)
-    return out
-  }
+  const combine = (terms: Floats[], coefficients: number[], std = 0, step = 0) =>
+    combined({ space, rows: n, signal }, terms, coefficients, { std, seed, purpose: purpose.propose, step })
 
-  let x =
-    options.initial !== undefined
-      ? await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
-      : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
+  let x: Floats
+  if (options.initial === undefined) {
+    x = space.floats(n * d)
+    const std = sigmas[0] / Math.sqrt(lambda)
+    await drawNormals(x, n, { std, seed, purpose: purpose.start, step: 0 }, signal)
+  } else
+    x = await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
   let evaluations = 0 // without those of previews
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
@@ -265,9 +253,7 @@ function denoiserOf(
     )
     const evaluate: Denoise = async (x, sigma) => {
       const { grad, energy } = await evaluator.evaluate(x, sigma)
-      const out = space.floats(x.length)
-      const coefficients = Float64Array.of(1, -sigma * sigma)
-      await run(() => native.combine({ out, terms: [x, grad], coefficients, rows: energy.length }), signal)
+      const out = await combined({ space, rows: energy.length, signal }, [x, grad], [1, -sigma * sigma])
       return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
     const note = baselineNote(target)

@@ -21,7 +21,7 @@ import { runRows, type SmcOptions, type SmcRunOptions, targetRows } from './smc-
 /** Bytes of one particle's weights, ancestors and log-densities. */
 const PARTICLE_BYTES = 80
 
-/** @throws ArgumentError */
+/** Throws ArgumentError. */
 export function checkedRun(options: SmcRunOptions) {
   const option = reader(runRows, options)
   const particles = option('particles')
@@ -42,7 +42,7 @@ export function checkedRun(options: SmcRunOptions) {
   }
 }
 
-/** @throws ArgumentError */
+/** Throws ArgumentError. */
 export function checkedTarget(target: Target, options: SmcOptions) {
   const option = reader(targetRows, options)
   const sigmas = checkedSigmas(options.sigmas, 2)

@@ -113,7 +113,7 @@ export const runRows: RowsOf<
   checkpointEvery: notNegative('seconds between two writes of the checkpoint', { flag: false, default: 10 }),
 }
 
-/** Of a run on a target, beside those. */
+/** What a run on a target has besides. */
 export const targetRows: RowsOf<
   SmcOptions,
   'weights' | 'weighAbove' | 'draws' | 'kernel' | 'proposal' | 'controlDrift' | 'batchSize'

@@ -20,7 +20,7 @@ import { asTarget } from './targets/linear.js'
 
 /**
  * Sequential Monte Carlo on a target (or a plain energy function), or on a Feynman–Kac model of one's own.
- * @throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step
+ * Throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'

@@ -1,10 +1,11 @@
-import { finiteNumber, integer, knownOptions } from '../base/args.js'
+import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
-import { defaultsOf } from '../base/option-table.js'
+import { checkOptions, defaultsOf } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
 import { loadDataset } from '../data/load.js'
+import { readingRows } from '../data/options.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
@@ -32,12 +33,12 @@ import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
 import { NoisyStates } from './noisy-states.js'
-import { levelRows } from './options.js'
+import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
-import { imagesPerSecond, imagesWithin } from './speed.js'
+import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
 export type { TrainingProgress } from './events.js'
@@ -163,7 +164,7 @@ export async function openData(
   { checkpoint }: Pick<Opened, 'checkpoint'>,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
-  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'icc', 'limit', 'autoencoder'])
+  knownOptions('dataOptions', dataOptions, [...Object.keys(readingRows), 'autoencoder'])
   if (data !== undefined && typeof data !== 'string') {
     if (dataOptions.autoencoder !== undefined)
       throw invalid(
@@ -190,15 +191,11 @@ export async function train<M extends Denoiser | EnergyModel>(
   front: FrontEnd<M>,
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
-  const { minutes, holdOut: share, signal } = options
-  if (minutes !== undefined) finiteNumber('minutes', minutes, { above: 0 })
+  const { minutes, signal } = options
+  checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, { ...options })
   if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
-  if (share !== undefined) finiteNumber('holdOut', share, { min: 0, max: 0.9 })
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)
-  for (const name of ['checkpointEvery', 'logEvery'] as const)
-    if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
-  if (options.previewEvery !== undefined) integer('previewEvery', options.previewEvery, 0)
   const { checkpoint } = opened
   const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
   const found: Found = {
@@ -213,14 +210,16 @@ export async function train<M extends Denoiser | EnergyModel>(
 
   let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const trial = await prepare(TRIAL_IMAGES)
-    try {
-      rate = await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal)
-    } finally {
-      trial.model.dispose()
+    const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
+    const speedOf = async (count: number) => {
+      const trial = await prepare(count)
+      try {
+        return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+      } finally {
+        trial.model.dispose()
+      }
     }
-    rate = await fromFirst(opened.ranks, rate)
-    images = imagesWithin(minutes, rate)
+    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
   }
   const run = await prepare(integer('images', images, 1))
   try {
@@ -235,9 +234,6 @@ export async function train<M extends Denoiser | EnergyModel>(
 }
 
 const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
-
-/** What a speed is measured with: about what the recipe is for. */
-const TRIAL_IMAGES = 10_000
 
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {

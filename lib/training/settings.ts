@@ -84,7 +84,7 @@ export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> =
 
 type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'dropout'
 
-/** Of networks that know noise levels. */
+/** What networks that know noise levels have besides. */
 export const noiseRows: RowsOf<Settings, NoiseSetting> = {
   pMean: real('mean of ln sigma (-1.2; -0.6 of labelled pictures)'),
   pStd: positive('standard deviation of ln sigma (1.2; 1.4 of labelled pictures)'),

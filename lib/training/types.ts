@@ -1,5 +1,5 @@
 import type { Dataset } from '../data/dataset.js'
-import type { LoadDatasetOptions } from '../data/load.js'
+import type { LoadDatasetOptions } from '../data/options.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { NetworkConfig } from '../networks/config.js'
 import type { Communicator } from '../ranks/communicator.js'

@@ -5,11 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define FEYNKAC_HD __host__ __device__ inline
-#else
-#define FEYNKAC_HD inline
-#endif
+#include "kernels/common/host_device.h"
 
 namespace feynkac {
 

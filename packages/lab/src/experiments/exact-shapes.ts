@@ -56,7 +56,7 @@ export class ExactShapes {
 
   /**
    * @param x [n, side * side], in [-1, 1] but for the noise @param kinds those that there are; default all, alike
-   * @throws ArgumentError below sigma = 0.05, which would take a finer grid
+   * Throws ArgumentError below sigma = 0.05, which would take a finer grid.
    */
   posterior(x: Float32Array, sigma: number, kinds = Array.from({ length: KINDS }, (_, k) => k)): ShapesPosterior {
     if (!(sigma >= 0.05)) throw new ArgumentError(`the exact pictures are known from sigma = 0.05 up, not at ${sigma}`)
