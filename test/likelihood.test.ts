@@ -104,7 +104,7 @@ describe("weights: 'likelihood'", () => {
     const { ess, note, collapsed, scheme, diagnostics } = await smc(target, { ...options, draws: 64 })
     expect(Math.min(...ess)).toBeGreaterThanOrEqual(512)
     expect([collapsed, scheme]).toEqual([false, 'likelihood'])
-    expect(Number(/from ([\d.]+) up \(experimental\)/.exec(note!)![1])).toBeGreaterThan(1)
+    expect(Number(/from ([\d.]+) up:/.exec(note!)![1])).toBeGreaterThan(1)
     expect(diagnostics.evaluations).toBeGreaterThan(1024 * 33)
     // as far as they are told to, whatever they leave
     const told = await smc(target, { ...options, draws: 64, weighAbove: 0.1 })

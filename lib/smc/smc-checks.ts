@@ -47,7 +47,7 @@ export function checkedTarget(target: Target, options: SmcOptions) {
   const option = reader(targetRows, options)
   const sigmas = checkedSigmas(options.sigmas, 2)
   const controlDrift = option('controlDrift')
-  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
+  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualFor(target, options)
   const asked = oneOf('weights', options.weights ?? usualScheme, weightSchemes)
   const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
   if (asked === 'likelihood') factorsOf(target)
@@ -80,6 +80,16 @@ export function checkedTarget(target: Target, options: SmcOptions) {
   const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
   const { moves } = options
   return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, precisions, controlDrift, batch }
+}
+
+/** Likelihoods do without what is told of steps and moves: where there is any of that, there are no weights instead. */
+function usualFor(target: Target, { moves, precisions, kernel, proposal, ranks }: SmcOptions): WeightScheme {
+  const usual = usualWeights(target)
+  if (usual !== 'likelihood') return usual
+  const { kernels, proposals } = weightRules.likelihood
+  const fits = <T>(given: T | undefined, all: readonly T[]) => given === undefined || all.includes(given)
+  const alone = moves === undefined && precisions === undefined && checkedRanks(ranks).size === 1
+  return alone && fits<Kernel>(kernel, kernels) && fits<Proposal>(proposal, proposals) ? usual : 'none'
 }
 
 /** Default of weighAbove with likelihoods. */

@@ -49,8 +49,8 @@ export interface SmcOptions extends SmcRunOptions {
   sigmas: ArrayLike<number>
   /**
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
-   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
-   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
+   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), 'likelihood' for a low temperature of one of them,
+   * or 'tilt' where a set or a reward is to be weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
    * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
    * (docs/likelihood.md). It needs a target with exponents too.
    */
@@ -118,7 +118,11 @@ export const targetRows: RowsOf<
   SmcOptions,
   'weights' | 'weighAbove' | 'draws' | 'kernel' | 'proposal' | 'controlDrift' | 'batchSize'
 > = {
-  weights: choice('of smc (none for learnt energies of pictures, else bridge)', weightSchemes, { value: 'form' }),
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+    { value: 'form' },
+  ),
   weighAbove: orWord(
     notNegative('of smc: no weights below this noise, where networks err; auto: as was measured (calibrate)', {
       value: 'sigma',
