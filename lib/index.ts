@@ -211,7 +211,7 @@ export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
-export type { LogLine, TrainingProgress } from './training/events.js'
+export type { LogLine, Preview, TrainingProgress } from './training/events.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'

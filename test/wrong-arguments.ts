@@ -215,7 +215,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     share: [ranks, [1, 2], (value: number) => 2 * value],
     sigmaGrid: [{ steps: 4, min: 0.1, max: 2, rho: 7 }],
     slicedWasserstein: [x, x, { dim: 2, projections: 4, weightsA: new Float64Array(4).fill(1), seed: 0 }],
-    smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, precisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
+    smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, meanPrecisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
     songUNet: [[1, 8, 8], { model_channels: 8 }],
     trainAutoencoder: [{ ...pictures, network: { width: 8, channelMult: [1], latentChannels: 1 }, output: `${folder}/autoencoder` }], // biome-ignore format: one line
     trainClassifier: [{ ...pictures, network: { width: 8, channelMult: [1] }, holdOut: 0.5, noise: 0.1 }],

@@ -25,7 +25,7 @@ import { progress } from './progress.js'
 import type { SampleLog } from './sample-log.js'
 import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
-/** Of several ranks the first has the samples; what the others return has the summary alone. */
+/** What the command draws; of several ranks the first has the samples, and the others the summary alone. */
 export async function draw(
   file: string,
   flags: SampleFlags,

@@ -210,7 +210,7 @@ async function answer(engine: Engine, request: Request, reply: Reply, maxSeconds
   return reply
 }
 
-/** Of images the first in a PNG, of all else their numbers. */
+/** The first images in a PNG; where samples are none, their numbers. */
 async function preview(level: RequestLevel, shape: readonly number[]): Promise<object> {
   const all = await level.denoised()
   const few = all.slice(0, SHOWN * sizeOf(shape))

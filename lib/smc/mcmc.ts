@@ -1,16 +1,7 @@
-import {
-  boolean,
-  finiteNumber,
-  float32Array,
-  held,
-  integer,
-  knownOptions,
-  oneOf,
-  plainObject,
-  renamed,
-} from '../base/args.js'
+import { finiteNumber, float32Array, held, integer, knownOptions, plainObject, renamed } from '../base/args.js'
 import { digits, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
+import { choice, type RowsOf, reader, toggle, whole } from '../base/option-table.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf, whilePresent } from '../base/stream.js'
@@ -47,7 +38,15 @@ export interface MoveOptions {
   tune?: boolean
 }
 
-const moveOptions = ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune']
+/** Those but the step, once: ranges, defaults and help. */
+export const moveRows: RowsOf<MoveOptions, 'kernel' | 'steps' | 'leapfrog' | 'tune'> = {
+  kernel: choice('the moves; ula and uhmc skip the accept decision', moveKernels, { flag: false, default: 'mala' }),
+  steps: whole('moves per level', { flag: false, default: 1 }),
+  leapfrog: whole('leapfrog steps of one move of hmc or uhmc', { flag: false, default: 3 }),
+  tune: toggle('adapt the step towards a good acceptance', { flag: false, default: false }),
+}
+
+const moveOptions = [...Object.keys(moveRows), 'stepSize']
 const mcmcOptions = [
   ...moveOptions,
   'chains',
@@ -96,11 +95,12 @@ export class Mover {
     readonly space: Space = host,
   ) {
     knownOptions('moves', options, moveOptions)
-    this.kernel = oneOf('moves.kernel', options.kernel ?? 'mala', moveKernels)
-    this.steps = integer('moves.steps', options.steps ?? 1, 1)
-    this.leapfrog = integer('moves.leapfrog', options.leapfrog ?? 3, 1)
+    const option = reader(moveRows, options, 'moves.')
+    this.kernel = option('kernel')
+    this.steps = option('steps')
+    this.leapfrog = option('leapfrog')
     if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
-    boolean('moves.tune', options.tune ?? false)
+    option('tune')
     this.accepted = new Float64Array(rows.count)
   }
 
