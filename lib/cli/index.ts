@@ -46,6 +46,7 @@ const commands: Record<string, Entry> = {
     load: () => import('./sample.js'),
     shared: true,
   },
+  watch: { summary: 'show runs in the browser, as they go', load: () => import('./watch.js') },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
