@@ -134,7 +134,7 @@ describe("weights: 'likelihood'", () => {
     await expect(smc(mixture([p, p]), few)).rejects.toThrow(/linear in the energies, not 'mixture'/)
     await expect(smc(product([mixture([p, p]), p]), few)).rejects.toThrow(/linear in the energies, not 'mixture'/)
     await expect(smc(p, { ...few, moves: { kernel: 'mala' } })).rejects.toThrow(/moves go with/)
-    await expect(smc(p, { ...few, precisions: [] })).rejects.toThrow(/precisions with weights: 'likelihood'/)
+    await expect(smc(p, { ...few, meanPrecisions: [] })).rejects.toThrow(/meanPrecisions with weights: 'likelihood'/)
     await expect(smc(p, { ...few, weights: 'bridge', draws: 8 })).rejects.toThrow(/draws with weights: 'bridge'/)
     for (const draws of [0, 1.5, '8' as never]) await expect(smc(p, { ...few, draws })).rejects.toThrow(/draws/)
     const broken: EnergyFunction = {

@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { ArgumentError, FeynkacError } from '../base/errors.js'
+import { ArgumentError, FeynkacError, FileError } from '../base/errors.js'
 import { fileError } from '../base/files.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
@@ -46,6 +46,7 @@ const commands: Record<string, Entry> = {
     load: () => import('./sample.js'),
     shared: true,
   },
+  watch: { summary: 'show runs in the browser, as they go', load: () => import('./watch.js') },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
@@ -91,7 +92,11 @@ export async function main(argv: string[]): Promise<number> {
 
 /** Of what fails while parts of the program are loaded, the system's reasons are the caller's to mend. */
 function understood(error: unknown): unknown {
-  const { code, path } = (error ?? {}) as NodeJS.ErrnoException
+  const { code, path, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    const what = 'a part of the program cannot be loaded: run npm install, or raise the limit of open files (ulimit -n)'
+    return new FileError(`${what}: ${message}`, path ?? '', { cause: error })
+  }
   return code === 'EMFILE' || code === 'ENFILE' ? fileError(error, path ?? 'a part of the program', 'read') : error
 }
 

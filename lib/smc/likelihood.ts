@@ -191,7 +191,7 @@ export class LikelihoodPopulation implements Population {
       weights: 'none',
       weighAbove: 0,
       proposal,
-      precisions: undefined,
+      meanPrecisions: undefined,
       moves: undefined,
     }
   }

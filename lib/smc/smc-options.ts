@@ -85,7 +85,9 @@ export interface SmcOptions extends SmcRunOptions {
    * of every model is kept beside the target's.
    */
   controlDrift?: boolean
-  /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
+  /** Freezes the analytic proposals' m, the mean precisions: `diagnostics.meanPrecisions` of a pilot run on the same sigmas. */
+  meanPrecisions?: readonly Float64Array[]
+  /** @deprecated `meanPrecisions` */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
   batchSize?: number
@@ -140,4 +142,4 @@ export const targetRows: RowsOf<
 
 /** Names of the options of every run, and of a run on a target beside those. */
 export const runOptions = [...Object.keys(runRows), 'ranks', 'signal', 'onProgress', 'checkpoint']
-export const targetOptions = [...Object.keys(targetRows), 'sigmas', 'moves', 'precisions', 'device']
+export const targetOptions = [...Object.keys(targetRows), 'sigmas', 'moves', 'meanPrecisions', 'device']
