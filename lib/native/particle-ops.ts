@@ -143,6 +143,18 @@ export interface NativeParticles {
     weights: Float64Array
     columns: readonly Float64Array[]
   }): NativeJob<number>
+  /**
+   * A row of `targets` [rows, d] holds the clean sample that its state was made of by noise `inner`, and becomes an estimate of E[x0 | state] at noise
+   * sigma, by that sample and the rows of `references` [count, d] whose matches [rows, count] are not 0: native/kernels/cpu/runtime/posterior_means.h.
+   */
+  posteriorMeans(request: {
+    targets: Float32Array
+    states: Float32Array
+    sigma: Float64Array
+    inner: Float64Array
+    references: Float32Array
+    matches: Uint8Array
+  }): NativeJob<void>
   /** Those that take part in a partial resampling (lib/smc/redraw.ts), ascending, at the start of `chosen` [N]; resolves with how many. */
   extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): NativeJob<number>
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */

@@ -20,8 +20,8 @@ export interface SmcDiagnostics {
   families: number
   /** The levels' warnings. */
   warnings: string[]
-  /** m of every step of the analytic proposals, which `precisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
-  precisions: Float64Array[]
+  /** m of every step of the analytic proposals, which `meanPrecisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
+  meanPrecisions: Float64Array[]
   /** theta of every step, one value for each model of the target; empty without `controlDrift`. */
   drift: Float64Array[]
 }

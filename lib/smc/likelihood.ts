@@ -1,6 +1,7 @@
 import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
+import { combined } from '../native/combine.js'
 import { fill, type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions, NOTHING } from './annealing.js'
@@ -169,7 +170,7 @@ export class LikelihoodPopulation implements Population {
       weights: 'none',
       weighAbove: 0,
       proposal,
-      precisions: undefined,
+      meanPrecisions: undefined,
       moves: undefined,
     }
   }
@@ -192,9 +193,8 @@ export class LikelihoodPopulation implements Population {
       const sigma = high * Math.exp(-(draw + 0.5) * width)
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
-      const x = space.floats(x0.length)
       const noise = { std: sigma, seed, purpose: purpose.moment, step: draw } // moves, which draw moments, do not go with it
-      await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
+      const x = await combined({ space, rows: n, signal }, [x0], [1], noise)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
       const squares: Doubles[] = []
       for (const grad of modelGrads!) {

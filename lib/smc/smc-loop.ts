@@ -167,7 +167,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
       distinctRoots: roots.distinct,
       families,
       warnings,
-      precisions: population.precisions ?? [],
+      meanPrecisions: population.meanPrecisions ?? [],
       drift: population.drift ?? [],
     },
   }

@@ -13,6 +13,7 @@
 #include "kernels/cpu/runtime/extremes.h"
 #include "kernels/cpu/runtime/genealogy.h"
 #include "kernels/cpu/runtime/host_particles.h"
+#include "kernels/cpu/runtime/posterior_means.h"
 #include "request.h"
 
 namespace feynkac::addon {
@@ -392,6 +393,24 @@ Value covariances(const CallbackInfo& info) {
       [effective](Napi::Env env) { return Napi::Number::New(env, *effective); });
 }
 
+Value posteriorMeans(const CallbackInfo& info) {
+  Request q(info);
+  const auto sigma = hostArray<double>(q["sigma"], "sigma");
+  const size_t rows = sigma.size;
+  const auto inner = hostArray<double>(q["inner"], "inner", rows);
+  const auto targets = hostArray<float>(q["targets"], "targets");
+  const size_t d = rowLength(targets.size, rows, "targets");
+  const auto states = hostArray<float>(q["states"], "states", targets.size);
+  const auto references = hostArray<float>(q["references"], "references");
+  const size_t count = references.size / d;
+  if (references.size != count * d) throw wrong("references", "whole rows of " + std::to_string(d));
+  const auto matches = hostArray<uint8_t>(q["matches"], "matches", rows * count);
+  return q.start([=](ParticleKernels&, const Stop&) {
+    feynkac::posteriorMeans(targets.data, states.data, sigma.data, inner.data, references.data, matches.data, rows,
+                            count, d);
+  });
+}
+
 Value extremes(const CallbackInfo& info) {
   Request q(info);
   const auto weights = hostArray<double>(q["weights"], "weights");
@@ -502,6 +521,7 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   add("sumTerms", guarded<sumTerms>);
   add("covariances", guarded<covariances>);
   add("extremes", guarded<extremes>);
+  add("posteriorMeans", guarded<posteriorMeans>);
   add("reweight", guarded<reweight>);
   add("logWeightStats", guarded<logWeightStats>);
   add("resample", guarded<resampleNow>);
