@@ -3,6 +3,8 @@ import { fitRows } from '../dist/fit/options.js'
 import { evaluateRows, featureRows } from '../dist/metrics/options.js'
 import { httpRows, limitRows } from '../dist/service/options.js'
 import { compositionRows, gridRows, requestRows } from '../dist/service/request-options.js'
+import { moveRows } from '../dist/smc/mcmc.js'
+import { churnRows, sampleRows } from '../dist/smc/samplers.js'
 import { runRows, targetRows } from '../dist/smc/smc-options.js'
 import { holdOutRows, lengthRows, levelRows, pathRows, previewRows, recordRows } from '../dist/training/options.js'
 import { settingRows } from '../dist/training/settings.js'
@@ -20,6 +22,9 @@ const sets = [
   ['Cross-entropy over noise levels', '`trainEnergy` and `distill` ([what it is](../levelled.md))', levelRows],
   ['Path loss', '`distill` ([what it is](../residual.md))', pathRows],
   ['SMC', '`smc` ([all of its options](smc.md))', { ...runRows, ...targetRows }],
+  ['MCMC moves', '`moves` of `smc`, and `mcmc`', moveRows],
+  ['Samplers without weights', '`sample`', sampleRows],
+  ['Churn', '`churn` of `sample`, for stochastic-heun', churnRows],
   [
     'Requests',
     'the command `sample` and the requests of `serve`, beside those of SMC',

@@ -165,7 +165,7 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
-export type { Level, LevelReport, Step } from './smc/events.js'
+export type { ChainLevel, Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
@@ -211,7 +211,7 @@ export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
-export type { LogLine, TrainingProgress } from './training/events.js'
+export type { LogLine, Preview, TrainingProgress } from './training/events.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'

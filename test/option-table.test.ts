@@ -7,6 +7,8 @@ import { fitRows } from '../lib/fit/options.js'
 import { evaluateRows, featureRows } from '../lib/metrics/options.js'
 import { httpRows, limitRows } from '../lib/service/options.js'
 import { requestRows } from '../lib/service/request-options.js'
+import { moveRows } from '../lib/smc/mcmc.js'
+import { churnRows, sampleRows } from '../lib/smc/samplers.js'
 import { runRows, targetRows } from '../lib/smc/smc-options.js'
 import { holdOutRows, lengthRows, levelRows, pathRows, previewRows, recordRows } from '../lib/training/options.js'
 import { settingRows } from '../lib/training/settings.js'
@@ -90,6 +92,9 @@ describe('every table of the library', () => {
       requestRows,
       runRows,
       targetRows,
+      moveRows,
+      sampleRows,
+      churnRows,
     }),
   )('%s: defaults are allowed, and said; flags are one each', (_, table) => {
     // biome-ignore format: one line

@@ -106,9 +106,12 @@ export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
   return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
 }
 
-/** Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. */
-export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }) {
-  return <K extends keyof T & string>(name: K) => table[name].check(name, given[name] ?? table[name].default)
+/**
+ * Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. within: how the option that
+ * they belong to is named, such as 'churn.'.
+ */
+export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }, within = '') {
+  return <K extends keyof T & string>(name: K) => table[name].check(within + name, given[name] ?? table[name].default)
 }
 
 /** Some rows of a table. */

@@ -8,10 +8,13 @@ import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableVa
 import { type Progress, progress } from './progress.js'
 import { spelled } from './spelled.js'
 import { givenIfAny, quoted } from './train-options.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `fit`: from pictures to an energy. */
 
-interface Flags extends CommonOptions, Pick<FitOptions, 'output' | 'minutes'> {}
+interface Flags extends CommonOptions, Pick<FitOptions, 'output' | 'minutes'> {
+  watch?: number | true
+}
 
 const STAGES: Record<FitProgress['stage'], string> = {
   teacher: 'teacher',
@@ -28,7 +31,7 @@ export function register(program: Command): void {
     .argument('<data>', 'pictures: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
     .option('--output <directory>', 'where model.safetensors, report.html, fit.json and pictures go', 'feynkac-fit')
   common(
-    tableFlags(command, { ...fitRows, ...readingRows }),
+    watchFlag(tableFlags(command, { ...fitRows, ...readingRows })),
     'feynkac fit fashion-mnist --minutes 15 --output garments',
   ).action(async (data: string, flags: Flags) => {
     await applyThreads(flags)
@@ -51,7 +54,7 @@ export function register(program: Command): void {
         onProgress: shown.update,
       } satisfies FitOptions)
     try {
-      const result = await interruptible(run).finally(shown.end)
+      const result = await whileWatched(flags, true, () => interruptible(run)).finally(shown.end)
       console.log(flags.json ? JSON.stringify(result) : (await summary(result)).join('\n'))
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error

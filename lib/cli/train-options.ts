@@ -34,6 +34,7 @@ import {
 } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
@@ -56,6 +57,7 @@ export interface TrainFlags
   labelMaps?: boolean
   head?: Head | 'joint'
   headScale?: number
+  watch?: number | true
   resume?: boolean | 'auto'
 }
 
@@ -75,7 +77,7 @@ function resumeOf(value: string): 'auto' {
 
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
-  return tableFlags(command, { images: lengthRows.images, ...loopRows, ...recordRows }).option(
+  return watchFlag(tableFlags(command, { images: lengthRows.images, ...loopRows, ...recordRows })).option(
     '--resume [auto]',
     'go on from the newest checkpoint in the output directory; auto: begin where there is none',
     resumeOf,
@@ -200,8 +202,8 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     calibrating.update(done, 'calibrating')
   }
   try {
-    const result = await interruptible((signal) =>
-      start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration }),
+    const result = await whileWatched(flags, speaks, () =>
+      interruptible((signal) => start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration })),
     )
     calibrating?.end()
     shown?.end()

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { knownOptions } from '../base/args.js'
 import { ArgumentError, FormatError, invalid } from '../base/errors.js'
 import { fileError, found, openFile, readFully, release } from '../base/files.js'
-import { checkOptions } from '../base/option-table.js'
+import { givenOptions } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { standIn } from '../base/stand-ins.js'
 import { looksLikeZip, withZip } from '../base/zip.js'
@@ -58,8 +58,8 @@ const formats: readonly FileFormat[] = [
 const EXPECTED = `expected ${formats.map(({ name }) => name).join(', ')}, a zip of images, .npz, a folder of images, or synthetic:NAME`
 
 /** Documented in late.ts. */
-export async function loadDataset(spec: string, options: LoadDatasetOptions = {}): Promise<Dataset> {
-  checkAll(spec, options)
+export async function loadDataset(spec: string, given: LoadDatasetOptions = {}): Promise<Dataset> {
+  const options = checkedOptions(spec, given)
   const { limit, signal } = options
   signal?.throwIfAborted()
   const parts = spec.startsWith(SYNTHETIC)
@@ -69,10 +69,12 @@ export async function loadDataset(spec: string, options: LoadDatasetOptions = {}
   return new MemoryDataset(await converted(kept, options))
 }
 
-function checkAll(spec: unknown, options: LoadDatasetOptions): void {
+/** The options, read once: what they inherit is among them. */
+function checkedOptions(spec: unknown, options: LoadDatasetOptions): LoadDatasetOptions {
   if (typeof spec !== 'string' || spec === '') throw invalid('data', 'a file, a folder or synthetic:NAME', spec)
   knownOptions('loadDataset', options, [...Object.keys(readingRows), 'signal', 'onProgress'])
-  checkOptions(readingRows, { ...options })
+  const { signal, onProgress } = options
+  return { ...givenOptions(readingRows, options), ...(signal && { signal }), ...(onProgress && { onProgress }) }
 }
 
 async function readParts(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {

@@ -55,17 +55,22 @@ export async function fit(options: FitOptions): Promise<FitResult> {
 
   let plan: TrainingPlan | undefined
   let budget: Budget | undefined
+  let tooFew: ArgumentError | undefined
   const report = progressOf(() => budget!, onProgress)
   const teacher = await trainDenoiser({
     ...run('teacher'),
     ...(images === undefined ? { minutes: minutes! * TEACHER_SHARE } : { images }),
     onPlan: (found) => {
-      requireEnough(found, minutes, findings)
+      tooFew = tooFewImages(found, minutes, findings)
+      if (tooFew) throw tooFew
       plan = found
       budget = budgetFor(found.images, layout.cost, labelled)
       options.onPlan?.(found)
     },
     onProgress: report('teacher'),
+  }).catch(async (error) => {
+    if (error === tooFew) await folder.forget() // for the next try has other options
+    throw error
   })
   teacher.model.dispose()
   const energy = await distill({
@@ -148,10 +153,11 @@ function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images'> {
   return { images, minutes: images === undefined ? (minutes ?? fitRows.minutes.default!) : undefined }
 }
 
-function requireEnough({ images }: TrainingPlan, minutes: number | undefined, { shape }: Findings): void {
-  if (minutes === undefined || images >= FEWEST_IMAGES) return
+/** Why a plan is refused. */
+function tooFewImages({ images }: TrainingPlan, minutes: number | undefined, { shape }: Findings) {
+  if (minutes === undefined || images >= FEWEST_IMAGES) return undefined
   const enough = Math.ceil((minutes * FEWEST_IMAGES) / images)
-  throw new ArgumentError(
+  return new ArgumentError(
     `${minutes} minutes are enough for ${images} pictures of ${shape[2]} x ${shape[1]} here, of which nothing is learnt: give at least ${enough} minutes, or smaller pictures (give resize)`,
   )
 }

@@ -110,6 +110,9 @@ export const requestRows = {
   method: choice('smc for energies, heun for denoisers', requestMethods),
   ...compositionRows,
   ...smcRows,
-  weights: choice('of smc (none for learnt energies of pictures, else bridge)', weightSchemes),
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+  ),
   seed: runRows.seed,
 }

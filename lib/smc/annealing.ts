@@ -141,7 +141,7 @@ export interface AnnealingOptions {
   kernel: Kernel
   proposal: Proposal
   moves?: MoveOptions
-  precisions?: readonly Float64Array[]
+  meanPrecisions?: readonly Float64Array[]
   controlDrift: boolean
   seed: number
   batch: number
@@ -153,7 +153,7 @@ export class AnnealedPopulation implements Population {
   readonly levels: number
   samples: Floats
   /** m of every step taken, as used by the analytic proposals; h of the calibrated one. */
-  readonly precisions: Float64Array[] = []
+  readonly meanPrecisions: Float64Array[] = []
   readonly #rule: WeightRule
   readonly #driver: ReturnType<typeof driver>
   readonly #evaluator: Evaluator
@@ -314,20 +314,22 @@ export class AnnealedPopulation implements Population {
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
+    return copyOf(await this.denoisedHere(), this.options.signal)
+  }
+
+  /** The same in the population's space. */
+  async denoisedHere(): Promise<Floats> {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
     const coefficients = [1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1)]
-    return copyOf(
-      await combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients),
-      signal,
-    )
+    return combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients)
   }
 
   async state(): Promise<PopulationState> {
     const arrays = { samples: await toHost(this.samples), energy: await toHost(this.#state.energy) }
     const [mover, control] = [this.#mover?.state(), this.#control?.state()]
-    const rest = { evaluations: this.evaluations, precisions: this.precisions }
+    const rest = { evaluations: this.evaluations, meanPrecisions: this.meanPrecisions }
     return { arrays, rest: { ...rest, ...(mover && { mover }), ...(control && { control }) } }
   }
 
@@ -345,7 +347,7 @@ export class AnnealedPopulation implements Population {
         'checkpoint: the energies of its particles are others now: it is of another target, or its models have changed. Give another file, or remove it to begin anew',
       )
     this.#evaluator.count = rest.evaluations as number
-    this.precisions.push(...(rest.precisions as Float64Array[]))
+    this.meanPrecisions.push(...(rest.meanPrecisions as Float64Array[]))
     this.#mover?.restore(rest.mover as MoverState)
     this.#control?.restore(rest.control as ControlState)
   }
@@ -361,7 +363,7 @@ export class AnnealedPopulation implements Population {
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     if (proposal === 'calibrated') {
       const table = this.#driver.calibration!
-      this.precisions.push(table.precisionAt(s))
+      this.meanPrecisions.push(table.precisionAt(s))
       return calibratedKernel(s, next, lambda, table)
     }
     const precision = await this.#precision(k, grad, weights)
@@ -393,14 +395,14 @@ export class AnnealedPopulation implements Population {
   async #precision(k: number, grad: Floats, weights: Doubles): Promise<Float64Array> {
     const form = precisionForm(this.options.proposal)
     const out =
-      this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
-    if (form !== 'none' && !this.options.precisions) {
+      this.options.meanPrecisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
+    if (form !== 'none' && !this.options.meanPrecisions) {
       await this.rows.meanSquares(out, grad, weights, this.options.signal)
       if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.rows.firstText(await this.suspect()))
       if (out.some((m) => m === Number.POSITIVE_INFINITY))
         throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)
     }
-    this.precisions.push(out)
+    this.meanPrecisions.push(out)
     return out
   }
 }

@@ -154,7 +154,7 @@ export class ControlDrift {
     return a
   }
 
-  /** Of all particles. */
+  /** The numbers of all particles, of all ranks. */
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {
     const [all] = await this.rows.whole([await array])
     return toHost(all, this.signal)

@@ -68,7 +68,7 @@ export interface Population {
   /** Evaluations of a model at a particle so far. */
   readonly evaluations: number
   /** m and theta of its steps, where it has some. */
-  readonly precisions?: Float64Array[]
+  readonly meanPrecisions?: Float64Array[]
   readonly drift?: Float64Array[]
 }
 

@@ -78,7 +78,7 @@ function diagnosticsOf(value: unknown): SmcDiagnostics {
     distinctRoots: number('distinctRoots'),
     families: number('families'),
     warnings: texts('diagnostics.warnings', given.warnings),
-    precisions: arrays('precisions'),
+    meanPrecisions: arrays('meanPrecisions'),
     drift: arrays('drift'),
   }
 }

@@ -134,7 +134,7 @@ export abstract class WeightedSamples implements SampleFields {
   }
 
   /**
-   * Writes samples.npy, weights.npy, result.json and, of images, samples.png (drawn by their weights; left out where sharp is not installed) to
+   * Writes samples.npy, weights.npy (of smc: else all are equal), result.json and, of images, samples.png (drawn by their weights; left out where sharp is not installed) to
    * a folder, which `loadResult` reads. Returns the paths. Throws FileError, ArgumentError where the folder holds a result already.
    */
   async save(folder: string, options: SaveOptions = {}): Promise<string[]> {

@@ -1,17 +1,8 @@
 import * as types from 'node:util/types'
-import {
-  finiteNumber,
-  float32Array,
-  held,
-  integer,
-  isShape,
-  knownOptions,
-  oneOf,
-  plainObject,
-  renamed,
-} from '../base/args.js'
+import { finiteNumber, float32Array, held, integer, isShape, knownOptions, plainObject, renamed } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
+import { choice, notNegative, positive, type Rows, type RowsOf, reader, whole } from '../base/option-table.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf, whilePresent } from '../base/stream.js'
@@ -86,6 +77,21 @@ export interface SampleOptions {
   onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
 
+/** Those, once: ranges, defaults and help. */
+export const sampleRows: RowsOf<SampleOptions, 'particles' | 'method' | 'seed' | 'batchSize'> = {
+  particles: whole('samples to draw', { max: 0x7fffffff }),
+  method: choice('how they are drawn', sampleMethods, { default: 'heun' }),
+  seed: whole('of all random numbers', { min: 0, default: 0 }),
+  batchSize: whole('most particles that a model on the host gets at once (4 MB of them)', { flag: false }),
+}
+
+export const churnRows: Rows<Churn> = {
+  churn: notNegative('S_churn, over all steps', { flag: false, default: 40 }),
+  min: notNegative('smallest noise level at which to churn', { flag: false, default: 0.05 }),
+  max: notNegative('largest noise level at which to churn', { flag: false, default: 50 }),
+  noise: positive("factor on the noise's standard deviation", { flag: false, default: 1.003 }),
+}
+
 /**
  * Samples without weights, of a denoiser, an energy, or a composed target (whose scores are then summed: the baseline that SMC corrects).
  * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
@@ -140,10 +146,10 @@ async function runSampler(
   space: Space,
   onStep?: OnStep,
 ): Promise<SampleResult> {
-  const n = integer('particles', options.particles, 1, 0x7fffffff)
+  const option = reader(sampleRows, options)
+  const n = option('particles')
   const sigmas = checkedSigmas(options.sigmas, 2, true)
-  const method = oneOf('method', options.method ?? 'heun', sampleMethods)
-  const seed = integer('seed', options.seed ?? 0, 0)
+  const [method, seed] = [option('method'), option('seed')]
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
   const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
@@ -199,18 +205,7 @@ async function runSampler(
   return new SampleResult({ ...drawn, evaluations, ...(note && { note }) })
 }
 
-const knownSample = [
-  'particles',
-  'sigmas',
-  'method',
-  'churn',
-  'initial',
-  'seed',
-  'batchSize',
-  'device',
-  'signal',
-  'onProgress',
-]
+const knownSample = [...Object.keys(sampleRows), 'sigmas', 'churn', 'initial', 'device', 'signal', 'onProgress']
 
 type Combine = (terms: Floats[], coefficients: number[]) => Promise<Floats>
 type Denoise = (x: Floats, sigma: number) => Promise<Floats>
@@ -226,14 +221,10 @@ async function heunStep(x: Floats, s: number, next: number, denoise: Denoise, co
   return combine([x, first, euler, second], [1 + a, -a, b, -b])
 }
 
-function checkedChurn(churn: Churn): Required<Churn> {
-  knownOptions('churn', churn, ['churn', 'min', 'max', 'noise'])
-  return {
-    churn: finiteNumber('churn.churn', churn.churn ?? 40, { min: 0 }),
-    min: finiteNumber('churn.min', churn.min ?? 0.05, { min: 0 }),
-    max: finiteNumber('churn.max', churn.max ?? 50, { min: 0 }),
-    noise: finiteNumber('churn.noise', churn.noise ?? 1.003, { above: 0 }),
-  }
+function checkedChurn(given: Churn): Required<Churn> {
+  knownOptions('churn', given, Object.keys(churnRows))
+  const option = reader(churnRows, given, 'churn.')
+  return { churn: option('churn'), min: option('min'), max: option('max'), noise: option('noise') }
 }
 
 /** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */

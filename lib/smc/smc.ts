@@ -73,7 +73,7 @@ async function start(
   asked: SmcRunOptions | SmcOptions,
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
-  const options = renamed('smc', asked, { batch: 'batchSize' })
+  const options = renamed('smc', asked, { batch: 'batchSize', precisions: 'meanPrecisions' })
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)

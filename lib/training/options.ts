@@ -1,4 +1,4 @@
-import { notNegative, positive, type Rows, real, share, whole } from '../base/option-table.js'
+import { notNegative, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
 
 /** Options of losses beside the objective's own, once: what they mean, ranges, defaults, flags and help. */
 
@@ -26,9 +26,10 @@ export const previewRows: Rows<{ previewEvery: number }> = {
 }
 
 /** What a run writes. */
-export const recordRows: Rows<{ checkpointEvery: number; logEvery: number }> = {
+export const recordRows: Rows<{ checkpointEvery: number; logEvery: number; tensorboard: boolean }> = {
   checkpointEvery: real('images between checkpoints (two minutes)', { min: 1, value: 'images' }),
   logEvery: real('images between lines of log.jsonl (1/200 of the run)', { min: 1, value: 'images' }),
+  tensorboard: toggle('write event files for TensorBoard into the output directory, beside the log'),
 }
 
 /** Where energies are trained: the cross-entropy over noise levels. */

@@ -47,7 +47,7 @@ export type { TrainingProgress } from './events.js'
 
 /** Options of every training run, beside what defines it. */
 export const runOptionNames = [
-  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery'],
+  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery', 'tensorboard'],
   ...[...deviceOptionNames, 'ranks', 'signal', 'onProgress'],
 ]
 
@@ -114,10 +114,13 @@ export async function inRun<T>(opening: Promise<Opened>, work: (opened: Opened) 
 
 /** `read` reads a checkpoint of the run's kind. */
 export async function openRun(
-  options: Pick<TrainingOptions, 'output' | 'resume' | 'ranks'>,
+  options: Pick<TrainingOptions, 'output' | 'resume' | 'tensorboard' | 'ranks'>,
   read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
 ): Promise<Opened> {
-  const { resume } = options
+  const { resume, tensorboard } = options
+  if (tensorboard !== undefined) recordRows.tensorboard.check('tensorboard', tensorboard)
+  if (tensorboard && options.output === undefined)
+    throw invalid('tensorboard', 'false without an output directory', true)
   if (resume !== undefined && resume !== 'auto' && typeof resume !== 'boolean')
     throw invalid('resume', "true, false or 'auto'", resume)
   const ranks = checkedRanks(options.ranks)

@@ -96,7 +96,8 @@ struct TrainStep {
   const WalkStep* walks = nullptr;  // with a teacher only
   // [batch] or null; with a teacher or targets only. Above 0: the row of x0 is no clean sample but a state at this noise, to be taken as it is.
   const double* states = nullptr;
-  const float* targets = nullptr;  // [batch, ...shape] or null; without a teacher only: denoised samples in the place of x0
+  const float* targets =
+      nullptr;  // [batch, ...shape] or null; without a teacher only: denoised samples in the place of x0
   Share share = {};
 };
 

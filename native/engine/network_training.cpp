@@ -129,8 +129,7 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
     } else {
-      if (step.targets)
-        kernels_->upload(plan.at(run.staging), step.targets + first * d, n * d * sizeof(float));
+      if (step.targets) kernels_->upload(plan.at(run.staging), step.targets + first * d, n * d * sizeof(float));
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
     setLoss(run, step.head, 1.0 / (double(step.batch) * d));

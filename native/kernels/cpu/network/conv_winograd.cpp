@@ -18,10 +18,10 @@ namespace {
 
 constexpr int kPieces = 16;                        // about as many as there may be threads
 constexpr size_t kLargeLayer = size_t(256) * 256;  // in out, from which on weights may be transformed by block
-constexpr int kFewTiles = 16;                      // that are one block: at kLargeLayer it transforms them, beyond it any does
-constexpr size_t kBlockBytes = 230000;             // of V, where they are transformed once
-constexpr size_t kLargeBlockBytes = 4 << 20;       // of V, where each block does it
-constexpr int kLeastPanels = 4;                    // of a range: V is made for each
+constexpr int kFewTiles = 16;           // that are one block: at kLargeLayer it transforms them, beyond it any does
+constexpr size_t kBlockBytes = 230000;  // of V, where they are transformed once
+constexpr size_t kLargeBlockBytes = 4 << 20;  // of V, where each block does it
+constexpr int kLeastPanels = 4;               // of a range: V is made for each
 
 // Whether each block transforms the weights for itself, a chunk at a time that stays in the second-level cache, instead of once for
 // all of them, in memory that no cache of one core holds.

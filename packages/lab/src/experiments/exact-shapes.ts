@@ -29,7 +29,7 @@ interface Grid {
   covers: Float32Array
   squares: Float64Array
   kinds: Int32Array
-  /** Of every kind. */
+  /** How many of every kind. */
   each: number
 }
 
@@ -126,10 +126,10 @@ interface Sums {
   offset: number
   total: number
   kinds: Float64Array
-  /** Of weight times b c and of weight times |b c|^2, in the scale of 2 b c. */
+  /** The means of weight times b c and of weight times |b c|^2, in the scale of 2 b c. */
   mean: Float64Array
   square: number
-  /** Of every kind, the template nearest to the picture. */
+  /** The template nearest to the picture, for every kind. */
   best: Int32Array
 }
 
