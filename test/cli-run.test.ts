@@ -173,6 +173,7 @@ describe('from data to samples', () => {
       'genealogy.png',
       'levels',
       'levels.jsonl',
+      'result.json',
       'samples.json',
       'samples.npy',
       'samples.png',

@@ -132,7 +132,7 @@ export interface components {
       /** @description Keep all coordinates between two bounds. */
       box?: number[]
       /**
-       * @description Of smc (none for learnt energies of pictures, else bridge).
+       * @description Of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature).
        * @enum {string}
        */
       weights?: 'bridge' | 'tilt' | 'fkc' | 'rne' | 'none'

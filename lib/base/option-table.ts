@@ -6,7 +6,7 @@ import { invalid } from './errors.js'
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair' | 'list'
   range: Range
   /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
   words?: readonly string[]
@@ -18,7 +18,7 @@ export interface OptionRow<T> {
   expected?: string
   /** What the help calls the value (number). */
   value?: string
-  /** Of the command line, where it is not the option's name in dashes (micro-batch); false: the option is the library's alone. */
+  /** The name on the command line, where it is not the option's in dashes (micro-batch); false: the option is the library's alone. */
   flag?: string | false
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T
@@ -85,13 +85,18 @@ export function pair(help: string, what: string, { min, ...about }: Range & Abou
   return row
 }
 
+export function list(help: string, about: About<number[]> = {}): OptionRow<number[]> {
+  return { kind: 'list', range: {}, check: (name, value) => numberList(name, value, { max: 4096 }), help, ...about }
+}
+
 /** A number, or a word in its place. */
 export function orWord<W extends string>(row: OptionRow<number>, word: W): OptionRow<number | W> {
   return { ...row, words: [word], check: (name, value) => (value === word ? word : row.check(name, value)) }
 }
 
 /** Checks those that are given; throws ArgumentError. */
-export function checkOptions(table: OptionTable, given: Readonly<Record<string, unknown>>): void {
+export function checkOptions(table: OptionTable, options: object): void {
+  const given = options as Readonly<Record<string, unknown>>
   for (const [name, row] of Object.entries(table)) if (given[name] !== undefined) row.check(name, given[name])
 }
 
@@ -102,9 +107,12 @@ export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
   return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
 }
 
-/** Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. */
-export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }) {
-  return <K extends keyof T & string>(name: K) => table[name].check(name, given[name] ?? table[name].default)
+/**
+ * Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. within: how the option that
+ * they belong to is named, such as 'churn.'.
+ */
+export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }, within = '') {
+  return <K extends keyof T & string>(name: K) => table[name].check(within + name, given[name] ?? table[name].default)
 }
 
 /** Some rows of a table. */

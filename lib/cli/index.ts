@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
-import { ArgumentError, FeynkacError } from '../base/errors.js'
+import { ArgumentError, FeynkacError, FileError } from '../base/errors.js'
+import { fileError } from '../base/files.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { endRanks, requireOneProcess, speaker } from './ranks.js'
@@ -45,6 +46,7 @@ const commands: Record<string, Entry> = {
     load: () => import('./sample.js'),
     shared: true,
   },
+  watch: { summary: 'show runs in the browser, as they go', load: () => import('./watch.js') },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
   evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
@@ -88,12 +90,23 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** Of what fails while parts of the program are loaded, the system's reasons are the caller's to mend. */
+function understood(error: unknown): unknown {
+  const { code, path, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    const what = 'a part of the program cannot be loaded: run npm install, or raise the limit of open files (ulimit -n)'
+    return new FileError(`${what}: ${message}`, path ?? '', { cause: error })
+  }
+  return code === 'EMFILE' || code === 'ENFILE' ? fileError(error, path ?? 'a part of the program', 'read') : error
+}
+
 function inheritSettings(command: Command, parent: Command): void {
   command.copyInheritedSettings(parent)
   for (const child of command.commands) inheritSettings(child, command)
 }
 
-function report(error: unknown, argv: string[]): number {
+function report(thrown: unknown, argv: string[]): number {
+  const error = understood(thrown)
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
   if (error instanceof Interrupted || error instanceof Unsound) {
     if (error.message) process.stderr.write(`${error.message}\n`)

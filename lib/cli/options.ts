@@ -93,6 +93,8 @@ export function inDashes(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
+const inCamels = (flag: string) => flag.replace(/-[a-z]/g, (dash) => dash[1]!.toUpperCase())
+
 /** Adds options of a table as flags, without defaults: what is not given is for the library to choose. */
 export function tableFlags(command: Command, table: OptionTable): Command {
   for (const [name, row] of Object.entries(table)) {
@@ -108,6 +110,7 @@ export function tableFlags(command: Command, table: OptionTable): Command {
 
 function parserOf({ kind, range, words = [], expected }: OptionRow<unknown>): (text: string) => unknown {
   if (kind === 'text') return (text) => text
+  if (kind === 'list') return (text) => text.split(',').map(number())
   if (kind === 'pair') {
     return (text) => {
       const [lo, hi, ...rest] = text.split(',').map(number(range))
@@ -127,7 +130,7 @@ function withDefault(help: string, value: unknown): string {
 export function tableValues(flags: object, table: OptionTable): Record<string, unknown> {
   const values: Record<string, unknown> = {}
   for (const [name, { flag }] of Object.entries(table)) {
-    const value = (flags as Record<string, unknown>)[flag || name]
+    const value = (flags as Record<string, unknown>)[flag ? inCamels(flag) : name]
     if (value !== undefined) values[name] = value
   }
   return values

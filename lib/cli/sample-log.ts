@@ -1,8 +1,9 @@
-import { appendFile, rm } from 'node:fs/promises'
+import { appendFile, readFile, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
+import { EventFile } from '../data/event-file.js'
 import { gridPng } from '../data/grid.js'
 import { pointsOf } from '../data/points.js'
 import type { Level, LevelReport, Step } from '../smc/events.js'
@@ -29,6 +30,7 @@ export class SampleLog {
   #drawn = 0
   #shape: readonly number[] = []
   #begun = false
+  #events: EventFile | undefined
   #previews: boolean
 
   /** folder: null writes nothing, as ranks but the first do. */
@@ -36,6 +38,8 @@ export class SampleLog {
     private readonly folder: string | null,
     previews: boolean,
     private readonly about: { command: { model: string; particles: number; options: object } },
+    /** Whether TensorBoard is told too. */
+    private readonly tensorboard = false,
   ) {
     this.#previews = previews
   }
@@ -47,6 +51,7 @@ export class SampleLog {
     this.#shape = plan.shape
     this.#begun = true
     for (const name of [FILE, PICTURES]) await rm(join(this.folder, name), { recursive: true, force: true })
+    if (this.tensorboard) this.#events = await EventFile.open(this.folder)
     await this.#line({ ...this.about.command, ...plan, process: process.pid, host: hostname() })
   }
 
@@ -56,6 +61,10 @@ export class SampleLog {
     const { weights: _, ancestors, samples: __, denoised: ___, ...report } = told as Partial<Level>
     const kept = ancestors && ancestors.length <= MOST_ANCESTORS && [...ancestors]
     await this.#line({ ...report, ...(kept && { ancestors: kept }), ...(preview && { preview }) })
+    if (!this.#events) return
+    const images = typeof preview === 'string' ? { particles: await readFile(join(this.folder, preview)) } : undefined
+    const { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots } = report
+    await this.#events.add(told.level, { scalars: { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots }, ...(images && { images }) }) // biome-ignore format: one line
   }
 
   async end(found: { summary: object } | { failed: string }): Promise<void> {

@@ -14,17 +14,18 @@ import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import type { LevelReport } from '../smc/events.js'
-import { resample } from '../smc/resampling.js'
+import { SampleResult } from '../smc/result.js'
 import { type SampleMethod, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
+import { SmcResult } from '../smc/smc-result.js'
 import { asTarget } from '../smc/targets/linear.js'
 import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
 import type { SampleLog } from './sample-log.js'
 import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
-/** Of several ranks the first has the samples; what the others return has the summary alone. */
+/** What the command draws; of several ranks the first has the samples, and the others the summary alone. */
 export async function draw(
   file: string,
   flags: SampleFlags,
@@ -36,15 +37,10 @@ export async function draw(
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
   const drawn = await drawFrom(file, flags, ranks, log, signal, autoencoder.latentShape)
   if (ranks.rank > 0) return drawn
-  const { samples, shown, shape } = drawn
-  const decoded = await autoencoder.decode(samples, { signal })
-  return {
-    ...drawn,
-    samples: decoded,
-    shown: shown === samples ? decoded : await autoencoder.decode(shown, { signal }),
-    shape: autoencoder.shape,
-    latents: { samples, shape },
-  }
+  const { result } = drawn
+  const fields = { samples: await autoencoder.decode(result.samples, { signal }), shape: autoencoder.shape }
+  const decoded = result instanceof SmcResult ? new SmcResult({ ...result, ...fields }) : new SampleResult({ ...result, ...fields }) // biome-ignore format: one line
+  return { ...drawn, result: decoded, latents: { samples: result.samples, shape: result.shape } }
 }
 
 /** wanted: the shape that the model's samples must have. */
@@ -152,7 +148,7 @@ async function drawFrom(
           shown(level)
           await log.level(level)
         }))
-    const { samples, logWeights, diagnostics } = result
+    const { diagnostics } = result
     const { distinctRoots, resamplings, families } = diagnostics
     const weighed = {
       logZ: result.logZ,
@@ -167,11 +163,10 @@ async function drawFrom(
       ...(result.scheme !== 'none' && weighed),
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
     }
-    if (ranks.rank > 0) return { samples, logWeights, shape, summary, shown: samples, report: {} }
+    if (ranks.rank > 0) return { result, summary, report: {} }
     const { roots, warnings, drift } = diagnostics
     return {
-      ...{ samples, logWeights, shape, summary },
-      shown: byWeight(samples, logWeights, seed ?? 0),
+      ...{ result, summary },
       genealogy: () => genealogyPng(result),
       report: {
         target: describeTarget(target),
@@ -216,12 +211,13 @@ async function drawFrom(
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
     await log.begin({ method: name, target: describeTarget(model), shape, lastLevel: sigmas.length })
     const run = sample.stream(model, { particles, sigmas: [...sigmas, 0], method: name, seed, signal })
-    const { samples, evaluations, note } = await heard(run, async (step) => {
+    const result = await heard(run, async (step) => {
       bar.update(Math.min(step.level, flags.steps), `sigma ${step.sigma.toPrecision(3)}`)
       await log.level(step)
     })
+    const { note, evaluations } = result
     const summary = { ...(note && { note }), method: name, evaluations }
-    return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
+    return { result, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
 }
 
@@ -275,14 +271,4 @@ function rejectSmcOptions(flags: SampleFlags, where: string): void {
   const given = smcOptions.find((name) => flags[name] !== undefined)
   if (given === undefined) return
   throw new ArgumentError(`--${inDashes(given)} goes with --method smc on an energy, not with ${where}`)
-}
-
-/** As many samples, drawn by their weights. */
-function byWeight(samples: Float32Array, logWeights: Float64Array, seed: number): Float32Array {
-  const size = samples.length / logWeights.length
-  const shown = new Float32Array(samples.length)
-  resample(logWeights.map(Math.exp), { seed }).forEach((ancestor, i) => {
-    shown.set(samples.subarray(ancestor * size, (ancestor + 1) * size), i * size)
-  })
-  return shown
 }

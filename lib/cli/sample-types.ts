@@ -1,7 +1,9 @@
 import { allDefaults, rowsOf } from '../base/option-table.js'
 import type { NamedLabels, TermSpec } from '../service/composition.js'
 import { compositionRows, gridRows, type SampleRequest, type SmcChoices, smcRows } from '../service/request-options.js'
+import type { SampleResult } from '../smc/result.js'
 import { runRows, targetRows } from '../smc/smc-options.js'
+import type { SmcResult } from '../smc/smc-result.js'
 import type { CommonOptions } from './options.js'
 
 export const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
@@ -23,6 +25,8 @@ export interface SampleFlags
   output: string
   overwrite?: boolean
   previews: boolean
+  tensorboard?: boolean
+  watch?: number | true
   again?: string
   autoencoder?: string
   method?: (typeof methods)[number]
@@ -38,12 +42,8 @@ export interface SampleFlags
 
 /** What the command `sample` draws. */
 export interface Drawn {
-  samples: Float32Array
-  /** Normalised; null for the methods without weights. */
-  logWeights: Float64Array | null
-  shape: readonly number[]
-  /** The samples for a picture: as many, drawn by their weights. */
-  shown: Float32Array
+  /** Of several ranks the first has all samples. */
+  result: SmcResult | SampleResult
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
   /** Draws the PNG, of SMC. */

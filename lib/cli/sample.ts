@@ -14,7 +14,6 @@ import {
   writeFileAtomic,
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
-import { sizeOf } from '../base/shape.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
@@ -24,6 +23,7 @@ import { SampleLog } from './sample-log.js'
 import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `sample`: its options and the files it writes. */
 
@@ -39,6 +39,7 @@ export function register(program: Command): void {
       'samples',
     )
     .option('--no-previews', 'write no samples of the levels into --output while it goes')
+    .option('--tensorboard', 'write an event file for TensorBoard into --output, of the levels')
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
   tableFlags(command, { ...particlesRow, ...gridRows })
@@ -55,6 +56,7 @@ export function register(program: Command): void {
       parseShare,
     )
     .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
+  watchFlag(command)
   common(
     command,
     'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
@@ -62,43 +64,65 @@ export function register(program: Command): void {
     const { model, flags } = await settle(given, own, command)
     await applyThreads(flags)
     const ranks = await openRanks(flags)
-    const { draw } = await import('./sample-run.js')
-    const paths = outputs.map((name) => join(flags.output, name))
-    if (speaks) {
-      await prepareFolder(flags.output)
-      await refuseOverwriting(paths, flags.overwrite ?? false)
+    if (!speaks) return sampled(model, flags, ranks)
+    await prepareFolder(flags.output)
+    const { holdFolder } = await import('../training/folder.js')
+    const free = await holdFolder(flags.output)
+    try {
+      await sampled(model, flags, ranks)
+    } finally {
+      await free()
     }
-    const log = new SampleLog(speaks ? flags.output : null, flags.previews, {
-      command: { model, particles: flags.particles, options: optionsOf(flags) },
-    })
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, log, signal)).catch(async (error) => {
-      await log.end({ failed: error instanceof Error ? error.message : String(error) })
-      throw error
-    })
-    await log.end({ summary: drawn.summary })
-    const unsound = drawn.summary.collapsed && !flags.allowCollapse
-    if (!speaks) {
-      if (unsound) throw new Unsound()
-      return
-    }
-    // what is left of a run before does not belong to these samples
-    await removeFiles(paths)
-    const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
-    // first what decides whether the rest means anything
-    const { collapsed, note, ...figures } = drawn.summary
-    const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
-    const summary = { ...first, model, files, particles: flags.particles, ...figures }
-    if (flags.json) console.log(JSON.stringify(summary))
-    else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
-    if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
   })
+}
+
+/** Draws the samples and writes them into the folder of the output, which is this process's alone. */
+async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnType<typeof openRanks>>): Promise<void> {
+  const { draw } = await import('./sample-run.js')
+  const paths = outputs.map((name) => join(flags.output, name))
+  if (speaks) await refuseOverwriting(paths, flags.overwrite ?? false)
+  const about = { command: { model, particles: flags.particles, options: optionsOf(flags) } }
+  const log = new SampleLog(speaks ? flags.output : null, flags.previews, about, flags.tensorboard)
+  const work = () => interruptible((signal) => draw(model, flags, ranks, log, signal))
+  const drawn = await whileWatched(flags, speaks, work).catch(async (error) => {
+    await log.end({ failed: error instanceof Error ? error.message : String(error) })
+    throw error
+  })
+  const unsound = drawn.summary.collapsed && !flags.allowCollapse
+  if (!speaks) {
+    if (unsound) throw new Unsound()
+    return
+  }
+  // what is left of a run before does not belong to these samples
+  await removeFiles(paths)
+  const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
+  await log.end({ summary: drawn.summary })
+  // first what decides whether the rest means anything
+  const { collapsed, note, ...figures } = drawn.summary
+  const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
+  const summary = { ...first, model, files, particles: flags.particles, ...figures }
+  if (flags.json) console.log(JSON.stringify(summary))
+  else for (const [name, value] of Object.entries(summary)) console.log(`${name.padEnd(14)} ${text(value)}`)
+  if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
 }
 
 /** Bytes that are read and hashed at once: half a millisecond. */
 const PIECE = 2 ** 19
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse', 'previews']
+const unrecorded = [
+  'output',
+  'overwrite',
+  'again',
+  'json',
+  'verbose',
+  'threads',
+  'device',
+  'allowCollapse',
+  'previews',
+  'watch',
+  'tensorboard',
+]
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {
@@ -182,35 +206,36 @@ function parseShare(value: string): number {
 }
 
 /** What the command writes; of another run there may be more of them. */
-const outputs = ['samples.npy', 'samples.json', 'latents.npy', 'weights.npy', 'genealogy.png', 'samples.png']
+const outputs = [
+  'samples.npy',
+  'samples.json',
+  'latents.npy',
+  'weights.npy',
+  'genealogy.png',
+  'samples.png',
+  'result.json',
+]
 
-async function write(folder: string, drawn: Drawn): Promise<string[]> {
-  const { samples, logWeights, shape, shown, latents, genealogy, report } = drawn
-  const { writeNpy } = await import('../data/npy-write.js')
-  const { gridPng } = await import('../data/grid.js')
-  const count = samples.length / sizeOf(shape)
+async function write(folder: string, { result, latents, genealogy, report }: Drawn): Promise<string[]> {
   const path = (name: string) => join(folder, name)
-  const files = [path('samples.npy'), path('samples.json')]
-  await writeNpy(files[0]!, samples, [count, ...shape])
-  await writeFileAtomic(files[1]!, `${JSON.stringify(report, null, 1)}\n`)
+  const files = [...(await result.save(folder, { overwrite: true })), path('samples.json')]
+  await writeFileAtomic(files.at(-1)!, `${JSON.stringify(report, null, 1)}\n`)
   if (latents) {
+    const { writeNpy } = await import('../data/npy-write.js')
     files.push(path('latents.npy'))
-    await writeNpy(files.at(-1)!, latents.samples, [count, ...latents.shape])
+    await writeNpy(files.at(-1)!, latents.samples, [result.particles, ...latents.shape])
   }
-  if (logWeights) {
-    files.push(path('weights.npy'))
-    await writeNpy(files.at(-1)!, logWeights.map(Math.exp), [count])
+  if (result.shape.length === 3 && !files.includes(path('samples.png')))
+    process.stderr.write(
+      'samples.png is left out: drawing samples needs sharp, which comes separately: npm install sharp\n',
+    )
+  if (!genealogy) return files
+  try {
+    await writeFileAtomic(path('genealogy.png'), [await genealogy()])
+    files.push(path('genealogy.png'))
+  } catch (error) {
+    if (!(error instanceof MissingPackageError)) throw error
+    process.stderr.write(`genealogy.png is left out: ${error.message}\n`)
   }
-  const picture = async (name: string, draw: () => Promise<Buffer>) => {
-    try {
-      await writeFileAtomic(path(name), [await draw()])
-      files.push(path(name))
-    } catch (error) {
-      if (!(error instanceof MissingPackageError)) throw error
-      process.stderr.write(`${name} is left out: ${error.message}\n`)
-    }
-  }
-  if (genealogy) await picture('genealogy.png', genealogy)
-  if (shape.length === 3) await picture('samples.png', () => gridPng(shown, shape))
   return files
 }

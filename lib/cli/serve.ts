@@ -5,7 +5,7 @@ import { loadServing } from '../base/optional.js'
 import type { Logger } from '../service/engine.js'
 import { type EngineLimits, type HttpOptions, httpRows, limitRows } from '../service/options.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues } from './options.js'
+import { applyThreads, type CommonOptions, common, deviceOf, repeated, tableFlags, tableValues } from './options.js'
 import { version } from './version.js'
 
 /** The command `serve`: an engine over HTTP. */
@@ -22,7 +22,9 @@ export function register(program: Command): void {
     .command('serve')
     .description('Serve samples of models and of compositions of them over HTTP. GET /openapi.json describes it.')
     .argument('<models...>', 'model files, or NAME=FILE; else a model is called as its file, or as its folder')
-  tableFlags(command, { ...served, ...limitRows }).option('--quiet', 'no log of requests on stderr')
+  tableFlags(command, { ...served, ...limitRows })
+    .option('--watch <folder>', 'show the runs of a folder at /watch (repeat)', repeated(String))
+    .option('--quiet', 'no log of requests on stderr')
   common(command, 'feynkac serve faces=runs/energy/model.safetensors --port 8000').action(
     async (files: string[], flags: Flags) => {
       await loadServing()

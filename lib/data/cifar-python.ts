@@ -71,7 +71,7 @@ interface Batch {
 /** Lists of names in the file of names, by the attribute. */
 const NAMES: Record<string, string> = { superclass: 'coarse_label_names', class: 'label_names' }
 
-/** Of CIFAR-100. */
+/** CIFAR-100's attributes. */
 const SIZES: Record<string, number> = { superclass: 20, class: 100 }
 
 async function load(path: string, signal?: AbortSignal): Promise<Map<string, unknown>> {

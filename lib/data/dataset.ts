@@ -59,7 +59,7 @@ export function checkDataset(data: unknown): Dataset {
 }
 
 /**
- * Length of the label vector: the sum of the attributes' sizes, 0 without labels.
+ * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels.
  * @example
  * ```js
  * import { labelDim } from 'feynkac'

@@ -113,7 +113,7 @@ export function sampleCommand({ model, findings }: Pick<FitResult, 'model' | 'fi
     .flatMap(({ name, values }) => values.filter(({ count }) => count > 0).slice(0, 1).map(({ value }) => `${name}=${value}`)) // biome-ignore format: one line
     .filter((pair) => /^[\w.-]+=[\w.-]+$/.test(pair))
   const labels = asked.length > 0 ? ` --attributes ${asked.join(',')}` : ''
-  return `feynkac sample ${model} --method heun${labels}`
+  return `feynkac sample ${model} --method ancestral${labels}`
 }
 
 function again({ asked, images }: FitResult): string {

@@ -14,6 +14,7 @@ import { failure, formats, health, model, result, routes, sampleRequest } from '
 import { type HttpOptions, type HttpServer, httpRows } from './options.js'
 import type { RequestLevel, RequestResult } from './request.js'
 import type { SampleRequest } from './request-options.js'
+import { loadWatching } from './watching.js'
 
 /** An engine over HTTP, by Fastify. */
 
@@ -26,7 +27,13 @@ export async function serve(engine: Engine, options: HttpOptions = {}): Promise<
   const option = reader(httpRows, options)
   const [host, port] = [option('host'), option('port')]
   const apiKey = options.apiKey === undefined ? undefined : option('apiKey')
-  const settled = { apiKey, maxSeconds: option('maxSeconds'), maxBody: option('maxBody'), version: option('version') }
+  const settled = {
+    apiKey,
+    maxSeconds: option('maxSeconds'),
+    maxBody: option('maxBody'),
+    watch: option('watch'),
+    version: option('version'),
+  }
   const draining = new Draining()
   const app = await describedApp(engine, draining, settled)
   try {
@@ -54,6 +61,8 @@ export async function serve(engine: Engine, options: HttpOptions = {}): Promise<
  */
 class Draining {
   closing = false
+  /** Ends answers that have no end. */
+  endEvents = () => {}
   #active = 0
   #done?: () => void
 
@@ -67,6 +76,7 @@ class Draining {
 
   async close(): Promise<void> {
     this.closing = true
+    this.endEvents()
     if (this.#active > 0) await new Promise<void>((resolve) => (this.#done = resolve)) // biome-ignore format: one line
   }
 }
@@ -76,13 +86,14 @@ interface Settled {
   maxSeconds: number
   maxBody: number
   version: string
+  watch: readonly string[]
 }
 
 /** The application with its routes; the tests read its description without a port. */
 export async function describedApp(
   engine: Engine,
   draining: Draining,
-  { apiKey, maxSeconds, maxBody, version }: Settled,
+  { apiKey, maxSeconds, maxBody, version, watch }: Settled,
 ) {
   const { Fastify, swagger } = await loadServing()
   const [requestTimeout, keepAliveTimeout, connectionTimeout] = [30_000, 10_000, 1000 * (maxSeconds + 30)]
@@ -113,6 +124,13 @@ export async function describedApp(
       throw new BusyError('the server is closing: it takes no more requests')
     }
     if (apiKey === undefined || request.routeOptions.url === '/health' || isKey(request, apiKey)) return
+    if (/^\/watch(?:[/?]|$)/.test(request.url)) {
+      const ticket = digest(`watch ${apiKey}`).toString('hex')
+      if (hasTicket(request, ticket)) return
+      const { key } = request.query as Record<string, string>
+      if (typeof key === 'string' && timingSafeEqual(digest(key), digest(apiKey)))
+        return reply.header('set-cookie', `feynkac-watch=${ticket}; Path=/watch; HttpOnly; SameSite=Strict`).redirect('/watch/') // biome-ignore format: one line
+    }
     await reply.status(401).header('www-authenticate', 'Bearer').send({ code: 'UNAUTHORIZED', message: 'give the API key: Authorization: Bearer KEY' }) // biome-ignore format: one line
   })
   app.get('/health', { schema: routes.health }, async (_, reply) => {
@@ -125,8 +143,23 @@ export async function describedApp(
   )
   app.get('/openapi.json', { schema: { hide: true } as object }, async () => app.swagger())
   app.post('/sample', { schema: routes.sample }, (request, reply) => answer(engine, request, reply, maxSeconds))
+  if (watch.length > 0) {
+    const { watchRoutes } = await loadWatching(version)
+    // its page has relative addresses
+    app.get('/watch', { schema: { hide: true } as object }, (_, reply) => reply.redirect('/watch/'))
+    const scoped = async (scope: object) => {
+      draining.endEvents = await watchRoutes(scope, watch)
+    }
+    await app.register(scoped, { prefix: '/watch/' })
+  }
   await app.ready()
   return app
+}
+
+/** A browser gives no headers of its own: it gives the key once, in the address, and then a cookie that is good for the page alone. */
+function hasTicket({ headers }: Request, ticket: string): boolean {
+  const [, given = ''] = /(?:^|;\s*)feynkac-watch=([0-9a-f]+)/.exec(headers.cookie ?? '') ?? []
+  return timingSafeEqual(digest(given), digest(ticket))
 }
 
 /** One request for samples: in one piece, or as events. */
@@ -177,7 +210,7 @@ async function answer(engine: Engine, request: Request, reply: Reply, maxSeconds
   return reply
 }
 
-/** Of images the first in a PNG, of all else their numbers. */
+/** The first images in a PNG; where samples are none, their numbers. */
 async function preview(level: RequestLevel, shape: readonly number[]): Promise<object> {
   const all = await level.denoised()
   const few = all.slice(0, SHOWN * sizeOf(shape))

@@ -3,7 +3,7 @@ import { requestRows } from './request-options.js'
 
 /** The JSON schemas of the HTTP interface, of which its OpenAPI description is made. The engine does the checking, with messages for people. */
 
-/** Of an option in a table. */
+/** The schema of an option in a table. */
 function schemaOf({ kind, range, words, help, default: usual }: OptionRow<unknown>): object {
   const sentence = `${help[0]!.toUpperCase()}${help.slice(1)}`
   const description = usual === undefined || help.endsWith(')') ? `${sentence}.` : `${sentence}; default ${usual}.`

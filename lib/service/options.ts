@@ -1,3 +1,5 @@
+import { isList } from '../base/args.js'
+import { invalid } from '../base/errors.js'
 import { positive, type Rows, text, whole } from '../base/option-table.js'
 
 /** What a service takes on, and where it listens; apart from Fastify, so that declarations name no type of it. */
@@ -37,6 +39,8 @@ export interface HttpOptions {
   maxSeconds?: number
   /** Bytes of a request's body; default 64 kB. */
   maxBody?: number
+  /** Folders whose runs are shown at /watch (feynkac-watch). With a key: /watch/?key=KEY, once in a browser. */
+  watch?: readonly string[]
   /** Text of the description's `info.version`. */
   version?: string
 }
@@ -50,6 +54,13 @@ export const httpRows: Rows<HttpOptions> = {
   apiKey: text('what clients must give (FEYNKAC_API_KEY of the environment; none)', 'a text', { value: 'text' }),
   maxSeconds: positive('most time of a request, waiting included', { max: 2e6, default: 300 }),
   maxBody: whole("bytes of a request's body", { max: 2 ** 30, default: 65_536 }),
+  watch: {
+    ...{ kind: 'text', range: {}, flag: false, help: 'folders whose runs are shown at /watch', default: [] },
+    check: (name, value) => {
+      if (isList(value) && value.every((folder) => typeof folder === 'string')) return value as string[]
+      throw invalid(name, 'a list of names of folders', value)
+    },
+  },
   version: text("of the description's info.version", 'a text', { flag: false, default: '1' }),
 }
 

@@ -103,13 +103,16 @@ export const smcRows: Rows<SmcChoices> = {
   moves: choice('of smc: MCMC moves at every level', moveKernels, { value: 'kernel' }),
 }
 
-/** Of a request, but for its models and their labels. */
+/** All that a request has, but for its models and their labels. */
 export const requestRows = {
   particles: { ...runRows.particles, default: 16 },
   ...gridRows,
   method: choice('smc for energies, heun for denoisers', requestMethods),
   ...compositionRows,
   ...smcRows,
-  weights: choice('of smc (none for learnt energies of pictures, else bridge)', weightSchemes),
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+  ),
   seed: runRows.seed,
 }

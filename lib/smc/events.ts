@@ -62,3 +62,18 @@ export interface Step {
   /** What they are of, D(x, sigma): a preview, by an evaluation of its own. */
   denoised(): Promise<Float32Array>
 }
+
+/** One level of Markov chains, as `mcmc.stream` has them. */
+export interface ChainLevel {
+  level: number
+  lastLevel: number
+  sigma: number
+  /** Mean acceptance of the level's moves; NaN for ULA and UHMC. */
+  acceptance: number
+  /** Step length of the level's last move, in units of x. */
+  stepSize: number
+  /** U of every chain: a copy. */
+  readonly energy: Float64Array
+  /** The chains [chains, ...shape]: a copy. */
+  samples(): Promise<Float32Array>
+}

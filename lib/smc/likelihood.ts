@@ -1,7 +1,8 @@
 import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { type Space, toHost, toSpace, upload } from '../native/space.js'
+import { combined } from '../native/combine.js'
+import { fill, type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions, NOTHING } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -14,7 +15,8 @@ import { asTarget, linear } from './targets/linear.js'
 
 /**
  * weights: 'likelihood'. For a target prod_j p_j^w_j the particles are plain ones of one of its models, the base b, down to a noise level, where
- * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0, and from there on they follow the target's gradients, unweighted. The
+ * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0 at a noise s, gets that noise again, and from there on they follow the
+ * target's gradients, unweighted. The
  * likelihoods are those that the models' denoisers D_j(x, s) = x - s^2 grad E_j give (Kong, Brekelmans & Ver Steeg 2023, arXiv 2302.03792,
  * pointwise I-MMSE, written for s),
  *
@@ -109,20 +111,40 @@ export class LikelihoodPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    if (k > this.#weighed) return this.#now.advance(k - this.#weighed, weights)
+    if (k > this.#weighed) return this.#now.advance(k - this.#resumed, weights)
     const nothing = await this.#now.advance(k, weights)
     if (k < this.#weighed) return nothing
     const increment = await this.#weigh()
-    const { samples } = this.#now
+    const again = this.#resumed < this.#weighed ? await this.#noised() : this.#now.samples
     this.#goOn()
-    await this.#now.begin(samples)
+    await this.#now.begin(again)
+    const mark = this.space.mark()
+    for (let level = 1; level <= this.#weighed - this.#resumed; level++) {
+      await this.#now.advance(level, weights)
+      this.space.keep(this.#now.live(), mark)
+    }
     return increment
+  }
+
+  /** The level of the noise that likelihoods are of, from which particles go on; where nothing was weighed, the one that they are at. */
+  get #resumed(): number {
+    const { sigmas } = this.options
+    if (this.reach === 0 || this.reach >= sigmas[0]) return this.#weighed
+    return Math.min(this.#weighed, sigmas.filter((s) => s >= this.reach).length - 1)
+  }
+
+  /** Clean samples with the noise of the target's modes at the level that they go on from. */
+  async #noised(): Promise<Floats> {
+    const { sigmas, seed, signal, particles: rows } = this.options
+    const std = sigmas[this.#resumed] / Math.sqrt(this.target.lambda)
+    const noise = { std, seed: seedAfter(seed), purpose: purpose.start, step: 0 }
+    return combined({ space: this.space, rows, signal }, [await this.#now.denoisedHere()], [1], noise)
   }
 
   /** By the target's kernels, with other random numbers than the base's steps had. */
   #goOn(): void {
     this.#before += this.#now.evaluations
-    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
+    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#resumed))
     const next = { ...options, seed: seedAfter(options.seed) }
     this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
   }
@@ -154,9 +176,9 @@ export class LikelihoodPopulation implements Population {
 
   async restore(state: PopulationState, k: number): Promise<void> {
     const gone = k >= this.#weighed
-    if (gone) this.#goOn()
-    await this.#now.restore(state, gone ? k - this.#weighed : k)
     this.reach = state.rest.reach as number
+    if (gone) this.#goOn()
+    await this.#now.restore(state, gone ? k - this.#resumed : k)
     this.#before = state.rest.before as number
     this.#evaluator.count = state.rest.drawn as number
   }
@@ -169,7 +191,7 @@ export class LikelihoodPopulation implements Population {
       weights: 'none',
       weighAbove: 0,
       proposal,
-      precisions: undefined,
+      meanPrecisions: undefined,
       moves: undefined,
     }
   }
@@ -182,39 +204,41 @@ export class LikelihoodPopulation implements Population {
       this.reach = 0 // nothing is left to weigh at any noise
       return NOTHING
     }
-    const sums = space.doubles(n)
-    const x0 = await toSpace(space, await this.#now.denoised(), signal)
+    const x0 = await this.#now.denoisedHere()
     const mark = space.mark()
-    const logs = new Float64Array(n)
+    let best = space.doubles(n)
+    await fill(best, 0, signal)
     const high = sigmas[0]
     const width = Math.log(high / weighAbove) / draws
-    let best = logs.slice()
     for (let draw = 0; draw < draws; draw++) {
       const sigma = high * Math.exp(-(draw + 0.5) * width)
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
-      const x = space.floats(x0.length)
       const noise = { std: sigma, seed, purpose: purpose.moment, step: draw } // moves, which draw moments, do not go with it
-      await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
+      const x = await combined({ space, rows: n, signal }, [x0], [1], noise)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
-      for (const [j, exponent] of this.#exponents.entries()) {
+      const squares: Doubles[] = []
+      for (const grad of modelGrads!) {
         const out = space.doubles(n)
         const coefficients = Float64Array.of(1 / sigma, -1 / sigma, sigma)
-        await run(() => native.rowSquares({ out, terms: [x0, x, modelGrads![j]], coefficients }), signal)
-        const squares = await toHost(out, signal)
-        for (let i = 0; i < n; i++) logs[i] -= exponent * weight * squares[i]
+        await run(() => native.rowSquares({ out, terms: [x0, x, grad], coefficients }), signal)
+        squares.push(out)
       }
-      if (hasNaN(logs))
+      const logs = space.doubles(n)
+      const coefficients = Float64Array.from([1, ...this.#exponents.map((exponent) => -exponent * weight)])
+      await run(() => native.sumTerms({ out: logs, terms: [best, ...squares], coefficients, constant: 0 }), signal)
+      const there = await toHost(logs, signal)
+      if (hasNaN(there))
         throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#weighed)}`, await suspect?.())
-      space.keep([], mark)
-      if (bearable && effectiveSampleSize(logs) < BEARABLE * n) break
-      best = logs.slice()
+      const stops = bearable && effectiveSampleSize(there) < BEARABLE * n
+      if (!stops) best = logs
+      space.keep([best], mark)
+      if (stops) break
       this.reach = high * Math.exp(-(draw + 1) * width)
     }
     const d = x0.length / n
     const total = this.#exponents.reduce((a, b) => a + b, 0)
     const constant = -total * (d / 2) * Math.log(2 * Math.PI * Math.E * this.reach ** 2)
-    await upload(sums, best, signal)
-    return { terms: [sums], coefficients: [1], constant }
+    return { terms: [best], coefficients: [1], constant }
   }
 }

@@ -21,7 +21,7 @@ import { runRows, type SmcOptions, type SmcRunOptions, targetRows } from './smc-
 /** Bytes of one particle's weights, ancestors and log-densities. */
 const PARTICLE_BYTES = 80
 
-/** @throws ArgumentError */
+/** Throws ArgumentError. */
 export function checkedRun(options: SmcRunOptions) {
   const option = reader(runRows, options)
   const particles = option('particles')
@@ -42,12 +42,12 @@ export function checkedRun(options: SmcRunOptions) {
   }
 }
 
-/** @throws ArgumentError */
+/** Throws ArgumentError. */
 export function checkedTarget(target: Target, options: SmcOptions) {
   const option = reader(targetRows, options)
   const sigmas = checkedSigmas(options.sigmas, 2)
   const controlDrift = option('controlDrift')
-  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
+  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualFor(target, options)
   const asked = oneOf('weights', options.weights ?? usualScheme, weightSchemes)
   const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
   if (asked === 'likelihood') factorsOf(target)
@@ -60,11 +60,11 @@ export function checkedTarget(target: Target, options: SmcOptions) {
   const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
   const allowed: readonly Proposal[] = rule.proposals
   const usual =
-    calibration && kernel === 'scaled' && options.precisions === undefined && allowed.includes('calibrated')
+    calibration && kernel === 'scaled' && options.meanPrecisions === undefined && allowed.includes('calibrated')
       ? 'calibrated'
       : allowed[0]
   const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? usual, allowed)
-  if (proposal === 'calibrated') checkCalibrated(driver(target, weights), kernel, options.precisions)
+  if (proposal === 'calibrated') checkCalibrated(driver(target, weights), kernel, options.meanPrecisions)
   const { extra } = rule
   if (extra === 'squares' && !target.exponents)
     throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
@@ -74,12 +74,22 @@ export function checkedTarget(target: Target, options: SmcOptions) {
     throw new ArgumentError(
       `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
     )
-  if (options.precisions !== undefined && weights === 'likelihood')
-    throw invalid("precisions with weights: 'likelihood'", 'nothing', options.precisions)
-  const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
+  if (options.meanPrecisions !== undefined && weights === 'likelihood')
+    throw invalid("meanPrecisions with weights: 'likelihood'", 'nothing', options.meanPrecisions)
+  const meanPrecisions = checkedPrecisions(options.meanPrecisions, target, proposal, sigmas.length - 1)
   const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
   const { moves } = options
-  return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, precisions, controlDrift, batch }
+  return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, meanPrecisions, controlDrift, batch }
+}
+
+/** Likelihoods do without what is told of steps and moves: where there is any of that, there are no weights instead. */
+function usualFor(target: Target, { moves, precisions, kernel, proposal, ranks }: SmcOptions): WeightScheme {
+  const usual = usualWeights(target)
+  if (usual !== 'likelihood') return usual
+  const { kernels, proposals } = weightRules.likelihood
+  const fits = <T>(given: T | undefined, all: readonly T[]) => given === undefined || all.includes(given)
+  const alone = moves === undefined && precisions === undefined && checkedRanks(ranks).size === 1
+  return alone && fits<Kernel>(kernel, kernels) && fits<Proposal>(proposal, proposals) ? usual : 'none'
 }
 
 /** Default of weighAbove with likelihoods. */
@@ -106,7 +116,7 @@ function checkedWeighAbove(
 
 /** A copy. */
 function checkedPrecisions(
-  precisions: SmcOptions['precisions'],
+  precisions: SmcOptions['meanPrecisions'],
   target: Target,
   proposal: Proposal,
   steps: number,
@@ -114,10 +124,14 @@ function checkedPrecisions(
   if (precisions === undefined) return undefined
   const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
   if (!Array.isArray(precisions) || precisions.length !== steps)
-    throw invalid('precisions', `${steps} Float64Arrays of length ${length}, from a run on the same sigmas`, precisions)
+    throw invalid(
+      'meanPrecisions',
+      `${steps} Float64Arrays of length ${length}, from a run on the same sigmas`,
+      precisions,
+    )
   return Array.from(precisions, (m, k) => {
-    const own = new Float64Array(float64Array(`precisions[${k}]`, m, length))
-    if (!own.every(Number.isFinite)) throw invalid(`precisions[${k}]`, 'finite numbers', m)
+    const own = new Float64Array(float64Array(`meanPrecisions[${k}]`, m, length))
+    if (!own.every(Number.isFinite)) throw invalid(`meanPrecisions[${k}]`, 'finite numbers', m)
     return own
   })
 }
@@ -125,7 +139,7 @@ function checkedPrecisions(
 function checkCalibrated(target: EnergyFunction, kernel: Kernel, precisions: unknown): void {
   if (kernel === 'plain') throw invalid("kernel with proposal 'calibrated'", "'scaled'", kernel)
   if (precisions !== undefined)
-    throw invalid("precisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
+    throw invalid("meanPrecisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
   if (target.calibration) return
   throw new ArgumentError(
     `proposal: 'calibrated' needs a table of precisions of every model, and ${uncalibrated(target)} has none: ` +

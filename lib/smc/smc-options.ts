@@ -49,8 +49,8 @@ export interface SmcOptions extends SmcRunOptions {
   sigmas: ArrayLike<number>
   /**
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
-   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
-   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
+   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), 'likelihood' for a low temperature of one of them,
+   * or 'tilt' where a set or a reward is to be weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
    * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
    * (docs/likelihood.md). It needs a target with exponents too.
    */
@@ -85,7 +85,9 @@ export interface SmcOptions extends SmcRunOptions {
    * of every model is kept beside the target's.
    */
   controlDrift?: boolean
-  /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
+  /** Freezes the analytic proposals' m, the mean precisions: `diagnostics.meanPrecisions` of a pilot run on the same sigmas. */
+  meanPrecisions?: readonly Float64Array[]
+  /** @deprecated `meanPrecisions` */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
   batchSize?: number
@@ -113,12 +115,16 @@ export const runRows: RowsOf<
   checkpointEvery: notNegative('seconds between two writes of the checkpoint', { flag: false, default: 10 }),
 }
 
-/** Of a run on a target, beside those. */
+/** What a run on a target has besides. */
 export const targetRows: RowsOf<
   SmcOptions,
   'weights' | 'weighAbove' | 'draws' | 'kernel' | 'proposal' | 'controlDrift' | 'batchSize'
 > = {
-  weights: choice('of smc (none for learnt energies of pictures, else bridge)', weightSchemes, { value: 'form' }),
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+    { value: 'form' },
+  ),
   weighAbove: orWord(
     notNegative('of smc: no weights below this noise, where networks err; auto: as was measured (calibrate)', {
       value: 'sigma',
@@ -136,4 +142,4 @@ export const targetRows: RowsOf<
 
 /** Names of the options of every run, and of a run on a target beside those. */
 export const runOptions = [...Object.keys(runRows), 'ranks', 'signal', 'onProgress', 'checkpoint']
-export const targetOptions = [...Object.keys(targetRows), 'sigmas', 'moves', 'precisions', 'device']
+export const targetOptions = [...Object.keys(targetRows), 'sigmas', 'moves', 'meanPrecisions', 'device']

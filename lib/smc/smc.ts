@@ -20,7 +20,7 @@ import { asTarget } from './targets/linear.js'
 
 /**
  * Sequential Monte Carlo on a target (or a plain energy function), or on a Feynman–Kac model of one's own.
- * @throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step
+ * Throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'
@@ -73,7 +73,7 @@ async function start(
   asked: SmcRunOptions | SmcOptions,
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
-  const options = renamed('smc', asked, { batch: 'batchSize' })
+  const options = renamed('smc', asked, { batch: 'batchSize', precisions: 'meanPrecisions' })
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)

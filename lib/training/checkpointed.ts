@@ -1,4 +1,5 @@
 import { ArgumentError } from '../base/errors.js'
+import { EventFile } from '../data/event-file.js'
 import { run } from '../native/addon.js'
 import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
@@ -8,6 +9,7 @@ import type { RunFolder } from './folder.js'
 import { type Loop, trainingLoop } from './loop.js'
 import type { Previews } from './previews.js'
 import { checkAlike, checkShared, checkWeights } from './together.js'
+import { toldOf } from './told.js'
 import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
@@ -42,9 +44,10 @@ export async function runWithCheckpoints<
   {
     logEvery,
     checkpointEvery,
+    tensorboard,
     signal,
     onProgress,
-  }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'signal' | 'onProgress'>,
+  }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'tensorboard' | 'signal' | 'onProgress'>,
 ): Promise<TrainingResult<M>> {
   const { network } = model
   checkShared(definition, ranks)
@@ -70,6 +73,7 @@ export async function runWithCheckpoints<
     // it shows before the first step whether there is room for the others
     await save(start)
   }
+  const events = tensorboard && folder?.writes ? await EventFile.open(folder.path, start.step) : undefined
 
   const end = await trainingLoop({
     ...loop,
@@ -92,7 +96,10 @@ export async function runWithCheckpoints<
     signal,
     onProgress: ranks.rank === 0 ? onProgress : undefined,
     goBack: () => goBack(network, best?.weights ?? null),
-    log: async (line) => folder?.log(line),
+    log: async (line) => {
+      await folder?.log(line)
+      if (events && 'loss' in line) await events.add(line.step, await toldOf(line, folder!.path, definition))
+    },
     checkpoint: save,
     lastCheckpoint: () => folder?.lastCheckpoint ?? null,
   })

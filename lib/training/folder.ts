@@ -21,6 +21,35 @@ export const PREVIEWS = 'previews'
 
 const LOCK = '.lock'
 
+/**
+ * Holds a directory for this process until the function that is given is called, and removes what a run that was killed was writing there.
+ * Throws FileError where another run holds it.
+ */
+export async function holdFolder(path: string): Promise<() => Promise<void>> {
+  const lock = await lockFolder(path)
+  const free = async () => {
+    // a lock file that is left behind locks nothing
+    await rm(join(path, LOCK), { force: true }).catch(() => {})
+    await release(lock)
+  }
+  try {
+    const unfinished = (await namesIn(path)).filter((name) => temporary.test(name))
+    await removeFiles(unfinished.map((name) => join(path, name)))
+    return free
+  } catch (error) {
+    await free()
+    throw error
+  }
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    throw fileError(error, path, 'read the directory')
+  }
+}
+
 /** Holds a directory until the handle is closed or the process has ended, however it ends. Throws FileError where another run holds it. */
 async function lockFolder(path: string): Promise<FileHandle> {
   const file = join(path, LOCK)
@@ -66,7 +95,7 @@ export class RunFolder {
   private constructor(
     readonly path: string,
     /** Of the rank that writes. */
-    private readonly lock: FileHandle | null,
+    private readonly free: (() => Promise<void>) | null,
   ) {}
 
   /** The directory that another rank has opened: all that would write does nothing. */
@@ -75,18 +104,17 @@ export class RunFolder {
   }
 
   get writes(): boolean {
-    return this.lock !== null
+    return this.free !== null
   }
 
   /** Opens or makes the directory, for this run alone: close it. Throws FileError where it cannot be written, or another run has it. */
   static async open(path: string): Promise<RunFolder> {
     // an unwritable directory must stop a run before its first step
     await prepareFolder(path)
-    const folder = new RunFolder(path, await lockFolder(path))
+    const folder = new RunFolder(path, await holdFolder(path))
     try {
-      // what a killed run was writing, or had not yet removed
-      const unfinished = (await folder.names()).filter((name) => temporary.test(name))
-      await removeFiles([...unfinished.map((name) => join(path, name)), ...(await folder.checkpoints()).slice(KEPT)])
+      // what a killed run had not yet removed
+      await removeFiles((await folder.checkpoints()).slice(KEPT))
     } catch (error) {
       await folder.close()
       throw error
@@ -96,10 +124,7 @@ export class RunFolder {
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
-    if (!this.lock) return
-    // a lock file that is left behind locks nothing
-    await rm(join(this.path, LOCK), { force: true }).catch(() => {})
-    await release(this.lock)
+    await this.free?.()
   }
 
   get model(): string {

@@ -22,7 +22,7 @@ export type CommonStep = Batch &
   Pick<
     TrainRequest,
     | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'muon' | 'clip' | 'emaDecay')
-    | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas' | 'shared')
+    | ('levels' | 'walks' | 'states' | 'targets' | 'losses' | 'sigmas' | 'shared')
   >
 
 export interface Loop {
@@ -107,7 +107,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     const imagesBefore = step * batchSize
     step++
     const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
-    const states = own?.mix(batch, step)
+    const states = joined(own?.mix(batch, step), batch.states)
     const lr = learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed
     const job = run(() =>
       loop.step({
@@ -191,6 +191,11 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
 /** Whether the last `batchSize` images up to `images` passed a multiple of `every`. */
 function passes(every: number, images: number, batchSize: number): boolean {
   return Math.floor(images / every) > Math.floor((images - batchSize) / every)
+}
+
+/** Noise levels of a batch's states; its own ones are in the place of others. */
+function joined(own?: Float64Array, states?: Float64Array): Float64Array | undefined {
+  return own && states ? own.map((sigma, row) => sigma || states[row]!) : (own ?? states)
 }
 
 /** Waits for both even where one fails: the step must not outlive the loop. */

@@ -39,6 +39,16 @@ export interface Settings {
   pStd: number
   /** Probability of leaving out each attribute of a label, independently. */
   labelDropout: number
+  /**
+   * Samples of the data that a step's targets are averaged over, instead of being single ones (docs/smoothed-targets.md): 1024 to train on pictures;
+   * 0: none. A teacher is a target at any state: 0 to distil.
+   */
+  references: number
+  /**
+   * Share of the rows that have less noise than their level says, down to 1/sqrt(3) of it, as the states of low temperatures have: 0.5 of pictures. To
+   * train on data it needs references.
+   */
+  sharpened: number
   /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
   dropout: number
   /** Mirror images left to right at random (false). */
@@ -72,13 +82,20 @@ export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> =
   divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
 }
 
-type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'dropout'
+type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'dropout'
 
-/** Of networks that know noise levels. */
+/** What networks that know noise levels have besides. */
 export const noiseRows: RowsOf<Settings, NoiseSetting> = {
   pMean: real('mean of ln sigma (-1.2; -0.6 of labelled pictures)'),
   pStd: positive('standard deviation of ln sigma (1.2; 1.4 of labelled pictures)'),
   labelDropout: share('of each attribute of a label (0.1; 0.25 of two or more)', { value: 'probability' }),
+  references: whole('samples that targets are averaged over (1024 to train on pictures; 0: none)', {
+    min: 0,
+    max: 2 ** 20,
+  }),
+  sharpened: share('of the rows, with less noise than their level says, as low temperatures have (0.5 of pictures)', {
+    value: 'share',
+  }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
 }
 
@@ -86,7 +103,7 @@ export const settingRows: Rows<Settings> = { ...loopRows, ...noiseRows }
 
 /** Checks those that are given; throws ArgumentError. */
 export function checkSettings(given: Partial<Settings>): void {
-  checkOptions(settingRows, { ...given })
+  checkOptions(settingRows, given)
 }
 
 /**

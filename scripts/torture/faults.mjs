@@ -18,9 +18,10 @@ const program = new Command('faults')
   .option('--jobs <names>', 'of jobs.mjs, and retries (all)', (text) => text.split(','))
   .option('--most <n>', 'as many in each job, from end to end (all)', integer, Number.MAX_SAFE_INTEGER)
   .option('--seed <n>', 'which, where not all', integer, 0)
+  .option('--from <n>', 'the first of each job', integer, 1)
   .parse()
 const [kind] = program.args
-const { jobs: names, most, seed } = program.opts()
+const { jobs: names, most, seed, from } = program.opts()
 
 const CODES = ['EIO', 'ENOSPC', 'EMFILE', 'EACCES']
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-faults-'))
@@ -84,7 +85,7 @@ for (const name of (names ?? Object.keys(jobs)).filter((name) => name !== 'retri
   if (whole.status !== 0 || whole.count === 0) throw new Error(`${name}: ${whole.err || 'nothing is counted'}`)
   const stride = Math.ceil(whole.count / most)
   const ends = { refused: 0, done: 0 }
-  for (let k = 1 + (seed % stride); k <= whole.count; k += stride) {
+  for (let k = from + (seed % stride); k <= whole.count; k += stride) {
     const code = CODES[k % CODES.length]
     remove(folder, job)
     const hurt = await run(job, k, code)
