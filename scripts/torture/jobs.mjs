@@ -133,7 +133,7 @@ export function made(folder, { makes }) {
   return files
 }
 
-const TIMES = /"(seconds|imagesPerSecond|time|elapsed|rate)":[^,}]*/g
+const TIMES = /"(seconds|imagesPerSecond|time|elapsed|rate|process)":[^,}]*/g
 function withoutTimes(name, bytes) {
   return name.endsWith('.jsonl') ? Buffer.from(bytes.toString().replace(TIMES, '"$1":0')) : bytes
 }
