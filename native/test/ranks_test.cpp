@@ -58,6 +58,26 @@ void testTree() {
   }
 }
 
+// Whose turn it is. No mutex is held meanwhile: who works locks others, in orders of its own.
+class Turn {
+ public:
+  void lock() {
+    std::unique_lock<std::mutex> own(mutex_);
+    free_.wait(own, [&] { return !taken_; });
+    taken_ = true;
+  }
+  void unlock() {
+    const std::lock_guard<std::mutex> own(mutex_);
+    taken_ = false;
+    free_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable free_;
+  bool taken_ = false;
+};
+
 // Threads in the place of processes, of which one works at a time.
 class Together {
  public:
@@ -71,7 +91,7 @@ class Together {
     threads.reserve(size_);
     for (int r = 0; r < size_; ++r)
       threads.emplace_back([&, r] {
-        std::unique_lock<std::mutex> turn(mutex_);
+        std::unique_lock<Turn> turn(turn_);
         results[r] = job(shareOf(r, turn));
       });
     for (auto& thread : threads) thread.join();
@@ -79,7 +99,7 @@ class Together {
   }
 
  private:
-  Share shareOf(int rank, std::unique_lock<std::mutex>& turn) {
+  Share shareOf(int rank, std::unique_lock<Turn>& turn) {
     Share share;
     share.rank = rank;
     share.size = size_;
@@ -109,7 +129,7 @@ class Together {
     return share;
   }
 
-  void barrier(std::unique_lock<std::mutex>& turn) {
+  void barrier(std::unique_lock<Turn>& turn) {
     const int now = barriers_;
     if (++arrived_ == size_) {
       arrived_ = 0;
@@ -123,8 +143,8 @@ class Together {
   const int size_;
   std::vector<std::vector<std::vector<float>>> sums_;
   std::vector<double> gathered_;
-  std::mutex mutex_;
-  std::condition_variable all_;
+  Turn turn_;
+  std::condition_variable_any all_;
   int arrived_ = 0, barriers_ = 0;
 };
 
