@@ -94,6 +94,11 @@ describe.each(all)('%s', (mpi) => {
     expect(out).toMatch(/runs of [23] ranks are those of one/)
   })
 
+  under('shares samples without weights, calibrations and evaluations, to the bit of one process', async () => {
+    const { out } = await succeeds(mpi, 3, path('ranks/work.mjs'))
+    expect(out).toMatch(/work of 3 ranks is that of one/)
+  })
+
   under('trains to the bytes of one process', async () => {
     const one = join(folder, `${mpi}-one`)
     expect(spawnSync(process.execPath, train('--output', one)).status).toBe(0)

@@ -1,10 +1,13 @@
 import type { Command } from 'commander'
-import type { EvaluationResult } from '../metrics/evaluate.js'
+import type { EvaluateOptions, EvaluationProgress, EvaluationResult } from '../metrics/evaluate.js'
 import { type MetricName, measures, metricNames } from '../metrics/registry.js'
+import type { Division } from '../ranks/division.js'
+import type { Part } from '../ranks/part.js'
 import { type NamedLabels, parseAttributes } from '../service/composition.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, number, usage } from './options.js'
+import { applyThreads, type CommonOptions, common, count, number, partOption, usage } from './options.js'
 import { progress } from './progress.js'
+import { divisionOf, speaks } from './ranks.js'
 import { given } from './train-options.js'
 
 interface Flags extends CommonOptions {
@@ -26,6 +29,8 @@ interface Flags extends CommonOptions {
   metrics?: MetricName[]
   pairs?: number
   batch?: number
+  part?: Part
+  parts: string
 }
 
 export function register(program: Command): void {
@@ -61,12 +66,21 @@ export function register(program: Command): void {
     )
     .option('--pairs <number>', 'most samples of either side for metrics of pairs, drawn at random (5000)', count(6))
     .option('--batch <number>', 'samples whose features are computed at once (64)', count())
+  partOption(command, 'the folder of --parts').option(
+    '--parts <directory>',
+    'of --part: where the features go until all are there',
+    'evaluation-parts',
+  )
   common(
     command,
     'feynkac evaluate --samples out/cold --data fashion-mnist/train-images-idx3-ubyte.gz --limit 10k',
   ).action(async (flags: Flags) => {
     await applyThreads(flags)
-    const result = await interruptible((signal) => run(flags, signal))
+    const { part, parts, threads, verbose, json, device, ...work } = flags
+    const division = await divisionOf(flags, parts, { evaluate: work })
+    const result = await interruptible((signal) => run(flags, division, signal))
+    await division.close()
+    if (!speaks) return
     if (flags.json) console.log(JSON.stringify(result))
     else console.log(describe(flags, result).join('\n'))
   })
@@ -76,8 +90,8 @@ function numbers(text: string): number[] {
   return text.split(',').map(number())
 }
 
-async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult> {
-  const { evaluate } = await import('../metrics/evaluate.js')
+async function run(flags: Flags, division: Division, signal: AbortSignal): Promise<EvaluationResult> {
+  const { evaluateBy } = await import('../metrics/evaluate.js')
   const {
     samples,
     data,
@@ -104,7 +118,7 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
   })
   let bar: ReturnType<typeof progress> | undefined
   try {
-    return await evaluate({
+    const options = {
       ...given({
         samples,
         data,
@@ -123,11 +137,12 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
       }),
       dataOptions: given({ resize, channels, icc: flags.icc }),
       signal,
-      onProgress: ({ done, total, stage }) => {
+      onProgress: ({ done, total, stage }: EvaluationProgress) => {
         bar ??= progress(total)
         bar.update(done, stage)
       },
-    })
+    } satisfies EvaluateOptions
+    return await evaluateBy(options, division)
   } finally {
     bar?.end()
   }

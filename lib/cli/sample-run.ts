@@ -7,13 +7,16 @@ import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { loadModel } from '../models/load.js'
 import type { Communicator } from '../ranks/communicator.js'
+import type { Division } from '../ranks/division.js'
+import { sharesOf } from '../ranks/share.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { resample } from '../smc/resampling.js'
-import { type SampleMethod, sample } from '../smc/samplers.js'
+import type { SampleResult } from '../smc/result.js'
+import { type SampleMethod, type SampleOptions, SomeRows, sample, sampleRows } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { asTarget } from '../smc/targets/linear.js'
@@ -21,12 +24,18 @@ import { deviceOf } from './options.js'
 import { progress } from './progress.js'
 import type { Drawn, SampleFlags } from './sample-types.js'
 
+/** Who else draws: ranks, or the parts of an array of jobs. */
+interface Others {
+  ranks: Communicator
+  division?: Division
+}
+
 /** Of several ranks the first has the samples; what the others return has the summary alone. */
-export async function draw(file: string, flags: SampleFlags, ranks: Communicator, signal: AbortSignal): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, signal)
+export async function draw(file: string, flags: SampleFlags, others: Others, signal: AbortSignal): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, others, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, ranks, signal, autoencoder.latentShape)
-  if (ranks.rank > 0) return drawn
+  const drawn = await drawFrom(file, flags, others, signal, autoencoder.latentShape)
+  if (others.ranks.rank > 0) return drawn
   const { samples, shown, shape } = drawn
   const decoded = await autoencoder.decode(samples, { signal })
   return {
@@ -42,7 +51,7 @@ export async function draw(file: string, flags: SampleFlags, ranks: Communicator
 async function drawFrom(
   file: string,
   flags: SampleFlags,
-  ranks: Communicator,
+  { ranks, division }: Others,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
@@ -56,8 +65,10 @@ async function drawFrom(
     )
   const base = baseLabels(flags, labelSpecOf(info))
   const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
-  if (ranks.size > 1 && (method !== 'smc' || flags.adaptLevels))
-    throw new ArgumentError(`several processes share the particles of --method smc at given levels, not ${method === 'smc' ? '--adapt-levels' : `--method ${method}`}`) // biome-ignore format: one line
+  if (ranks.size > 1 && flags.adaptLevels)
+    throw new ArgumentError('several processes share particles at given levels, not --adapt-levels')
+  if (division && method === 'smc')
+    throw new ArgumentError('--part goes with methods without weights: the particles of smc need one another. Give each task a --seed and --output of its own') // biome-ignore format: one line
   const sigmas = sigmaGrid({
     steps: flags.steps,
     min: flags.sigmaMin ?? info.sigmaMin,
@@ -185,17 +196,43 @@ async function drawFrom(
     method: Exclude<NonNullable<SampleFlags['method']>, 'smc'>,
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
-    const { samples, evaluations, note } = await sample(model, {
+    const options = {
       particles,
       sigmas: [...sigmas, 0],
       method: name,
       seed,
       signal,
-      onProgress: ({ level, sigma }) => bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
-    })
+      onProgress: ({ level, sigma }: { level: number; sigma: number }) =>
+        bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
+    }
+    const { samples, evaluations, note } = division
+      ? await byParts(model, options, division, flags.part!.count)
+      : await sample(model, { ...options, ...(ranks.size > 1 && { ranks, gather: 'first' as const }) })
     const summary = { ...(note && { note }), method: name, evaluations }
     return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
+}
+
+/** A block of the samples by each part. */
+async function byParts(
+  model: Parameters<typeof sample>[0],
+  options: SampleOptions & { particles: number },
+  division: Division,
+  count: number,
+): Promise<Pick<SampleResult, 'samples' | 'evaluations' | 'note'>> {
+  const { particles } = options
+  if (particles < count) throw new ArgumentError(`--particles: ${particles} are too few for ${count} parts`)
+  const starts = sharesOf(particles, count)
+  const blocks = await division.share(starts.slice(1), async (end, p) => {
+    const rows = new SomeRows(particles, starts[p]!, end - starts[p]!)
+    const { samples, evaluations, note } = await sampleRows(model, options, rows)
+    return { samples, evaluations, note }
+  })
+  const size = blocks[0]!.samples.length / starts[1]!
+  const samples = new Float32Array(particles * size)
+  for (const [p, block] of blocks.entries()) samples.set(block.samples, starts[p]! * size)
+  const evaluations = blocks.reduce((sum, block) => sum + block.evaluations, 0)
+  return { samples, evaluations, note: blocks[0]!.note }
 }
 
 /** The density, in words and exponents. */

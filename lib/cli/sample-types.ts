@@ -1,3 +1,4 @@
+import type { Part } from '../ranks/part.js'
 import type { NamedLabels, TermSpec } from '../service/composition.js'
 import type { SmcOptions } from '../smc/smc-options.js'
 import type { CommonOptions } from './options.js'
@@ -37,6 +38,7 @@ export interface SampleFlags extends CommonOptions {
   adaptLevels?: true | number
   controlDrift?: boolean
   moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
+  part?: Part
 }
 
 /** What the command `sample` draws. */

@@ -18,8 +18,8 @@ import { sizeOf } from '../base/shape.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { resamplingSchemes } from '../smc/resampling.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, choice, common, count, number, repeated, usage } from './options.js'
-import { openRanks, speaks } from './ranks.js'
+import { applyThreads, choice, common, count, number, partOption, repeated, usage } from './options.js'
+import { divisionOf, openRanks, speaks } from './ranks.js'
 import type { Drawn } from './sample-types.js'
 import { methods, type SampleFlags } from './sample-types.js'
 import { Unsound } from './unsound.js'
@@ -89,6 +89,7 @@ export function register(program: Command): void {
     )
     .option('--control-drift', "smc: a drift of the models' gradients, fitted step by step to even the weights")
     .addOption(choice('--moves <kernel>', 'MCMC moves at every level of smc', ['mala', 'ula', 'hmc', 'uhmc']))
+  partOption(command, '--output')
   common(
     command,
     'feynkac sample runs/energy/model.safetensors --attributes hair=3 --with pose=front --divide-prior --particles 256',
@@ -102,7 +103,9 @@ export function register(program: Command): void {
       await prepareFolder(flags.output)
       await refuseOverwriting(paths, flags.overwrite ?? false)
     }
-    const drawn = await interruptible((signal) => draw(model, flags, ranks, signal))
+    const parted = flags.part && { ...(await recipe(model, flags)), parts: flags.part.count }
+    const division = parted && (await divisionOf(flags, join(flags.output, 'parts'), parted))
+    const drawn = await interruptible((signal) => draw(model, flags, { ranks, division }, signal))
     const unsound = drawn.summary.collapsed && !flags.allowCollapse
     if (!speaks) {
       if (unsound) throw new Unsound()
@@ -111,6 +114,7 @@ export function register(program: Command): void {
     // what is left of a run before does not belong to these samples
     await removeFiles(paths)
     const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
+    await division?.close()
     // first what decides whether the rest means anything
     const { collapsed, note, ...figures } = drawn.summary
     const first = { ...(collapsed !== undefined && { collapsed }), ...(note !== undefined && { note }) }
@@ -125,7 +129,7 @@ export function register(program: Command): void {
 const PIECE = 2 ** 19
 
 /** Options that say where and how a run goes, not what it draws. */
-const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse']
+const unrecorded = ['output', 'overwrite', 'again', 'json', 'verbose', 'threads', 'device', 'allowCollapse', 'part']
 
 /** All that it takes to draw the same samples again, for samples.json. */
 async function recipe(model: string, flags: SampleFlags): Promise<object> {

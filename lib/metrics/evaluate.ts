@@ -3,6 +3,8 @@ import { ArgumentError, invalid } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
 import type { Precision } from '../native/devices.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
+import { type Division, SharedWork } from '../ranks/division.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
 import { type CopiesResult, findCopies } from './copies.js'
@@ -53,6 +55,8 @@ export interface EvaluateOptions {
   batch?: number
   /** Seed of all random numbers; default 0. */
   seed?: number
+  /** What `communicator()` gives: the processes that share the work on features, to the bit of one process. Default: this process alone. */
+  ranks?: Communicator
   signal?: AbortSignal
   onProgress?: (progress: EvaluationProgress) => void
 }
@@ -82,6 +86,11 @@ export interface EvaluationResult {
 
 /** Documented in late.ts. */
 export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult> {
+  return evaluateBy(asked, new SharedWork(checkedRanks(asked?.ranks)))
+}
+
+/** The same, the features' blocks divided. */
+export async function evaluateBy(asked: EvaluateOptions, division: Division): Promise<EvaluationResult> {
   const options = renamed('evaluate', asked, { batch: 'batchSize' })
   knownOptions('evaluate', options, [
     ...[
@@ -100,7 +109,7 @@ export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult
       'pairs',
       'batchSize',
     ],
-    ...['seed', 'signal', 'onProgress'],
+    ...['seed', 'ranks', 'signal', 'onProgress'],
   ])
   const { signal, limit, features = 'pixels', featureOptions, device, precision } = options
   if (options.metrics !== undefined && !isList(options.metrics))
@@ -138,7 +147,7 @@ export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult
   try {
     if (extractor.shape.join() !== data.shape.join())
       throw new ArgumentError(`${extractor.name} is for samples of [${extractor.shape}] but these are [${data.shape}]`)
-    return await measure(extractor, { samples, weights, data, training }, metrics, options)
+    return await measure(extractor, { samples, weights, data, training }, metrics, options, division)
   } finally {
     await opened?.dispose?.()
   }
@@ -170,6 +179,7 @@ async function measure(
   { samples, weights, data, training }: Sides,
   metrics: readonly MetricName[],
   options: EvaluateOptions,
+  division: Division,
 ): Promise<EvaluationResult> {
   const { signal, onProgress, limit = Infinity } = options
   const seed = integer('seed', options.seed ?? 0, 0)
@@ -182,6 +192,7 @@ async function measure(
     batch: integer('batchSize', options.batchSize ?? 64, 1),
     moments: wantedOnes.some(({ moments }) => moments),
     pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
+    division,
     signal,
   }
   const total = n + m
@@ -193,16 +204,12 @@ async function measure(
     throw new ArgumentError(`${weights.length} weights were given for ${samples.size} samples`)
   const normalised = weights && normalisedWeights('weights', weights.subarray(0, n), n)
   const { attributes } = options
-  const shares = attributes
-    ? await attributeShares(extractor, samples, { ...common, attributes, count: n, weights: normalised })
-    : undefined
-  const a = await sideFeatures(extractor, samples, n, {
-    ...common,
-    side: 0,
-    weights: normalised,
-    onRead: progressFrom(0),
-  })
-  const b = await sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) })
+  const [shares, a, b] = await division.all([
+    async () =>
+      attributes && attributeShares(extractor, samples, { ...common, attributes, count: n, weights: normalised }),
+    () => sideFeatures(extractor, samples, n, { ...common, side: 0, weights: normalised, onRead: progressFrom(0) }),
+    () => sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) }),
+  ] as const)
   const values: MetricValues = {}
   const notes: string[] = []
   const { dim } = extractor

@@ -18,12 +18,14 @@ import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
 import { copyOf, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
 import type { Step } from './events.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
 import { SampleResult, unweighted } from './result.js'
+import { OwnRows, type PopulationRows, RankRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -81,6 +83,10 @@ export interface SampleOptions {
   batch?: number
   /** Where the particles are, as for `smc`; default where the model is. */
   device?: string
+  /** What `communicator()` gives: the processes that share the samples, to the bit of one process. Default: this process alone. */
+  ranks?: Communicator
+  /** With ranks: whose samples each gets, those of all ('all', default), its own ('own'), or the first all and the others their own ('first'). */
+  gather?: 'own' | 'first' | 'all'
   signal?: AbortSignal
   onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
@@ -128,24 +134,58 @@ async function start(
 ): Promise<SampleResult> {
   const given = renamed('sample', options, { batch: 'batchSize' })
   knownOptions('sample', given, knownSample)
+  const n = integer('particles', given.particles, 1, 0x7fffffff)
+  const ranks = checkedRanks(given.ranks)
+  oneOf('gather', given.gather ?? 'all', ['own', 'first', 'all'])
+  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: samples that ranks share have no stream')
+  return sampleRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
+}
+
+/** The rows of the samples that `options` are of. */
+export async function sampleRows(
+  model: EnergyFunction | DenoiserFunction,
+  given: SampleOptions,
+  rows: SampleRows,
+  onStep?: OnStep,
+): Promise<SampleResult> {
   const isDenoiser = typeof (model as DenoiserFunction)?.denoise === 'function'
   const residence = isDenoiser ? residenceOf([model]) : asTarget(model as EnergyFunction).residence
-  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, space, onStep))
+  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, rows, space, onStep))
+}
+
+type SampleRows = Pick<PopulationRows, 'total' | 'count' | 'first' | 'sum' | 'collect'>
+
+/** Rows `first` to `first + count - 1` of `total`, of which nobody else is asked. */
+export class SomeRows implements SampleRows {
+  constructor(
+    readonly total: number,
+    readonly first: number,
+    readonly count: number,
+  ) {}
+
+  async sum(value: number): Promise<number> {
+    return value
+  }
+
+  async collect(own: Float32Array): Promise<Float32Array> {
+    return own
+  }
 }
 
 async function runSampler(
   model: EnergyFunction | DenoiserFunction,
   options: SampleOptions,
+  rows: SampleRows,
   space: Space,
   onStep?: OnStep,
 ): Promise<SampleResult> {
-  const n = integer('particles', options.particles, 1, 0x7fffffff)
+  const { count: n, first } = rows
   const sigmas = checkedSigmas(options.sigmas, 2, true)
   const method = oneOf('method', options.method ?? 'heun', sampleMethods)
   const seed = integer('seed', options.seed ?? 0, 0)
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
+  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, rows, space)
   if (space.device === host.device) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
@@ -163,15 +203,17 @@ async function runSampler(
       terms,
       coefficients: Float64Array.from(coefficients),
       rows: n,
-      noise: { std, seed, purpose: stream, step },
+      noise: { std, seed, purpose: stream, step, first },
     }
     await run(() => native.combine(request), signal)
     return out
   }
 
+  const { initial } = options
+  if (initial !== undefined) float32Array('initial', initial, rows.total * d)
   let x =
-    options.initial !== undefined
-      ? await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
+    initial !== undefined
+      ? await toSpace(space, await held('initial', initial.subarray(first * d, (first + n) * d), signal), signal)
       : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
   let evaluations = 0 // without those of previews
   for (let k = 1; k <= last; k++) {
@@ -207,8 +249,11 @@ async function runSampler(
       }),
     )
   }
-  const drawn = unweighted(await toHost(x, signal), model.shape)
-  return new SampleResult({ ...drawn, evaluations, ...(note && { note }) })
+  const gather = options.gather ?? 'all'
+  const samples = await rows.collect(await toHost(x, signal), gather)
+  const part = samples.length < rows.total * d && { first }
+  const fields = { ...unweighted(samples, model.shape, rows.total), evaluations: await rows.sum(evaluations) }
+  return new SampleResult({ ...fields, ...part, ...(note && { note }) })
 }
 
 const knownSample = [
@@ -220,6 +265,8 @@ const knownSample = [
   'seed',
   'batchSize',
   'device',
+  'ranks',
+  'gather',
   'signal',
   'onProgress',
 ]
@@ -252,6 +299,7 @@ function checkedChurn(churn: Churn): Required<Churn> {
 function denoiserOf(
   model: EnergyFunction | DenoiserFunction,
   { batchSize: most, signal }: SampleOptions,
+  { total, first: start }: SampleRows,
   space: Space,
 ) {
   if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
@@ -282,12 +330,13 @@ function denoiserOf(
     const rows = x.length / d
     count += rows * evaluationsOf(denoiser, sigma)
     if (!(x instanceof Float32Array)) {
-      const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal })
+      const part = rows < total ? { first: start, of: total } : undefined
+      const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal, part })
       return checkedFinite(there, rows, sigma, model, space, signal)
     }
     const out = new Float32Array(x.length)
     for (let first = 0; first < x.length; first += batch) {
-      const part = x.length > batch ? { first: first / d, of: rows } : undefined
+      const part = x.length > batch || rows < total ? { first: start + first / d, of: total } : undefined
       out.set(await denoiseOnHost(denoiser, x.subarray(first, first + batch), sigma, { signal, part }), first)
     }
     return checkedFinite(out, rows, sigma, model, space, signal)
