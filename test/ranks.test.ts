@@ -87,7 +87,7 @@ const train = (...more: string[]) => [cli, 'train', ...training, ...network, '--
 const under = it.skipIf(!wanted)
 
 describe.each(all)('%s', (mpi) => {
-  under('shares collective operations and work', () => succeeds(mpi, 3, path('ranks/exchange.mjs')))
+  under('shares collective operations and work', () => succeeds(mpi, 4, path('ranks/exchange.mjs')))
 
   under('shares particles, with the samples, weights, ancestors and log Z of one process', async () => {
     const { out } = await succeeds(mpi, mpi === 'openmpi' ? 2 : 3, path('ranks/smc.mjs'))
