@@ -60,6 +60,7 @@ try {
     const { evaluations, files } = result('sample', energy.model, ...smc, '--output', at(name))
     assert.deepEqual(files.map((file) => path.basename(file)).sort(), [
       'genealogy.png',
+      'result.json',
       'samples.json',
       'samples.npy',
       'weights.npy',

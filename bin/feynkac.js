@@ -44,6 +44,7 @@ async function run(argv) {
   try {
     ;({ main } = await import(index.href))
   } catch (error) {
+    if (['EMFILE', 'ENFILE'].includes(error.code)) return fail(`too many files are open (ulimit -n): ${error.message}`)
     if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
     return fail(`a part of the program is missing; run npm install (or npm run setup in a clone). ${error.message}`)
   }

@@ -4,10 +4,11 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { optionsPage } from './options.mjs'
 
 /**
- * Builds the documentation site: the pages of docs/, the API reference from the docstrings, the commands from their own help. The site's
- * packages are docs/package.json's alone.
+ * Builds the documentation site: the pages of docs/, the API reference from the docstrings, the commands from their own help, the options
+ * from the tables that check them. The site's packages are docs/package.json's alone.
  *
  *   npm run docs                 builds docs/.vitepress/dist; a dead link fails
  *   npm run docs -- --serve      and shows it
@@ -69,6 +70,7 @@ function commands() {
 
 packages()
 const count = commands()
+fs.writeFileSync(here('reference/options.md'), `${optionsPage()}\n`)
 quietly(here('node_modules/.bin/typedoc'), ['--options', here('typedoc.json')])
 quietly(here('node_modules/.bin/vitepress'), ['build'])
 const pages = fs.readdirSync(here('.vitepress/dist'), { recursive: true }).filter((file) => file.endsWith('.html'))

@@ -17,14 +17,14 @@ export {
 } from './base/errors.js'
 export type { Stream } from './base/stream.js'
 export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
-export type { LoadDatasetOptions } from './data/load.js'
 export type { NpyArray } from './data/npy.js'
 export { npyBytes } from './data/npy-write.js'
+export type { LoadDatasetOptions } from './data/options.js'
 export type { GridOptions, ScatterOptions } from './data/picture-options.js'
 export { type ShapeScore, scoreShapes } from './data/shapes.js'
 export type { AttributeFindings, Findings } from './fit/findings.js'
-export type { FitOptions } from './fit/fit.js'
 export type { Shown } from './fit/judge.js'
+export type { FitOptions } from './fit/options.js'
 export type { FitProgress, FitResult, Learnt } from './fit/result.js'
 export {
   checkEnergy,
@@ -51,8 +51,6 @@ export {
 export type { AttributeShares } from './metrics/attributes.js'
 export type { CopiesResult } from './metrics/copies.js'
 export type {
-  EvaluateOptions,
-  EvaluationProgress,
   EvaluationResult,
   MetricName,
   MetricValues,
@@ -77,6 +75,7 @@ export {
   type OnnxTensor,
   onnxFeatures,
 } from './metrics/onnx.js'
+export type { EvaluateOptions, EvaluationProgress } from './metrics/options.js'
 export { type SlicedWassersteinOptions, slicedWasserstein } from './metrics/sliced-wasserstein.js'
 export {
   Autoencoder,
@@ -149,8 +148,9 @@ export type {
   Logger,
   ServeOptions,
 } from './service/engine.js'
-export type { HttpOptions, HttpServer } from './service/http-options.js'
-export type { RequestLevel, RequestResult, SampleRequest, TermRequest } from './service/request.js'
+export type { HttpOptions, HttpServer } from './service/options.js'
+export type { RequestLevel, RequestResult } from './service/request.js'
+export type { SampleRequest, TermRequest } from './service/request-options.js'
 export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
 export type { CheckEnergyOptions, EnergyCheck, EnergyCheckLevel } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'
@@ -165,7 +165,7 @@ export type {
   ResidentEnergy,
   Target,
 } from './smc/energy-function.js'
-export type { Level, LevelReport, Step } from './smc/events.js'
+export type { ChainLevel, Level, LevelReport, Step } from './smc/events.js'
 export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
@@ -211,7 +211,7 @@ export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
 export type { Architecture, Levels } from './training/architecture.js'
-export type { LogLine, TrainingProgress } from './training/events.js'
+export type { LogLine, Preview, TrainingProgress } from './training/events.js'
 export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
 export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'

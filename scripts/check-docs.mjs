@@ -52,7 +52,7 @@ for (const file of files.filter((name) => /\.(ts|m?js|cjs|h|cc|cpp|cu|cuh|py|sh)
 }
 
 const ownPage = /^https:\/\/(?:github|raw\.githubusercontent)\.com\/feynkac\/feynkac\/(?:(?:blob|tree)\/)?main\/([^#]+)/
-const generated = /^\.?\/?(cli|api)\b/ // pages of the site that docs/build.mjs writes
+const generated = /^\.?\/?(cli|api|options\.md)\b/ // pages of the site that docs/build.mjs writes
 for (const file of files.filter((name) => name.endsWith('.md') && !name.startsWith('bench/results/'))) {
   const text = read(file).replace(/^```[\s\S]*?^```/gm, (block) => block.replace(/[^\n]/g, ''))
   for (const { 1: link, index } of text.matchAll(/\]\(([^)\s]+)\)/g)) {

@@ -56,7 +56,9 @@ export async function buildAddon({ afresh, onChild }) {
   checkPackages()
   checkTools()
   const env = { CMAKE_BUILD_PARALLEL_LEVEL: String(os.availableParallelism()), ...process.env }
-  const command = [require.resolve('cmake-js/bin/cmake-js'), afresh ? 'rebuild' : 'build', '--directory', root]
+  const toolset = process.platform === 'win32' ? ['--toolset', 'ClangCL'] : [] // of Visual Studio: cl.exe lacks vector types
+  const program = require.resolve('cmake-js/bin/cmake-js')
+  const command = [program, afresh ? 'rebuild' : 'build', '--directory', root, ...toolset]
   await runQuietly(process.execPath, command, { env, onChild })
 }
 

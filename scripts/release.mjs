@@ -13,7 +13,7 @@ import { folders, pack } from './release/pack.mjs'
 import { disagreements } from './release/version.mjs'
 
 /**
- * A release: checks the addons of all platforms, packs feynkac, the package with CUDA kernels and the lab twice, and publishes them. With --dry-run
+ * A release: checks the addons of all platforms, packs feynkac, the package with CUDA kernels, the lab and the page of runs twice, and publishes them. With --dry-run
  * it does what one machine can: builds what is missing, tests it, and says what is left to the workflow.
  */
 

@@ -97,11 +97,17 @@ const addon = {
   },
 }
 
+/** Folders of sources, each compiled into a `dist`. */
+const compiled = ['lib', 'packages/lab/src', 'packages/watch/src']
+
 const typescript = {
   name: 'TypeScript',
   sources: () =>
     digest(
-      ['tsconfig.json', 'packages/lab/tsconfig.json', ...files('lib'), ...files('packages/lab/src')],
+      [
+        ...['tsconfig.json', 'packages/lab/tsconfig.json', 'packages/watch/tsconfig.json'],
+        ...['packages/watch/vite.config.mjs', ...compiled.flatMap(files), ...files('packages/watch/page')],
+      ],
       packageVersion('typescript'),
       packageVersion('@types/node'),
     ),
@@ -110,25 +116,29 @@ const typescript = {
       here(
         name
           .replace(/^lib/, 'dist')
-          .replace(/^(packages.lab.)src/, '$1dist')
+          .replace(/^(packages.\w+.)src/, '$1dist')
           .replace(/\.ts$/, '.js'),
       )
     return (
       readStamp().typescript === this.sources() &&
-      [...files('lib'), ...files('packages/lab/src')].every((name) => fs.existsSync(output(name)))
+      [...compiled.flatMap(files).map(output), here('packages/watch/dist/page/index.html')].every((name) =>
+        fs.existsSync(name),
+      )
     )
   },
   async bring(onChild) {
     const sources = this.sources()
-    for (const project of ['.', 'packages/lab']) // the lab is compiled against the engine's declarations
+    for (const project of ['.', 'packages/lab', 'packages/watch']) // the lab is compiled against the engine's declarations
       await runQuietly(process.execPath, [here('node_modules/typescript/bin/tsc'), '-p', here(project)], { onChild })
     const source = (name) =>
       name
         .replace(/^dist/, 'lib')
-        .replace(/^(packages.lab.)dist/, '$1src')
+        .replace(/^(packages.\w+.)dist/, '$1src')
         .replace(/(\.d\.ts|\.js)$/, '.ts')
-    for (const name of [...files('dist'), ...files('packages/lab/dist')])
-      if (!fs.existsSync(here(source(name)))) fs.rmSync(here(name))
+    await runQuietly(process.execPath, [here('node_modules/vite/bin/vite.js'), 'build', '-c', here('packages/watch/vite.config.mjs')], { onChild }) // biome-ignore format: one line
+    const page = path.join('packages', 'watch', 'dist', 'page') + path.sep // Vite clears it itself
+    for (const name of ['dist', 'packages/lab/dist', 'packages/watch/dist'].flatMap(files))
+      if (!name.startsWith(page) && !fs.existsSync(here(source(name)))) fs.rmSync(here(name))
     recordCommit()
     writeStamp({ typescript: sources })
   },

@@ -23,8 +23,6 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
-const optional = ['sharp', 'vega', 'vega-lite'] // need not be installed
-
 const bundlers = {
   esbuild: (format: Format, outfile: string, external: string[]) =>
     build({
@@ -43,7 +41,7 @@ type Case = (typeof cases)[number]
 
 async function bundled({ name, format }: Case, external: string[]) {
   const outfile = join(folder, name, format === 'esm' ? 'app.js' : 'app.cjs')
-  await bundlers[name](format, outfile, [...external, ...optional])
+  await bundlers[name](format, outfile, external)
   return promisify(execFile)(process.execPath, [outfile])
 }
 

@@ -156,7 +156,7 @@ it('distil, sample, calibrate again and inspect', async () => {
       expect(Math.abs(h * (gaussian.deviation[i] ** 2 + sigma ** 2) - 1)).toBeLessThan(0.25)
     })
   const { diagnostics } = await smc(model, { particles: 64, sigmas: [5, 1, 0.3] })
-  expect(diagnostics.precisions[0]).toEqual(model.calibration!.precisionAt(5))
+  expect(diagnostics.meanPrecisions[0]).toEqual(model.calibration!.precisionAt(5))
   await expect(distill({ ...options, calibrate: 0 })).rejects.toThrow(/calibrate/)
   await expect(distill({ ...options, onCalibration: 3 as never })).rejects.toThrow(/onCalibration/)
 

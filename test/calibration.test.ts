@@ -202,10 +202,11 @@ describe('of compositions', () => {
     const refused = async (extra: object, message: RegExp) =>
       expect(smc(with_(1), { ...options, ...extra })).rejects.toThrow(message)
     await refused({ proposal: 'calibrated', kernel: 'plain' }, /'scaled'/)
-    await refused({ proposal: 'calibrated', precisions: [Float64Array.of(1)] }, /precisions/)
+    await refused({ proposal: 'calibrated', meanPrecisions: [Float64Array.of(1)] }, /meanPrecisions/)
     await refused({ proposal: 'calibrated', weights: 'fkc' }, /proposal/)
     // the default, where it applies
-    const d = async (extra: object) => (await smc(with_(1), { ...options, ...extra })).diagnostics.precisions[0].length
+    const d = async (extra: object) =>
+      (await smc(with_(1), { ...options, ...extra })).diagnostics.meanPrecisions[0].length
     expect([await d({}), await d({ kernel: 'plain' }), await d({ weights: 'none' }), await d({ weights: 'tilt', kernel: 'plain' }), await d({ weights: 'tilt' })]).toEqual([2, 1, 2, 1, 2]) // biome-ignore format: one line
     expect(await d({ proposal: 'sde' })).toBe(1)
   })
@@ -242,7 +243,7 @@ describe('smc', () => {
     const { samples: x, logWeights, logZ, diagnostics } = await smc(target, { particles: 1024, sigmas, seed: 1 })
     const exact = variances.reduce((sum, v) => sum - 0.5 * Math.log(4 * Math.PI * (v + 0.05 ** 2)), 0)
     expect(Math.abs(logZ - exact)).toBeLessThan(0.15)
-    expect(diagnostics.precisions[0]).toHaveLength(40)
+    expect(diagnostics.meanPrecisions[0]).toHaveLength(40)
     const { covariance } = moments(await transform(x, false), logWeights.map(Math.exp))
     variances.forEach((v, i) => {
       expect(Math.abs(covariance[i][i] / ((v + 0.05 ** 2) / 2) - 1)).toBeLessThan(0.3)

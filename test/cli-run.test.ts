@@ -169,7 +169,16 @@ describe('from data to samples', () => {
     expect(drawn.err).not.toMatch(/feynkac:/)
     const summary = JSON.parse(drawn.out)
     expect(summary).toMatchObject({ method: 'smc', particles: 9, evaluations: 9 * 3 * 7 })
-    const written = ['genealogy.png', 'samples.json', 'samples.npy', 'samples.png', 'weights.npy']
+    const written = [
+      'genealogy.png',
+      'levels',
+      'levels.jsonl',
+      'result.json',
+      'samples.json',
+      'samples.npy',
+      'samples.png',
+      'weights.npy',
+    ]
     expect((await readdir(samples)).sort()).toEqual(written)
     expect(drawn.err).toMatch(/ESS [\d.]+ \| roots \d+ of 9/)
     const report = JSON.parse(await readFile(join(samples, 'samples.json'), 'utf8'))

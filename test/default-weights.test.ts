@@ -48,12 +48,17 @@ const compositions = (p: EnergyFunction, q = p): Target[] => [
 ]
 
 describe('the default', () => {
-  test('is the bridge for closed forms and vectors, none for learnt energies of pictures', () => {
+  test('is the bridge for closed forms and vectors, none for learnt energies of pictures but at low temperature', () => {
     const vectors: EnergyFunction = { ...picture, shape: [d] }
     for (const target of [...compositions(exact), ...compositions(vectors), ...compositions({ ...picture, learnt: false })]) // biome-ignore format: one line
       expect(usualWeights(target), target.name).toBe('bridge')
     for (const target of [...compositions(picture), ...compositions({ ...picture, learnt: false }, picture).slice(2, 3)]) // biome-ignore format: one line
-      expect(usualWeights(target), target.name).toBe('none')
+      expect(usualWeights(target), target.name).toBe(target.name === 'lowTemperature' ? 'likelihood' : 'none')
+    for (const flat of [
+      lowTemperature(picture, { gamma: 0.5 }),
+      lowTemperature(product([picture, picture]), { gamma: 2 }),
+    ])
+      expect(usualWeights(flat)).toBe('none')
   })
 
   test('weighs sets and rewards, which proposals do not see', () => {
@@ -68,17 +73,30 @@ describe('the default', () => {
 describe('without weights', () => {
   test('every composition keeps its particles, and says what they are', async () => {
     for (const target of compositions(picture)) {
-      const { collapsed, note, scheme, logZ, diagnostics } = await smc(target, options)
+      const { collapsed, note, scheme, logZ, diagnostics } = await smc(target, { ...options, weights: 'none' })
       expect([collapsed, scheme, logZ, diagnostics.distinctRoots]).toEqual([false, 'none', Number.NaN, 64])
       expect(note, target.name).toMatch(/^no weights: the samples are .*To weigh: weighAbove: 0\.5 \(--weigh-above 0\.5\)$/) // biome-ignore format: one line
       expect(/nothing corrects the shares of its modes/.test(note!)).toBe(target.name !== 'energy')
     }
-    const { samples } = await smc(lowTemperature(picture, { gamma: 2 }), { ...options, particles: 1024 })
+    const { samples } = await smc(lowTemperature(picture, { gamma: 2 }), {
+      ...options,
+      weights: 'none',
+      particles: 1024,
+    })
     const mean = samples.reduce((sum, v) => sum + v, 0) / samples.length
     const variance = samples.reduce((sum, v) => sum + (v - mean) ** 2, 0) / samples.length
     // of one Gaussian the kernels alone are right
     expect(mean).toBeCloseTo(0.2, 1)
     expect(Math.abs(variance / (0.25 / 2) - 1)).toBeLessThan(0.1)
+  })
+
+  test('are taken at low temperature where steps are told of that likelihoods have not', async () => {
+    const cold = lowTemperature(picture, { gamma: 2 })
+    const scheme = async (more: Partial<SmcOptions>) => (await smc(cold, { ...options, ...more })).scheme
+    expect(await scheme({})).toBe('likelihood')
+    expect(await scheme({ draws: 4 })).toBe('likelihood')
+    for (const more of [{ kernel: 'plain' }, { proposal: 'sde' }, { moves: { kernel: 'mala' } }] as const)
+      expect(await scheme(more)).toBe('none')
   })
 
   test('a closed form says nothing but where it is told none', async () => {

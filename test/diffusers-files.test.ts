@@ -105,7 +105,7 @@ describe('a model', () => {
     await rejected(folder, /no _class_name/)
     for (const bad of ['', 'x', '[]', '{"a":1,"a":2}', '['.repeat(1e5), Buffer.from([0x7b, 0xff, 0x7d])]) {
       await put('config.json', bad)
-      await rejected(folder, /config\.json: (not JSON|not a JSON object|it has the key "a" twice)/)
+      await rejected(folder, /config\.json: (not JSON|it is empty|not a JSON object|it has the key "a" twice)/)
     }
   })
 

@@ -9,12 +9,13 @@ import { ArgumentError, FeynkacError, FileError, FormatError } from '../lib/base
 import { main } from '../lib/cli/index.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { writeNpy } from '../lib/data/npy-write.js'
-import { type EvaluateOptions, evaluate } from '../lib/metrics/evaluate.js'
+import { evaluate } from '../lib/metrics/evaluate.js'
 import { openFeatures, pixelFeatures } from '../lib/metrics/features.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
 import { precisionRecall } from '../lib/metrics/manifolds.js'
 import { mmd } from '../lib/metrics/mmd.js'
 import { type OnnxRuntime, type OnnxTensor, onnxFeatures } from '../lib/metrics/onnx.js'
+import type { EvaluateOptions } from '../lib/metrics/options.js'
 import { slicedWasserstein } from '../lib/metrics/sliced-wasserstein.js'
 import vectors from './vectors/metrics.json' with { type: 'json' }
 

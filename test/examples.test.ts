@@ -1,12 +1,13 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { resultFromJSON } from '../lib/index.js'
 
 /** The folders of examples/, each run as its first line says. They import the package that is built, as users do. */
 
@@ -160,6 +161,28 @@ it('a job of a queue goes on where its worker was killed', async ({ skip }) => {
   expect(levels).toEqual([...levels].sort((a, b) => a - b)) // none was done twice
   expect(levels.at(-1)).toBe(40)
   expect(JSON.parse(await readFile(join(folder, '1/result.json'), 'utf8')).kind).toBe('smc')
+})
+
+it('a route and a page of Next.js draw samples', { timeout: 600_000 }, async ({ skip }) => {
+  const project = process.env.FEYNKAC_TEST_NEXT
+  skip(
+    !project,
+    'by hand: FEYNKAC_TEST_NEXT=FOLDER, where npm has installed next, react, react-dom and a packed feynkac',
+  )
+  await cp(example('next'), project!, { recursive: true })
+  const env = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', NODE_ENV: 'production' as const }
+  const next = [join(project!, 'node_modules/next/dist/bin/next')]
+  await promisify(execFile)(process.execPath, [...next, 'build'], { cwd: project!, env })
+  const port = 20_000 + (process.pid % 20_000)
+  const server = spawn(process.execPath, [...next, 'start', '-p', String(port)], { cwd: project!, env, stdio: ['ignore', 'pipe', 'inherit'] }) // biome-ignore format: one line
+  children.push(server)
+  for (let said = ''; !said.includes('Ready'); ) said += (await once(server.stdout!, 'data'))[0]
+  const at = (path: string) => fetch(`http://localhost:${port}${path}`)
+  const drawn = resultFromJSON(await (await at('/api/samples?particles=500&gamma=2')).json())
+  expect(drawn.mean()[1]).toBeCloseTo(0, 0)
+  expect((await at('/api/samples?particles=1e9')).status).toBe(400)
+  expect((await at('/api/samples?gamma=-1')).status).toBe(400)
+  expect(await (await at('/')).text()).toMatch(/<circle/)
 })
 
 it.skipIf(!installed('onnxruntime-node'))(

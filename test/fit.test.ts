@@ -2,13 +2,15 @@ import { readFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
+import { fitPictures } from '../lib/fit/pictures.js'
 import { sampleCommand } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
-import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn } from '../lib/index.js'
+import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
 import { labelledImages } from './training-data.js'
 
 /** The first n of 8x8, without labels. */
@@ -94,7 +96,7 @@ describe('fit', () => {
   it('refuses what it cannot learn from, and options that are wrong', async () => {
     const refused = (options: object) => expect(learn({ data: pictures(20), output, device: 'cpu', ...options }))
     await refused({ data: 'synthetic:ring:count=100' }).rejects.toThrow(/for pictures.*train, then distill/)
-    await refused({ data: pictures(7) }).rejects.toThrow(/at least 8 pictures for data but received 7/)
+    await refused({ data: pictures(7) }).rejects.toThrow('pictures has 7 pictures: fit needs at least 8')
     const data = new MemoryDataset({ name: 'same', shape: [1, 8, 8], data: new Uint8Array(640).fill(3), labels: null })
     await refused({ data }).rejects.toThrow(/all 10 pictures of same are the same/)
     const labels = { attributes: [{ name: 'kind', size: 2 }] }
@@ -102,6 +104,8 @@ describe('fit', () => {
     const few = new MemoryDataset({ name: 'few', shape: [1, 8, 8], data: Uint8Array.from({ length: 1280 }, (_, k) => k % 251), labels, classes }) // biome-ignore format: one line
     await refused({ data: few }).rejects.toThrow(/the kind of 9 pictures alone is known: label at least 10/)
     await refused({ minutes: 1e-5 }).rejects.toThrow(/minutes are enough for \d+ pictures.*at least \d+ minutes/)
+    // and leaves the folder to the next try, which has other options
+    await refused({ minutes: 2e-5 }).rejects.toThrow(/minutes are enough for/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
     await refused({ output: '' }).rejects.toThrow(ArgumentError)
@@ -123,12 +127,56 @@ describe('findings', () => {
       '  note: 12 pictures are few: samples are likely to be copies of them',
       '  note: 1 picture is the same as another one',
       '  note: 1 picture is of one colour alone',
-      '  note: the pictures are grey, so that one channel is enough',
+      '  note: the pictures are grey, so that one channel is enough (give channels)',
       '  note: 9 x 9 does not halve evenly, which makes the network slow: 12 does',
       '  note: no picture has kind c',
       '  note: fewer than 10 pictures have kind a, b',
       '  note: the kind of 1 is not known',
     ])
+  })
+})
+
+describe('pictures given by name', () => {
+  /** A folder of PNG files, each of [height, width] in one colour. */
+  async function folderOf(files: [colour: number[], height: number, width: number][]): Promise<string> {
+    for (const [i, [colour, height, width]] of files.entries()) {
+      const channels = colour.length as 1 | 3
+      const raw = Uint8Array.from({ length: height * width * channels }, (_, k) => colour[k % channels])
+      const image = sharp(raw, { raw: { width, height, channels } })
+      await (channels === 1 ? image.toColourspace('b-w') : image).png().toFile(join(output, `${i}.png`))
+    }
+    return output
+  }
+
+  it('get one size, a small one, and one channel where they are grey', async () => {
+    const grey = [90, 90, 90]
+    const data = await folderOf([[grey, 18, 20], [grey, 20, 18], [[7], 40, 40]]) // biome-ignore format: one line
+    const found = await fitPictures({ data })
+    expect([found.data.shape, found.data.size]).toEqual([[1, 20, 20], 3])
+    expect(found.changes).toEqual([
+      'the pictures differ in size: they are learnt at 20 x 20 (give resize for another size)',
+      'the pictures are stored in colour but grey: they are learnt in one channel (give channels for three)',
+    ])
+    const asked = await fitPictures({ data, dataOptions: { resize: 8, channels: 3 } })
+    expect([asked.data.shape, asked.changes]).toEqual([[3, 8, 8], []])
+  })
+
+  it('are made smaller where they are large, and coloured where some are', async () => {
+    const found = await fitPictures({ data: await folderOf([[[9], 80, 60], [[1, 2, 3], 70, 90]]) }) // biome-ignore format: one line
+    expect([found.data.shape, found.data.size]).toEqual([[3, 32, 32], 2])
+    expect(found.changes).toEqual([
+      'pictures of 60 x 80 take long to learn on a processor: they are learnt at 32 x 32 (give resize for another size)',
+      'some pictures are grey and some in colour: all are learnt in colour (give channels for grey)',
+    ])
+  })
+
+  it('stay as they are where nothing is amiss, or nothing can be done about it', async () => {
+    expect(await fitPictures({ data: pictures(9) })).toMatchObject({ changes: [] })
+    expect(await fitPictures({ data: 'synthetic:shapes:count=20' })).toMatchObject({ changes: [] })
+    await expect(fitPictures({ data: join(output, 'none') })).rejects.toThrow(FileError)
+    const path = join(output, 'large.npy')
+    await writeNpy(path, new Float32Array(2 * 70 * 70), [2, 70, 70])
+    expect((await fitPictures({ data: path })).data.shape).toEqual([1, 70, 70])
   })
 })
 
@@ -139,9 +187,9 @@ it('says how to draw more, by labels that a command line can say', () => {
     { name: 'a place', values: values('x', 'y'), unknown: 0 },
   ]
   const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
-  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method heun --attributes kind=b.1')
+  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method ancestral --attributes kind=b.1')
   expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
-    'feynkac sample m --method heun',
+    'feynkac sample m --method ancestral',
   )
 })
 
@@ -166,7 +214,7 @@ describe('rows', () => {
   })
 
   it('are longer where there is more time', () => {
-    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 15, true).columns)).toEqual([4, 13, 12].map((c) => Math.min(12, c))) // biome-ignore format: one line
+    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 15, true).columns)).toEqual([4, 8, 12])
     expect(budgetFor(1000, 4, false).work.classifier).toBe(0)
   })
 })

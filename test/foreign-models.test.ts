@@ -97,6 +97,41 @@ describe('dialects', () => {
     }
   })
 
+  it('names behind what wrapped the network, and one vector under two names', async () => {
+    const path = await pipeline('bare')
+    const expected = await denoised(path)
+    const file = 'unet/diffusion_pytorch_model.safetensors'
+    const { tensors } = await readSafetensors(join(path, file))
+    const counter = { shape: [], data: Float32Array.of(5) }
+    const behind = (prefix: string) => [...tensors].map(([name, tensor]) => [prefix + name, tensor] as const)
+    const forms = {
+      compiled: behind('_orig_mod.'),
+      parallel: behind('module.'),
+      averaged: [['n_averaged', counter] as const, ...behind('module.')],
+      twice: [...tensors, ['conv_in.copy', tensors.get('conv_in.weight')!] as const],
+    }
+    for (const [name, form] of Object.entries(forms)) {
+      const copy = join(folder, name)
+      await cp(path, copy, { recursive: true })
+      await writeSafetensors(join(copy, file), form as never)
+      expect(await denoised(copy), name).toEqual(expected)
+    }
+    const other = join(folder, 'other')
+    await cp(path, other, { recursive: true })
+    await writeSafetensors(join(other, file), [...tensors, ['conv_in.copy', tensors.get('conv_out.weight')!]].slice(1) as never) // biome-ignore format: one line
+    await expect(denoised(other)).rejects.toThrow(FormatError)
+  })
+
+  it('what stands for a file of it is named, and where a model lies is said', async () => {
+    const path = await pipeline('whole')
+    const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n'
+    for (const file of ['model_index.json', 'unet/config.json', scheduler, 'unet/diffusion_pytorch_model.safetensors'])
+      await expect(denoised(await changed(path, 'lfs', file, () => pointer)), file).rejects.toThrow(/Git LFS pointer/)
+    const outer = join(folder, 'checkpoint-500')
+    await cp(join(path, 'unet'), join(outer, 'unet_ema'), { recursive: true })
+    await expect(denoised(outer)).rejects.toThrow(`give one of those in it, ${join(outer, 'unet_ema')}`)
+  })
+
   it('a continuous EulerDiscrete is written back as it came', async () => {
     const noise = { kind: 'log', scale: 0.25, offset: 0 } as const
     const path = await pipeline('euler', {}, { form: 'v', sigmaData: 1, noise })

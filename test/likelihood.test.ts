@@ -104,7 +104,7 @@ describe("weights: 'likelihood'", () => {
     const { ess, note, collapsed, scheme, diagnostics } = await smc(target, { ...options, draws: 64 })
     expect(Math.min(...ess)).toBeGreaterThanOrEqual(512)
     expect([collapsed, scheme]).toEqual([false, 'likelihood'])
-    expect(Number(/from ([\d.]+) up \(experimental\)/.exec(note!)![1])).toBeGreaterThan(1)
+    expect(Number(/from ([\d.]+) up:/.exec(note!)![1])).toBeGreaterThan(1)
     expect(diagnostics.evaluations).toBeGreaterThan(1024 * 33)
     // as far as they are told to, whatever they leave
     const told = await smc(target, { ...options, draws: 64, weighAbove: 0.1 })
@@ -134,7 +134,7 @@ describe("weights: 'likelihood'", () => {
     await expect(smc(mixture([p, p]), few)).rejects.toThrow(/linear in the energies, not 'mixture'/)
     await expect(smc(product([mixture([p, p]), p]), few)).rejects.toThrow(/linear in the energies, not 'mixture'/)
     await expect(smc(p, { ...few, moves: { kernel: 'mala' } })).rejects.toThrow(/moves go with/)
-    await expect(smc(p, { ...few, precisions: [] })).rejects.toThrow(/precisions with weights: 'likelihood'/)
+    await expect(smc(p, { ...few, meanPrecisions: [] })).rejects.toThrow(/meanPrecisions with weights: 'likelihood'/)
     await expect(smc(p, { ...few, weights: 'bridge', draws: 8 })).rejects.toThrow(/draws with weights: 'bridge'/)
     for (const draws of [0, 1.5, '8' as never]) await expect(smc(p, { ...few, draws })).rejects.toThrow(/draws/)
     const broken: EnergyFunction = {

@@ -1,12 +1,14 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { ArgumentError, FileError, FormatError } from '../lib/base/errors.js'
 import { prepareFile, prepareFolder, refuseOverwriting } from '../lib/base/files.js'
+import { main } from '../lib/cli/index.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { fingerprintFirst } from '../lib/data/fingerprint.js'
-import { trainDenoiser } from '../lib/index.js'
+import { EnergyModel, residualMLP, trainDenoiser } from '../lib/index.js'
+import { holdFolder } from '../lib/training/folder.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 
 /** Folders that runs write to. */
@@ -119,4 +121,64 @@ it('an output that cannot be written is known before the work', async () => {
   expect(await readdir(join(folder, 'new', 'folder'))).toEqual([])
   await expect(refuseOverwriting([file, join(folder, 'free')], false)).rejects.toThrow(/file would be overwritten/)
   await refuseOverwriting([file], true)
+})
+
+describe('outputs of commands', () => {
+  const silent = () => [process.stdout, process.stderr].map((stream) => vi.spyOn(stream, 'write').mockReturnValue(true))
+  const saved = async () => {
+    using model = await EnergyModel.create(
+      { network: residualMLP(2, { hidden: 8, layers: 1 }), kind: 'dot' },
+      { seed: 1 },
+    )
+    const path = join(folder, 'energy.safetensors')
+    await model.save(path)
+    return path
+  }
+
+  it('convert replaces nothing unless it is told to', async () => {
+    const model = await saved()
+    const spies = silent()
+    try {
+      const output = join(folder, 'other.safetensors')
+      await writeFile(output, 'mine')
+      expect(await main(['convert', model, output])).toBe(2)
+      expect(String(spies[1].mock.lastCall)).toMatch(/other\.safetensors would be overwritten: .* --overwrite/)
+      expect(await readFile(output, 'utf8')).toBe('mine')
+      expect(await main(['convert', model, output, '--overwrite'])).toBe(0)
+      expect(await readFile(output)).toEqual(await readFile(model))
+    } finally {
+      for (const spy of spies) spy.mockRestore()
+    }
+  })
+
+  it('a folder of samples is of one run at a time, and what a killed one was writing is removed', async () => {
+    const model = await saved()
+    const output = join(folder, 'samples')
+    await mkdir(output)
+    await writeFile(join(output, '.samples.npy.0123456789ab.tmp'), 'half')
+    const argv = [
+      'sample',
+      model,
+      '--output',
+      output,
+      '--particles',
+      '8',
+      '--steps',
+      '3',
+      '--allow-collapse',
+      '--threads',
+      '1',
+    ]
+    const free = await holdFolder(output)
+    const spies = silent()
+    try {
+      expect(await main(argv)).toBe(1)
+      expect(String(spies[1].mock.lastCall)).toMatch(/in use by another run/)
+      await free()
+      expect(await main(argv)).toBe(0)
+    } finally {
+      for (const spy of spies) spy.mockRestore()
+    }
+    expect((await readdir(output)).filter((name) => name.startsWith('.'))).toEqual([])
+  })
 })

@@ -14,7 +14,7 @@ import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
 import { holdOutFor, recipeFor, type Situation } from '../lib/training/recipe.js'
 import type { TrainingProgress } from '../lib/training/run.js'
-import { imagesWithin } from '../lib/training/speed.js'
+import { imagesOf, imagesWithin } from '../lib/training/speed.js'
 import type { TrainingPlan } from '../lib/training/types.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
 import { gaussian, gaussianPoints, labelledImages } from './training-data.js'
@@ -42,13 +42,15 @@ describe('a plan', () => {
     const told: (TrainingPlan | TrainingProgress)[] = []
     const note = (what: TrainingPlan | TrainingProgress) => void told.push(what)
     const options = { data: labelledImages(120), network, images: 320, output: folder }
-    const { model, heldOutLoss } = await trainDenoiser({ ...options, onPlan: note, onProgress: note })
+    const { model, heldOutLoss, averagedAt } = await trainDenoiser({ ...options, onPlan: note, onProgress: note })
     const plan = told[0] as TrainingPlan
     expect(plan).toMatchObject({ images: 320, imagesPerSecond: null, samples: { training: 108, heldOut: 12 } })
-    expect(plan.text).toMatch(/^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25$/)
+    expect(plan.text).toMatch(
+      /^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25, targets averaged over 1024 samples, 50 % sharpened$/,
+    )
     const [first] = (await readFile(join(folder, 'log.jsonl'), 'utf8')).split('\n')
-    expect(JSON.parse(first!)).toEqual({ step: 0, ...plan })
-    const saved = { images: 320, ...plan.recipe, heldOut: heldOutLoss, averagedAt: 320 }
+    expect(JSON.parse(first!)).toMatchObject({ step: 0, time: expect.any(String), ...plan })
+    const saved = { images: 320, ...plan.recipe, heldOut: heldOutLoss, averagedAt }
     expect(model.info.training).toEqual(saved)
     const loaded = await Denoiser.load(join(folder, 'model.safetensors'))
     expect(loaded.info.training).toEqual(saved)
@@ -57,7 +59,7 @@ describe('a plan', () => {
 
   it('takes every part that is given, and chooses the others', async () => {
     const rate = { batchSize: 24, lr: 3e-4, muon: 0.9, warmUp: 7, decay: 0.3 }
-    const given = { ...rate, emaHalfLife: 11, labelDropout: 0.2, pMean: -1, pStd: 1 }
+    const given = { ...rate, emaHalfLife: 11, labelDropout: 0.2, references: 8, sharpened: 0.25, pMean: -1, pStd: 1 }
     let plan: TrainingPlan | undefined
     const onPlan = (found: TrainingPlan) => {
       plan = found
@@ -101,6 +103,22 @@ describe('a run of minutes', () => {
   it('is refused beside images, and where it is none', async () => {
     await expect(trainDenoiser({ data: points, images: 10, minutes: 1 })).rejects.toThrow(/minutes/)
     await expect(trainDenoiser({ data: points, minutes: 0 })).rejects.toThrow(ArgumentError)
+  })
+
+  it('measures its speed with the batch that it will have', async () => {
+    const batchOf = (images: number) => (images < 20_000 ? 16 : images < 90_000 ? 32 : 64)
+    const tried = async (minutes: number, speeds: Record<number, number>) => {
+      const batches: number[] = []
+      const found = await imagesOf(minutes, batchOf, async (images) => {
+        batches.push(batchOf(images))
+        return speeds[batchOf(images)]!
+      })
+      return { batches, ...found }
+    }
+    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5400, rate: 100 })
+    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 81_000, rate: 150 })
+    // speeds that lead to and fro are an end too
+    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 21_000, rate: 80 })
   })
 
   it('counts in two digits', () => {
@@ -195,7 +213,7 @@ function bestLoss(sd: number): number {
 it('a run of before there was a recipe goes on as it was', async () => {
   const data = labelledImages(120)
   const rate = { batchSize: 8, lr: 1e-3, muon: 0, decay: 0, warmUp: 4 }
-  const before = { ...rate, emaHalfLife: 4, labelDropout: 0.1, holdOut: 0 }
+  const before = { ...rate, emaHalfLife: 4, labelDropout: 0.1, references: 0, sharpened: 0, holdOut: 0 }
   const [whole, old] = [join(folder, 'whole'), join(folder, 'old')]
   const options = { data, network: { ...network, labelMaps: false }, ...before, images: 48 }
   const reference = await trainDenoiser({ ...options, output: whole })
@@ -204,7 +222,7 @@ it('a run of before there was a recipe goes on as it was', async () => {
   const path = join(old, 'checkpoint-000000003.safetensors')
   const { metadata, tensors } = await readSafetensors(path)
   const training = JSON.parse(metadata.training!)
-  for (const name of ['decay', 'holdOut', 'muon']) delete training.definition[name]
+  for (const name of ['decay', 'holdOut', 'muon', 'references', 'sharpened']) delete training.definition[name]
   delete training.definition.network.args.label_maps
   const written = [...tensors] as [string, { shape: number[]; data: Float32Array }][]
   await writeSafetensors(path, written, { ...metadata, training: JSON.stringify(training) })
@@ -213,11 +231,16 @@ it('a run of before there was a recipe goes on as it was', async () => {
   for (const { model } of [reference, half, resumed]) model.dispose()
 })
 
-it('the record of a model of before there was Muon says that there was none', () => {
+it('the record of a model of before there were Muon, references and sharpened rows says that there were none', () => {
   const fail = (what: string): never => {
     throw new FormatError(what, 'file')
   }
-  const { muon: _, ...rest } = recipeFor({
+  const {
+    muon: _,
+    references: _r,
+    sharpened: _s,
+    ...rest
+  } = recipeFor({
     images: 1,
     samples: 1,
     attributes: 0,
@@ -225,7 +248,7 @@ it('the record of a model of before there was Muon says that there was none', ()
     network: residualMLP(2),
   })
   const record = { images: 1, ...rest, heldOut: null }
-  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0 })
+  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0, references: 0, sharpened: 0 })
   expect(() => parseTrainingRecord({ ...record, muon: 'some' }, fail)).toThrow(FormatError)
 })
 
@@ -292,6 +315,15 @@ describe('the rules', () => {
   it('drop labels by the number of attributes', () => {
     const dropout = [0, 1, 2, 5].map((attributes) => recipeFor({ ...pictures, attributes }).labelDropout)
     expect(dropout).toEqual([0, 0.1, 0.25, 0.25])
+  })
+
+  it('average targets of pictures, and sharpen half of the rows; a teacher is its own target', () => {
+    const smoothed = (of: Partial<Situation>) => {
+      const { references, sharpened } = recipeFor({ ...pictures, ...of })
+      return [references, sharpened]
+    }
+    expect([smoothed({}), smoothed({ objective: 'distill' })]).toEqual([[1024, 0.5], [0, 0.5]]) // biome-ignore format: one line
+    expect(smoothed({ network: residualMLP(2) })).toEqual([0, 0])
   })
 
   it('train labelled pictures on higher noise', () => {

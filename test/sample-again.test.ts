@@ -40,6 +40,20 @@ it('draws the same samples again from samples.json, and refuses models that have
     })
     expect('commit' in record).toBe(true)
 
+    // what was told while it went
+    const text = await readFile(join(at('first'), 'levels.jsonl'), 'utf8')
+    const [begun, ...lines] = text.trim().split('\n').map((line) => JSON.parse(line)) // biome-ignore format: one line
+    expect(begun).toMatchObject({ model: at('one.safetensors'), method: 'smc', particles: 6, lastLevel: 3, shape: [2] })
+    expect(lines.map(({ level }) => level)).toEqual([0, 1, 2, 3, undefined])
+    expect(lines.slice(0, 4).map(({ ess, conditionalEss }) => ({ ess, conditionalEss }))).toEqual(
+      record.levels.map(({ ess, conditionalEss }: Record<string, number>) => ({ ess, conditionalEss })),
+    )
+    for (const { preview } of lines.slice(0, 4)) expect(preview).toHaveLength(6)
+    expect(lines[4]).toMatchObject({
+      time: expect.any(String),
+      summary: { method: 'smc', collapsed: record.collapsed },
+    })
+
     expect(await sample('--again', join(at('first'), 'samples.json'), '--output', at('second'))).toBe(0)
     const bytes = (name: string) => readFile(join(at(name), 'samples.npy'))
     expect((await bytes('second')).equals(await bytes('first'))).toBe(true)

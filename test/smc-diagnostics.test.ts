@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
+import { native, run } from '../lib/native/addon.js'
 import { branches, genealogyPng } from '../lib/report/genealogy.js'
 import { Advisor, type Setting } from '../lib/smc/advice.js'
+import { Roots } from '../lib/smc/diagnostics.js'
 import type { LevelReport } from '../lib/smc/events.js'
 import type { FeynmanKacModel } from '../lib/smc/feynman-kac.js'
 import { extremes } from '../lib/smc/redraw.js'
@@ -96,6 +98,31 @@ describe('measured at every level', () => {
     const plain = await smc(two, { particles: 8, sigmas: [2, 1], weights: 'none' })
     expect([plain.logZError, plain.diagnostics.levels[1].conditionalEss]).toEqual([Number.NaN, expect.closeTo(8, 9)])
   })
+})
+
+test('roots of a generation and their shares, whatever the order of the ancestors; a checkpoint of others is refused', async () => {
+  const n = 300
+  const uniforms = new Float64Array(3 * n)
+  native.uniforms(uniforms, 1, 0, 11, 0)
+  const [parents, ancestors] = [0, n].map((from) => Int32Array.from({ length: n }, (_, i) => n * uniforms[from + i]))
+  const weights = uniforms.slice(2 * n)
+  const next = new Int32Array(n).fill(-1)
+  const families = new Float64Array(n)
+  const { distinct, concentration } = await run(() =>
+    native.descend({ ancestors, weights, roots: { of: parents, next, families } }),
+  )
+  const roots = Array.from(ancestors, (a) => parents[a])
+  expect([...next]).toEqual(roots)
+  expect(distinct).toBe(new Set(roots).size)
+  const shares = new Float64Array(n)
+  for (const [i, root] of roots.entries()) shares[root] += weights[i]
+  expect(concentration).toBe(shares.reduce((sum, share) => sum + share * share, 0))
+  expect(families.every((share) => share === 0)).toBe(true)
+  const state = { distinct: 2, variance: 0, start: 0.5, resampled: true }
+  for (const wrong of [3, -1, 0.5, Number.NaN])
+    await expect((async () => (await Roots.begin(3)).restore([0, wrong, 2], state))()).rejects.toThrow(
+      /root .* of particle 1/,
+    )
 })
 
 describe('resampling of the extremes alone', () => {

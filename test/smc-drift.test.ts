@@ -56,7 +56,7 @@ describe('exactness', () => {
     const calibration = await calibrate(image, { data: data.map((v) => 2 * v), count: 64, sigmas: [20, 1, 0.02] })
     const target = lowTemperature({ ...image, calibration }, { gamma: 2 })
     const { logZ, diagnostics } = await smc(target, { ...options, particles: 2048 })
-    expect(diagnostics.precisions[0].length).toBe(15)
+    expect(diagnostics.meanPrecisions[0].length).toBe(15)
     expect(Math.abs(logZ - (-15 / 2) * Math.log(4 * Math.PI * (0.3 + 0.02 ** 2)))).toBeLessThan(0.1)
   })
 

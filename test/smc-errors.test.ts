@@ -94,7 +94,7 @@ test('callbacks that throw or answer wrongly', async () => {
 test('bad options', async () => {
   // biome-ignore lint/suspicious/noExplicitAny: wrong types on purpose
   const run = (wrong: any, target: any = two) => smc(target, { ...options, ...wrong })
-  const wrong = [{ particles: 0 }, { particles: 1.5 }, { sigmas: [1] }, { sigmas: [1, 2] }, { sigmas: [1, 0] }, { sigmas: 'x' }, { seed: -1 }, { essThreshold: 2 }, { resampling: 'best' }, { weights: 'x' }, { kernel: 'x' }, { proposal: 'calibrate' }, { batchSize: 0 }, { particle: 3 }, { moves: { kernel: 'x' } }, { moves: { step: 1 } }, { weights: 'fkc', kernel: 'scaled' }, { weights: 'fkc', proposal: 'analytic' }, { weights: 'tilt', moves: {} }, { precisions: [new Float64Array(1)] }] // biome-ignore format: a list
+  const wrong = [{ particles: 0 }, { particles: 1.5 }, { sigmas: [1] }, { sigmas: [1, 2] }, { sigmas: [1, 0] }, { sigmas: 'x' }, { seed: -1 }, { essThreshold: 2 }, { resampling: 'best' }, { weights: 'x' }, { kernel: 'x' }, { proposal: 'calibrate' }, { batchSize: 0 }, { particle: 3 }, { moves: { kernel: 'x' } }, { moves: { step: 1 } }, { weights: 'fkc', kernel: 'scaled' }, { weights: 'fkc', proposal: 'analytic' }, { weights: 'tilt', moves: {} }, { meanPrecisions: [new Float64Array(1)] }] // biome-ignore format: a list
   for (const w of wrong) await expect(run(w), JSON.stringify(w)).rejects.toThrow(ArgumentError)
   for (const target of [null, {}, 3, { shape: [2] }]) await expect(run({}, target)).rejects.toThrow(ArgumentError)
   await expect(run({ weights: 'fkc' }, mixture([two, other]))).rejects.toThrow(ArgumentError)
@@ -174,7 +174,7 @@ test.each([
   ['finalResample', { finalResample: 'yes' }],
   ['moves', { moves: 0 }],
   ['moves.tune', { moves: { tune: 1 } }],
-  ['precisions', { precisions: 0 }],
+  ['meanPrecisions', { meanPrecisions: 0 }],
 ])('a wrong %s is named', async (name, wrong) => {
   const error = await smc(two, { ...options, ...(wrong as object) }).catch((e) => e)
   expect(error).toBeInstanceOf(ArgumentError)

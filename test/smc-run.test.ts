@@ -132,9 +132,9 @@ describe('reproducible', () => {
   test('frozen precisions of a pilot run', async () => {
     for (const proposal of ['analytic', 'analytic-diagonal'] as const) {
       const pilot = await smc(target, { ...options, proposal })
-      const { precisions } = pilot.diagnostics
-      expect(precisions.every((m) => m.length === (proposal === 'analytic' ? 1 : 2))).toBe(true)
-      same(pilot, await smc(target, { ...options, proposal, precisions }))
+      const { meanPrecisions } = pilot.diagnostics
+      expect(meanPrecisions.every((m) => m.length === (proposal === 'analytic' ? 1 : 2))).toBe(true)
+      same(pilot, await smc(target, { ...options, proposal, meanPrecisions }))
     }
   })
 })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { streamOf } from '../lib/base/stream.js'
 import {
+  type ChainLevel,
   type FeynmanKacModel,
   gaussianMixture,
   type Level,
@@ -147,7 +148,10 @@ describe('smc as a loop', () => {
       levels.push(level)
       if (level.level === level.lastLevel) expect(samples).toEqual(whole.samples)
     }
-    expect(levels.map(({ weights: _, samples: __, denoised: ___, ...report }) => report)).toEqual(reports)
+    expect(levels.map(({ weights: _, samples: __, denoised: ___, ancestors: ____, ...report }) => report)).toEqual(
+      reports,
+    )
+    expect(levels.map(({ ancestors }) => ancestors)).toEqual(whole.ancestors)
     expect(await stream.result).toEqual(whole)
     await expect(levels[0]!.samples()).rejects.toThrow(/level 0 has passed/)
   })
@@ -176,6 +180,26 @@ describe('smc as a loop', () => {
       await expect(level.denoised()).rejects.toThrow(/knows no noise levels/)
     }
     expect((await stream.result).shape).toEqual([1])
+  })
+
+  it.each(['mala', 'uhmc'] as const)('of chains has their levels and ends as they do: %s', async (kernel) => {
+    const chains = { chains: 10, sigmas: [2, 1, 0.5], kernel, steps: 2, seed: 3 }
+    const whole = await mcmc(left, chains)
+    const stream = mcmc.stream(left, chains)
+    const levels: ChainLevel[] = []
+    for await (const level of stream) {
+      const samples = await level.samples()
+      const { energy } = await left.energyGrad(samples, level.sigma)
+      expect(level.energy).toEqual(energy)
+      levels.push(level)
+      if (level.level === level.lastLevel) expect(samples).toEqual(whole.samples)
+    }
+    expect(levels.map(({ level, sigma }) => [level, sigma])).toEqual([[0, 2], [1, 1], [2, 0.5]]) // biome-ignore format: pairs
+    expect(Float64Array.from(levels, ({ acceptance }) => acceptance)).toEqual(whole.acceptance)
+    expect(Float64Array.from(levels, ({ stepSize }) => stepSize)).toEqual(whole.stepSizes)
+    expect(await stream.result).toEqual(whole)
+    await expect(levels[0]!.samples()).rejects.toThrow(/level 0 has passed/)
+    expect(() => mcmc.stream(left, { ...chains, onProgress: () => {} })).toThrow(/onProgress/)
   })
 
   it('refuses onProgress beside the loop, and wrong options', async () => {

@@ -148,6 +148,27 @@ describe('trainDenoiser', () => {
     model.dispose()
   })
 
+  it.each(['synthetic:ring:count=64', 'synthetic:shapes:count=64,size=8'])(
+    'draws previews of %s from its averaged weights, and ends with the bits of a run without',
+    async (data) => {
+      const options = { data, images: 640, batchSize: 16, network: { width: 8, blocks: 1 }, device: 'cpu' }
+      const [shown, plain] = [join(folder, 'shown'), join(folder, 'plain')]
+      for (const [output, previewEvery] of [[shown, 160], [plain, 0]] as const) // biome-ignore format: one line
+        (await trainDenoiser({ ...options, output, previewEvery })).model.dispose()
+      const weights = (run: string) => readFile(join(run, 'model.safetensors'))
+      expect((await weights(shown)).equals(await weights(plain))).toBe(true)
+      const lines = (await readFile(join(shown, 'log.jsonl'), 'utf8')).trim().split('\n')
+      const [first, ...log] = lines.map((line) => JSON.parse(line))
+      expect(first).toMatchObject({ step: 0, options: { batchSize: 16, images: 640, objective: 'dsm' }, sources: { data: { spec: data } } }) // biome-ignore format: one line
+      const drawn = log.filter(({ preview }) => preview)
+      expect(drawn.map(({ images }) => images)).toEqual([160, 320, 480, 640])
+      if (data.includes('ring'))
+        expect(drawn.at(-1).preview).toEqual(Array(64).fill([expect.any(Number), expect.any(Number)])) // biome-ignore format: one line
+      else expect(await readdir(join(shown, 'previews'))).toEqual(drawn.map(({ preview }) => preview.slice(9)))
+      expect(await readdir(plain)).not.toContain('previews')
+    },
+  )
+
   it('gives the network the labels of the data, unless told not to', async () => {
     const options = { data: labelledImages(12), images: 8, batchSize: 4, network: { width: 8, blocks: 1 } }
     const { model } = await trainDenoiser(options)

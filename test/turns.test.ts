@@ -60,7 +60,7 @@ describe('long lists', () => {
 
   it('give labels by their folders', async () => {
     pieces = 0
-    const { labels, classes } = await folderLabels(names, turn)
+    const { labels, classes } = await folderLabels(names, 'letters', turn)
     expect(labels!.attributes).toEqual([{ name: 'class', size: 3, values: ['a', 'b', 'c'] }])
     expect([...classes.subarray(0, 4)]).toEqual([0, 1, 2, 0])
     expect(pieces).toBeGreaterThan((3 * names.length) / 2048 - 3)

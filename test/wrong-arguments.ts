@@ -139,6 +139,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     batchSize: 8,
     network: { width: 8, blocks: 1 },
     seed: 0,
+    previewEvery: 0,
     ranks,
   }
   const pictures = { data: 'synthetic:shapes:count=16,size=8', images: 8, batchSize: 8, seed: 0 }
@@ -206,12 +207,15 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     sample: [guided, { particles: 4, sigmas: [2, 1, 0], method: 'stochastic-heun', churn: { churn: 1 }, initial: x, seed: 0, ranks, gather: 'all' }], // biome-ignore format: one line
     scoreShapes: [images, [1, 8, 8]],
     scatterPng: [x, { dim: 2, axes: [0, 1], weights: new Float64Array(2).fill(1), most: 2, size: 100, seed: 0 }],
-    serve: [engine, { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, version: '1' }], // no such port
+    serve: [
+      engine,
+      { port: 70000, host: '127.0.0.1', apiKey: 'a', maxSeconds: 1, maxBody: 100, watch: [], version: '1' },
+    ], // no such port
     setThreads: [2],
     share: [ranks, [1, 2], (value: number) => 2 * value],
     sigmaGrid: [{ steps: 4, min: 0.1, max: 2, rho: 7 }],
     slicedWasserstein: [x, x, { dim: 2, projections: 4, weightsA: new Float64Array(4).fill(1), seed: 0 }],
-    smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, precisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
+    smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, meanPrecisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
     songUNet: [[1, 8, 8], { model_channels: 8 }],
     trainAutoencoder: [{ ...pictures, network: { width: 8, channelMult: [1], latentChannels: 1 }, output: `${folder}/autoencoder` }], // biome-ignore format: one line
     trainClassifier: [{ ...pictures, network: { width: 8, channelMult: [1] }, holdOut: 0.5, noise: 0.1 }],
@@ -234,6 +238,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   }
   list.push({ name: 'smc of a model', call: (args) => (api.smc as (...a: unknown[]) => unknown)(...args), right: [model, { particles: 8, seed: 0, essAfter: 1 }] }) // biome-ignore format: one line
   list.push({ name: 'smc.stream', call: (args) => (api.smc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { ...run, checkpoint: `${folder}/state`, checkpointEvery: 0 }] }) // biome-ignore format: one line
+  list.push({ name: 'mcmc.stream', call: (args) => (api.mcmc.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [product, { chains: 8, sigmas: [2, 1], seed: 0 }] }) // biome-ignore format: one line
   list.push({ name: 'trainDenoiser.stream', call: (args) => (api.trainDenoiser.stream as (...a: unknown[]) => { result: unknown })(...args).result, right: [training] }) // biome-ignore format: one line
   own('engine', engine, { sample: [{ model: 'energy', particles: 2, steps: 2, gamma: 2, with: [{ attributes: { class: 1 } }], not: [{}], strength: 0.4, box: [-1, 1], seed: 0 }, { client: 'a', deadline: 5000 }], energy: ['energy', [1]], run: [{ memory: 1 }, async () => 1] }) // biome-ignore format: one line
   own('result', drawn, { resampled: [2, { scheme: 'ssp', seed: 0 }], save: [`${folder}/drawn`, { overwrite: true }], toJSON: [{ arrays: 'plain' }] }) // biome-ignore format: one line

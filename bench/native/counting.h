@@ -36,7 +36,7 @@ class Counting final : public Kernels {
 
   size_t convPackedBytes(int kernel, int in, int out) override { return size_t(8) * kernel * kernel * in * out; }
 #define FEYNKAC_COUNT(Op) \
-  void run(const op::Op& o) override { count(o, 0); }
+  void run(const op::Op& o) override { count(o); }
   FEYNKAC_OPERATIONS(FEYNKAC_COUNT)
 #undef FEYNKAC_COUNT
 
@@ -68,14 +68,12 @@ class Counting final : public Kernels {
   static double bytesOf(const op::CopyChannels& o) {               // of the channels alone
     return (o.accumulate ? 12.0 : 8.0) * double(o.rows) * o.n;
   }
-  // The first where an operation has products; the second, for all others, fits worse.
   template <class Op>
-  auto count(const Op& o, int) -> decltype(o.products(), void()) {
-    add(Op::kKind, o.products(), bytesOf(o));
-  }
-  template <class Op>
-  void count(const Op& o, long) {
-    add(Op::kKind, 0, bytesOf(o));
+  void count(const Op& o) {
+    if constexpr (op::hasProducts<Op>)
+      add(Op::kKind, o.products(), bytesOf(o));
+    else
+      add(Op::kKind, 0, bytesOf(o));
   }
   void add(const char* kind, double operations, double bytes) {
     Cost& c = costs_[kind];

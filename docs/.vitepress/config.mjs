@@ -72,6 +72,7 @@ const sidebar = [
   ]),
   section('Reference', [
     page('Options of smc', '/reference/smc'),
+    page('All options', '/reference/options'),
     page('Errors and exit codes', '/reference/errors'),
     page('Files', '/reference/files'),
     page('Noise schedules', '/noise-schedules'),
@@ -97,6 +98,7 @@ const sidebar = [
     page('Add a metric', '/contribute/metric'),
     page('Add a data format', '/contribute/format'),
     page('Add a command', '/contribute/command'),
+    page('Add an option', '/contribute/option'),
     page('Add a CUDA architecture', '/contribute/architecture'),
     page('Reference vectors, changelog', '/contribute/fixtures'),
   ]),

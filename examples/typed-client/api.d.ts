@@ -82,27 +82,10 @@ export interface components {
     SampleRequest: {
       /** @description Name of a model. */
       model: string
-      /** @description Samples; default 16. */
-      particles?: number
-      /** @description Transitions between noise levels; default 64. */
-      steps?: number
-      /** @description Smallest noise level; default the model's. */
-      sigmaMin?: number
-      /** @description Largest noise level; default the model's. */
-      sigmaMax?: number
-      /** @description Spacing of the noise levels; default 7. */
-      rho?: number
-      /**
-       * @description Default smc for energies, heun for denoisers.
-       * @enum {string}
-       */
-      method?: 'smc' | 'heun' | 'stochastic-heun' | 'euler-maruyama' | 'ancestral'
       /** @description Classes of the attributes, by index or name. */
       attributes?: {
         [key: string]: string | number
       }
-      /** @description The density to this power; above 1, low temperature. */
-      gamma?: number
       /** @description AND: multiplies by these densities. */
       with?: {
         /** @description Default: the request's own. */
@@ -121,52 +104,69 @@ export interface components {
           [key: string]: string | number
         }
       }[]
-      /** @description Default 0.5. */
-      strength?: number
-      /** @description AND of independent conditions: divides the unconditional density out. */
+      /** @description Samples to draw; default 16. */
+      particles?: number
+      /** @description Noise levels to go through; default 64. */
+      steps?: number
+      /** @description Smallest noise level (the model's). */
+      sigmaMin?: number
+      /** @description Largest noise level (the model's). */
+      sigmaMax?: number
+      /** @description Spacing of the noise levels; default 7. */
+      rho?: number
+      /**
+       * @description Smc for energies, heun for denoisers.
+       * @enum {string}
+       */
+      method?: 'smc' | 'heun' | 'stochastic-heun' | 'euler-maruyama' | 'ancestral'
+      /** @description The density to this power: above 1, low temperature; default 1. */
+      gamma?: number
+      /** @description AND of independent conditions: divide the unconditional density out; default false. */
       dividePrior?: boolean
-      /** @description Guidance towards the attributes; 1: none. */
+      /** @description Power of what NOT divides by; default 0.5. */
+      strength?: number
+      /** @description Classifier-free guidance by the labels; 1: none; default 1. */
       guidance?: number
       /** @description Of a denoiser: guide at these noise levels only. */
       guidanceInterval?: number[]
-      /** @description Keeps all coordinates between two bounds. */
+      /** @description Keep all coordinates between two bounds. */
       box?: number[]
       /**
-       * @description Of smc.
+       * @description Of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature).
        * @enum {string}
        */
       weights?: 'bridge' | 'tilt' | 'fkc' | 'rne' | 'none'
-      /** @description Of smc: no weights below this noise. */
-      weighAbove?: number | 'auto'
       /**
-       * @description Of smc.
+       * @description Of smc (scaled; plain of fkc and rne).
        * @enum {string}
        */
       kernel?: 'scaled' | 'plain'
       /**
-       * @description Of smc.
+       * @description Of smc (calibrated where every model has a table, else analytic).
        * @enum {string}
        */
       proposal?: 'analytic' | 'analytic-diagonal' | 'calibrated' | 'posterior' | 'sde' | 'tempered'
       /**
-       * @description Of smc.
+       * @description Of smc: how ancestors are drawn; default systematic.
        * @enum {string}
        */
       resampling?: 'systematic' | 'stratified' | 'multinomial' | 'residual' | 'ssp' | 'killing'
-      /** @description Of smc: resample below this share. */
+      /** @description Of smc: resample below this share of the particles; default 0.5. */
       essThreshold?: number
-      /** @description Of smc: resample up to this share. */
+      /** @description Of smc: resample extreme weights alone, up to this share (1: all). */
       essAfter?: number
-      /** @description Of smc: equal weights at the end. */
+      /** @description Of smc: resample after the last level, for samples of equal weight; default false. */
       finalResample?: boolean
-      /** @description Of smc: a fitted drift that evens the weights. */
+      /** @description Of smc: no weights below this noise, where networks err; auto: as was measured (calibrate). */
+      weighAbove?: number | 'auto'
+      /** @description Of smc: a drift of the models' gradients, fitted step by step to even the weights; default false. */
       controlDrift?: boolean
       /**
        * @description Of smc: MCMC moves at every level.
        * @enum {string}
        */
       moves?: 'mala' | 'hmc' | 'ula' | 'uhmc'
-      /** @description Default 0: the same request has the same answer. */
+      /** @description Of all random numbers; default 0. */
       seed?: number
     }
     /** @description A result as resultFromJSON of feynkac reads it. */

@@ -147,7 +147,7 @@ const warned = new Set<string>()
 
 /**
  * Options with those that were given under a name of before put under the name of now; a warning says so, once. names: before to now. For one
- * version after a name has changed. @throws ArgumentError where both are given
+ * version after a name has changed. Throws ArgumentError where both are given.
  */
 export function renamed<T>(where: string, options: T, names: Readonly<Record<string, string>>): T {
   if (options === null || typeof options !== 'object') return options

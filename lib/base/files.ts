@@ -263,5 +263,5 @@ export async function refuseOverwriting(paths: readonly string[], overwrite: boo
   const there: string[] = []
   for (const path of paths) if (await found(path)) there.push(path)
   if (there.length > 0)
-    throw new ArgumentError(`${there.join(', ')} would be overwritten: give another --output, or --overwrite`)
+    throw new ArgumentError(`${there.join(', ')} would be overwritten: give another output, or --overwrite`)
 }

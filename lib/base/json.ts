@@ -1,11 +1,12 @@
 import { formatFailure } from './errors.js'
+import { standIn } from './stand-ins.js'
 
 /** Parses JSON of a file or throws FormatError. values: the most that it may hold. */
 export function parseJson(bytes: Uint8Array, path: string, values?: number): unknown {
   try {
     return parseBounded(new TextDecoder('utf-8', { fatal: true }).decode(bytes), values)
   } catch (cause) {
-    return formatFailure(path)(`not JSON: ${(cause as Error).message}`, cause)
+    return formatFailure(path)(standIn(bytes) ?? `not JSON: ${(cause as Error).message}`, cause)
   }
 }
 

@@ -1,20 +1,25 @@
-import { boolean, finiteNumber, integer } from './args.js'
+import { boolean, finiteNumber, integer, numberList, oneOf } from './args.js'
+import { invalid } from './errors.js'
 
 /** Options as rows of a table: each is described once, and its check, its default, its flag on the command line and the help are made of it. */
 
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair' | 'list'
   range: Range
+  /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
+  words?: readonly string[]
   /** Throws ArgumentError that names the option. */
   check(name: string, value: unknown): T
-  /** What the help says; without it the option is the library's alone. */
-  help?: string
+  /** What the help and the documents say. */
+  help: string
+  /** What is said to be expected of a text or a pair. */
+  expected?: string
   /** What the help calls the value (number). */
   value?: string
-  /** Of the command line, where it is not the option's name in dashes: micro-batch. */
-  flag?: string
+  /** The name on the command line, where it is not the option's in dashes (micro-batch); false: the option is the library's alone. */
+  flag?: string | false
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T
 }
@@ -23,6 +28,9 @@ export interface OptionRow<T> {
 export type Rows<T> = { [K in keyof T]-?: OptionRow<Required<T>[K]> }
 
 type About<T> = Partial<Pick<OptionRow<T>, 'value' | 'flag' | 'default'>>
+
+/** A row for every named option of an interface. */
+export type RowsOf<T, K extends keyof T> = Rows<Pick<T, K>>
 
 // biome-ignore lint/suspicious/noExplicitAny: rows of different types in one table
 export type OptionTable = Readonly<Record<string, OptionRow<any>>>
@@ -36,12 +44,54 @@ export function whole(help: string, { min = 1, max, ...about }: Range & About<nu
   return { kind: 'whole', range: { min, max }, check: (name, value) => integer(name, value, min, max), help, ...about }
 }
 
-export const positive = (help: string, about: About<number> = {}) => real(help, { above: 0, ...about })
+export const positive = (help: string, about: { max?: number } & About<number> = {}) =>
+  real(help, { above: 0, ...about })
 export const notNegative = (help: string, about: About<number> = {}) => real(help, { min: 0, ...about })
 export const share = (help: string, about: Range & About<number> = {}) => real(help, { min: 0, max: 1, ...about })
 
 export function toggle(help: string, about: About<boolean> = {}): OptionRow<boolean> {
   return { kind: 'switch', range: {}, check: boolean, help, ...about }
+}
+
+export function choice<T extends string>(help: string, words: readonly T[], about: About<T> = {}): OptionRow<T> {
+  return { kind: 'choice', range: {}, words, check: (name, value) => oneOf(name, value, words), help, ...about }
+}
+
+export function text(help: string, expected: string, about: About<string> = {}): OptionRow<string> {
+  const check = (name: string, value: unknown) => {
+    if (typeof value === 'string' && value !== '') return value
+    throw invalid(name, expected, value)
+  }
+  return { kind: 'text', range: {}, check, expected, help, ...about }
+}
+
+/** Two numbers, the first below the second; what: such as noise levels. */
+export function pair(help: string, what: string, { min, ...about }: Range & About<[number, number]> = {}) {
+  const expected = `two ${what}, lo < hi`
+  const check = (name: string, value: unknown): [number, number] => {
+    const [lo, hi] = numberList(name, value, { length: 2, ...(min !== undefined && { min }) })
+    if (lo! < hi!) return [lo!, hi!]
+    throw invalid(name, expected, value)
+  }
+  const row: OptionRow<[number, number]> = {
+    kind: 'pair',
+    range: { min },
+    check,
+    expected,
+    help,
+    value: 'lo,hi',
+    ...about,
+  }
+  return row
+}
+
+export function list(help: string, about: About<number[]> = {}): OptionRow<number[]> {
+  return { kind: 'list', range: {}, check: (name, value) => numberList(name, value, { max: 4096 }), help, ...about }
+}
+
+/** A number, or a word in its place. */
+export function orWord<W extends string>(row: OptionRow<number>, word: W): OptionRow<number | W> {
+  return { ...row, words: [word], check: (name, value) => (value === word ? word : row.check(name, value)) }
 }
 
 /** Checks those that are given; throws ArgumentError. */
@@ -54,6 +104,19 @@ export function givenOptions<T extends object>(table: Rows<T>, given: T): T {
   checkOptions(table, given as Record<string, unknown>)
   const names = Object.keys(table) as (keyof T)[]
   return Object.fromEntries(names.filter((name) => given[name] !== undefined).map((name) => [name, given[name]])) as T
+}
+
+/**
+ * Reads options one by one: what is given, else the default, checked; throws ArgumentError that names the option. within: how the option that
+ * they belong to is named, such as 'churn.'.
+ */
+export function reader<T extends object>(table: Rows<T>, given: { [K in keyof T]?: unknown }, within = '') {
+  return <K extends keyof T & string>(name: K) => table[name].check(within + name, given[name] ?? table[name].default)
+}
+
+/** Some rows of a table. */
+export function rowsOf<T extends object, K extends keyof T>(table: Rows<T>, ...names: K[]): RowsOf<T, K> {
+  return Object.fromEntries(names.map((name) => [name, table[name]])) as RowsOf<T, K>
 }
 
 /** The defaults of all that have one. */

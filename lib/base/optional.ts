@@ -1,23 +1,54 @@
+import { setImmediate as breathe } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { MissingPackageError } from './errors.js'
 
-/** Packages that are not installed with feynkac, each loaded by who first needs it: few programs need them, and they are large. */
+/**
+ * Packages that are not installed with feynkac, each loaded by who first needs it: few programs need them, and they are large. Bundlers do not
+ * look for them: of feynkac in a bundle the addon's error is to be heard, not that sharp is absent.
+ */
 
 type Sharp = typeof import('sharp').default
+type Fastify = typeof import('fastify').default
+type Swagger = typeof import('@fastify/swagger').default
+
+/** Loads a package that no bundler and no compiler looks up. */
+export const outside = (name: string) =>
+  import(/* webpackIgnore: true */ /* turbopackIgnore: true */ /* @vite-ignore */ name)
+
+async function locate(name: string): Promise<string> {
+  const { createRequire } = await import('node:module')
+  return createRequire(import.meta.url).resolve(name)
+}
 
 /** The reader and writer of image files. use: what needs it, as in "reading image files". Throws MissingPackageError. */
 export function loadSharp(use: string): Promise<Sharp> {
-  return optional(use, ['sharp'], async () => (await import('sharp')).default)
+  return optional(use, ['sharp'], importSharp)
+}
+
+/** Parts of sharp that are many files each: loaded one by one, with turns of the event loop between them, they take it 3 ms each and not 20 in all. */
+const PARTS = ['detect-libc', 'semver/classes/semver', 'semver/classes/range', 'semver', '@img/colour']
+
+async function importSharp(): Promise<Sharp> {
+  const { createRequire } = await import('node:module')
+  const require = createRequire(await locate('sharp'))
+  for (const name of PARTS) {
+    try {
+      require(name)
+    } catch {
+      // a version of sharp without this part; if it lacks one that it needs, it says so itself
+    }
+    await breathe()
+  }
+  return (await outside('sharp')).default
 }
 
 const plotting = ['sharp', 'vega', 'vega-lite', 'dejavu-fonts-ttf']
 
 /** What pictures with text are drawn by, and the file of their font. Throws MissingPackageError. */
 export function loadDrawing() {
-  return optional('drawing plots', plotting, async () => {
-    const { createRequire } = await import('node:module')
-    const font = createRequire(import.meta.url).resolve('dejavu-fonts-ttf/ttf/DejaVuSans.ttf')
-    return { font, sharp: (await import('sharp')).default }
+  return optional('drawing plots', plotting, async (): Promise<{ font: string; sharp: Sharp }> => {
+    const font = await locate('dejavu-fonts-ttf/ttf/DejaVuSans.ttf')
+    return { font, sharp: await importSharp() }
   })
 }
 
@@ -25,20 +56,16 @@ export function loadDrawing() {
 export async function loadPlotting(): Promise<{ vega: string; vegaLite: string }> {
   await loadDrawing()
   return optional('drawing plots', plotting, async () => {
-    const { createRequire } = await import('node:module')
-    const of = (name: string) => pathToFileURL(createRequire(import.meta.url).resolve(name)).href
-    return { vega: of('vega'), vegaLite: of('vega-lite') }
+    const of = async (name: string) => pathToFileURL(await locate(name)).href
+    return { vega: await of('vega'), vegaLite: await of('vega-lite') }
   })
 }
 
 /** What serves over HTTP. Throws MissingPackageError. */
 export function loadServing() {
   return optional('serving over HTTP', ['fastify', '@fastify/swagger'], async () => {
-    const [{ default: Fastify }, { default: swagger }] = await Promise.all([
-      import('fastify'),
-      import('@fastify/swagger'),
-    ])
-    return { Fastify, swagger }
+    const [fastify, swagger] = await Promise.all([outside('fastify'), outside('@fastify/swagger')])
+    return { Fastify: fastify.default as Fastify, swagger: swagger.default as Swagger }
   })
 }
 

@@ -21,6 +21,7 @@ export const purpose = {
   walk: 17,
   ownStates: 18,
   ownPaths: 19,
+  sharpened: 20,
 } as const
 
 /** High 32 bits of the product of two unsigned 32-bit numbers, in halves that stay exact in a double. */

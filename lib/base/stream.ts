@@ -14,7 +14,7 @@ export interface Stream<E, R> extends AsyncIterable<E> {
 
 /**
  * A stream of what `run` tells by `emit`, which it awaits. `run` is to end soon after its signal aborts, which it does when the loop is left
- * or `signal` aborts. @throws ArgumentError where `signal` is none
+ * or `signal` aborts. Throws ArgumentError where `signal` is none.
  */
 export function streamOf<E, R>(
   run: (emit: (event: E) => Promise<void>, signal: AbortSignal) => Promise<R>,

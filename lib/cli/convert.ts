@@ -1,4 +1,6 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
+import { refuseOverwriting } from '../base/files.js'
 import type { ExportFormat } from '../models/export.js'
 import type { LoadOptions } from '../models/load.js'
 import type { SourceModel } from '../weights/source-model.js'
@@ -7,6 +9,7 @@ import { type SourceFlags, sourceFlags, sourceOptions } from './source-options.j
 
 interface Flags extends CommonOptions, SourceFlags {
   to: ExportFormat
+  overwrite?: boolean
 }
 
 export function register(program: Command): void {
@@ -21,7 +24,8 @@ export function register(program: Command): void {
         '<output>',
         'file to write; for --to diffusers a folder, for --to edm a state dict with the arguments in FILE.json',
       )
-      .addOption(choice('--to <format>', 'format to write (feynkac)', ['feynkac', 'diffusers', 'edm'])),
+      .addOption(choice('--to <format>', 'format to write (feynkac)', ['feynkac', 'diffusers', 'edm']))
+      .option('--overwrite', 'replace what is there already under the name of the output'),
   )
   common(command, 'feynkac convert edm-cifar10-32x32-cond-vp.pkl teacher.safetensors').action(
     async (path: string, output: string, flags: Flags) => {
@@ -29,6 +33,9 @@ export function register(program: Command): void {
       const { isAutoencoder } = await import('../models/import.js')
       const format = flags.to ?? 'feynkac'
       const options = await sourceOptions(flags)
+      // a folder that is empty is no output
+      const there = format === 'diffusers' ? [join(output, 'model_index.json'), join(output, 'config.json')] : [output]
+      await refuseOverwriting(format === 'edm' ? [output, `${output}.json`] : there, flags.overwrite ?? false)
       const source = await readSource(path, { network: options.network })
       const { info, parameters, notes } = isAutoencoder(source)
         ? await ofAutoencoder(source, output, format)

@@ -1,20 +1,19 @@
 import type { Command } from 'commander'
-import { DEFAULT_MINUTES } from '../fit/budget.js'
-import type { FitOptions } from '../fit/fit.js'
+import { readingRows } from '../data/options.js'
+import { type FitOptions, fitRows } from '../fit/options.js'
 import type { FitProgress, FitResult } from '../fit/result.js'
 import type { TrainingPlan } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
+import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues } from './options.js'
 import { type Progress, progress } from './progress.js'
-import { given, givenIfAny, quoted, type ReadingFlags, readingFlags } from './train-options.js'
+import { spelled } from './spelled.js'
+import { givenIfAny, quoted } from './train-options.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `fit`: from pictures to an energy. */
 
-interface Flags extends CommonOptions, ReadingFlags {
-  output: string
-  overwrite?: boolean
-  minutes?: number
-  images?: number
+interface Flags extends CommonOptions, Pick<FitOptions, 'output' | 'minutes'> {
+  watch?: number | true
 }
 
 const STAGES: Record<FitProgress['stage'], string> = {
@@ -30,40 +29,38 @@ export function register(program: Command): void {
     .command('fit')
     .description('Learn an energy from pictures: train a teacher, distil it, draw samples, and write a report.')
     .argument('<data>', 'pictures: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
-    .option('--minutes <number>', 'time for all of it (10)', number({ above: 0 }))
-    .option('--images <number>', 'instead: images that the teacher sees; gives the same bits again', count())
     .option('--output <directory>', 'where model.safetensors, report.html, fit.json and pictures go', 'feynkac-fit')
-    .option('--overwrite', 'replace what another fit has left in --output')
-  common(readingFlags(command), 'feynkac fit fashion-mnist --minutes 15 --output garments').action(
-    async (data: string, flags: Flags) => {
-      await applyThreads(flags)
-      const library = await import('../fit/fit.js')
-      const { describeFindings } = await import('../fit/findings.js')
-      const { output, overwrite, minutes, images, seed, labelFile: labels, resize, channels, icc, limit } = flags
-      const dataOptions = givenIfAny({ labels, resize, channels: channels as 1 | 3 | undefined, icc, limit })
-      const own = given({ dataOptions, minutes, images, seed, overwrite })
-      const note = (line: string) => process.stderr.write(`${line}\n`)
-      const shown = stages()
-      const run = (signal: AbortSignal) =>
-        library.fit({
-          ...deviceOf(flags),
-          ...own,
-          data,
-          output,
-          signal,
-          onFindings: (found) => describeFindings(found).forEach(note),
-          onPlan: (plan) => note(describeFitPlan(plan, minutes ?? DEFAULT_MINUTES)),
-          onProgress: shown.update,
-        } satisfies FitOptions)
-      try {
-        const result = await interruptible(run).finally(shown.end)
-        console.log(flags.json ? JSON.stringify(result) : (await summary(result)).join('\n'))
-      } catch (error) {
-        if (!(error instanceof Interrupted)) throw error
-        throw new Interrupted(error.signal, 'stopped; the same command goes on with it')
-      }
-    },
-  )
+  common(
+    watchFlag(tableFlags(command, { ...fitRows, ...readingRows })),
+    'feynkac fit fashion-mnist --minutes 15 --output garments',
+  ).action(async (data: string, flags: Flags) => {
+    await applyThreads(flags)
+    const library = await import('../fit/fit.js')
+    const { describeFindings } = await import('../fit/findings.js')
+    const { output } = flags
+    const dataOptions = givenIfAny(tableValues(flags, readingRows))
+    const note = (line: string) => process.stderr.write(`${line}\n`)
+    const shown = stages()
+    const run = (signal: AbortSignal) =>
+      library.fit({
+        ...deviceOf(flags),
+        ...tableValues(flags, fitRows),
+        ...(dataOptions && { dataOptions }),
+        data,
+        output,
+        signal,
+        onFindings: (found) => describeFindings(found).map(spelled).forEach(note),
+        onPlan: (plan) => note(describeFitPlan(plan, flags.minutes ?? fitRows.minutes.default!)),
+        onProgress: shown.update,
+      } satisfies FitOptions)
+    try {
+      const result = await whileWatched(flags, true, () => interruptible(run)).finally(shown.end)
+      console.log(flags.json ? JSON.stringify(result) : (await summary(result)).join('\n'))
+    } catch (error) {
+      if (!(error instanceof Interrupted)) throw error
+      throw new Interrupted(error.signal, 'stopped; the same command goes on with it')
+    }
+  })
 }
 
 /** The plan of the teacher, from whose images all else follows; where they were chosen by the time, also the command for the same bits. */

@@ -1,9 +1,11 @@
 import { Command, CommanderError } from 'commander'
-import { ArgumentError, FeynkacError } from '../base/errors.js'
+import { ArgumentError, FeynkacError, FileError } from '../base/errors.js'
+import { fileError } from '../base/files.js'
 import { PartDone } from '../ranks/part.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { endRanks, requireOneProcess, speaker } from './ranks.js'
+import { spelled } from './spelled.js'
 import { Unsound } from './unsound.js'
 import { version } from './version.js'
 
@@ -46,6 +48,7 @@ const commands: Record<string, Entry> = {
     load: () => import('./sample.js'),
     shared: true,
   },
+  watch: { summary: 'show runs in the browser, as they go', load: () => import('./watch.js') },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
   experiment: {
     summary: 'put a claim about control to the test',
@@ -93,29 +96,23 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
+/** Of what fails while parts of the program are loaded, the system's reasons are the caller's to mend. */
+function understood(error: unknown): unknown {
+  const { code, path, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    const what = 'a part of the program cannot be loaded: run npm install, or raise the limit of open files (ulimit -n)'
+    return new FileError(`${what}: ${message}`, path ?? '', { cause: error })
+  }
+  return code === 'EMFILE' || code === 'ENFILE' ? fileError(error, path ?? 'a part of the program', 'read') : error
+}
+
 function inheritSettings(command: Command, parent: Command): void {
   command.copyInheritedSettings(parent)
   for (const child of command.commands) inheritSettings(child, command)
 }
 
-/** The library's "give resize" in the words of the command line. */
-function spelled(text: string): string {
-  return text
-    .replace(/^(guidance|dividePrior)(?= needs )/, (option) => FLAGS[option]!)
-    .replace(/\bgive (resize|channels|network|attributes|with)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
-}
-
-const FLAGS: Record<string, string> = {
-  resize: '--resize <side>',
-  channels: '--channels <1 or 3>',
-  network: '--network <name>',
-  attributes: '--attributes <name=value,...>',
-  with: '--with <term>',
-  guidance: '--guidance',
-  dividePrior: '--divide-prior',
-}
-
-function report(error: unknown, argv: string[]): number {
+function report(thrown: unknown, argv: string[]): number {
+  const error = understood(thrown)
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // commander has printed its own message
   if (error instanceof Interrupted || error instanceof Unsound) {
     if (error.message) process.stderr.write(`${error.message}\n`)

@@ -95,24 +95,41 @@ export function choice(flags: string, description: string, choices: readonly str
 }
 
 /** The flag of an option in a table: `--batch <number>`. */
-function flagOf(name: string, { kind, flag = inDashes(name), value = 'number' }: OptionRow<unknown>): string {
-  return kind === 'switch' ? `--${flag}` : `--${flag} <${value}>`
+function flagOf(name: string, { kind, flag, value = 'number' }: OptionRow<unknown>): string {
+  return kind === 'switch' ? `--${flag || inDashes(name)}` : `--${flag || inDashes(name)} <${value}>`
 }
 
-function inDashes(name: string): string {
+export function inDashes(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
+const inCamels = (flag: string) => flag.replace(/-[a-z]/g, (dash) => dash[1]!.toUpperCase())
+
 /** Adds options of a table as flags, without defaults: what is not given is for the library to choose. */
-export function tableFlags(command: Command, table: OptionTable, names = Object.keys(table)): Command {
-  for (const name of names) {
-    const row = table[name]!
-    const { kind, range, help = '' } = row
+export function tableFlags(command: Command, table: OptionTable): Command {
+  for (const [name, row] of Object.entries(table)) {
+    if (row.flag === false) continue
+    const { kind, help, words = [] } = row
     const text = row.default === undefined || kind === 'switch' ? help : withDefault(help, row.default)
-    if (kind === 'switch') command.option(flagOf(name, row), text)
-    else command.option(flagOf(name, row), text, kind === 'whole' ? count(range.min, range.max) : number(range))
+    if (kind === 'choice') command.addOption(choice(flagOf(name, row), text, words))
+    else if (kind === 'switch') command.option(flagOf(name, row), text)
+    else command.option(flagOf(name, row), text, parserOf(row))
   }
   return command
+}
+
+function parserOf({ kind, range, words = [], expected }: OptionRow<unknown>): (text: string) => unknown {
+  if (kind === 'text') return (text) => text
+  if (kind === 'list') return (text) => text.split(',').map(number())
+  if (kind === 'pair') {
+    return (text) => {
+      const [lo, hi, ...rest] = text.split(',').map(number(range))
+      if (rest.length === 0 && lo! < hi!) return [lo, hi]
+      throw new InvalidArgumentError(`Expected ${expected}.`)
+    }
+  }
+  const parse = kind === 'whole' ? count(range.min, range.max) : number(range)
+  return (text) => (words.includes(text) ? text : parse(text))
 }
 
 function withDefault(help: string, value: unknown): string {
@@ -122,8 +139,8 @@ function withDefault(help: string, value: unknown): string {
 /** The options of a table that were given as flags, by their names. */
 export function tableValues(flags: object, table: OptionTable): Record<string, unknown> {
   const values: Record<string, unknown> = {}
-  for (const [name, { flag = name }] of Object.entries(table)) {
-    const value = (flags as Record<string, unknown>)[flag]
+  for (const [name, { flag }] of Object.entries(table)) {
+    const value = (flags as Record<string, unknown>)[flag ? inCamels(flag) : name]
     if (value !== undefined) values[name] = value
   }
   return values

@@ -1,11 +1,12 @@
 import { ArgumentError } from '../base/errors.js'
+import type { Stream } from '../base/stream.js'
 import type { LabelSpec } from '../data/dataset.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
-import { loadModel } from '../models/load.js'
+import { openModel } from '../models/open.js'
 import type { Communicator } from '../ranks/communicator.js'
 import type { Division } from '../ranks/division.js'
 import { sharesOf } from '../ranks/share.js'
@@ -14,15 +15,17 @@ import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
-import { resample } from '../smc/resampling.js'
-import type { SampleResult } from '../smc/result.js'
-import { type SampleMethod, type SampleOptions, SomeRows, sample, sampleRows } from '../smc/samplers.js'
+import type { LevelReport } from '../smc/events.js'
+import { unweighted as equallyWeighted, SampleResult } from '../smc/result.js'
+import { drawRows, type SampleMethod, type SampleOptions, SomeRows, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
+import { SmcResult } from '../smc/smc-result.js'
 import { asTarget } from '../smc/targets/linear.js'
-import { deviceOf } from './options.js'
+import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
-import type { Drawn, SampleFlags } from './sample-types.js'
+import type { SampleLog } from './sample-log.js'
+import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Who else draws: ranks, or the parts of an array of jobs. */
 interface Others {
@@ -30,21 +33,22 @@ interface Others {
   division?: Division
 }
 
-/** Of several ranks the first has the samples; what the others return has the summary alone. */
-export async function draw(file: string, flags: SampleFlags, others: Others, signal: AbortSignal): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, others, signal)
+/** What the command draws; of several ranks the first has the samples, and the others the summary alone. */
+export async function draw(
+  file: string,
+  flags: SampleFlags,
+  others: Others,
+  log: SampleLog,
+  signal: AbortSignal,
+): Promise<Drawn> {
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, others, log, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, others, signal, autoencoder.latentShape)
+  const drawn = await drawFrom(file, flags, others, log, signal, autoencoder.latentShape)
   if (others.ranks.rank > 0) return drawn
-  const { samples, shown, shape } = drawn
-  const decoded = await autoencoder.decode(samples, { signal })
-  return {
-    ...drawn,
-    samples: decoded,
-    shown: shown === samples ? decoded : await autoencoder.decode(shown, { signal }),
-    shape: autoencoder.shape,
-    latents: { samples, shape },
-  }
+  const { result } = drawn
+  const fields = { samples: await autoencoder.decode(result.samples, { signal }), shape: autoencoder.shape }
+  const decoded = result instanceof SmcResult ? new SmcResult({ ...result, ...fields }) : new SampleResult({ ...result, ...fields }) // biome-ignore format: one line
+  return { ...drawn, result: decoded, latents: { samples: result.samples, shape: result.shape } }
 }
 
 /** wanted: the shape that the model's samples must have. */
@@ -52,13 +56,14 @@ async function drawFrom(
   file: string,
   flags: SampleFlags,
   { ranks, division }: Others,
+  log: SampleLog,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
-  const models = new Map<string, EnergyModel>()
+  const models = new Map<string, EnergyModel>() // beside it
   const own = { ...deviceOf(flags), ...(flags.nullClass !== undefined && { nullClass: flags.nullClass }) }
-  const { info, network } = await loadModel(file, own)
-  network.dispose()
+  using model = await openModel(file, own)
+  const { info } = model
   if (wanted && wanted.join() !== info.network.shape.join())
     throw new ArgumentError(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
@@ -79,9 +84,8 @@ async function drawFrom(
   const shape = info.network.shape
   let bar = progress(sigmas.length - 1)
   try {
-    if (info.kind === 'denoiser') {
+    if (model instanceof Denoiser) {
       rejectComposition(flags, method)
-      using model = await Denoiser.load(file, own)
       const { guidance: scale, guidanceInterval: interval } = flags
       if (!base && scale !== 1)
         throw new ArgumentError('--guidance needs labels to guide towards: give --class or --attributes')
@@ -92,10 +96,10 @@ async function drawFrom(
     if (flags.guidanceInterval)
       throw new ArgumentError('--guidance-interval goes with a denoiser: an energy is guided at every noise level')
     const load = async (other: string | null): Promise<EnergyModel> => {
-      const path = other ?? file
-      const model = models.get(path) ?? (await EnergyModel.load(path, deviceOf(flags)))
-      models.set(path, model)
-      return model
+      if (other === null || other === file) return model
+      const found = models.get(other) ?? (await EnergyModel.load(other, deviceOf(flags)))
+      models.set(other, found)
+      return found
     }
     const composition = {
       base,
@@ -113,7 +117,7 @@ async function drawFrom(
       const drawn = await unweighted(target, method)
       return { ...drawn, report: { target: describeTarget(target), ...drawn.report } }
     }
-    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter } = flags
+    const { kernel, proposal, controlDrift, resampling, essThreshold, essAfter, finalResample, draws } = flags
     // levels are placed by what they cost the weights
     const weights = flags.weights ?? (flags.adaptLevels ? 'bridge' : undefined)
     const moves = flags.moves && { kernel: flags.moves }
@@ -122,19 +126,39 @@ async function drawFrom(
     const grid = sigmas.filter((sigma) => typeof weighAbove !== 'number' || sigma >= weighAbove)
     const pilot = flags.adaptLevels && grid.length > 1 ? await adapted(target, grid, flags.adaptLevels, steppers) : null
     const levels = pilot ? Float64Array.of(...pilot.sigmas, ...sigmas.slice(grid.length)) : sigmas
-    const result = await smc(target, {
+    await log.begin({ method, target: describeTarget(target), shape, lastLevel: levels.length - 1 })
+    const shown = ({ level, sigma, ess, distinctRoots, warning }: LevelReport) => {
+      bar.update(
+        level,
+        `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
+      )
+      if (warning) bar.note(`warning: ${warning}`)
+    }
+    const all = {
       ...steppers,
-      ...{ particles, sigmas: levels, weighAbove, resampling, essThreshold, essAfter },
-      ...(ranks.size > 1 && { ranks, gather: 'first' as const, device: 'cpu' }),
-      onProgress({ level, sigma, ess, distinctRoots, warning }) {
-        bar.update(
-          level,
-          `sigma ${sigma.toPrecision(3)} | ESS ${ess.toFixed(1)} | roots ${distinctRoots} of ${particles}`,
-        )
-        if (warning) bar.note(`warning: ${warning}`)
-      },
-    })
-    const { samples, logWeights, diagnostics } = result
+      particles,
+      sigmas: levels,
+      weighAbove,
+      draws,
+      resampling,
+      essThreshold,
+      essAfter,
+      finalResample,
+    }
+    const result = await (ranks.size > 1
+      ? smc(target, {
+          ...all,
+          ...{ ranks, gather: 'first', device: 'cpu' },
+          onProgress: async (report) => {
+            shown(report)
+            await log.level(report)
+          },
+        })
+      : heard(smc.stream(target, all), async (level) => {
+          shown(level)
+          await log.level(level)
+        }))
+    const { diagnostics } = result
     const { distinctRoots, resamplings, families } = diagnostics
     const weighed = {
       logZ: result.logZ,
@@ -149,11 +173,10 @@ async function drawFrom(
       ...(result.scheme !== 'none' && weighed),
       evaluations: diagnostics.evaluations + (pilot?.evaluations ?? 0),
     }
-    if (ranks.rank > 0) return { samples, logWeights, shape, summary, shown: samples, report: {} }
+    if (ranks.rank > 0) return { result, summary, report: {} }
     const { roots, warnings, drift } = diagnostics
     return {
-      ...{ samples, logWeights, shape, summary },
-      shown: byWeight(samples, logWeights, seed ?? 0),
+      ...{ result, summary },
       genealogy: () => genealogyPng(result),
       report: {
         target: describeTarget(target),
@@ -196,48 +219,55 @@ async function drawFrom(
     method: Exclude<NonNullable<SampleFlags['method']>, 'smc'>,
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
-    const options = {
-      particles,
-      sigmas: [...sigmas, 0],
-      method: name,
-      seed,
-      signal,
-      onProgress: ({ level, sigma }: { level: number; sigma: number }) =>
-        bar.update(Math.min(level, flags.steps), `sigma ${sigma.toPrecision(3)}`),
+    await log.begin({ method: name, target: describeTarget(model), shape, lastLevel: sigmas.length })
+    const options = { particles, sigmas: [...sigmas, 0], method: name, seed, signal }
+    const hear = async (step: { level: number; lastLevel: number; sigma: number }) => {
+      bar.update(Math.min(step.level, flags.steps), `sigma ${step.sigma.toPrecision(3)}`)
+      await log.level(step)
     }
-    const { samples, evaluations, note } = division
-      ? await byParts(model, options, division, flags.part!.count)
-      : await sample(model, { ...options, ...(ranks.size > 1 && { ranks, gather: 'first' as const }) })
+    const result = division
+      ? await byParts(model, { ...options, onProgress: hear }, division, flags.part!.count)
+      : ranks.size > 1
+        ? await sample(model, { ...options, onProgress: hear, ranks, gather: 'first' })
+        : await heard(sample.stream(model, options), hear)
+    const { note, evaluations } = result
     const summary = { ...(note && { note }), method: name, evaluations }
-    return { samples, logWeights: null, shape, shown: samples, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
+    return { result, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
 }
 
 /** A block of the samples by each part. */
 async function byParts(
   model: Parameters<typeof sample>[0],
-  options: SampleOptions & { particles: number },
+  options: SampleOptions,
   division: Division,
   count: number,
-): Promise<Pick<SampleResult, 'samples' | 'evaluations' | 'note'>> {
+): Promise<SampleResult> {
   const { particles } = options
   if (particles < count) throw new ArgumentError(`--particles: ${particles} are too few for ${count} parts`)
   const starts = sharesOf(particles, count)
   const blocks = await division.share(starts.slice(1), async (end, p) => {
     const rows = new SomeRows(particles, starts[p]!, end - starts[p]!)
-    const { samples, evaluations, note } = await sampleRows(model, options, rows)
+    const { samples, evaluations, note } = await drawRows(model, options, rows)
     return { samples, evaluations, note }
   })
   const size = blocks[0]!.samples.length / starts[1]!
   const samples = new Float32Array(particles * size)
   for (const [p, block] of blocks.entries()) samples.set(block.samples, starts[p]! * size)
   const evaluations = blocks.reduce((sum, block) => sum + block.evaluations, 0)
-  return { samples, evaluations, note: blocks[0]!.note }
+  const { note } = blocks[0]!
+  return new SampleResult({ ...equallyWeighted(samples, model.shape), evaluations, ...(note && { note }) })
+}
+
+/** Has all that a stream tells heard; what it ends with. */
+async function heard<E, R>(stream: Stream<E, R>, hear: (event: E) => Promise<void>): Promise<R> {
+  for await (const event of stream) await hear(event)
+  return stream.result
 }
 
 /** The density, in words and exponents. */
-function describeTarget(target: Target | EnergyFunction): object {
-  const nameOf = (model: object) => ('name' in model ? model.name : 'an energy')
+function describeTarget(target: object): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'energyGrad' in model ? 'an energy' : 'a denoiser')
   const { models, exponents } = target as Partial<Target>
   return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
@@ -272,33 +302,11 @@ function rejectComposition(flags: SampleFlags, method: string): void {
 }
 
 /** Options that say how smc works. */
-const smcOptions = [
-  'weights',
-  'kernel',
-  'proposal',
-  'controlDrift',
-  'moves',
-  'resampling',
-  'essThreshold',
-  'essAfter',
-  'weighAbove',
-  'adaptLevels',
-] as const satisfies (keyof SampleFlags)[]
+const smcOptions = [...Object.keys(smcFlagRows), 'adaptLevels'] as (keyof SampleFlags)[]
 
 /** They are an error where it does not run. */
 function rejectSmcOptions(flags: SampleFlags, where: string): void {
   const given = smcOptions.find((name) => flags[name] !== undefined)
   if (given === undefined) return
-  const option = given.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
-  throw new ArgumentError(`--${option} goes with --method smc on an energy, not with ${where}`)
-}
-
-/** As many samples, drawn by their weights. */
-function byWeight(samples: Float32Array, logWeights: Float64Array, seed: number): Float32Array {
-  const size = samples.length / logWeights.length
-  const shown = new Float32Array(samples.length)
-  resample(logWeights.map(Math.exp), { seed }).forEach((ancestor, i) => {
-    shown.set(samples.subarray(ancestor * size, (ancestor + 1) * size), i * size)
-  })
-  return shown
+  throw new ArgumentError(`--${inDashes(given)} goes with --method smc on an energy, not with ${where}`)
 }

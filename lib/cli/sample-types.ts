@@ -1,54 +1,51 @@
+import { allDefaults, rowsOf } from '../base/option-table.js'
 import type { Part } from '../ranks/part.js'
 import type { NamedLabels, TermSpec } from '../service/composition.js'
-import type { SmcOptions } from '../smc/smc-options.js'
+import { compositionRows, gridRows, type SampleRequest, type SmcChoices, smcRows } from '../service/request-options.js'
+import type { SampleResult } from '../smc/result.js'
+import { runRows, targetRows } from '../smc/smc-options.js'
+import type { SmcResult } from '../smc/smc-result.js'
 import type { CommonOptions } from './options.js'
 
 export const methods = ['smc', 'heun', 'stochastic-heun', 'sde', 'ancestral'] as const
 
-export interface SampleFlags extends CommonOptions {
+/** The options of smc, with that of weights that a request cannot have. */
+export const smcFlagRows = { ...smcRows, ...rowsOf(targetRows, 'draws') }
+
+/** What is drawn, where it is not said. */
+export const drawDefaults = { particles: 64, ...allDefaults({ ...gridRows, ...compositionRows }) }
+export const particlesRow = { particles: { ...runRows.particles, default: drawDefaults.particles } }
+
+type Settled = 'particles' | 'steps' | 'rho' | 'gamma' | 'strength' | 'guidance'
+
+export interface SampleFlags
+  extends CommonOptions,
+    SmcChoices,
+    Required<Pick<SampleRequest, Settled>>,
+    Pick<SampleRequest, 'sigmaMin' | 'sigmaMax' | 'dividePrior' | 'guidanceInterval' | 'box'> {
   output: string
   overwrite?: boolean
+  previews: boolean
+  tensorboard?: boolean
+  watch?: number | true
   again?: string
   autoencoder?: string
-  particles: number
-  steps: number
-  sigmaMin?: number
-  sigmaMax?: number
-  rho: number
   method?: (typeof methods)[number]
   class?: number | string
   nullClass?: number
   attributes?: NamedLabels
-  gamma: number
   with?: TermSpec[]
   not?: TermSpec[]
-  strength: number
-  dividePrior?: boolean
-  guidance: number
-  guidanceInterval?: [number, number]
-  box?: [number, number]
-  weights?: SmcOptions['weights']
-  kernel?: SmcOptions['kernel']
-  proposal?: SmcOptions['proposal']
-  resampling?: SmcOptions['resampling']
-  essThreshold?: number
-  essAfter?: number
-  weighAbove?: number | 'auto'
+  draws?: number
   allowCollapse?: boolean
   adaptLevels?: true | number
-  controlDrift?: boolean
-  moves?: 'mala' | 'ula' | 'hmc' | 'uhmc'
   part?: Part
 }
 
 /** What the command `sample` draws. */
 export interface Drawn {
-  samples: Float32Array
-  /** Normalised; null for the methods without weights. */
-  logWeights: Float64Array | null
-  shape: readonly number[]
-  /** The samples for a picture: as many, drawn by their weights. */
-  shown: Float32Array
+  /** Of several ranks the first has all samples. */
+  result: SmcResult | SampleResult
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }
   /** Draws the PNG, of SMC. */

@@ -3,66 +3,43 @@ import type { Command } from 'commander'
 import { ArgumentError, describe } from '../base/errors.js'
 import { loadServing } from '../base/optional.js'
 import type { Logger } from '../service/engine.js'
+import { type EngineLimits, type HttpOptions, httpRows, limitRows } from '../service/options.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, deviceOf, number } from './options.js'
+import { applyThreads, type CommonOptions, common, deviceOf, repeated, tableFlags, tableValues } from './options.js'
 import { version } from './version.js'
 
 /** The command `serve`: an engine over HTTP. */
 
-interface Flags extends CommonOptions {
-  host: string
-  port: number
-  apiKey?: string
-  maxConcurrent?: number
-  maxQueued?: number
-  memoryLimit?: number
-  maxParticles?: number
-  maxSteps?: number
-  maxSeconds?: number
+interface Flags extends CommonOptions, EngineLimits, Omit<HttpOptions, 'version'> {
   quiet?: boolean
 }
+
+/** Where the command listens, as other tools know it. */
+const served = { ...httpRows, port: { ...httpRows.port, default: 8000 } }
 
 export function register(program: Command): void {
   const command = program
     .command('serve')
     .description('Serve samples of models and of compositions of them over HTTP. GET /openapi.json describes it.')
     .argument('<models...>', 'model files, or NAME=FILE; else a model is called as its file, or as its folder')
-    .option('--host <address>', 'where to listen; 0.0.0.0 for other machines', '127.0.0.1')
-    .option('--port <number>', 'port; 0: any that is free', count(0, 65535), 8000)
-    .option('--api-key <text>', 'what clients must give (FEYNKAC_API_KEY of the environment; none)')
-    .option('--max-concurrent <number>', 'requests that run at once (4)', count())
-    .option('--max-queued <number>', 'requests that wait; more are refused (64)', count(0))
-    .option(
-      '--memory-limit <bytes>',
-      'of the particles of all that runs, such as 500M (half of what is free)',
-      number({ above: 0 }),
-    )
-    .option('--max-particles <number>', 'most particles of a request (1024)', count())
-    .option('--max-steps <number>', 'most steps of a request (1000)', count())
-    .option('--max-seconds <number>', 'most time of a request, waiting included (300)', number({ above: 0 }))
+  tableFlags(command, { ...served, ...limitRows })
+    .option('--watch <folder>', 'show the runs of a folder at /watch (repeat)', repeated(String))
     .option('--quiet', 'no log of requests on stderr')
   common(command, 'feynkac serve faces=runs/energy/model.safetensors --port 8000').action(
     async (files: string[], flags: Flags) => {
       await loadServing()
       await applyThreads(flags)
       const models = named(files)
-      const { maxConcurrent, maxQueued, memoryLimit, maxParticles, maxSteps, maxSeconds, host, port } = flags
-      const limits = given({
-        maxConcurrent,
-        maxQueued,
-        memoryLimit: memoryLimit && Math.floor(memoryLimit),
-        maxParticles,
-        maxSteps,
-      })
-      const apiKey = flags.apiKey ?? process.env.FEYNKAC_API_KEY
+      const key = flags.apiKey ?? process.env.FEYNKAC_API_KEY
       const [{ Engine }, { serve }] = await Promise.all([import('../service/engine.js'), import('../service/http.js')])
-      const engine = await Engine.create({
-        models,
-        ...deviceOf(flags),
-        ...limits,
-        ...(!flags.quiet && { logger: lines }),
+      const limits = tableValues(flags, limitRows)
+      const engine = await Engine.create({ models, ...deviceOf(flags), ...limits, ...(!flags.quiet && { logger: lines }) }) // biome-ignore format: one line
+      const server = await serve(engine, {
+        port: served.port.default,
+        ...tableValues(flags, served),
+        version: await version(),
+        ...(key !== undefined && { apiKey: key }),
       })
-      const server = await serve(engine, { host, port, version: await version(), ...given({ apiKey, maxSeconds }) })
       const names = Object.keys(models)
       if (flags.json) console.log(JSON.stringify({ url: server.url, models: names }))
       else console.log(`${names.join(', ')} at ${server.url}`)
@@ -75,10 +52,6 @@ export function register(program: Command): void {
       })
     },
   )
-}
-
-function given<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never
 }
 
 /** Files by their names. Throws ArgumentError where two have the same. */

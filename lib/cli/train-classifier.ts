@@ -1,7 +1,8 @@
 import type { Command } from 'commander'
 import type { LabelSpec } from '../data/dataset.js'
 import type { Accuracy } from '../models/classifier.js'
-import { common, number } from './options.js'
+import { classifierRows } from '../training/options.js'
+import { common, number, tableFlags } from './options.js'
 import {
   dataFlags,
   given,
@@ -24,13 +25,11 @@ export function register(program: Command): void {
     .description(
       'Train a classifier of labelled images, which tells the attributes of samples and gives features of them.',
     )
-  levelFlags(loopFlags(dataFlags(command)), '1,2,4,8')
-    .option('--noise <std>', 'largest standard deviation of the noise on the images (0)', number({ min: 0 }))
-    .option(
-      '--hold-out <share>',
-      'share of the images that the accuracy is measured on (0.1)',
-      number({ min: 0, max: 0.9 }),
-    )
+  tableFlags(levelFlags(loopFlags(dataFlags(command)), '1,2,4,8'), classifierRows).option(
+    '--noise <std>',
+    'largest standard deviation of the noise on the images (0)',
+    number({ min: 0 }),
+  )
   common(
     command,
     'feynkac train-classifier --data images.zip --output runs/classifier --images 400k --noise 0.1',

@@ -3,13 +3,22 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { ArgumentError } from '../base/errors.js'
 import { readFileChecked } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
+import { readingRows } from '../data/options.js'
 import type { NetworkConfig } from '../networks/config.js'
 import { type Head, heads } from '../networks/energy-heads.js'
 import { Stopped } from '../ranks/stopped.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
-import { type LevelOptions, levelRows, type PathOptions } from '../training/options.js'
+import {
+  holdOutRows,
+  type LevelOptions,
+  lengthRows,
+  levelRows,
+  type PathOptions,
+  previewRows,
+  recordRows,
+} from '../training/options.js'
 import type { TrainingProgress } from '../training/run.js'
-import { type Settings, settingRows } from '../training/settings.js'
+import { loopRows, noiseRows, type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import {
@@ -25,21 +34,12 @@ import {
 } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
 
-/** How data are read. */
-export interface ReadingFlags {
-  labelFile?: string
-  resize?: number
-  channels?: number
-  icc?: boolean
-  limit?: number
-}
-
 export interface TrainFlags
   extends CommonOptions,
-    ReadingFlags,
     Partial<Omit<Settings, 'batchSize' | 'seed'>>,
     LevelOptions,
     PathOptions {
@@ -48,7 +48,6 @@ export interface TrainFlags
   output: string
   images?: number
   minutes?: number
-  holdOut?: number
   batch?: number
   network?: string
   width?: number
@@ -58,27 +57,17 @@ export interface TrainFlags
   labelMaps?: boolean
   head?: Head | 'joint'
   headScale?: number
-  checkpointEvery?: number
-  logEvery?: number
+  watch?: number | true
   resume?: boolean | 'auto'
 }
 
 /** What to train on and where to. */
 export function dataFlags(command: Command): Command {
   const data = command.option('--data <spec>', 'training data: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME')
-  return readingFlags(data).requiredOption(
+  return tableFlags(data, readingRows).requiredOption(
     '--output <directory>',
     'where checkpoints, log.jsonl and model.safetensors go',
   )
-}
-
-export function readingFlags(command: Command): Command {
-  return command
-    .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
-    .option('--resize <side>', 'resize images to this side', count(1, 4096))
-    .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
-    .option('--icc', 'convert the colours of pictures to sRGB by the profiles in their files')
-    .option('--limit <number>', 'only the first so many samples', count())
 }
 
 function resumeOf(value: string): 'auto' {
@@ -86,36 +75,13 @@ function resumeOf(value: string): 'auto' {
   throw new InvalidArgumentError('Expected nothing, or auto.')
 }
 
-/** Settings that every run has; the others are of networks that know noise levels. */
-const loopSettings = [
-  ...[
-    'batchSize',
-    'microBatch',
-    'lr',
-    'warmUp',
-    'decay',
-    'emaHalfLife',
-    'clip',
-    'beta1',
-    'beta2',
-    'eps',
-    'muon',
-    'flips',
-  ],
-  'divergence',
-]
-
 /** The loop of any training run. */
 export function loopFlags(command: Command): Command {
-  command.option('--images <number>', 'images to see in all, such as 200k', count())
-  return tableFlags(command, settingRows, loopSettings)
-    .option('--checkpoint-every <images>', 'images between checkpoints (two minutes)', count())
-    .option('--log-every <images>', 'images between lines of log.jsonl (1/200 of the run)', count())
-    .option(
-      '--resume [auto]',
-      'go on from the newest checkpoint in the output directory; auto: begin where there is none',
-      resumeOf,
-    )
+  return watchFlag(tableFlags(command, { images: lengthRows.images, ...loopRows, ...recordRows })).option(
+    '--resume [auto]',
+    'go on from the newest checkpoint in the output directory; auto: begin where there is none',
+    resumeOf,
+  )
 }
 
 /** The levels of a network of images without noise levels; multiples: those of the width by default. */
@@ -128,20 +94,11 @@ export function levelFlags(command: Command, multiples: string): Command {
 
 /** The options of training denoisers and energies. */
 export function trainingFlags(command: Command): Command {
-  loopFlags(dataFlags(command))
-    .option(
-      '--minutes <number>',
-      'instead of --images: as many as this time allows, by the speed at the start',
-      number({ above: 0 }),
-    )
-    .option(
-      '--hold-out <share>',
-      'of the data, to measure the loss on (0.1 of 100 or more)',
-      number({ min: 0, max: 0.9 }),
-    )
-    .option('--autoencoder <file>', 'train on its latents of the data (train-autoencoder makes it)')
-  const ofNoiseLevels = Object.entries(settingRows).filter(([name, { help }]) => help && !loopSettings.includes(name))
-  return tableFlags(command, Object.fromEntries(ofNoiseLevels))
+  tableFlags(loopFlags(dataFlags(command)), { minutes: lengthRows.minutes, ...holdOutRows, ...previewRows }).option(
+    '--autoencoder <file>',
+    'train on its latents of the data (train-autoencoder makes it)',
+  )
+  return tableFlags(command, noiseRows)
     .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
     .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
     .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
@@ -169,25 +126,14 @@ export function headOptions(flags: TrainFlags) {
 
 /** Options of the library from the flags, but for the network; what was not given is left out. */
 export function trainingOptions(flags: TrainFlags): Omit<TrainingOptions, 'network'> {
-  const dataOptions = givenIfAny({
-    labels: flags.labelFile,
-    resize: flags.resize,
-    channels: flags.channels as 1 | 3 | undefined,
-    icc: flags.icc,
-    limit: flags.limit,
-    autoencoder: flags.autoencoder,
-  })
+  const dataOptions = givenIfAny({ ...tableValues(flags, readingRows), autoencoder: flags.autoencoder })
+  const rows = { ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows, ...settingRows }
   return given({
     data: flags.data,
     dataOptions,
-    images: flags.images,
-    minutes: flags.minutes,
-    holdOut: flags.holdOut,
-    ...tableValues(flags, settingRows),
+    ...tableValues(flags, rows),
     output: flags.output,
     resume: flags.resume,
-    checkpointEvery: flags.checkpointEvery,
-    logEvery: flags.logEvery,
     ...deviceOf(flags),
   })
 }
@@ -256,8 +202,8 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     calibrating.update(done, 'calibrating')
   }
   try {
-    const result = await interruptible((signal) =>
-      start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration }),
+    const result = await whileWatched(flags, speaks, () =>
+      interruptible((signal) => start({ signal, onProgress, ranks, device: flags.device }, { onPlan, onCalibration })),
     )
     calibrating?.end()
     shown?.end()

@@ -10,6 +10,8 @@ import type { Attribute, DatasetParts } from './dataset.js'
 
 /** CIFAR-10 and CIFAR-100 as pickles for Python, of dicts with the array `data` and lists of labels. No code of a file is run. */
 
+const NO_BATCH = 'it is a pickle for Python, but no batch of CIFAR (save its arrays as .npy or .npz)'
+
 /** A batch of 10,000 pictures has 31 MB, the whole of CIFAR-100 154. */
 const MAX_FILE = 2 ** 28
 
@@ -18,6 +20,11 @@ export function pythonBatches(files: readonly string[]): string[] | null {
   const batches = files.filter((name) => /^data_batch_\d+$/.test(name)).sort()
   if (batches.length > 0) return batches
   return files.includes('train') && files.includes('meta') ? ['train'] : null
+}
+
+/** Whether a file is a pickle for Python: a dict by protocol 0, or what begins with the number of a later one. */
+export function looksLikePickle(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x80 ? bytes[1] >= 2 && bytes[1] <= 5 : latin1(bytes.subarray(0, 2)) === '(d'
 }
 
 /** Throws FileError, FormatError. */
@@ -44,7 +51,7 @@ export async function readPythonCifar(
     data.set(batch.pixels, first * CIFAR_PIXELS)
     first += count
   }
-  const meta = await load(join(folder, batches[0] === 'train' ? 'meta' : 'batches.meta'), signal).catch(() => new Map())
+  const meta = await load(join(folder, labels.superclass ? 'meta' : 'batches.meta'), signal).catch(() => new Map())
   const attributes = names.map((name, a): Attribute => {
     const values = textsOf(meta.get(NAMES[name]))
     const largest = classes.reduce((most, c, i) => (i % names.length === a ? Math.max(most, c) : most), 0)
@@ -64,7 +71,7 @@ interface Batch {
 /** Lists of names in the file of names, by the attribute. */
 const NAMES: Record<string, string> = { superclass: 'coarse_label_names', class: 'label_names' }
 
-/** Of CIFAR-100. */
+/** CIFAR-100's attributes. */
 const SIZES: Record<string, number> = { superclass: 20, class: 100 }
 
 async function load(path: string, signal?: AbortSignal): Promise<Map<string, unknown>> {
@@ -72,7 +79,7 @@ async function load(path: string, signal?: AbortSignal): Promise<Map<string, unk
   const bytes = await readFileChecked(path, { maxBytes: MAX_FILE, signal })
   const host: PickleHost = { budget: new PickleBudget(), find: findGlobal, fail }
   const { value } = unpickle(bytes, 0, host)
-  if (!(value instanceof Map)) return fail('no batch of CIFAR for Python: expected a dict')
+  if (!(value instanceof Map)) return fail(`${NO_BATCH}: expected a dict`)
   const texts = [...value].map(([key, item]) => [key instanceof Uint8Array ? latin1(key) : key, item] as const)
   const dict = new Map<string, unknown>(texts as [string, unknown][])
   if (dict.has('fine_label_names')) dict.set('label_names', dict.get('fine_label_names'))
@@ -83,22 +90,61 @@ const latin1 = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset
 
 function batchOf(dict: Map<string, unknown>, path: string): Batch {
   const fail: (what: string) => never = formatFailure(path)
-  const array = dict.get('data')
-  // ndarray: its state is (version, shape, dtype, Fortran order, bytes), which Python 2 writes as a text
-  const state = array instanceof Opaque && Array.isArray(array.state) ? array.state : []
-  const [, shape, , fortran, content] = state
-  const pixels = typeof content === 'string' ? Buffer.from(content, 'latin1') : content
-  const whole = Array.isArray(shape) && shape.length === 2 && shape[1] === CIFAR_PIXELS && fortran === false
-  if (!whole || !(pixels instanceof Uint8Array) || pixels.length !== shape[0] * CIFAR_PIXELS)
-    return fail('no batch of CIFAR for Python: expected data of uint8 [N, 3072]')
+  const { shape = [], bytes: pixels } = arrayOf(dict.get('data')) ?? {}
+  if (shape.length !== 2 || shape[1] !== CIFAR_PIXELS || pixels?.length !== shape[0] * CIFAR_PIXELS)
+    return fail(`${NO_BATCH}: expected data of uint8 [N, ${CIFAR_PIXELS}]`)
   const labels: Record<string, number[]> = {}
   const kinds = { superclass: ['coarse_labels'], class: ['fine_labels', 'labels'] }
   for (const [name, keys] of Object.entries(kinds)) {
-    const column = keys.map((key) => dict.get(key)).find(Array.isArray)
+    const column = keys.map((key) => indices(dict.get(key))).find((list) => list !== undefined)
     if (column?.every((c) => Number.isSafeInteger(c) && c >= 0 && c < 100)) labels[name] = column
   }
-  if (!labels.class) fail('no batch of CIFAR for Python: it has no labels')
+  if (!labels.class) fail(`${NO_BATCH}: it has no labels`)
   return { pixels, labels }
+}
+
+/** An array of NumPy, row-major. */
+interface PickledArray {
+  shape: number[]
+  /** NumPy's name of the type, without the order of its bytes, which is little-endian. */
+  type: string
+  bytes: Uint8Array
+}
+
+/**
+ * The array that a pickle describes: by its state (version, shape, type, Fortran order, bytes), where Python 2 writes the bytes as a text,
+ * or, since protocol 5, by the call of a function (bytes, type, shape, order). undefined for anything else.
+ */
+function arrayOf(value: unknown): PickledArray | undefined {
+  if (!(value instanceof Opaque)) return undefined
+  const buffer = /\.numeric\._frombuffer$/.test(value.type)
+  const [shape, dtype, fortran, content] = buffer
+    ? [value.args[2], value.args[1], value.args[3] !== 'C', value.args[0]]
+    : Array.isArray(value.state)
+      ? value.state.slice(1)
+      : []
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'latin1') : content
+  const big = dtype instanceof Opaque && Array.isArray(dtype.state) && dtype.state[1] === '>'
+  if (!Array.isArray(shape) || !(dtype instanceof Opaque) || !(bytes instanceof Uint8Array)) return undefined
+  return fortran || big ? undefined : { shape, type: String(dtype.args[0]), bytes }
+}
+
+/** Class indices as a list, or as an array of integers; undefined for anything else. */
+function indices(value: unknown): number[] | undefined {
+  if (Array.isArray(value)) return value
+  const array = arrayOf(value)
+  const read = array && READERS[array.type]
+  if (!read || array.shape.length !== 1) return undefined
+  const width = Number(array.type[1])
+  if (array.bytes.length !== width * array.shape[0]) return undefined
+  const view = new DataView(array.bytes.buffer, array.bytes.byteOffset, array.bytes.length)
+  return Array.from({ length: array.shape[0] }, (_, i) => read(view, width * i))
+}
+
+const READERS: Record<string, (view: DataView, at: number) => number> = {
+  u1: (view, at) => view.getUint8(at),
+  i4: (view, at) => view.getInt32(at, true),
+  i8: (view, at) => Number(view.getBigInt64(at, true)),
 }
 
 function textsOf(value: unknown): string[] | undefined {

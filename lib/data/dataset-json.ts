@@ -1,4 +1,4 @@
-import { FormatError } from '../base/errors.js'
+import { FormatError, formatFailure } from '../base/errors.js'
 import { eachInTurns, sortTexts } from '../base/turns.js'
 import type { Attribute, LabelSpec } from './dataset.js'
 
@@ -13,6 +13,8 @@ export interface Labelling {
 }
 
 const NONE: Labelling = { labels: null, classes: new Int32Array(0) }
+/** Folders of what is trained on, and of what is held out. */
+const HALF = /^(train(ing)?|test(ing)?|val|valid(ation)?|dev|eval)$/i
 const MAX_CLASSES = 1 << 16
 /** Attributes of one image. */
 const MAX_WIDTH = 1 << 12
@@ -89,13 +91,21 @@ function describe(json: unknown, sizes: readonly number[], path: string): Attrib
  * Labels by the top folder of each image, below the folders that all of them lie in; none unless every image lies in one of two folders or
  * more.
  */
-export async function folderLabels(all: readonly string[], turn: () => Promise<void>): Promise<Labelling> {
+export async function folderLabels(
+  all: readonly string[],
+  path: string,
+  turn: () => Promise<void>,
+): Promise<Labelling> {
   const common = await commonFolder(all, turn)
   const top = (name: string) => name.slice(common, Math.max(common, name.indexOf('/', common)))
   const tops = new Set<string>()
   await eachInTurns(all, turn, (name) => tops.add(top(name)))
   const values = await sortTexts([...tops], turn)
   if (values.length < 2 || values.includes('')) return NONE
+  if (values.every((value) => HALF.test(value)))
+    formatFailure(path)(
+      `it holds parts of a data set in folders of their own, ${values.join(', ')}, which are no classes: give one of them`,
+    )
   const index = new Map(values.map((value, i) => [value, i]))
   const classes = new Int32Array(all.length)
   await eachInTurns(all, turn, (name, i) => {

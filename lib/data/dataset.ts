@@ -59,7 +59,7 @@ export function checkDataset(data: unknown): Dataset {
 }
 
 /**
- * Length of the label vector: the sum of the attributes' sizes, 0 without labels.
+ * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels.
  * @example
  * ```js
  * import { labelDim } from 'feynkac'
@@ -135,6 +135,11 @@ export class MemoryDataset implements Dataset {
   private readonly data: Uint8Array | Float32Array
   private readonly classes: Int32Array
   private readonly width: number
+
+  /** Whether a data set has its samples as bytes here. */
+  static holdsBytes(data: Dataset): boolean {
+    return data instanceof MemoryDataset && data.data instanceof Uint8Array
+  }
 
   constructor({ name, shape, data, labels, classes, latent = false, origin }: DatasetParts) {
     this.origin = origin

@@ -33,12 +33,20 @@ export async function loadSource(
   const { path } = source
   const turn = turns(options.signal)
   const images: string[] = []
+  const left: string[] = []
   await eachInTurns(source.names, turn, (name) => {
-    if (isImageName(name) && !isHidden(name)) images.push(name)
+    if (isHidden(name)) return
+    if (isImageName(name)) images.push(name)
+    else if (OTHER_PICTURE.test(name)) left.push(name)
   })
   const all = await sortTexts(images, turn)
   if (all.length === 0)
     throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)${others(source)}`, path)
+  if (left.length > 0)
+    process.emitWarning(
+      `${path}: pictures left out as their format is not read: ${left.length}, such as ${left[0]}; save them as PNG`,
+      'FeynkacWarning',
+    )
   const { labels, classes } = await labelsOf(source, all, turn)
   const names = all.slice(0, options.limit)
   const picture = async (index: number) => ({
@@ -50,20 +58,21 @@ export async function loadSource(
   return { name: path, shape, data, labels, classes: classes.slice(0, names.length * width) }
 }
 
-/** What stands where images are expected, by the endings of the first few files. */
-function others({ names }: ImageSource): string {
-  const endings = new Set(
-    names
-      .filter((name) => !isHidden(name))
-      .slice(0, 100)
-      .map((name) => /\.\w{1,8}$/.exec(name)?.[0]),
-  )
-  const known = [...endings]
-    .filter((ending) => ending !== undefined)
-    .sort()
-    .slice(0, 3)
-  return known.length === 0 ? '' : ` but files ${known.join(', ')}`
+/** What stands where images are expected, by the endings or names of the first few files, and what to do about it. */
+function others({ path, names }: ImageSource): string {
+  const shown = names.filter((name) => !isHidden(name)).slice(0, 100)
+  if (shown.length === 0) return ''
+  const known = new Set(shown.map((name) => /\.\w{1,8}$/.exec(name)?.[0] ?? name.split('/').at(-1)!.slice(0, 80)))
+  const home = shown.find((name) => name.includes('/') && OTHER_DATA.test(name))?.replace(/\/[^/]*$/, '')
+  const remedy = /\.zip$/i.test(path) ? ': unpack it first' : home === undefined ? '' : `: give ${path}/${home}`
+  return ` but files ${[...known].sort().slice(0, 3).join(', ')}${remedy}`
 }
+
+/** Files that are data sets, or halves of some, and no pictures. */
+const OTHER_DATA = /(^|\/)([^/]*-images.idx3-ubyte(\.gz)?|(data|test)_batch[^/]*|(train|test)(\.bin)?|[^/]*\.np[yz])$/
+
+/** Pictures in formats that are not read here. */
+const OTHER_PICTURE = /\.(bmp|p[gbnp]m|jp2|jxl|heic|heif|tga|ico|psd|svg|exr|hdr)$/i
 
 /** Hidden files, and what macOS puts beside the files of an archive. */
 function isHidden(name: string): boolean {
@@ -73,7 +82,7 @@ function isHidden(name: string): boolean {
 async function labelsOf(source: ImageSource, images: readonly string[], turn: () => Promise<void>): Promise<Labelling> {
   const { path } = source
   const file = labelFile(source)
-  if (file === null) return folderLabels(images, turn)
+  if (file === null) return folderLabels(images, path, turn)
   const folder = file.slice(0, -'dataset.json'.length)
   const json = async (name: string, bytes: number, values: number) =>
     source.names.includes(name) ? parseJson(await source.read(name, bytes), `${path}: ${name}`, values) : undefined

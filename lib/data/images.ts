@@ -6,6 +6,7 @@ import { standIn } from '../base/stand-ins.js'
 import { allocateBytes, inSlices } from './content.js'
 import { withoutTexts } from './png.js'
 import { resampler } from './resize.js'
+import { checkTiff } from './tiff.js'
 
 /** What is done to every image. */
 export interface ImageOptions {
@@ -24,6 +25,17 @@ export interface Images {
   shape: [number, number, number]
   /** Image after image, channel by channel. */
   data: Uint8Array<ArrayBuffer>
+}
+
+/** Pictures of one set differ in what `option` would make the same. */
+export class MixedPictures extends FormatError {
+  constructor(
+    message: string,
+    path: string,
+    readonly option: 'resize' | 'channels',
+  ) {
+    super(message, path)
+  }
 }
 
 /** One image file. */
@@ -86,7 +98,7 @@ export async function loadImages(
     const head = await look(sharp, source)
     const own = head.grey ? 1 : 3
     if (wanted === 1 && options.channels === undefined && own === 3)
-      throw new FormatError(`${source.name}: in colour but others are grey: give channels`, source.name)
+      throw new MixedPictures(`${source.name}: in colour but others are grey: give channels`, source.name, 'channels')
     const channels = wanted ?? own
     return {
       source,
@@ -107,9 +119,10 @@ export async function loadImages(
       const index = next++
       const { image, source } = index === 0 ? first : await load(index, channels)
       if (image.width !== width || image.height !== height)
-        throw new FormatError(
+        throw new MixedPictures(
           `${source.name}: ${image.height}x${image.width} pixels but others have ${height}x${width}: give resize`,
           source.name,
+          'resize',
         )
       data.set(image.planes, index * size)
       done++
@@ -167,6 +180,7 @@ async function look(sharp: Loaded, picture: Picture): Promise<Head> {
     const what = standIn(bytes) ?? 'it is no png, jpg, webp, gif, tiff or avif'
     throw new FormatError(`${name}: no image that can be decoded: ${what}`, name)
   }
+  checkTiff(bytes, name)
   const found: Metadata = await sharp(bytes)
     .metadata()
     .catch((cause) => undecodable(picture, cause))
@@ -194,8 +208,8 @@ async function decode(
   { resize, icc = false, signal }: ImageOptions,
   defects: Defects,
 ): Promise<Decoded> {
-  const { data, info } = await tolerantly(picture, defects, (failOn) => {
-    const file = sharp(picture.bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn })
+  const { data, info } = await tolerantly(picture, defects, (bytes, failOn) => {
+    const file = sharp(bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn })
     return rawPixels(file.autoOrient().flatten({ background: '#000' }), grey ? 1 : 3)
   })
   let { width, height } = info
@@ -227,17 +241,23 @@ async function decode(
 /** What libraries warn of although nothing of the picture is lost: bytes between the markers of a JPEG, fields of a TIFF. */
 const HARMLESS = /extraneous bytes before marker|TIFF.*(unknown field|tag \d+|Warning)/i
 
+/** What ends a JPEG: where it alone is missing, nothing of the picture is. */
+const END_OF_JPEG = Buffer.of(0xff, 0xd9)
+
 async function tolerantly<T>(
   picture: Picture,
   defects: Defects,
-  work: (failOn: 'warning' | 'error') => Promise<T>,
+  work: (bytes: Uint8Array, failOn: 'warning' | 'error') => Promise<T>,
 ): Promise<T> {
+  const { bytes } = picture
   try {
-    return await work('warning')
+    return await work(bytes, 'warning')
   } catch (cause) {
     const { message } = cause as Error
-    if (!HARMLESS.test(message)) return undecodable(picture, cause)
-    const result = await work('error').catch((error) => undecodable(picture, error))
+    const endless = /premature end of JPEG image/i.test(message)
+    if (!endless && !HARMLESS.test(message)) return undecodable(picture, cause)
+    const again = endless ? work(Buffer.concat([bytes, END_OF_JPEG]), 'warning') : work(bytes, 'error')
+    const result = await again.catch((error) => undecodable(picture, endless ? cause : error))
     defects.count++
     defects.first ||= `${picture.name}: ${message.trim().split('\n')[0]}`
     return result

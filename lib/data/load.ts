@@ -1,14 +1,15 @@
 import type { Dirent } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
-import { boolean, integer, knownOptions } from '../base/args.js'
+import { basename, dirname, join } from 'node:path'
+import { knownOptions } from '../base/args.js'
 import { ArgumentError, FormatError, invalid } from '../base/errors.js'
 import { fileError, found, openFile, readFully, release } from '../base/files.js'
+import { givenOptions } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { standIn } from '../base/stand-ins.js'
 import { looksLikeZip, withZip } from '../base/zip.js'
 import { BATCH_NAME, looksLikeCifar, readCifar, TRAIN_NAME } from './cifar.js'
-import { pythonBatches, readPythonCifar } from './cifar-python.js'
+import { looksLikePickle, pythonBatches, readPythonCifar } from './cifar-python.js'
 import { readContent } from './content.js'
 import { type Dataset, type DatasetParts, MemoryDataset } from './dataset.js'
 import { idxFile, idxLength, labelsBeside, looksLikeIdx, parseIdx, readIdxLabels } from './idx.js'
@@ -18,14 +19,8 @@ import { zipSource } from './image-zip.js'
 import { convertImages, type ImageOptions, isImageName } from './images.js'
 import { looksLikeNpy, npyLength, parseNpy } from './npy.js'
 import { looksLikeNpz, npzParts, splitNpz } from './npz.js'
+import { type LoadDatasetOptions, readingRows } from './options.js'
 import { syntheticDataset } from './synthetic.js'
-
-export interface LoadDatasetOptions extends ImageOptions {
-  /** IDX file of class indices, where the data set does not bring its own labels. */
-  labels?: string
-  /** Only the first so many samples. */
-  limit?: number
-}
 
 const SYNTHETIC = 'synthetic:'
 
@@ -51,14 +46,20 @@ const formats: readonly FileFormat[] = [
     read: (_, path, signal) => readCifar([path], signal),
     labels: 'own',
   },
+  {
+    name: 'such a batch for Python',
+    is: looksLikePickle,
+    read: (_, path, signal) => readPythonCifar(dirname(path), [basename(path)], signal),
+    labels: 'own',
+  },
   { name: 'IDX (also .gz)', is: looksLikeIdx, length: idxLength, read: readIdx, labels: labelsBeside },
 ]
 
 const EXPECTED = `expected ${formats.map(({ name }) => name).join(', ')}, a zip of images, .npz, a folder of images, or synthetic:NAME`
 
 /** Documented in late.ts. */
-export async function loadDataset(spec: string, options: LoadDatasetOptions = {}): Promise<Dataset> {
-  checkOptions(spec, options)
+export async function loadDataset(spec: string, given: LoadDatasetOptions = {}): Promise<Dataset> {
+  const options = checkedOptions(spec, given)
   const { limit, signal } = options
   signal?.throwIfAborted()
   const parts = spec.startsWith(SYNTHETIC)
@@ -68,18 +69,12 @@ export async function loadDataset(spec: string, options: LoadDatasetOptions = {}
   return new MemoryDataset(await converted(kept, options))
 }
 
-function checkOptions(spec: unknown, options: LoadDatasetOptions): void {
+/** The options, read once: what they inherit is among them. */
+function checkedOptions(spec: unknown, options: LoadDatasetOptions): LoadDatasetOptions {
   if (typeof spec !== 'string' || spec === '') throw invalid('data', 'a file, a folder or synthetic:NAME', spec)
-  knownOptions('loadDataset', options, ['labels', 'resize', 'channels', 'icc', 'limit', 'signal', 'onProgress'])
-  const { labels, resize, channels, icc, limit } = options
-  if (labels !== undefined && (typeof labels !== 'string' || labels === '')) throw invalid('labels', 'a file', labels)
-  if (limit !== undefined) integer('limit', limit, 1)
-  if (icc !== undefined) boolean('icc', icc)
-  if (channels !== undefined && channels !== 1 && channels !== 3) throw invalid('channels', '1 or 3', channels)
-  if (resize === undefined) return
-  const sides = Array.isArray(resize) ? resize : [resize, resize]
-  if (sides.length !== 2) throw invalid('resize', 'a side or [height, width]', resize)
-  for (const side of sides) integer('resize', side, 1, 4096)
+  knownOptions('loadDataset', options, [...Object.keys(readingRows), 'signal', 'onProgress'])
+  const { signal, onProgress } = options
+  return { ...givenOptions(readingRows, options), ...(signal && { signal }), ...(onProgress && { onProgress }) }
 }
 
 async function readParts(path: string, options: LoadDatasetOptions): Promise<DatasetParts> {
@@ -129,13 +124,19 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
     const idx = await idxFile(path, name)
     if (idx !== null) return readFile(idx, options)
   }
-  const test = names.find((name) => /^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?)$/.test(name))
+  const test = entries.find((entry) => isTestHalf(entry))?.name
   if (test !== undefined && !images)
     throw new FormatError(
       `${path}: it holds the test half of a data set alone: give ${join(path, test)} to take that`,
       path,
     )
   return labelled(await loadSource(await folderSource(path, signal), options), path, options)
+}
+
+/** Of MNIST and its like, and of CIFAR; `test` may be a folder of pictures. */
+function isTestHalf(entry: Dirent): boolean {
+  if (/^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?|test\.bin)$/.test(entry.name)) return true
+  return entry.name === 'test' && entry.isFile()
 }
 
 async function readFile(path: string, options: LoadDatasetOptions, array?: string): Promise<DatasetParts> {

@@ -24,7 +24,7 @@ function header(data: Float32Array | Float64Array, shape: readonly number[]): Bu
 const bytesOf = (data: Float32Array | Float64Array) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
 /**
- * An array as the bytes of a .npy file (version 1.0, little-endian, row-major), for numpy.load. @throws ArgumentError
+ * An array as the bytes of a .npy file (version 1.0, little-endian, row-major), for numpy.load. Throws ArgumentError.
  * @example
  * ```js
  * import { npyBytes } from 'feynkac'

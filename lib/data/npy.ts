@@ -60,10 +60,10 @@ function npyHeader(bytes: Uint8Array, path: string): Header {
   const header = Buffer.from(bytes.buffer, bytes.byteOffset + begin, length).toString('latin1')
   const field = (name: string, value: string) =>
     new RegExp(`['"]${name}['"]\\s*:\\s*${value}`).exec(header)?.[1] ?? fail(`the .npy header has no valid '${name}'`)
+  if (/['"]descr['"]\s*:\s*\[/.test(header)) fail('an array of records: save the fields that are meant, one by one')
   const descr = field('descr', `['"]([^'"]*)['"]`)
   const type = /^[<|=]([fiu]\d)$/.exec(descr)?.[1] ?? ''
-  if (!Object.hasOwn(ARRAYS, type))
-    fail(`dtype '${descr}' is not supported: little-endian float32, float64 or integers are`)
+  if (!Object.hasOwn(ARRAYS, type)) fail(`dtype '${descr}' is not supported: ${remedy(descr)}`)
   if (field('fortran_order', '(True|False)') === 'True')
     fail('the array is in Fortran order: save numpy.ascontiguousarray of it')
   const shape = field('shape', '\\(([\\dL, ]*)\\)')
@@ -74,6 +74,16 @@ function npyHeader(bytes: Uint8Array, path: string): Header {
     fail(`every dimension must be at least 1 but the shape is [${shape}]`)
   const item = ARRAYS[type as keyof typeof ARRAYS].BYTES_PER_ELEMENT
   return { shape, descr, start: begin + length, size: item * sizeOf(shape) }
+}
+
+/** What a type is in words, and how its array is saved so that it can be read. */
+function remedy(descr: string): string {
+  if (descr.startsWith('>')) return "it is big-endian: save a.astype(a.dtype.newbyteorder('<'))"
+  if (descr.includes('O')) return 'it is of Python objects, which a pickle holds: save an array of numbers'
+  if (/[US]/.test(descr)) return 'it is of texts: save indices'
+  if (descr.endsWith('f2')) return "it is of half precision: save a.astype('float32')"
+  if (descr.endsWith('b1')) return "it is of true and false: save a.astype('uint8') * 255 for pictures"
+  return 'little-endian float32, float64 or integers are'
 }
 
 /** The length of a whole .npy file, by its first bytes; undefined where they are not those of one. */

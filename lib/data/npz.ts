@@ -1,4 +1,4 @@
-import { formatFailure } from '../base/errors.js'
+import { FormatError, formatFailure } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
 import type { ZipContent } from '../base/zip.js'
 import type { DatasetParts } from './dataset.js'
@@ -25,7 +25,7 @@ const MAX_ARRAY = 2 ** 32
 
 /** `file.npz` or `file.npz:name`, with the name of the array that holds the samples. */
 export function splitNpz(spec: string): { path: string; array?: string } {
-  const match = /^(.+\.npz):([^:/\\]+)$/i.exec(spec)
+  const match = /^(.+\.npz):([^:\\]+)$/i.exec(spec)
   return match ? { path: match[1], array: match[2] } : { path: spec }
 }
 
@@ -51,14 +51,23 @@ export async function npzParts(
     )
   const parts = await arrayParts(await read(chosen), `${path}: ${chosen}`, signal)
   const beside = (CLASSES[chosen] ?? []).find((name) => names.includes(name))
-  const classes = beside === undefined ? null : indices(await read(beside))
   const count = parts.data.length / sizeOf(parts.shape)
-  return { ...parts, name: path, ...(classes?.length === count && classLabels(classes)) }
+  const classes = beside === undefined ? null : await read(beside).then((found) => indices(found, count), reasonOf)
+  if (classes === null || Array.isArray(classes)) return { ...parts, name: path, ...(classes && classLabels(classes)) }
+  process.emitWarning(`${path}: the samples are read without the classes in '${beside}': ${classes}`, 'FeynkacWarning')
+  return { ...parts, name: path }
 }
 
-/** Class indices, or null where the array holds something else. */
-function indices({ shape, data }: NpyArray): number[] | null {
-  const flat = shape.length === 1 || (shape.length === 2 && shape[1] === 1)
-  const classes = flat ? Array.from(data as ArrayLike<number | bigint>, Number) : [-1]
-  return classes.every((c) => Number.isSafeInteger(c) && c >= 0 && c < 2 ** 16) ? classes : null
+/** What is wrong with an array that is not read. */
+function reasonOf(error: unknown): string {
+  if (error instanceof FormatError) return error.message
+  throw error
+}
+
+/** Class indices, one for each sample, or what else the array holds. */
+function indices({ shape, data }: NpyArray, count: number): number[] | string {
+  if (shape[0] !== count || data.length !== count) return `it has shape [${shape}], not one index for each of ${count}`
+  const classes = Array.from(data as ArrayLike<number | bigint>, Number)
+  const right = classes.every((c) => Number.isSafeInteger(c) && c >= 0 && c < 2 ** 16)
+  return right ? classes : 'its numbers are no indices, which count from 0'
 }

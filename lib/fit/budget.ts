@@ -14,17 +14,18 @@ export interface Budget {
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-const CALIBRATION_SHARE = 1 / 20
-const CLASSIFIER_COST = 0.15
+/** Of the energy's work; the fewest draws cost as much as so many of its images. */
+const CALIBRATION_SHARE = 0.15
+const FEWEST_CALIBRATION_IMAGES = 1500
+const CLASSIFIER_COST = 0.05
 /** A classifier that has seen fewer images tells little. */
 const FEWEST_CLASSIFIER_IMAGES = 2000
-/** A sample of 18 levels of Heun's: 35 gradients. */
+/** A sample: 36 gradients. */
 const SAMPLE_COST = 25
 /** Share of the teacher's work that pictures may cost. */
-const PICTURES_SHARE = 0.25
+const PICTURES_SHARE = 0.15
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
-export const DEFAULT_MINUTES = 10
 /** Share of the time of a fit that the teacher gets. */
 export const TEACHER_SHARE =
   1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_COST + PICTURES_SHARE)
@@ -35,15 +36,15 @@ export function budgetFor(images: number, rows: number, labelled: boolean): Budg
   const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, images) : 0
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
-  const energy = energyImages * ENERGY_COST
+  const calibrationImages = Math.max(FEWEST_CALIBRATION_IMAGES, energyImages * CALIBRATION_SHARE)
   return {
     energyImages,
     classifierImages,
     columns,
     work: {
       teacher: images,
-      energy,
-      calibration: energy * CALIBRATION_SHARE,
+      energy: energyImages * ENERGY_COST,
+      calibration: calibrationImages * ENERGY_COST,
       classifier: classifierImages * CLASSIFIER_COST,
       pictures: columns * rows * SAMPLE_COST,
     },

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { ArgumentError, invalid } from '../base/errors.js'
+import { ArgumentError } from '../base/errors.js'
 import type { Dataset } from '../data/dataset.js'
 import { readSamples } from '../data/samples.js'
 import { defaultLevels } from '../training/architecture.js'
+import { isGrey, LARGE } from './pictures.js'
 
 /** What there is to know of pictures before one learns from them. */
 export interface Findings {
@@ -30,16 +31,21 @@ const FEWEST = 8
 const FEW = 10
 /** So many pictures of one attribute's values are named before the rest is counted. */
 const NAMED = 20
-/** Longer sides take long to learn on a processor. */
-const LARGE = 64
 const BATCH = 256
 
-/** Reads all of the pictures. Throws ArgumentError for what no model of pictures can be learnt from. */
-export async function findingsOf(data: Dataset, signal?: AbortSignal): Promise<Findings> {
+/** Reads all of the pictures; `changes`: what was done to them before. Throws ArgumentError for what no model of pictures can be learnt from. */
+export async function findingsOf(
+  data: Dataset,
+  changes: readonly string[] = [],
+  signal?: AbortSignal,
+): Promise<Findings> {
   const { name, size, shape, labels } = data
   if (shape.length !== 3 || data.latent)
     throw new ArgumentError(`fit is for pictures, but ${name} has samples of [${shape}]: use train, then distill`)
-  if (size < FEWEST) throw invalid('data', `at least ${FEWEST} pictures`, size)
+  if (size < FEWEST)
+    throw new ArgumentError(
+      `${name} has ${size === 1 ? '1 picture' : `${size} pictures`}: fit needs at least ${FEWEST}`,
+    )
   const attributes = (labels?.attributes ?? []).map((attribute) => ({
     name: attribute.name,
     values: Array.from({ length: attribute.size }, (_, i) => ({
@@ -76,10 +82,13 @@ export async function findingsOf(data: Dataset, signal?: AbortSignal): Promise<F
         `the ${attribute} of ${size - unknown} pictures alone is known: label at least ${FEW}, or leave it out`,
       )
   const odd = [
+    ...changes,
     ...(size < 100 ? [`${size} pictures are few: samples are likely to be copies of them`] : []),
     ...(seen.size < size ? [`${counted(size - seen.size)} the same as another one`] : []),
     ...(blank > 0 ? [`${counted(blank)} of one colour alone`] : []),
-    ...(shape[0] === 3 && blank + grey === size ? ['the pictures are grey, so that one channel is enough'] : []),
+    ...(shape[0] === 3 && blank + grey === size
+      ? ['the pictures are grey, so that one channel is enough (give channels)']
+      : []),
     ...sideNotes(shape),
     ...attributes.flatMap((attribute) => attributeNotes(attribute)),
   ]
@@ -91,7 +100,7 @@ const counted = (count: number) => (count === 1 ? '1 picture is' : `${count} pic
 function sideNotes([, height, width]: readonly number[]): string[] {
   const larger = Math.max(height, width)
   if (larger > LARGE)
-    return [`${width} x ${height} takes long to learn on a processor: smaller ones (${LARGE / 2}) do not`]
+    return [`${width} x ${height} takes long to learn on a processor: smaller ones do not (give resize)`]
   const levels = defaultLevels(height, width, [1, 2, 2]).length
   const even = 4 * Math.ceil(larger / 4)
   if (larger > 8 && levels < 3 && levels < defaultLevels(even, even, [1, 2, 2]).length)
@@ -119,12 +128,6 @@ function attributeNotes({ name, values, unknown }: AttributeFindings): string[] 
 function isBlank(picture: Float32Array, [channels]: readonly number[]): boolean {
   const area = picture.length / channels
   return picture.every((value, k) => value === picture[Math.floor(k / area) * area])
-}
-
-/** Whether all channels of a picture in colour are the same. */
-function isGrey(picture: Float32Array, [channels]: readonly number[]): boolean {
-  const area = picture.length / channels
-  return channels === 3 && picture.every((value, k) => value === picture[k % area])
 }
 
 /** In lines. */

@@ -1,5 +1,6 @@
-import { boolean, finiteNumber, integer, knownOptions } from '../base/args.js'
+import { knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { checkOptions } from '../base/option-table.js'
 import { loadDrawing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import type { Dataset } from '../data/dataset.js'
@@ -9,46 +10,24 @@ import { findCopies } from '../metrics/copies.js'
 import { pixelFeatures } from '../metrics/features.js'
 import type { Classifier } from '../models/classifier.js'
 import type { EnergyModel } from '../models/energy.js'
-import { type DeviceOptions, deviceOptionNames } from '../native/devices.js'
+import { deviceOptionNames } from '../native/devices.js'
 import { holdOut } from '../training/hold-out.js'
 import { trainClassifier } from '../training/objectives/classifier.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
 import { holdOutFor } from '../training/recipe.js'
-import { openData, type TrainingProgress } from '../training/run.js'
+import type { TrainingProgress } from '../training/run.js'
 import type { DataOptions, TrainingPlan } from '../training/types.js'
-import { type Budget, budgetFor, DEFAULT_MINUTES, TEACHER_SHARE } from './budget.js'
+import { type Budget, budgetFor, TEACHER_SHARE } from './budget.js'
 import { drawRow } from './draw.js'
 import { type Findings, findingsOf } from './findings.js'
 import { FitFolder, type Stage } from './folder.js'
 import { judge } from './judge.js'
+import { type FitOptions, fitRows } from './options.js'
+import { fitPictures } from './pictures.js'
 import { reportFiles, writeFitReport } from './report.js'
-import type { DrawnGroup, FitProgress, FitResult, Learnt } from './result.js'
+import type { DrawnGroup, FitResult, Learnt } from './result.js'
 import { type Layout, layoutOf, rowGroups } from './rows.js'
-
-export interface FitOptions extends DeviceOptions {
-  /** Pictures, or their specification for `loadDataset`. */
-  data: Dataset | string
-  /** How `loadDataset` is to read the specification. */
-  dataOptions?: Omit<DataOptions, 'autoencoder'>
-  /** Time for all of it, on this machine as busy as it is at the start (10). */
-  minutes?: number
-  /** Instead: images that the teacher sees. All else follows from them, and the same number gives the same bits. */
-  images?: number
-  /** Folder for all that is written; a fit that was stopped there is gone on with. */
-  output: string
-  /** Replace what another fit has left in `output`. */
-  overwrite?: boolean
-  /** Seed of all random numbers (0). */
-  seed?: number
-  /** Aborting ends the fit after the step in progress, with a checkpoint. */
-  signal?: AbortSignal
-  /** What was found in the data; called before the work. */
-  onFindings?: (findings: Findings) => void
-  /** What the teacher's training is going to do; from its images follows the rest. */
-  onPlan?: (plan: TrainingPlan) => void
-  onProgress?: (progress: FitProgress) => void
-}
 
 /** A teacher that sees fewer images than this learns nothing that is worth to be looked at. */
 const FEWEST_IMAGES = 500
@@ -65,8 +44,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
   const place = { device, precision }
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
-  const { data } = await openData(options, { checkpoint: null })
-  const findings = await findingsOf(data, signal)
+  const { data, changes } = await fitPictures(options)
+  const findings = await findingsOf(data, changes, signal)
   options.onFindings?.(findings)
   const layout = layoutOf(findings.attributes)
   const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
@@ -76,17 +55,22 @@ export async function fit(options: FitOptions): Promise<FitResult> {
 
   let plan: TrainingPlan | undefined
   let budget: Budget | undefined
+  let tooFew: ArgumentError | undefined
   const report = progressOf(() => budget!, onProgress)
   const teacher = await trainDenoiser({
     ...run('teacher'),
     ...(images === undefined ? { minutes: minutes! * TEACHER_SHARE } : { images }),
     onPlan: (found) => {
-      requireEnough(found, minutes, findings)
+      tooFew = tooFewImages(found, minutes, findings)
+      if (tooFew) throw tooFew
       plan = found
       budget = budgetFor(found.images, layout.cost, labelled)
       options.onPlan?.(found)
     },
     onProgress: report('teacher'),
+  }).catch(async (error) => {
+    if (error === tooFew) await folder.forget() // for the next try has other options
+    throw error
   })
   teacher.model.dispose()
   const energy = await distill({
@@ -151,31 +135,29 @@ export async function fit(options: FitOptions): Promise<FitResult> {
 }
 
 const optionNames = [
-  ...['data', 'dataOptions', 'minutes', 'images', 'output', 'overwrite', 'seed', 'signal', ...deviceOptionNames],
+  ...['data', 'dataOptions', 'output', 'signal', ...Object.keys(fitRows), ...deviceOptionNames],
   ...['onFindings', 'onPlan', 'onProgress'],
 ]
 
 function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images'> {
   knownOptions('fit', options, optionNames)
-  const { minutes, images, output, overwrite, seed, dataOptions } = options
-  if (minutes !== undefined) finiteNumber('minutes', minutes, { above: 0 })
-  if (images !== undefined) integer('images', images, 1)
+  const { minutes, images, output, dataOptions } = options
+  checkOptions(fitRows, { ...options })
   if (images !== undefined && minutes !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   if (typeof output !== 'string' || output === '') throw invalid('output', 'the name of a directory', output)
-  if (overwrite !== undefined) boolean('overwrite', overwrite)
-  if (seed !== undefined) integer('seed', seed, 0)
   for (const name of ['onFindings', 'onPlan', 'onProgress'] as const)
     if (options[name] !== undefined && typeof options[name] !== 'function')
       throw invalid(name, 'a function', options[name])
   if ((dataOptions as DataOptions | undefined)?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as fit learns pictures', (dataOptions as DataOptions).autoencoder)
-  return { images, minutes: images === undefined ? (minutes ?? DEFAULT_MINUTES) : undefined }
+  return { images, minutes: images === undefined ? (minutes ?? fitRows.minutes.default!) : undefined }
 }
 
-function requireEnough({ images }: TrainingPlan, minutes: number | undefined, { shape }: Findings): void {
-  if (minutes === undefined || images >= FEWEST_IMAGES) return
+/** Why a plan is refused. */
+function tooFewImages({ images }: TrainingPlan, minutes: number | undefined, { shape }: Findings) {
+  if (minutes === undefined || images >= FEWEST_IMAGES) return undefined
   const enough = Math.ceil((minutes * FEWEST_IMAGES) / images)
-  throw new ArgumentError(
+  return new ArgumentError(
     `${minutes} minutes are enough for ${images} pictures of ${shape[2]} x ${shape[1]} here, of which nothing is learnt: give at least ${enough} minutes, or smaller pictures (give resize)`,
   )
 }

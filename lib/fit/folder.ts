@@ -70,6 +70,11 @@ export class FitFolder {
     for (const stage of stages) await removeCheckpoints(this.run(stage))
   }
 
+  /** As if there had been no fit: of one that was refused before its first step. */
+  async forget(): Promise<void> {
+    for (const path of [join(this.path, RECORD), this.runs]) await rm(path, { force: true, recursive: true })
+  }
+
   private get runs(): string {
     return join(this.path, 'runs')
   }

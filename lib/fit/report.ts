@@ -64,12 +64,18 @@ export function rightOf(shown: readonly { samples: number; right: number | null 
   return `${sum(({ right }) => right!)} of ${sum(({ samples }) => samples)}`
 }
 
+/** A classifier that knows less of an attribute cannot count its samples. */
+const KNOWN = 0.8
+
 /** How far the counts can be trusted. */
 export function describeClassifier(classifier: NonNullable<FitResult['classifier']>): string {
-  const known = Object.entries(classifier).map(([name, share]) =>
+  const shares = Object.entries(classifier)
+  const known = shares.map(([name, share]) =>
     share === null ? `${name} not measured` : `${name} of ${(100 * share).toFixed(1)} %`,
   )
-  return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}`
+  const unknown = shares.filter(([, share]) => share !== null && share < KNOWN).map(([name]) => name)
+  const doubt = unknown.length > 0 ? `: too few for counts of ${unknown.join(' and ')} to mean anything` : ''
+  return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}${doubt}`
 }
 
 function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
@@ -107,7 +113,7 @@ export function sampleCommand({ model, findings }: Pick<FitResult, 'model' | 'fi
     .flatMap(({ name, values }) => values.filter(({ count }) => count > 0).slice(0, 1).map(({ value }) => `${name}=${value}`)) // biome-ignore format: one line
     .filter((pair) => /^[\w.-]+=[\w.-]+$/.test(pair))
   const labels = asked.length > 0 ? ` --attributes ${asked.join(',')}` : ''
-  return `feynkac sample ${model} --method heun${labels}`
+  return `feynkac sample ${model} --method ancestral${labels}`
 }
 
 function again({ asked, images }: FitResult): string {

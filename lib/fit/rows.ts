@@ -113,7 +113,7 @@ export function rowGroups(data: Dataset, { values, compositions }: Layout, colum
           {
             name: 'composition',
             caption:
-              'Samples of two energies composed, p(x|A) p(x|B) / p(x), each of which is asked for one value alone.',
+              'Samples of two energies composed, p(x) (p(A|x) p(B|x))^2, each of which is asked for one value alone.',
             rows: compositions.map((pairs) => row(pairs)),
           },
         ]

@@ -77,10 +77,10 @@ function judged(found: Float64Array, reference: Float64Array, heldOut: boolean):
   const error = Math.sqrt(deviation(sampleShare, found.length) + deviation(referenceShare, reference.length))
   const copies = sampleShare - referenceShare > Math.max(EXCESS, 2 * error)
   const percent = (share: number) => `${Math.round(100 * share)} %`
-  const others = heldOut ? 'pictures held out' : 'training pictures, each compared with the others,'
+  const others = heldOut ? 'pictures held out' : 'training pictures, each compared with the others'
   const text =
-    `${percent(sampleShare)} of ${found.length} samples lie nearer to a training picture than half of what is usual for ` +
-    `${others} (of those ${percent(referenceShare)} do)`
+    `${percent(sampleShare)} of ${found.length} samples are close to a training picture, ` +
+    `and ${percent(referenceShare)} of ${others} (close: nearer than half of the usual distance)`
   return {
     samples: found.length,
     reference: reference.length,

@@ -1,72 +1,26 @@
-import { integer, isList, knownOptions, oneOf, renamed } from '../base/args.js'
+import { isList, knownOptions, oneOf, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { checkOptions, reader } from '../base/option-table.js'
 import type { Dataset } from '../data/dataset.js'
-import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
-import type { Precision } from '../native/devices.js'
-import { type Communicator, checkedRanks } from '../ranks/communicator.js'
+import { loadDataset } from '../data/load.js'
+import { deviceOptionNames } from '../native/devices.js'
+import { checkedRanks } from '../ranks/communicator.js'
 import { type Division, SharedWork } from '../ranks/division.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
-import { type Asked, type AttributeShares, attributeShares } from './attributes.js'
+import { type AttributeShares, attributeShares } from './attributes.js'
 import { type CopiesResult, findCopies } from './copies.js'
 import type { FeatureExtractor } from './extractor.js'
 import { openFeatures } from './features.js'
 import { normalisedWeights, ownWeights, rowsAt } from './inputs.js'
-import type { OnnxFeatureOptions } from './onnx.js'
+import { type EvaluateOptions, evaluateRows, LEAST, sideRows } from './options.js'
 import { type MetricName, type MetricValues, measures, metricNames } from './registry.js'
 import { loadSamples } from './samples.js'
 import { type SideFeatures, sideFeatures } from './side-features.js'
 
 export type { MetricName, MetricValues } from './registry.js'
 
-/** As many as coverage takes with its fifth nearest neighbours. */
-const LEAST = 6
 /** Most samples of either side, drawn at random: the nearest of all training data is looked for. */
 const MOST_COMPARED = 512
-
-export interface EvaluateOptions {
-  /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
-  samples: string | Dataset
-  /** What the samples are compared with. */
-  data: string | Dataset
-  /** What the model was trained on, where `data` were held out: are the samples nearer to it, as copies are? */
-  training?: string | Dataset
-  /** How to load `data` and `training`, and `samples` where they are named too. */
-  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
-  /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
-  features?: string | FeatureExtractor
-  /** What `onnxFeatures` takes, for an .onnx file. */
-  featureOptions?: Omit<OnnxFeatureOptions, 'shape'>
-  /** What the samples were asked to show, for features by a classifier: the shares that do are reported. */
-  attributes?: Asked['attributes']
-  /** Where a classifier runs, and by what products. */
-  device?: string
-  precision?: Precision
-  /** Default all. */
-  metrics?: readonly MetricName[]
-  /** Only the first so many of either side. */
-  limit?: number
-  /** Weights of the samples, or their .npy file; default weights.npy in `samples`, where that is a folder. */
-  weights?: string | Float64Array
-  /** Most samples of either side, drawn at random, for the metrics of pairs (all but frechet); default 5000. */
-  pairs?: number
-  /** Samples whose features are computed at once; default 64. */
-  batchSize?: number
-  /** @deprecated `batchSize` */
-  batch?: number
-  /** Seed of all random numbers; default 0. */
-  seed?: number
-  /** What `communicator()` gives: the processes that share the work on features, to the bit of one process. Default: this process alone. */
-  ranks?: Communicator
-  signal?: AbortSignal
-  onProgress?: (progress: EvaluationProgress) => void
-}
-
-export interface EvaluationProgress {
-  /** Samples of both sides whose features are there. */
-  done: number
-  total: number
-  stage: 'features' | MetricName | 'copies'
-}
 
 export interface EvaluationResult {
   /** Numbers of samples and of data. */
@@ -84,6 +38,21 @@ export interface EvaluationResult {
   notes: string[]
 }
 
+const others = [
+  'samples',
+  'data',
+  'training',
+  'dataOptions',
+  'features',
+  'featureOptions',
+  'attributes',
+  'metrics',
+  'weights',
+  'ranks',
+  'signal',
+  'onProgress',
+]
+
 /** Documented in late.ts. */
 export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult> {
   return evaluateBy(asked, new SharedWork(checkedRanks(asked?.ranks)))
@@ -92,31 +61,13 @@ export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult
 /** The same, the features' blocks divided. */
 export async function evaluateBy(asked: EvaluateOptions, division: Division): Promise<EvaluationResult> {
   const options = renamed('evaluate', asked, { batch: 'batchSize' })
-  knownOptions('evaluate', options, [
-    ...[
-      'samples',
-      'data',
-      'training',
-      'dataOptions',
-      'features',
-      'featureOptions',
-      'attributes',
-      'device',
-      'precision',
-      'metrics',
-      'limit',
-      'weights',
-      'pairs',
-      'batchSize',
-    ],
-    ...['seed', 'ranks', 'signal', 'onProgress'],
-  ])
+  knownOptions('evaluate', options, [...Object.keys(evaluateRows), ...others, ...deviceOptionNames])
+  checkOptions(evaluateRows, { ...options })
   const { signal, limit, features = 'pixels', featureOptions, device, precision } = options
   if (options.metrics !== undefined && !isList(options.metrics))
     throw invalid('metrics', 'a list of names', options.metrics)
   const metrics = [...new Set((options.metrics ?? metricNames).map((name) => oneOf('metrics', name, metricNames)))]
   if (metrics.length === 0) throw invalid('metrics', 'at least one name', metrics)
-  if (limit !== undefined) integer('limit', limit, 1)
   const { data: given, training: learnt, dataOptions } = options
   for (const [
     name,
@@ -129,7 +80,7 @@ export async function evaluateBy(asked: EvaluateOptions, division: Division): Pr
       throw invalid('features', "'pixels', a file or an extractor", features)
     if (featureOptions !== undefined) throw invalid('featureOptions', 'nothing beside an extractor', featureOptions)
   }
-  if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, ['resize', 'channels', 'icc'])
+  if (dataOptions !== undefined) knownOptions('dataOptions', dataOptions, Object.keys(sideRows))
   const { samples, weights } = await samplesOf(options)
   const data = typeof given === 'string' ? await loadDataset(given, { ...dataOptions, limit, signal }) : given
   const training = typeof learnt === 'string' ? await loadDataset(learnt, { ...dataOptions, signal }) : (learnt ?? null)
@@ -182,16 +133,17 @@ async function measure(
   division: Division,
 ): Promise<EvaluationResult> {
   const { signal, onProgress, limit = Infinity } = options
-  const seed = integer('seed', options.seed ?? 0, 0)
+  const option = reader(evaluateRows, options)
+  const seed = option('seed')
   const [n, m] = [Math.min(samples.size, limit), Math.min(data.size, limit)]
   if (Math.min(n, m) < LEAST)
     throw new ArgumentError(`metrics need at least ${LEAST} samples and data but there are ${n} and ${m}`)
   const wantedOnes = measures.filter(({ names }) => names.some((name) => metrics.includes(name)))
   const common = {
     seed,
-    batch: integer('batchSize', options.batchSize ?? 64, 1),
+    batch: option('batchSize'),
     moments: wantedOnes.some(({ moments }) => moments),
-    pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : integer('pairs', options.pairs ?? 5000, LEAST),
+    pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : option('pairs'),
     division,
     signal,
   }

@@ -1,7 +1,7 @@
 import { finiteNumber, float32Array, integer, isShape, knownOptions } from '../base/args.js'
 import { ArgumentError, FeynkacError, FormatError, invalid } from '../base/errors.js'
 import { openFile, release } from '../base/files.js'
-import { optional } from '../base/optional.js'
+import { optional, outside } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import { resampler } from '../data/resize.js'
 import type { FeatureExtractor } from './extractor.js'
@@ -94,9 +94,8 @@ export async function onnxFeatures(path: string, options: OnnxFeatureOptions): P
 }
 
 async function loadRuntime(): Promise<OnnxRuntime> {
-  const name: string = PACKAGE // a name that the compiler does not look up: the package need not be there
   const hint = ` (where only the npm registry can be reached: ONNXRUNTIME_NODE_INSTALL=skip npm install ${PACKAGE})`
-  const loaded = await optional('running the network of an ONNX file', [PACKAGE], () => import(name), hint)
+  const loaded = await optional('running the network of an ONNX file', [PACKAGE], () => outside(PACKAGE), hint)
   return loaded.default ?? loaded
 }
 

@@ -2,8 +2,9 @@ import { join } from 'node:path'
 import { FormatError } from '../base/errors.js'
 import { found, readFileChecked } from '../base/files.js'
 import type { Dataset } from '../data/dataset.js'
-import { type LoadDatasetOptions, loadDataset } from '../data/load.js'
+import { loadDataset } from '../data/load.js'
 import { parseNpyArray } from '../data/npy.js'
+import type { LoadDatasetOptions } from '../data/options.js'
 
 /** Samples as `feynkac sample` writes them. */
 export interface Samples {

@@ -31,7 +31,7 @@ export interface Call {
 
 /**
  * diffusers' AutoencoderKL for images of a shape [channels, height, width]; the rest as given, or one level of 64 channels as diffusers has
- * it. The block types and `sample_size` follow.
+ * it. The block types and `sample_size` follow. Throws ArgumentError for a shape that is none; what else does not fit, where the network is made.
  * @example
  * ```js
  * import { autoencoderKL } from 'feynkac'

@@ -25,7 +25,7 @@ const STEP = 0.02
  * Asymmetry of the Jacobian J = dD/dx of a denoiser, ||J - J^T||_F / ||J||_F over the samples: 0 for the gradient of an energy, sqrt(2) for a
  * random matrix. By pairs of random directions v, w, as E (v·Jw - w·Jv)^2 = ||J - J^T||_F^2 and E (v·Jw)^2 = ||J||_F^2 (Hutchinson), with
  * central differences for Jv and Jw. What is above 0 is what a distillation into an energy removes.
- * @throws ArgumentError; what the denoiser throws
+ * Throws ArgumentError; what the denoiser throws.
  * @example
  * ```js
  * import { conservativity, Denoiser } from 'feynkac'

@@ -9,7 +9,7 @@ import type { ResidentDenoiser } from '../smc/samplers.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks } from './batches.js'
 import type { ModelInfo } from './info.js'
 import { checkLabels, type Labels } from './labels.js'
-import { type LoadOptions, loadModel, loadOptionNames } from './load.js'
+import { type LoadedModel, type LoadOptions, loadModel, loadOptionNames } from './load.js'
 import { saveModel } from './model-file.js'
 import { completeInfo, type NewModel, newNetwork } from './new-model.js'
 
@@ -39,12 +39,18 @@ export class Denoiser {
    */
   static async load(path: string, options: LoadOptions = {}): Promise<Denoiser> {
     knownOptions('Denoiser.load', options, loadOptionNames)
-    const { info, network } = await loadModel(path, options)
+    const loaded = await loadModel(path, options)
+    const { info, network } = loaded
     if (info.kind !== 'denoiser') {
       network.dispose()
       const also = info.kind === 'joint' ? ', whose denoise is that of its denoiser' : ''
       throw new ArgumentError(`${path} holds an energy (head '${info.kind}'): load it with EnergyModel.load${also}`)
     }
+    return Denoiser.from(loaded)
+  }
+
+  /** The denoiser of a file that was loaded. @internal */
+  static from({ info, network }: LoadedModel): Denoiser {
     return new Denoiser(info, network)
   }
 

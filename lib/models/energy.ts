@@ -11,7 +11,7 @@ import type { Calibration } from '../smc/precision/calibration.js'
 import { type CallOptions, checkBatch, denoiseIn, evaluateInChunks, sameLevel } from './batches.js'
 import type { ModelInfo } from './info.js'
 import { checkLabels, type Labels } from './labels.js'
-import { loadModel } from './load.js'
+import { type LoadedModel, loadModel } from './load.js'
 import { logNormaliserAt } from './log-normaliser.js'
 import { type ModelCalibrateOptions, measureTables, tableFor } from './measured-tables.js'
 import { saveModel } from './model-file.js'
@@ -67,11 +67,16 @@ export class EnergyModel implements ResidentEnergy {
   static async load(path: string, options: EnergyLoadOptions = {}): Promise<EnergyModel> {
     knownOptions('EnergyModel.load', options, [...deviceOptionNames, 'gradient'])
     const { gradient, ...rest } = options
-    const { info, network } = await loadModel(path, rest)
-    if (info.kind === 'denoiser') {
-      network.dispose()
+    const loaded = await loadModel(path, rest)
+    if (loaded.info.kind === 'denoiser') {
+      loaded.network.dispose()
       throw new ArgumentError(`${path} holds a denoiser, not an energy: distil it first, or load it with Denoiser.load`)
     }
+    return EnergyModel.from(loaded, gradient)
+  }
+
+  /** The energy of a file that was loaded. @internal */
+  static from({ info, network }: LoadedModel, gradient?: EnergyGradient): EnergyModel {
     try {
       return new EnergyModel(info, network, checkedGradient(info, gradient))
     } catch (error) {

@@ -47,7 +47,7 @@ interface Branch {
 /**
  * Guidance without weights (Ho and Salimans 2021), for `sample`: D = (1 - w) D(x | negative) + w D(x | c). Its samples are of no stated
  * density; the target `guided` of smc is. A branch whose coefficient is 0 is not evaluated.
- * @throws ArgumentError
+ * Throws ArgumentError.
  * @example
  * ```js
  * import { Denoiser, guidedDenoiser, sample, sigmaGrid } from 'feynkac'

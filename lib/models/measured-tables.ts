@@ -31,14 +31,13 @@ export async function measureTables(
   model: Calibrated,
   { levels = 32, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
 ): Promise<ModelTables> {
-  const { data } = rest
+  const data = await checkedData(rest.data, model.shape, rest.signal)
   const { sigmaMin, sigmaMax } = model.info
-  const options = { ...rest, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
+  const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
   const dim = model.labelDim
   const consistent = async (energy: EnergyFunction, table: Calibration, spread: Int32Array): Promise<Calibration> => {
-    const set = await checkedData(data, model.shape, rest.signal)
     const clean = new Float32Array(spread.length * sizeOf(model.shape))
-    for (const [row, index] of spread.entries()) set.read(index, clean, row * sizeOf(model.shape))
+    for (const [row, index] of spread.entries()) data.read(index, clean, row * sizeOf(model.shape))
     const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, clean, seed: table.data.seed, signal: rest.signal } // biome-ignore format: one line
     const consistency = await measureConsistency({ ...energy, calibration: table }, path)
     return new Calibration({ ...table.data, consistency })
@@ -46,14 +45,10 @@ export async function measureTables(
   if (dim === 0) {
     const table = await calibrate(model, { ...options, onProgress })
     return {
-      unconditional: await consistent(
-        model.conditioned(),
-        table,
-        over((await checkedData(data, model.shape)).size, table),
-      ),
+      unconditional: await consistent(model.conditioned(), table, over(data.size, table)),
     }
   }
-  if (!data?.labels)
+  if (!data.labels)
     throw new ArgumentError(`the model takes ${dim} label entries but the data have none: give it data with its labels`)
   const told = labelledAs(labelSpecOf(model.info)!, checkDataset(data))
   const { labels } = told

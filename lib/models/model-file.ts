@@ -28,7 +28,7 @@ export function createNetwork(
 
 /**
  * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
- * nothing left over. `ignore`: other tensors of the file. `spend`: nobody needs the tensors any more, and their memory is freed on the way.
+ * nothing left over but the same numbers under another name. `ignore`: other tensors of the file. `spend`: nobody needs the tensors any more, and their memory is freed on the way.
  */
 export async function flatten(
   network: NetworkWeights,
@@ -41,8 +41,10 @@ export async function flatten(
   const turn = turns()
   const parameters = network.parameters()
   const names = new Set(parameters.map((p) => prefix + p.name))
-  for (const name of tensors.keys())
-    if (!names.has(name) && !ignore(name))
+  // a network that has one vector under two names is saved with both
+  const known = () => parameters.map((p) => tensors.get(prefix + p.name))
+  for (const [name, tensor] of tensors)
+    if (!names.has(name) && !ignore(name) && !known().some((other) => other && sameNumbers(tensor, other)))
       throw new FormatError(`${path}: tensor '${name}' is not part of this network`, path)
   for (const p of parameters) {
     const tensor = tensors.get(prefix + p.name)
@@ -79,6 +81,12 @@ export async function flatten(
     views.set(buffer, left)
   }
   return flat
+}
+
+function sameNumbers(a: Tensor, b: Tensor): boolean {
+  if (a.dtype !== b.dtype || `${a.shape}` !== `${b.shape}`) return false
+  const [left, right] = [a, b].map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))
+  return left.equals(right)
 }
 
 /** Frees the buffer of an array that nobody needs: its pages on another thread, as 10 MB of them take a millisecond. */

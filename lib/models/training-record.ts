@@ -12,6 +12,10 @@ export interface TrainingRecord {
   decay: number
   emaHalfLife: number
   labelDropout: number
+  /** Samples that targets were averaged over; 0: they were single ones. */
+  references: number
+  /** Share of the rows that had less noise than their level says. */
+  sharpened: number
   pMean: number
   pStd: number
   /** The loss of its weights on samples held out, in units of c_out^2; null where none were. */
@@ -44,7 +48,8 @@ export function parseTrainingRecord(json: unknown, fail: (what: string) => never
   const numbers = Object.fromEntries(NUMBERS.map((name) => [name, number(name)]))
   const heldOut = record.heldOut === null ? null : number('heldOut')
   const averaged = record.averagedAt !== undefined && { averagedAt: number('averagedAt') }
-  // models of before there was Muon say nothing of it
-  const muon = record.muon === undefined ? 0 : number('muon')
-  return { ...numbers, muon, heldOut, ...averaged } as TrainingRecord
+  // models of before there were these say nothing of them
+  const later = (name: string) => (record[name] === undefined ? 0 : number(name))
+  const since = { muon: later('muon'), references: later('references'), sharpened: later('sharpened') }
+  return { ...numbers, ...since, heldOut, ...averaged } as TrainingRecord
 }

@@ -61,7 +61,7 @@ export interface NativeModule extends NativeParticles {
 /** The folder of this package, one level above lib/ and dist/. Throws DeviceError in a bundle, which has no package around it. */
 function packageRoot(): string {
   const own: string | undefined = import.meta.url // undefined in a bundle of CommonJS
-  const root = own === undefined ? null : fileURLToPath(new URL('../..', own))
+  const root = own?.startsWith('file:') ? join(fileURLToPath(own), '../../../') : null // bundlers have a URL class of their own
   if (root !== null && isOurs(join(root, 'package.json'))) return root
   throw new DeviceError(
     `feynkac was put into a bundle${own === undefined ? '' : ` (${own})`}, which its native addon is not in. ` +

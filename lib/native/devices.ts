@@ -82,7 +82,7 @@ export async function warnOfSlowKernels(options: DeviceOptions): Promise<void> {
 }
 
 /**
- * Number of threads of the CPU backend, for the whole process (default: the cores). Results do not depend on it.
+ * Number of threads of the CPU backend, 1 to 1024, for the whole process (default: the cores). Results do not depend on it. Throws ArgumentError.
  * @example
  * ```js
  * import { setThreads } from 'feynkac'

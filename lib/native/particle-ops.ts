@@ -23,6 +23,20 @@ export interface LogWeightStats {
   logSumAgain: number
 }
 
+/** The initial particle that every particle descends from, on the host: lib/smc/diagnostics.ts. */
+export interface RootArrays {
+  /** [N], each in 0 .. N - 1 */
+  of: Int32Array
+  /** [N] zeros, which they are again afterwards; none where every particle is its own root. */
+  families?: Float64Array
+}
+
+/** What a generation comes to: how many different roots it has, and the sum of their families' squared shares of the weight. */
+export interface Descent {
+  distinct: number
+  concentration: number
+}
+
 /** A Gaussian mixture in the layout of native/kernels/common/gaussian_mixture.h. */
 export interface MixtureArrays {
   /** [C] */
@@ -106,7 +120,8 @@ export interface NativeParticles {
   }): NativeJob<void>
   /**
    * logWeights += constant + sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
-   * and weights = normalised weights (NaN when all are -infinity).
+   * and weights = normalised weights (NaN when all are -infinity). With `roots`: the concentration of the weights (Descent), and their mean of
+   * `energy` where there is one; `shares` are the weights on the host then, the same array where that is theirs.
    */
   reweight(request: {
     logWeights: Doubles
@@ -114,7 +129,10 @@ export interface NativeParticles {
     terms: readonly Doubles[]
     coefficients: Float64Array
     constant: number
-  }): NativeJob<LogWeightStats>
+    roots?: RootArrays
+    shares?: Float64Array
+    energy?: Doubles
+  }): NativeJob<LogWeightStats & { concentration: number; meanEnergy: number }>
   logWeightStats(logWeights: Float64Array): LogWeightStats
   /**
    * out [count, count] = covariances of `count` columns [N] over the rows that have weight and are finite in all of them. Resolves with their
@@ -125,13 +143,26 @@ export interface NativeParticles {
     weights: Float64Array
     columns: readonly Float64Array[]
   }): NativeJob<number>
+  /**
+   * A row of `targets` [rows, d] holds the clean sample that its state was made of by noise `inner`, and becomes an estimate of E[x0 | state] at noise
+   * sigma, by that sample and the rows of `references` [count, d] whose matches [rows, count] are not 0: native/kernels/cpu/runtime/posterior_means.h.
+   */
+  posteriorMeans(request: {
+    targets: Float32Array
+    states: Float32Array
+    sigma: Float64Array
+    inner: Float64Array
+    references: Float32Array
+    matches: Uint8Array
+  }): NativeJob<void>
   /** Those that take part in a partial resampling (lib/smc/redraw.ts), ascending, at the start of `chosen` [N]; resolves with how many. */
   extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): NativeJob<number>
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
   /**
    * The same for as many ancestors as weights; resolves with the number of different ones. Where there are `from` and `to`, they are
-   * gathered; where there are logWeights, they become 0 then, and the weights 1 / N.
+   * gathered; where there are logWeights, they become 0 then, and the weights 1 / N. With `roots`, `drawn` and `shares` are the ancestors and the
+   * weights on the host then (the same arrays where that is theirs), and it descends as `descend`.
    */
   resampleJob(request: {
     ancestors: Ints
@@ -142,7 +173,16 @@ export interface NativeParticles {
     from?: readonly Rows[]
     to?: readonly Rows[]
     logWeights?: Doubles
-  }): NativeJob<number>
+    roots?: RootArrays & { next: Int32Array }
+    drawn?: Int32Array
+    shares?: Float64Array
+  }): NativeJob<Descent & { unique: number }>
+  /** roots.next = the ancestors' roots, of a generation with these weights. */
+  descend(request: {
+    ancestors: Int32Array
+    weights: Float64Array
+    roots: RootArrays & { next: Int32Array }
+  }): NativeJob<Descent>
   /**
    * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is
    * copied to to[j]. Resolves with the number accepted. NaN is a rejection.

@@ -135,8 +135,10 @@ export interface TrainRequest extends Omit<NativeBatch, 'x' | 'sigma'> {
   emaDecay: number
   /** For an energy without labels: classified besides. */
   levels?: NativeLevels
-  /** With a teacher: where above 0, the row of x0 is no clean sample but a state at this noise. */
+  /** With a teacher or targets: where above 0, the row of x0 is no clean sample but a state at this noise. */
   states?: Float64Array
+  /** Without a teacher: denoised samples, like x0, in its place. */
+  targets?: Float32Array
   /** For an energy with a teacher: the path loss besides. */
   walks?: NativeWalks
   /** Filled: mean over the dimensions of the loss per sample, as in GradientRequest, and the noise levels drawn. */

@@ -46,7 +46,7 @@ function edmSizes([channels, height, width]: ImageShape) {
 
 /**
  * EDM's SongUNet for images of a shape [channels, height, width]; the rest as given or as EDM's defaults, which are those of DDPM++.
- * The height and width must be divisible by 2^(levels - 1).
+ * The height and width must be divisible by 2^(levels - 1); what does not fit is an ArgumentError here, or where the network is made.
  * @example
  * ```js
  * import { Denoiser, songUNet } from 'feynkac'
@@ -62,7 +62,7 @@ export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> =
 }
 
 /**
- * EDM's DhariwalUNet (ADM), likewise.
+ * EDM's DhariwalUNet (ADM; Dhariwal & Nichol 2021), likewise.
  * @example
  * ```js
  * import { dhariwalUNet } from 'feynkac'
@@ -77,7 +77,7 @@ export function dhariwalUNet(shape: readonly number[], args: Partial<DhariwalUNe
 }
 
 /**
- * diffusers' UNet2DModel, likewise, with diffusers' defaults.
+ * diffusers' UNet2DModel (that of DDPM, Ho et al. 2020), likewise, with diffusers' defaults.
  * @example
  * ```js
  * import { unet2d } from 'feynkac'
@@ -98,7 +98,7 @@ export function unet2d(shape: readonly number[], args: Partial<UNet2DModelArgs> 
 }
 
 /**
- * A residual MLP for vectors of a dimension.
+ * A residual MLP for vectors of a dimension, 1 or more; `hidden` and `layers` are its width and its residual layers. Throws ArgumentError.
  * @example
  * ```js
  * import { residualMLP } from 'feynkac'

@@ -43,8 +43,9 @@ export class Alone implements Communicator {
   readonly library: string | null = null
 
   async barrier(): Promise<void> {}
-  async allGather<T extends Numbers>(own: T, counts: readonly number[] = [own?.length]): Promise<T> {
-    checkCounts(this, 'counts', counts, checkNumbers('own', own).length)
+  async allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T> {
+    const { length } = checkNumbers('own', own)
+    checkCounts(this, 'counts', counts ?? [length], length)
     return own.slice() as T
   }
   async allToAll<T extends Numbers>(values: T, counts: readonly number[], outCounts: readonly number[]): Promise<T> {

@@ -1,15 +1,17 @@
 import { integer, knownOptions, plainObject } from '../base/args.js'
 import { ArgumentError, BusyError, DeadlineError, invalid } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { Denoiser } from '../models/denoiser.js'
 import { EnergyModel } from '../models/energy.js'
 import type { Labels } from '../models/labels.js'
 import { labelSpecOf } from '../models/labels.js'
-import { loadModel } from '../models/load.js'
+import { openModel } from '../models/open.js'
 import { type DeviceOptions, deviceOptionNames } from '../native/devices.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
 import { MergedModel } from './merge.js'
 import { Metrics } from './metrics.js'
+import { type EngineLimits, limitRows } from './options.js'
 import { FairQueue } from './queue.js'
 import {
   checkRequest,
@@ -19,8 +21,8 @@ import {
   type RequestLevel,
   type RequestResult,
   runRequest,
-  type SampleRequest,
 } from './request.js'
+import type { SampleRequest } from './request-options.js'
 
 /** A queue of requests for samples, in one process, on models that they share. */
 
@@ -31,20 +33,9 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
-export interface EngineOptions extends DeviceOptions {
+export interface EngineOptions extends DeviceOptions, EngineLimits {
   /** The models by the names that requests know them by: files, which the engine loads and frees, or models, which stay the caller's. */
   models: Readonly<Record<string, string | EnergyModel | Denoiser>>
-  /** Requests that run at once; default 4. Calls of their models are merged, so that more of them cost memory and no speed. */
-  maxConcurrent?: number
-  /** Requests that wait; more are refused with BusyError. Default 64. */
-  maxQueued?: number
-  /** Bytes of the particles of all that runs at once; default half of the memory that is available at the start. */
-  memoryLimit?: number
-  /** Most particles and steps of one request; default 1024 and 1000. */
-  maxParticles?: number
-  maxSteps?: number
-  /** Samples of one merged batch; default 256. */
-  batchRows?: number
   logger?: Logger
 }
 
@@ -77,10 +68,7 @@ export interface EngineModel {
   attributes: { name: string; size: number; values?: readonly string[] }[]
 }
 
-const optionNames = [
-  ...['models', 'maxConcurrent', 'maxQueued', 'memoryLimit', 'maxParticles', 'maxSteps', 'batchRows', 'logger'],
-  ...deviceOptionNames,
-]
+const optionNames = ['models', ...Object.keys(limitRows), 'logger', ...deviceOptionNames]
 const serveNames = ['client', 'deadline', 'signal']
 
 export class Engine {
@@ -113,15 +101,14 @@ export class Engine {
     for (const method of ['info', 'warn', 'error'] as const)
       if (logger !== undefined && typeof logger?.[method] !== 'function')
         throw invalid('logger', 'an object with info, warn and error', logger)
+    const limit = reader(limitRows, options)
     const queue = new FairQueue({
-      maxConcurrent: integer('maxConcurrent', options.maxConcurrent ?? 4, 1),
-      maxQueued: integer('maxQueued', options.maxQueued ?? 64, 0),
-      memoryLimit: integer('memoryLimit', options.memoryLimit ?? Math.floor(process.availableMemory() / 2), 1),
+      maxConcurrent: limit('maxConcurrent'),
+      maxQueued: limit('maxQueued'),
+      memoryLimit: options.memoryLimit === undefined ? Math.floor(process.availableMemory() / 2) : limit('memoryLimit'),
     })
-    const particles = integer('maxParticles', options.maxParticles ?? 1024, 1)
-    const steps = integer('maxSteps', options.maxSteps ?? 1000, 1)
-    const rows = integer('batchRows', options.batchRows ?? 256, 1)
-    const engine = new Engine({ particles, steps }, queue, logger)
+    const rows = limit('batchRows')
+    const engine = new Engine({ particles: limit('maxParticles'), steps: limit('maxSteps') }, queue, logger)
     try {
       for (const [name, model] of given) await engine.#add(name, model, rows, { device, precision })
     } catch (error) {
@@ -132,12 +119,9 @@ export class Engine {
   }
 
   async #add(name: string, given: string | EnergyModel | Denoiser, rows: number, at: DeviceOptions): Promise<void> {
-    const own = Object.fromEntries(Object.entries(at).filter(([, value]) => value !== undefined))
     let model = given
     if (typeof model === 'string') {
-      const { info, network } = await loadModel(model, own)
-      network.dispose()
-      model = info.kind === 'denoiser' ? await Denoiser.load(model, own) : await EnergyModel.load(model, own)
+      model = await openModel(model, at)
       this.#owned.push(model)
     } else if (!(model instanceof EnergyModel || model instanceof Denoiser))
       throw invalid(`model '${name}'`, 'a file, an EnergyModel or a Denoiser', model)

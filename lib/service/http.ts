@@ -4,14 +4,17 @@ import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyReply as Reply, FastifyRequest as Request } from 'fastify'
 import { finiteNumber, integer, knownOptions, oneOf } from '../base/args.js'
-import { ArgumentError, BusyError, FeynkacError, invalid } from '../base/errors.js'
+import { ArgumentError, BusyError, FeynkacError } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { loadServing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
 import { encoded } from '../smc/result-json.js'
 import type { Engine } from './engine.js'
-import type { HttpOptions, HttpServer } from './http-options.js'
 import { failure, formats, health, model, result, routes, sampleRequest } from './openapi.js'
-import type { RequestLevel, RequestResult, SampleRequest } from './request.js'
+import { type HttpOptions, type HttpServer, httpRows } from './options.js'
+import type { RequestLevel, RequestResult } from './request.js'
+import type { SampleRequest } from './request-options.js'
+import { loadWatching } from './watching.js'
 
 /** An engine over HTTP, by Fastify. */
 
@@ -20,15 +23,19 @@ const SHOWN = 16
 
 /** Documented in late.ts. */
 export async function serve(engine: Engine, options: HttpOptions = {}): Promise<HttpServer> {
-  knownOptions('serve', options, ['host', 'port', 'apiKey', 'maxSeconds', 'maxBody', 'version'])
-  const { host = '127.0.0.1', apiKey, version = '1' } = options
-  if (typeof host !== 'string' || host === '') throw invalid('host', 'a name or an address', host)
-  if (apiKey !== undefined && (typeof apiKey !== 'string' || apiKey === '')) throw invalid('apiKey', 'a text', apiKey)
-  const port = integer('port', options.port ?? 0, 0, 65535)
-  const maxSeconds = finiteNumber('maxSeconds', options.maxSeconds ?? 300, { above: 0, max: 2e6 })
-  const maxBody = integer('maxBody', options.maxBody ?? 65_536, 1, 2 ** 30)
+  knownOptions('serve', options, Object.keys(httpRows))
+  const option = reader(httpRows, options)
+  const [host, port] = [option('host'), option('port')]
+  const apiKey = options.apiKey === undefined ? undefined : option('apiKey')
+  const settled = {
+    apiKey,
+    maxSeconds: option('maxSeconds'),
+    maxBody: option('maxBody'),
+    watch: option('watch'),
+    version: option('version'),
+  }
   const draining = new Draining()
-  const app = await describedApp(engine, draining, { apiKey, maxSeconds, maxBody, version })
+  const app = await describedApp(engine, draining, settled)
   try {
     await app.listen({ host, port })
   } catch (error) {
@@ -54,6 +61,8 @@ export async function serve(engine: Engine, options: HttpOptions = {}): Promise<
  */
 class Draining {
   closing = false
+  /** Ends answers that have no end. */
+  endEvents = () => {}
   #active = 0
   #done?: () => void
 
@@ -67,6 +76,7 @@ class Draining {
 
   async close(): Promise<void> {
     this.closing = true
+    this.endEvents()
     if (this.#active > 0) await new Promise<void>((resolve) => (this.#done = resolve)) // biome-ignore format: one line
   }
 }
@@ -76,13 +86,14 @@ interface Settled {
   maxSeconds: number
   maxBody: number
   version: string
+  watch: readonly string[]
 }
 
 /** The application with its routes; the tests read its description without a port. */
 export async function describedApp(
   engine: Engine,
   draining: Draining,
-  { apiKey, maxSeconds, maxBody, version }: Settled,
+  { apiKey, maxSeconds, maxBody, version, watch }: Settled,
 ) {
   const { Fastify, swagger } = await loadServing()
   const [requestTimeout, keepAliveTimeout, connectionTimeout] = [30_000, 10_000, 1000 * (maxSeconds + 30)]
@@ -113,6 +124,13 @@ export async function describedApp(
       throw new BusyError('the server is closing: it takes no more requests')
     }
     if (apiKey === undefined || request.routeOptions.url === '/health' || isKey(request, apiKey)) return
+    if (/^\/watch(?:[/?]|$)/.test(request.url)) {
+      const ticket = digest(`watch ${apiKey}`).toString('hex')
+      if (hasTicket(request, ticket)) return
+      const { key } = request.query as Record<string, string>
+      if (typeof key === 'string' && timingSafeEqual(digest(key), digest(apiKey)))
+        return reply.header('set-cookie', `feynkac-watch=${ticket}; Path=/watch; HttpOnly; SameSite=Strict`).redirect('/watch/') // biome-ignore format: one line
+    }
     await reply.status(401).header('www-authenticate', 'Bearer').send({ code: 'UNAUTHORIZED', message: 'give the API key: Authorization: Bearer KEY' }) // biome-ignore format: one line
   })
   app.get('/health', { schema: routes.health }, async (_, reply) => {
@@ -125,8 +143,23 @@ export async function describedApp(
   )
   app.get('/openapi.json', { schema: { hide: true } as object }, async () => app.swagger())
   app.post('/sample', { schema: routes.sample }, (request, reply) => answer(engine, request, reply, maxSeconds))
+  if (watch.length > 0) {
+    const { watchRoutes } = await loadWatching(version)
+    // its page has relative addresses
+    app.get('/watch', { schema: { hide: true } as object }, (_, reply) => reply.redirect('/watch/'))
+    const scoped = async (scope: object) => {
+      draining.endEvents = await watchRoutes(scope, watch)
+    }
+    await app.register(scoped, { prefix: '/watch/' })
+  }
   await app.ready()
   return app
+}
+
+/** A browser gives no headers of its own: it gives the key once, in the address, and then a cookie that is good for the page alone. */
+function hasTicket({ headers }: Request, ticket: string): boolean {
+  const [, given = ''] = /(?:^|;\s*)feynkac-watch=([0-9a-f]+)/.exec(headers.cookie ?? '') ?? []
+  return timingSafeEqual(digest(given), digest(ticket))
 }
 
 /** One request for samples: in one piece, or as events. */
@@ -177,7 +210,7 @@ async function answer(engine: Engine, request: Request, reply: Reply, maxSeconds
   return reply
 }
 
-/** Of images the first in a PNG, of all else their numbers. */
+/** The first images in a PNG; where samples are none, their numbers. */
 async function preview(level: RequestLevel, shape: readonly number[]): Promise<object> {
   const all = await level.denoised()
   const few = all.slice(0, SHOWN * sizeOf(shape))

@@ -1,15 +1,25 @@
-import { kernels, proposals } from '../smc/kernels.js'
-import { moveKernels } from '../smc/mcmc.js'
-import { resamplingSchemes } from '../smc/resampling.js'
-import { requestMethods, weightSchemes } from './request.js'
+import type { OptionRow } from '../base/option-table.js'
+import { requestRows } from './request-options.js'
 
 /** The JSON schemas of the HTTP interface, of which its OpenAPI description is made. The engine does the checking, with messages for people. */
 
-const positive = (description: string) => ({ type: 'number', exclusiveMinimum: 0, description })
-const whole = (description: string, minimum = 1) => ({ type: 'integer', minimum, description })
-const choice = (description: string, values: readonly string[]) => ({ type: 'string', enum: [...values], description })
-const flag = (description: string) => ({ type: 'boolean', description })
-const pair = (description: string) => ({ type: 'array', items: { type: 'number' }, minItems: 2, maxItems: 2, description }) // biome-ignore format: one line
+/** The schema of an option in a table. */
+function schemaOf({ kind, range, words, help, default: usual }: OptionRow<unknown>): object {
+  const sentence = `${help[0]!.toUpperCase()}${help.slice(1)}`
+  const description = usual === undefined || help.endsWith(')') ? `${sentence}.` : `${sentence}; default ${usual}.`
+  if (kind === 'switch') return { type: 'boolean', description }
+  if (kind === 'choice') return { type: 'string', enum: [...words!], description }
+  if (kind === 'text') return { type: 'string', description }
+  const { min, max, above } = range
+  const bounds = {
+    ...(min !== undefined && { minimum: min }),
+    ...(max !== undefined && { maximum: max }),
+    ...(above !== undefined && { exclusiveMinimum: above }),
+  }
+  const number = { type: kind === 'whole' ? 'integer' : 'number', ...bounds }
+  if (kind === 'pair') return { type: 'array', items: number, minItems: 2, maxItems: 2, description }
+  return words ? { anyOf: [number, { type: 'string', enum: [...words] }], description } : { ...number, description }
+}
 
 const attributes = {
   type: 'object',
@@ -30,32 +40,10 @@ export const sampleRequest = {
   additionalProperties: false,
   properties: {
     model: { type: 'string', description: 'Name of a model.' },
-    particles: whole('Samples; default 16.'),
-    steps: whole('Transitions between noise levels; default 64.'),
-    sigmaMin: positive("Smallest noise level; default the model's."),
-    sigmaMax: positive("Largest noise level; default the model's."),
-    rho: positive('Spacing of the noise levels; default 7.'),
-    method: choice('Default smc for energies, heun for denoisers.', requestMethods),
     attributes,
-    gamma: positive('The density to this power; above 1, low temperature.'),
     with: { type: 'array', items: term, description: 'AND: multiplies by these densities.' },
     not: { type: 'array', items: term, description: 'NOT: divides by these densities, to the power strength.' },
-    strength: positive('Default 0.5.'),
-    dividePrior: flag('AND of independent conditions: divides the unconditional density out.'),
-    guidance: { type: 'number', description: 'Guidance towards the attributes; 1: none.' },
-    guidanceInterval: pair('Of a denoiser: guide at these noise levels only.'),
-    box: pair('Keeps all coordinates between two bounds.'),
-    weights: choice('Of smc.', weightSchemes),
-    weighAbove: { anyOf: [{ type: 'number', minimum: 0 }, { type: 'string', enum: ['auto'] }], description: 'Of smc: no weights below this noise.' }, // biome-ignore format: one line
-    kernel: choice('Of smc.', kernels),
-    proposal: choice('Of smc.', proposals),
-    resampling: choice('Of smc.', resamplingSchemes),
-    essThreshold: { type: 'number', minimum: 0, maximum: 1, description: 'Of smc: resample below this share.' },
-    essAfter: { type: 'number', minimum: 0, maximum: 1, description: 'Of smc: resample up to this share.' },
-    finalResample: flag('Of smc: equal weights at the end.'),
-    controlDrift: flag('Of smc: a fitted drift that evens the weights.'),
-    moves: choice('Of smc: MCMC moves at every level.', moveKernels),
-    seed: whole('Default 0: the same request has the same answer.', 0),
+    ...Object.fromEntries(Object.entries(requestRows).map(([name, row]) => [name, schemaOf(row)])),
   },
 }
 

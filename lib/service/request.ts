@@ -1,77 +1,28 @@
-import { boolean, finiteNumber, integer, knownOptions, numberList, oneOf } from '../base/args.js'
+import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { isObject } from '../base/json.js'
+import { checkOptions, givenOptions, reader } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { EnergyModel } from '../models/energy.js'
 import { guidedDenoiser } from '../models/guidance.js'
-import { kernels, proposals } from '../smc/kernels.js'
-import { moveKernels } from '../smc/mcmc.js'
-import { resamplingSchemes } from '../smc/resampling.js'
 import type { SampleResult } from '../smc/result.js'
-import { sample, sampleMethods } from '../smc/samplers.js'
+import { sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
-import type { SmcOptions } from '../smc/smc-options.js'
 import type { SmcResult } from '../smc/smc-result.js'
-import { composeTarget, type NamedLabels, type TermSpec } from './composition.js'
+import { composeTarget, type TermSpec } from './composition.js'
 import type { MergedModel } from './merge.js'
+import {
+  compositionRows,
+  requestRows,
+  type SampleRequest,
+  type SmcChoices,
+  smcRows,
+  type TermRequest,
+} from './request-options.js'
 
 /** One request for samples: what the command `sample` takes, by names of models instead of files. */
-
-export const requestMethods = ['smc', ...sampleMethods] as const
-/** 'likelihood' is not among them: it is experimental, and takes 128 evaluations of every model more for each particle. */
-export const weightSchemes = ['bridge', 'tilt', 'fkc', 'rne', 'none'] as const
-
-/** One density of a composition. */
-export interface TermRequest {
-  /** Name of a model; default that of the request. */
-  model?: string
-  /** Classes of its attributes, by index or name; default none. */
-  attributes?: NamedLabels
-}
-
-export interface SampleRequest {
-  /** Name of a model of the engine. */
-  model: string
-  /** Samples; default 16. */
-  particles?: number
-  /** Transitions between noise levels; default 64. */
-  steps?: number
-  /** Noise levels, and their spacing (7); default the model's. */
-  sigmaMin?: number
-  sigmaMax?: number
-  rho?: number
-  /** Default 'smc' for energies, 'heun' for denoisers. */
-  method?: (typeof requestMethods)[number]
-  attributes?: NamedLabels
-  /** The density to this power. */
-  gamma?: number
-  /** AND: multiplies by these. */
-  with?: TermRequest[]
-  /** NOT: divides by these, to the power `strength` (0.5). */
-  not?: TermRequest[]
-  strength?: number
-  dividePrior?: boolean
-  /** Guidance towards the attributes; 1: none. */
-  guidance?: number
-  /** Of a denoiser: guide at these noise levels only. */
-  guidanceInterval?: [number, number]
-  /** Keeps all coordinates between two bounds. */
-  box?: [number, number]
-  /** Of smc: as for `smc`. */
-  weights?: SmcOptions['weights']
-  weighAbove?: number | 'auto'
-  kernel?: SmcOptions['kernel']
-  proposal?: SmcOptions['proposal']
-  resampling?: SmcOptions['resampling']
-  essThreshold?: number
-  essAfter?: number
-  finalResample?: boolean
-  controlDrift?: boolean
-  moves?: (typeof moveKernels)[number]
-  seed?: number
-}
 
 /** What a request tells while it runs: of smc as LevelReport, of samplers without weights the level alone. */
 export interface RequestLevel {
@@ -87,15 +38,6 @@ export interface RequestLevel {
 
 export type RequestResult = SmcResult | SampleResult
 
-const names = [
-  ...['model', 'particles', 'steps', 'sigmaMin', 'sigmaMax', 'rho', 'method', 'attributes', 'gamma', 'with', 'not'],
-  ...['strength', 'dividePrior', 'guidance', 'guidanceInterval', 'box', 'seed'],
-]
-const smcNames = [
-  ...['weights', 'weighAbove', 'kernel', 'proposal', 'resampling', 'essThreshold', 'essAfter', 'finalResample'],
-  ...['controlDrift', 'moves'],
-] as const
-
 /** What of a request says how much work it is: checked before it is queued. */
 export interface Size {
   particles: number
@@ -108,21 +50,12 @@ export function checkRequest(
   models: ReadonlyMap<string, MergedModel>,
   limits: Size,
 ): SampleRequest & Size {
-  knownOptions('the request', given, [...names, ...smcNames])
+  knownOptions('the request', given, ['model', ...Object.keys(requestRows), 'attributes', 'with', 'not'])
   const request = given as SampleRequest
   modelOf(request.model, models)
-  const particles = integer('particles', request.particles ?? 16, 1, limits.particles)
-  const steps = integer('steps', request.steps ?? 64, 1, limits.steps)
-  for (const name of ['sigmaMin', 'sigmaMax', 'rho', 'gamma', 'strength'] as const)
-    if (request[name] !== undefined) finiteNumber(name, request[name], { above: 0 })
-  if (request.guidance !== undefined) finiteNumber('guidance', request.guidance)
-  if (request.method !== undefined) oneOf('method', request.method, requestMethods)
-  for (const name of ['box', 'guidanceInterval'] as const) {
-    if (request[name] === undefined) continue
-    const [lo, hi] = numberList(name, request[name], { length: 2 })
-    if (!(lo! < hi!)) throw invalid(name, 'two numbers, lo < hi', request[name])
-  }
-  if (request.dividePrior !== undefined) boolean('dividePrior', request.dividePrior)
+  checkOptions(requestRows, given as Record<string, unknown>)
+  const particles = integer('particles', request.particles ?? requestRows.particles.default, 1, limits.particles)
+  const steps = integer('steps', request.steps ?? requestRows.steps.default, 1, limits.steps)
   if (request.attributes !== undefined) checkAttributes(request.attributes)
   for (const name of ['with', 'not'] as const) {
     if (request[name] === undefined) continue
@@ -134,12 +67,6 @@ export function checkRequest(
       if (term.attributes !== undefined) checkAttributes(term.attributes)
     }
   }
-  if (request.weights !== undefined) oneOf('weights', request.weights, weightSchemes)
-  if (request.kernel !== undefined) oneOf('kernel', request.kernel, kernels)
-  if (request.proposal !== undefined) oneOf('proposal', request.proposal, proposals)
-  if (request.resampling !== undefined) oneOf('resampling', request.resampling, resamplingSchemes)
-  if (request.moves !== undefined) oneOf('moves', request.moves, moveKernels)
-  if (request.seed !== undefined) integer('seed', request.seed, 0)
   return { ...request, particles, steps }
 }
 
@@ -193,8 +120,7 @@ export function runRequest(
     const source = isEnergy ? await targetOf(request, models) : denoiserOf(request, models)
     if (method === 'smc') {
       if (!('energyGrad' in source)) throw invalid('method of a denoiser', 'one without weights', method)
-      const { weights, weighAbove, kernel, proposal, resampling, essThreshold, essAfter, finalResample, controlDrift, moves } = request // biome-ignore format: one line
-      const how = { weights, weighAbove, kernel, proposal, resampling, essThreshold, essAfter, finalResample, controlDrift } // biome-ignore format: one line
+      const { moves, ...how } = givenOptions<SmcChoices>(smcRows, request)
       const options = { particles, sigmas, seed, signal: whole, ...how, ...(moves && { moves: { kernel: moves } }) }
       const run = smc.stream(source, options)
       for await (const level of run) await emit(level)
@@ -207,18 +133,28 @@ export function runRequest(
 }
 
 function refuseSmc(request: SampleRequest, where: string): void {
-  const given = smcNames.find((name) => request[name] !== undefined)
+  const given = (Object.keys(smcRows) as (keyof typeof smcRows)[]).find((name) => request[name] !== undefined)
   if (given !== undefined) throw new ArgumentError(`${given} goes with method 'smc' on an energy, not with ${where}`)
 }
 
 function targetOf(request: SampleRequest, models: ReadonlyMap<string, MergedModel>) {
-  const { attributes, with: also = [], not = [], strength = 0.5, dividePrior = false, guidance = 1, gamma = 1, box } = request // biome-ignore format: one line
+  const { attributes, with: also = [], not = [], box } = request
+  const option = reader(compositionRows, request)
   if (request.guidanceInterval) throw invalid('guidanceInterval of an energy', 'nothing, as it is guided at every noise level', request.guidanceInterval) // biome-ignore format: one line
   const term = ({ model = request.model, attributes = undefined }: TermRequest): TermSpec => ({
     file: model === request.model ? null : model,
     labels: attributes ?? null,
   })
-  const composition = { base: attributes ?? null, also: also.map(term), not: not.map(term), strength, dividePrior, guidance, gamma, box: box ?? null } // biome-ignore format: one line
+  const composition = {
+    base: attributes ?? null,
+    also: also.map(term),
+    not: not.map(term),
+    strength: option('strength'),
+    dividePrior: option('dividePrior'),
+    guidance: option('guidance'),
+    gamma: option('gamma'),
+    box: box ?? null,
+  }
   return composeTarget(composition, async (name) => modelOf(name ?? request.model, models))
 }
 

@@ -65,7 +65,7 @@ const MARGIN = 1.2
  * grid. log(N / CESS), about the variance of the step's log-weights, is quadratic in the step's length, so that its square root adds up along
  * the path: the new levels are even in that sum (Zhou, Johansen & Aston 2016; Syed et al. 2024). The grid is then frozen, so the run that
  * uses it is as exact as on any other.
- * @throws what smc throws
+ * Throws what smc throws.
  * @example
  * ```js
  * import { adaptSigmas, gaussianMixture, lowTemperature, smc } from 'feynkac'

@@ -1,6 +1,5 @@
-import type { WeightScheme } from './annealing.js'
 import type { LevelReport } from './events.js'
-import type { Kernel, Proposal } from './kernels.js'
+import type { Kernel, Proposal, WeightScheme } from './kernels.js'
 import type { MoveOptions } from './mcmc.js'
 
 /** What a run is like, for advice that fits it. */

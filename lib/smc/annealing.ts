@@ -2,13 +2,22 @@ import { ArgumentError, digits, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
+import { clear, combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, type Space, toHost, upload } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
 import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
-import { calibratedKernel, type Kernel, type Proposal, precisionForm, type StepKernel, stepKernel } from './kernels.js'
+import {
+  calibratedKernel,
+  type Kernel,
+  type Proposal,
+  precisionForm,
+  type StepKernel,
+  stepKernel,
+  type WeightScheme,
+} from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
 import type { PopulationRows } from './rows.js'
 
@@ -45,7 +54,6 @@ interface WeightRule {
 }
 
 /** The increment of a step that weighs nothing. */
-/** No weights. */
 export const NOTHING: Increment = { terms: [], coefficients: [], constant: 0 }
 
 export const weightRules = {
@@ -119,9 +127,7 @@ export const weightRules = {
     kernels: ['scaled', 'plain'],
     proposals: ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde'],
   },
-} as const satisfies Record<string, WeightRule>
-
-export type WeightScheme = keyof typeof weightRules
+} as const satisfies Record<WeightScheme, WeightRule>
 
 /** What drives the particles under a scheme: the target, or its first model. */
 export const driver = (target: Target, weights: WeightScheme): EnergyFunction & { lambda?: number } =>
@@ -135,7 +141,7 @@ export interface AnnealingOptions {
   kernel: Kernel
   proposal: Proposal
   moves?: MoveOptions
-  precisions?: readonly Float64Array[]
+  meanPrecisions?: readonly Float64Array[]
   controlDrift: boolean
   seed: number
   batch: number
@@ -147,7 +153,7 @@ export class AnnealedPopulation implements Population {
   readonly levels: number
   samples: Floats
   /** m of every step taken, as used by the analytic proposals; h of the calibrated one. */
-  readonly precisions: Float64Array[] = []
+  readonly meanPrecisions: Float64Array[] = []
   readonly #rule: WeightRule
   readonly #driver: ReturnType<typeof driver>
   readonly #evaluator: Evaluator
@@ -208,7 +214,7 @@ export class AnnealedPopulation implements Population {
     const variance = sigmas[0] ** 2 / this.target.lambda
     const noise = { std: Math.sqrt(variance), seed, purpose: purpose.start, step: 0, first }
     const x = this.samples
-    await run(() => native.combine({ out: x, terms: [], coefficients: new Float64Array(0), rows, noise }), signal)
+    await drawNormals(x, rows, noise, signal)
     await this.#evaluate(0)
     if (weights === 'none') return this.#whole(NOTHING)
     const squares = this.space.doubles(rows)
@@ -308,19 +314,22 @@ export class AnnealedPopulation implements Population {
 
   /** x - sigma^2 / Lambda grad U; under 'tilt' the base model's own. */
   async denoised(): Promise<Float32Array> {
+    return copyOf(await this.denoisedHere(), this.options.signal)
+  }
+
+  /** The same in the population's space. */
+  async denoisedHere(): Promise<Floats> {
     const { sigmas, signal } = this.options
     const { count: rows } = this.rows
     const { baseGrad, grad } = this.#state
-    const coefficients = Float64Array.of(1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1))
-    const out = this.space.floats(this.samples.length)
-    await run(() => native.combine({ out, terms: [this.samples, baseGrad ?? grad], coefficients, rows }), signal)
-    return copyOf(out, signal)
+    const coefficients = [1, -(sigmas[this.#level] ** 2) / (this.#driver.lambda ?? 1)]
+    return combined({ space: this.space, rows, signal }, [this.samples, baseGrad ?? grad], coefficients)
   }
 
   async state(): Promise<PopulationState> {
     const arrays = { samples: await toHost(this.samples), energy: await toHost(this.#state.energy) }
     const [mover, control] = [this.#mover?.state(), this.#control?.state()]
-    const rest = { evaluations: this.evaluations, precisions: this.precisions }
+    const rest = { evaluations: this.evaluations, meanPrecisions: this.meanPrecisions }
     return { arrays, rest: { ...rest, ...(mover && { mover }), ...(control && { control }) } }
   }
 
@@ -338,7 +347,7 @@ export class AnnealedPopulation implements Population {
         'checkpoint: the energies of its particles are others now: it is of another target, or its models have changed. Give another file, or remove it to begin anew',
       )
     this.#evaluator.count = rest.evaluations as number
-    this.precisions.push(...(rest.precisions as Float64Array[]))
+    this.meanPrecisions.push(...(rest.meanPrecisions as Float64Array[]))
     this.#mover?.restore(rest.mover as MoverState)
     this.#control?.restore(rest.control as ControlState)
   }
@@ -354,7 +363,7 @@ export class AnnealedPopulation implements Population {
     const [s, next] = [sigmas[k - 1], sigmas[k]]
     if (proposal === 'calibrated') {
       const table = this.#driver.calibration!
-      this.precisions.push(table.precisionAt(s))
+      this.meanPrecisions.push(table.precisionAt(s))
       return calibratedKernel(s, next, lambda, table)
     }
     const precision = await this.#precision(k, grad, weights)
@@ -375,7 +384,7 @@ export class AnnealedPopulation implements Population {
     const shape = this.#cosines
     if (!shape) return run(() => native.propose({ ...given, out, x, grad: drive }), signal)
     const step = this.space.floats(x.length)
-    await run(() => native.combine({ out: step, terms: [], coefficients: new Float64Array(0), rows }), signal)
+    await clear(step, rows, signal)
     await run(() => native.dct({ out, x: drive, shape }), signal)
     await run(() => native.propose({ ...given, out: step, x: step, grad: out }), signal)
     await run(() => native.dct({ out, x: step, shape, inverse: true }), signal)
@@ -386,14 +395,14 @@ export class AnnealedPopulation implements Population {
   async #precision(k: number, grad: Floats, weights: Doubles): Promise<Float64Array> {
     const form = precisionForm(this.options.proposal)
     const out =
-      this.options.precisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
-    if (form !== 'none' && !this.options.precisions) {
+      this.options.meanPrecisions?.[k - 1]?.slice() ?? new Float64Array(form === 'diagonal' ? this.#evaluator.d : 1)
+    if (form !== 'none' && !this.options.meanPrecisions) {
       await this.rows.meanSquares(out, grad, weights, this.options.signal)
       if (out.some(Number.isNaN)) throw notANumber(this.where(k - 1), await this.rows.firstText(await this.suspect()))
       if (out.some((m) => m === Number.POSITIVE_INFINITY))
         throw new NumericsError(`the gradient is infinite at ${this.where(k - 1)}`)
     }
-    this.precisions.push(out)
+    this.meanPrecisions.push(out)
     return out
   }
 }

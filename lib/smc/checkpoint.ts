@@ -27,7 +27,7 @@ export class SmcCheckpoint {
 
   private constructor(
     readonly path: string,
-    /** Of the run: a file that holds another's state is refused. */
+    /** What tells the run: a file that holds another's state is refused. */
     readonly identity: Record<string, unknown>,
     /** Milliseconds between two writes. */
     readonly every: number,

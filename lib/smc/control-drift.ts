@@ -1,4 +1,5 @@
 import { native, run } from '../native/addon.js'
+import { combined } from '../native/combine.js'
 import { type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
@@ -80,7 +81,7 @@ export class ControlDrift {
    */
   async curvature({ grad, modelGrads }: TargetEvaluation, weights: Doubles): Promise<number> {
     if (this.theta.every((t) => t === 0)) return 0
-    const drift = await this.#combine(modelGrads!, this.theta)
+    const drift = await this.#combined(modelGrads!, this.theta)
     const products = await this.#onHost(this.#products(drift, drift, Float64Array.of(0), grad))
     const mean = await weightedMean(products, await toHost(weights, this.signal), this.signal)
     const h = mean / (grad.length / this.rows.count)
@@ -90,7 +91,7 @@ export class ControlDrift {
   /** grad U - b, which the step that comes next takes in place of grad U. */
   drive({ grad, modelGrads }: TargetEvaluation): Promise<Floats> {
     this.thetas.push(this.theta)
-    return this.#combine([grad, ...modelGrads!], [1, ...this.theta.map((t) => -t)])
+    return this.#combined([grad, ...modelGrads!], [1, ...this.theta.map((t) => -t)])
   }
 
   /** The step's increment with log L of the drifted kernel in place of log N(x; x', v); fits theta of the next step. */
@@ -105,11 +106,11 @@ export class ControlDrift {
     { terms: plain, coefficients: signs, constant }: Increment,
     { from, to, before, after, v, weights }: DriftedStep,
   ): Promise<{ increment: Increment; sample: DriftSample }> {
-    const step = await this.#inBasis(await this.#combine([to, from], [1, -1]))
+    const step = await this.#inBasis(await this.#combined([to, from], [1, -1]))
     const [grad, ...models] = await this.#allInBasis([before.grad, ...before.modelGrads!])
     const [gradAfter, ...modelsAfter] = await this.#allInBasis([after.grad, ...after.modelGrads!])
-    const drift = await this.#combine(modelsAfter, this.theta)
-    const rest = await this.#combine([gradAfter, drift], [1, -1])
+    const drift = await this.#combined(modelsAfter, this.theta)
+    const rest = await this.#combined([gradAfter, drift], [1, -1])
     // log N(x; x' - v b', v) - log N(x; x', v) = <x' - x - v b'/2, b'>
     const kernel = await this.#products(step, drift, scaled(v, -0.5), drift)
     const increment = { terms: [...plain, kernel], coefficients: [...signs, 1], constant }
@@ -136,11 +137,8 @@ export class ControlDrift {
     return { increment, sample }
   }
 
-  async #combine(terms: readonly Floats[], coefficients: Iterable<number>): Promise<Floats> {
-    const out = this.space.floats(terms[0].length)
-    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows.count }
-    await run(() => native.combine(request), this.signal)
-    return out
+  #combined(terms: readonly Floats[], coefficients: Iterable<number>): Promise<Floats> {
+    return combined({ space: this.space, rows: this.rows.count, signal: this.signal }, terms, coefficients)
   }
 
   /** <a + v b, c> of every particle */
@@ -156,7 +154,7 @@ export class ControlDrift {
     return a
   }
 
-  /** Of all particles. */
+  /** The numbers of all particles, of all ranks. */
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {
     const [all] = await this.rows.whole([await array])
     return toHost(all, this.signal)

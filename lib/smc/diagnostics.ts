@@ -1,4 +1,6 @@
+import { ArgumentError } from '../base/errors.js'
 import { inPieces, turns } from '../base/turns.js'
+import type { Descent, RootArrays } from '../native/particle-ops.js'
 import type { LevelReport } from './events.js'
 
 /** What happened on the way: whether to trust a result, and where particles were lost. */
@@ -18,8 +20,8 @@ export interface SmcDiagnostics {
   families: number
   /** The levels' warnings. */
   warnings: string[]
-  /** m of every step of the analytic proposals, which `precisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
-  precisions: Float64Array[]
+  /** m of every step of the analytic proposals, which `meanPrecisions` of a later run freezes; h of the calibrated one. Empty for a FeynmanKacModel. */
+  meanPrecisions: Float64Array[]
   /** theta of every step, one value for each model of the target; empty without `controlDrift`. */
   drift: Float64Array[]
 }
@@ -54,27 +56,20 @@ export class Roots {
   #variance = 0 // of log Z-hat, up to the last resampling
   #since = 0 // and from there to where it was last asked for
   #start: number // S after the resampling
+  #last: number // S at the weights last seen
   #before: Int32Array // the other half of a pair of buffers for the roots
-  readonly #marks: Int32Array // of every root that is left after a resampling: its number
-  #resamplings = 0
-  /** The roots' shares while they are added up, zeros otherwise; none before the first resampling, when every particle is its own. */
-  #families?: Float64Array
-
-  readonly #turn: () => Promise<void>
+  #families?: Float64Array // where native jobs add up the roots' shares; none before the first resampling, when every particle is its own
 
   static async begin(particles: number, signal?: AbortSignal): Promise<Roots> {
-    const turn = turns(signal)
-    return new Roots(await indices(particles, turn), turn)
+    return new Roots(await indices(particles, turns(signal)))
   }
 
-  private constructor(own: Int32Array, turn: () => Promise<void>) {
+  private constructor(own: Int32Array) {
     const particles = own.length
-    this.#turn = turn
     this.of = own
     this.#before = new Int32Array(particles)
-    this.#marks = new Int32Array(particles)
     this.distinct = particles
-    this.#start = 1 / particles
+    this.#start = this.#last = 1 / particles
   }
 
   /** What it goes on from at the next level, beside `of`. */
@@ -84,83 +79,49 @@ export class Roots {
   }
 
   restore(roots: ArrayLike<number>, { distinct, variance, start, resampled }: RootsState): void {
+    const n = this.of.length
+    for (let i = 0; i < n; i++)
+      if (!(Number.isInteger(roots[i]) && roots[i] >= 0 && roots[i] < n))
+        throw new ArgumentError(`checkpoint: root ${roots[i]} of particle ${i} is not one of its ${n} particles`)
     this.of.set(roots)
     this.distinct = distinct
     this.#variance = variance
     this.#start = start
-    if (resampled) this.#families = new Float64Array(this.of.length)
+    if (resampled) this.#families = new Float64Array(n)
   }
 
-  /** Standard error of log Z-hat at these normalised weights; Infinity where one root is left. */
-  async logZError(weights: Float64Array): Promise<number> {
-    this.#since = await this.#stretch(weights)
+  /** For native.reweight, which gives S. */
+  get arrays(): RootArrays {
+    return { of: this.of, families: this.#families }
+  }
+
+  /** For the native job that makes the next generation, whose Descent `resampled` takes. */
+  get descent(): RootArrays & { next: Int32Array } {
+    this.#families ??= new Float64Array(this.of.length)
+    return { of: this.of, families: this.#families, next: this.#before }
+  }
+
+  /** Standard error of log Z-hat at normalised weights of this S; Infinity where one root is left. */
+  logZError(concentration: number): number {
+    this.#last = concentration
+    this.#since =
+      this.distinct === 1 ? Number.POSITIVE_INFINITY : Math.log((1 - this.#start) / Math.max(0, 1 - concentration))
     return Math.sqrt(Math.max(0, this.#variance + this.#since))
   }
 
   /** 1 / S: how many initial particles the weight descends from, in effect. */
-  async families(weights: Float64Array): Promise<number> {
-    return 1 / (await this.#concentration(weights))
+  get families(): number {
+    return 1 / this.#last
   }
 
-  /** After logZError of the weights that were resampled. @param weights those that resampling left */
-  async resample(ancestors: Int32Array, weights: Float64Array): Promise<void> {
+  /** After logZError of the weights that were resampled. */
+  resampled({ distinct, concentration }: Descent): void {
     this.#variance += this.#since
-    this.#families ??= new Float64Array(this.of.length)
-    const [parents, roots, families] = [this.of, this.#before, this.#families]
-    const [marks, mark] = [this.#marks, ++this.#resamplings]
-    let distinct = 0
-    await inPieces(ancestors.length, this.#turn, (first, end) => {
-      let fresh = 0
-      for (let i = first; i < end; i++) {
-        const root = parents[ancestors[i]]
-        roots[i] = root
-        if (marks[root] !== mark) fresh++
-        marks[root] = mark
-        families[root] += weights[i]
-      }
-      distinct += fresh
-    })
-    this.of = roots
+    const parents = this.of
+    this.of = this.#before
     this.#before = parents
     this.distinct = distinct
-    this.#start = await this.#takeSquares(families)
-  }
-
-  async #stretch(weights: Float64Array): Promise<number> {
-    if (this.distinct === 1) return Number.POSITIVE_INFINITY
-    return Math.log((1 - this.#start) / Math.max(0, 1 - (await this.#concentration(weights))))
-  }
-
-  /** S = sum over roots of (sum of their descendants' weights)^2 */
-  async #concentration(weights: Float64Array): Promise<number> {
-    const [families, roots] = [this.#families, this.of]
-    if (families) {
-      await inPieces(weights.length, this.#turn, (first, end) => {
-        for (let i = first; i < end; i++) families[roots[i]] += weights[i]
-      })
-      return await this.#takeSquares(families)
-    }
-    let sum = 0
-    await inPieces(weights.length, this.#turn, (first, end) => {
-      let part = sum
-      for (let i = first; i < end; i++) part += weights[i] * weights[i]
-      sum = part
-    })
-    return sum
-  }
-
-  /** The sum of the squares; the values are zeros afterwards. */
-  async #takeSquares(values: Float64Array): Promise<number> {
-    let sum = 0
-    await inPieces(values.length, this.#turn, (first, end) => {
-      let part = sum // a local one: what a closure captures is a new object for every number
-      for (let i = first; i < end; i++) {
-        part += values[i] * values[i]
-        values[i] = 0
-      }
-      sum = part
-    })
-    return sum
+    this.#start = this.#last = concentration
   }
 }
 

@@ -7,6 +7,8 @@
 export interface Level extends LevelReport {
   /** Normalised weights of the samples as they are now, after the level's resampling: a copy. */
   readonly weights: Float64Array
+  /** Where the level has resampled: the particle that each one now was before. Null where it has not. A copy. */
+  readonly ancestors: Int32Array | null
   /** The particles at this level's noise [particles, ...shape]: a copy. */
   samples(): Promise<Float32Array>
   /**
@@ -59,4 +61,19 @@ export interface Step {
   samples(): Promise<Float32Array>
   /** What they are of, D(x, sigma): a preview, by an evaluation of its own. */
   denoised(): Promise<Float32Array>
+}
+
+/** One level of Markov chains, as `mcmc.stream` has them. */
+export interface ChainLevel {
+  level: number
+  lastLevel: number
+  sigma: number
+  /** Mean acceptance of the level's moves; NaN for ULA and UHMC. */
+  acceptance: number
+  /** Step length of the level's last move, in units of x. */
+  stepSize: number
+  /** U of every chain: a copy. */
+  readonly energy: Float64Array
+  /** The chains [chains, ...shape]: a copy. */
+  samples(): Promise<Float32Array>
 }

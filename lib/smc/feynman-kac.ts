@@ -55,20 +55,20 @@ export interface Population {
   suspect(): Promise<string | undefined>
   /** Its arrays of the space that the next level needs. */
   live(): (Values | undefined)[]
-  /** Of the rows that are here. */
+  /** The samples of the rows that are here. */
   readonly samples: Floats
-  /** The mean of what the samples were before the noise, D(x), on the host. @throws ArgumentError where the model has none */
+  /** The mean of what the samples were before the noise, D(x), on the host. Throws ArgumentError where the model has none. */
   denoised(): Promise<Float32Array>
   /** All that the next level goes on from: for a checkpoint. */
   state(): Promise<PopulationState>
-  /** Goes on from a state after level k. @throws ArgumentError where it is not of this population's model */
+  /** Goes on from a state after level k. Throws ArgumentError where it is not of this population's model. */
   restore(state: PopulationState, k: number): Promise<void>
   /** U of every particle, where the model has one. */
   readonly energy?: Doubles
   /** Evaluations of a model at a particle so far. */
   readonly evaluations: number
   /** m and theta of its steps, where it has some. */
-  readonly precisions?: Float64Array[]
+  readonly meanPrecisions?: Float64Array[]
   readonly drift?: Float64Array[]
 }
 

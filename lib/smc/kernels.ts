@@ -9,6 +9,10 @@ export interface StepKernel {
   tau: Float64Array
 }
 
+/** How particles are weighed: the rules are in annealing.ts. */
+export const weightSchemes = ['bridge', 'tilt', 'fkc', 'rne', 'likelihood', 'none'] as const
+export type WeightScheme = (typeof weightSchemes)[number]
+
 export const kernels = ['scaled', 'plain'] as const
 export type Kernel = (typeof kernels)[number]
 

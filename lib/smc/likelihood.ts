@@ -1,7 +1,8 @@
 import { ArgumentError, digits } from '../base/errors.js'
 import { purpose } from '../base/random.js'
 import { native, run } from '../native/addon.js'
-import { type Space, toHost, toSpace, upload } from '../native/space.js'
+import { combined } from '../native/combine.js'
+import { fill, type Space, toHost } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions, NOTHING } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -169,7 +170,7 @@ export class LikelihoodPopulation implements Population {
       weights: 'none',
       weighAbove: 0,
       proposal,
-      precisions: undefined,
+      meanPrecisions: undefined,
       moves: undefined,
     }
   }
@@ -182,39 +183,41 @@ export class LikelihoodPopulation implements Population {
       this.reach = 0 // nothing is left to weigh at any noise
       return NOTHING
     }
-    const sums = space.doubles(n)
-    const x0 = await toSpace(space, await this.#now.denoised(), signal)
+    const x0 = await this.#now.denoisedHere()
     const mark = space.mark()
-    const logs = new Float64Array(n)
+    let best = space.doubles(n)
+    await fill(best, 0, signal)
     const high = sigmas[0]
     const width = Math.log(high / weighAbove) / draws
-    let best = logs.slice()
     for (let draw = 0; draw < draws; draw++) {
       const sigma = high * Math.exp(-(draw + 0.5) * width)
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
-      const x = space.floats(x0.length)
       const noise = { std: sigma, seed, purpose: purpose.moment, step: draw } // moves, which draw moments, do not go with it
-      await run(() => native.combine({ out: x, terms: [x0], coefficients: Float64Array.of(1), rows: n, noise }), signal)
+      const x = await combined({ space, rows: n, signal }, [x0], [1], noise)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
-      for (const [j, exponent] of this.#exponents.entries()) {
+      const squares: Doubles[] = []
+      for (const grad of modelGrads!) {
         const out = space.doubles(n)
         const coefficients = Float64Array.of(1 / sigma, -1 / sigma, sigma)
-        await run(() => native.rowSquares({ out, terms: [x0, x, modelGrads![j]], coefficients }), signal)
-        const squares = await toHost(out, signal)
-        for (let i = 0; i < n; i++) logs[i] -= exponent * weight * squares[i]
+        await run(() => native.rowSquares({ out, terms: [x0, x, grad], coefficients }), signal)
+        squares.push(out)
       }
-      if (hasNaN(logs))
+      const logs = space.doubles(n)
+      const coefficients = Float64Array.from([1, ...this.#exponents.map((exponent) => -exponent * weight)])
+      await run(() => native.sumTerms({ out: logs, terms: [best, ...squares], coefficients, constant: 0 }), signal)
+      const there = await toHost(logs, signal)
+      if (hasNaN(there))
         throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#weighed)}`, await suspect?.())
-      space.keep([], mark)
-      if (bearable && effectiveSampleSize(logs) < BEARABLE * n) break
-      best = logs.slice()
+      const stops = bearable && effectiveSampleSize(there) < BEARABLE * n
+      if (!stops) best = logs
+      space.keep([best], mark)
+      if (stops) break
       this.reach = high * Math.exp(-(draw + 1) * width)
     }
     const d = x0.length / n
     const total = this.#exponents.reduce((a, b) => a + b, 0)
     const constant = -total * (d / 2) * Math.log(2 * Math.PI * Math.E * this.reach ** 2)
-    await upload(sums, best, signal)
-    return { terms: [sums], coefficients: [1], constant }
+    return { terms: [best], coefficients: [1], constant }
   }
 }

@@ -1,14 +1,18 @@
-import { boolean, finiteNumber, float32Array, held, integer, knownOptions, oneOf, renamed } from '../base/args.js'
-import { digits, NumericsError } from '../base/errors.js'
+import { finiteNumber, float32Array, held, integer, knownOptions, plainObject, renamed } from '../base/args.js'
+import { digits, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
+import { choice, type RowsOf, reader, toggle, whole } from '../base/option-table.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
+import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
-import type { Rows } from '../native/particle-ops.js'
-import { fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
+import { combined, drawNormals } from '../native/combine.js'
+import type { Noise, Rows } from '../native/particle-ops.js'
+import { copyOf, fill, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Doubles, Floats } from '../native/types.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, notANumber, type TargetEvaluation } from './evaluation.js'
+import type { ChainLevel } from './events.js'
 import { McmcResult, unweighted } from './result.js'
 import { OwnRows, type PopulationRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
@@ -34,7 +38,15 @@ export interface MoveOptions {
   tune?: boolean
 }
 
-const moveOptions = ['kernel', 'steps', 'stepSize', 'leapfrog', 'tune']
+/** Those but the step, once: ranges, defaults and help. */
+export const moveRows: RowsOf<MoveOptions, 'kernel' | 'steps' | 'leapfrog' | 'tune'> = {
+  kernel: choice('the moves; ula and uhmc skip the accept decision', moveKernels, { flag: false, default: 'mala' }),
+  steps: whole('moves per level', { flag: false, default: 1 }),
+  leapfrog: whole('leapfrog steps of one move of hmc or uhmc', { flag: false, default: 3 }),
+  tune: toggle('adapt the step towards a good acceptance', { flag: false, default: false }),
+}
+
+const moveOptions = [...Object.keys(moveRows), 'stepSize']
 const mcmcOptions = [
   ...moveOptions,
   'chains',
@@ -83,11 +95,12 @@ export class Mover {
     readonly space: Space = host,
   ) {
     knownOptions('moves', options, moveOptions)
-    this.kernel = oneOf('moves.kernel', options.kernel ?? 'mala', moveKernels)
-    this.steps = integer('moves.steps', options.steps ?? 1, 1)
-    this.leapfrog = integer('moves.leapfrog', options.leapfrog ?? 3, 1)
+    const option = reader(moveRows, options, 'moves.')
+    this.kernel = option('kernel')
+    this.steps = option('steps')
+    this.leapfrog = option('leapfrog')
     if (typeof options.stepSize !== 'function') finiteNumber('moves.stepSize', options.stepSize ?? 1, { above: 0 })
-    boolean('moves.tune', options.tune ?? false)
+    option('tune')
     this.accepted = new Float64Array(rows.count)
   }
 
@@ -166,7 +179,7 @@ export class Mover {
   /** x' = x - h/2 grad U + sqrt(h) z, h = step^2; the ratio needs both directions' densities (Roberts & Tweedie 1996). */
   async #langevin(state: ChainState, sigma: number, evaluator: Evaluator) {
     const h = this.step ** 2
-    const x = await this.#combine([state.x, state.grad], [1, -h / 2], this.step, this.moves)
+    const x = await this.#combined([state.x, state.grad], [1, -h / 2], this.#noise(this.step))
     const next: ChainState = { x, ...(await evaluator.evaluate(x, sigma)) }
     const forward = await this.#squares([x, state.x, state.grad], [1, -1, h / 2])
     const backward = await this.#squares([state.x, x, next.grad], [1, -1, h / 2])
@@ -177,29 +190,31 @@ export class Mover {
   /** Leapfrog with unit mass from a fresh momentum (Neal 2011). */
   async #hamiltonian(state: ChainState, sigma: number, evaluator: Evaluator) {
     const e = this.step
-    let p = await this.#combine([], [], 1, this.moves, state.x.length)
+    let p = this.space.floats(state.x.length)
+    await drawNormals(p, this.rows.count, this.#noise(1), this.signal)
     const before = await this.#squares([p], [1])
     let next: ChainState = state
     const mark = this.space.mark()
     for (let l = 0; l < this.leapfrog; l++) {
-      p = await this.#combine([p, next.grad], [1, l === 0 ? -e / 2 : -e])
-      const x = await this.#combine([next.x, p], [1, e])
+      p = await this.#combined([p, next.grad], [1, l === 0 ? -e / 2 : -e])
+      const x = await this.#combined([next.x, p], [1, e])
       next = { x, ...(await evaluator.evaluate(x, sigma)) }
       // not after the last one, whose suspect may be asked for
       if (l + 1 < this.leapfrog) this.space.keep([p, ...rowsOf(next)], mark)
     }
-    p = await this.#combine([p, next.grad], [1, -e / 2])
+    p = await this.#combined([p, next.grad], [1, -e / 2])
     const after = await this.#squares([p], [1])
     const terms = [state.energy, next.energy, before, after]
     return { next, logRatio: await this.#sum(terms, [1, -1, 1 / 2, -1 / 2]) }
   }
 
-  async #combine(terms: Floats[], coefficients: number[], std = 0, step = 0, length = terms[0]?.length) {
-    const out = this.space.floats(length)
-    const noise = { std, seed: this.seed, purpose: purpose.moment, step, first: this.rows.first }
-    const request = { out, terms, coefficients: Float64Array.from(coefficients), rows: this.rows.count, noise }
-    await run(() => native.combine(request), this.signal)
-    return out
+  #combined(terms: Floats[], coefficients: number[], noise?: Noise): Promise<Floats> {
+    return combined({ space: this.space, rows: this.rows.count, signal: this.signal }, terms, coefficients, noise)
+  }
+
+  /** N(0, std^2) of this move. */
+  #noise(std: number): Noise {
+    return { std, seed: this.seed, purpose: purpose.moment, step: this.moves, first: this.rows.first }
   }
 
   async #sum(terms: Doubles[], coefficients: number[]): Promise<Doubles> {
@@ -241,7 +256,7 @@ export interface McmcOptions extends MoveOptions {
 
 /**
  * Markov chain Monte Carlo on a target: ULA, MALA, HMC or UHMC, with one accept decision per chain.
- * @throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason
+ * Throws ArgumentError, NumericsError (a starting point without finite energy, NaN); the signal's reason.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, mcmc } from 'feynkac'
@@ -251,14 +266,38 @@ export interface McmcOptions extends MoveOptions {
  * const { samples, acceptance } = await mcmc(target, { chains: 64, sigmas: [1, 0.1, 0.01], kernel: 'mala', steps: 10 })
  * ```
  */
-export async function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
+export function mcmc(target: EnergyFunction, options: McmcOptions): Promise<McmcResult> {
+  return start(target, options)
+}
+
+/**
+ * The same as a loop over the levels, with the chains after each, as `smc.stream`.
+ * @example
+ * ```js
+ * import { gaussianMixture, mcmc } from 'feynkac'
+ *
+ * const normal = gaussianMixture({ weights: [1], means: [[0, 0]], covariances: [1] })
+ * const run = mcmc.stream(normal, { chains: 64, sigmas: [1, 0.1, 0.01], steps: 5 })
+ * for await (const { level, acceptance, energy } of run) console.log(level, acceptance, energy[0])
+ * ```
+ */
+mcmc.stream = (target: EnergyFunction, options: McmcOptions): Stream<ChainLevel, McmcResult> => {
+  const { signal, onProgress } = plainObject('options of mcmc.stream', options) as unknown as McmcOptions
+  if (onProgress !== undefined)
+    throw invalid('onProgress of mcmc.stream', 'nothing, as the loop has the levels', onProgress)
+  return streamOf((emit, whole) => start(target, { ...options, signal: whole }, emit), signal)
+}
+
+type OnLevel = (level: ChainLevel) => Promise<void>
+
+async function start(target: EnergyFunction, options: McmcOptions, onLevel?: OnLevel): Promise<McmcResult> {
   const given = renamed('mcmc', options, { batch: 'batchSize' })
   knownOptions('mcmc', given, mcmcOptions)
   const t = asTarget(target)
-  return inSpaceOf(t.residence, given.device, given.signal, (space) => runChains(t, given, space))
+  return inSpaceOf(t.residence, given.device, given.signal, (space) => runChains(t, given, space, onLevel))
 }
 
-async function runChains(t: Target, options: McmcOptions, space: Space): Promise<McmcResult> {
+async function runChains(t: Target, options: McmcOptions, space: Space, onLevel?: OnLevel): Promise<McmcResult> {
   const {
     chains: count,
     sigmas: levels,
@@ -283,8 +322,7 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
   if (initial === undefined) {
     x = space.floats(chains * d)
     const noise = { std: sigmas[0] / Math.sqrt(t.lambda), seed, purpose: purpose.start, step: 0 }
-    const request = { out: x, terms: [], coefficients: new Float64Array(0), rows: chains, noise }
-    await run(() => native.combine(request), signal)
+    await drawNormals(x, chains, noise, signal)
   } else {
     x = await toSpace(space, await held('initial', float32Array('initial', initial, chains * d), signal), signal)
   }
@@ -310,6 +348,12 @@ async function runChains(t: Target, options: McmcOptions, space: Space): Promise
     energy = await toHost(state.energy, signal)
     space.keep([x, weights, state.energy])
     await onProgress?.({ level, levels: sigmas.length, sigma, acceptance: acceptance[level] })
+    if (!onLevel) continue
+    const here = x
+    const at = { level, lastLevel: sigmas.length - 1, sigma, acceptance: acceptance[level], stepSize: stepSizes[level] }
+    await whilePresent(`level ${level}`, (present) =>
+      onLevel({ ...at, energy: energy.slice(), samples: () => present(() => copyOf(here, signal)) }),
+    )
   }
   return new McmcResult({
     ...unweighted(await toHost(x, signal), t.shape),

@@ -23,7 +23,7 @@ export interface GaussianMixture extends ResidentEnergy {
 
 /**
  * A Gaussian mixture as an energy function, exact at every noise level: E(x, sigma) = -log sum_i w_i N(x; mean_i, covariance_i + sigma^2 I),
- * normalised, in float64 inside. @throws ArgumentError
+ * normalised, in float64 inside. Throws ArgumentError.
  * @example
  * ```js
  * import { gaussianMixture } from 'feynkac'

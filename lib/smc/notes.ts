@@ -1,7 +1,7 @@
-import type { WeightScheme } from './annealing.js'
 import { isMeasured } from './consistency.js'
 import type { SmcDiagnostics } from './diagnostics.js'
 import type { Target } from './energy-function.js'
+import type { WeightScheme } from './kernels.js'
 import { isLearnt } from './learnt.js'
 
 /** What samples are of, where that is not what was asked for: SmcResult.note and SampleResult.note, and the first lines of the command. */
@@ -38,8 +38,9 @@ export function noteOf(
   if (weights === 'likelihood') {
     if (weighAbove === 0) return undefined // one model: plain samples of it are what was asked for
     const found = Number(weighAbove.toPrecision(3))
+    const how = `at noise levels from ${found} up${target.models.length > 1 ? ' (experimental of more than one model)' : ''}`
     return weighAbove < sigmas[0]
-      ? `weighed by likelihoods at noise levels from ${found} up (experimental): the samples are plain ones of a model, as often as target '${target.name}' has them there; below, nothing corrects them`
+      ? `weighed by likelihoods ${how}: the samples are plain ones of a model, as often as target '${target.name}' has them there; below, nothing corrects them`
       : 'not weighed: likelihoods would leave less than half of the particles at the largest noise already, and the samples are plain ones of a model. More draws make them less noisy (draws)'
   }
   if (weighAbove > sigmas[sigmas.length - 1])

@@ -1,8 +1,8 @@
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
-import { copyOf, toHost, upload } from '../native/space.js'
+import { host, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
-import { indices } from './diagnostics.js'
+import type { Roots } from './diagnostics.js'
 import type { Population } from './feynman-kac.js'
 import type { ResamplingScheme } from './resampling.js'
 import type { Draw, PopulationRows } from './rows.js'
@@ -18,43 +18,47 @@ export interface Redraw {
   signal?: AbortSignal
 }
 
-/** What came of it: every particle's ancestor, how many different ones, and the normalised weights now. */
+/** What came of it: every particle's ancestor, and how many different ones. */
 export interface Redrawn {
   ancestors: Int32Array
   unique: number
-  weights: Float64Array
 }
 
 /**
- * Resamples a population and its weights, which come back as N times the normalised ones: their mean is 1.
- * @param before the normalised weights, on the host: there they may be the same array, and hold those after it then
+ * Resamples a population, its roots and its weights, which come back as N times the normalised ones: their mean is 1.
+ * @param shares the normalised weights, on the host: there they may be the same array; they hold those after it then
  */
 export async function redraw(
   population: Population,
   rows: PopulationRows,
   { logWeights, weights }: { logWeights: Doubles; weights: Doubles },
-  before: Float64Array,
+  shares: Float64Array,
+  roots: Roots,
   { scheme, essAfter, seed, step, signal }: Redraw,
 ): Promise<Redrawn> {
   const { space } = population
-  const n = before.length
-  const there = space.ints(n)
+  const n = shares.length
+  const ancestors = new Int32Array(n)
+  const there = space.device === host.device ? ancestors : space.ints(n)
   const resample = (draw: Draw) => population.resample((from) => rows.gather(space, from, there, draw, signal))
   if (essAfter === 1) {
     const request = { ancestors: there, weights, logWeights, scheme, seed, step }
+    const descent = { roots: roots.descent, drawn: ancestors, shares }
     let unique = 0
     await resample(async (here) => {
-      unique = await run(() => native.resampleJob({ ...request, ...here }), signal)
+      const drawn = await run(() => native.resampleJob({ ...request, ...descent, ...here }), signal)
+      roots.resampled(drawn)
+      unique = drawn.unique
     })
-    return { ancestors: await copyOf(there, signal), unique, weights: await toHost(weights, signal) }
+    return { ancestors, unique }
   }
-  const chosen = await extremes(before, essAfter, signal)
+  const chosen = await extremes(shares, essAfter, signal)
   const turn = turns(signal)
   const among = new Float64Array(chosen.length)
   let share = 0
   await inPieces(chosen.length, turn, (first, end) => {
     let part = share // a local one: what a closure captures is a new object for every number
-    for (let j = first; j < end; j++) part += among[j] = before[chosen[j]]
+    for (let j = first; j < end; j++) part += among[j] = shares[chosen[j]]
     share = part
   })
   await inPieces(chosen.length, turn, (first, end) => {
@@ -62,27 +66,30 @@ export async function redraw(
     for (let j = first; j < end; j++) among[j] /= whole
   })
   const drawn = new Int32Array(chosen.length)
-  const unique = await run(() => native.resampleJob({ ancestors: drawn, weights: among, scheme, seed, step }), signal)
-  const ancestors = await indices(n, turn)
-  const after = await copyOf(before, signal)
+  const request = { ancestors: drawn, weights: among, scheme, seed, step }
+  const { unique } = await run(() => native.resampleJob(request), signal)
+  await inPieces(n, turn, (first, end) => {
+    for (let i = first; i < end; i++) ancestors[i] = i
+  })
   await inPieces(chosen.length, turn, (first, end) => {
     const each = share / chosen.length
     for (let j = first; j < end; j++) {
       ancestors[chosen[j]] = chosen[drawn[j]]
-      after[chosen[j]] = each
+      shares[chosen[j]] = each
     }
   })
-  await upload(there, ancestors, signal)
+  if (there !== ancestors) await upload(there, ancestors, signal)
   await resample(async (here) => {
     if (here) await run(() => native.gather({ ancestors: there, ...here }), signal)
   })
   const logs = new Float64Array(n)
   await inPieces(n, turn, (first, end) => {
-    for (let i = first; i < end; i++) logs[i] = Math.log(n * after[i])
+    for (let i = first; i < end; i++) logs[i] = Math.log(n * shares[i])
   })
   await upload(logWeights, logs, signal)
-  await upload(weights, after, signal)
-  return { ancestors, unique: n - chosen.length + unique, weights: after }
+  if (weights !== shares) await upload(weights, shares, signal)
+  roots.resampled(await run(() => native.descend({ ancestors, weights: shares, roots: roots.descent }), signal))
+  return { ancestors, unique: n - chosen.length + unique }
 }
 
 /**

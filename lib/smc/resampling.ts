@@ -25,7 +25,7 @@ export interface ResampleOptions {
  * Draws ancestors by weight.
  * @param weights finite, not negative, with a positive sum; normalised here if they are not
  * @returns n indices of weights, 0-based; never one with weight zero; sorted by all schemes but residual (copies first) and killing
- * @throws ArgumentError
+ * Throws ArgumentError.
  * @example
  * ```js
  * import { resample } from 'feynkac'

@@ -6,7 +6,7 @@ import { parseNpyArray } from '../data/npy.js'
 import { writeNpy } from '../data/npy-write.js'
 import { encoded } from './result-json.js'
 
-/** A result in a folder: samples.npy, weights.npy, samples.png, and all the rest in result.json. */
+/** A result in a folder: samples.npy, weights.npy (of smc), samples.png, and all the rest in result.json. */
 
 /** What is written of a WeightedSamples. */
 interface Saved {
@@ -29,9 +29,12 @@ export async function saveResult(folder: string, result: Saved, overwrite: boole
   await refuseOverwriting(names.map(path), overwrite)
   await removeFiles(names.map(path)) // what is left of a result before does not belong to this one
   const { samples, weights, shape, particles } = result
-  const files = ['samples.npy', 'weights.npy']
+  const files = ['samples.npy']
   await writeNpy(path('samples.npy'), samples, [particles, ...shape])
-  await writeNpy(path('weights.npy'), weights, [particles])
+  if (result.kind === 'smc') {
+    files.push('weights.npy')
+    await writeNpy(path('weights.npy'), weights, [particles])
+  }
   if (shape.length === 3) {
     const { gridPng } = await import('../data/grid.js')
     try {
@@ -48,7 +51,7 @@ export async function saveResult(folder: string, result: Saved, overwrite: boole
   return [...files, 'result.json'].map(path)
 }
 
-/** What saveResult has written. @throws FileError, FormatError */
+/** What saveResult has written. Throws FileError, FormatError. */
 export async function readResult(folder: string): Promise<{ json: unknown; samples: unknown; path: string }> {
   const [path, file] = [join(folder, 'result.json'), join(folder, 'samples.npy')]
   const json = parseJsonObject(await readFileChecked(path), path)

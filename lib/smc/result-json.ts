@@ -42,7 +42,7 @@ export function decoded(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, decoded(item)]))
 }
 
-/** What `encoded` has made of an array, in either form, or the array itself. @throws ArgumentError */
+/** What `encoded` has made of an array, in either form, or the array itself. Throws ArgumentError. */
 export function decodedArray<T extends TypeName>(
   name: string,
   value: unknown,
@@ -58,7 +58,7 @@ export function decodedArray<T extends TypeName>(
   return new Type(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length) as ArrayBuffer)
 }
 
-/** What `encoded` has made of a number. @throws ArgumentError */
+/** What `encoded` has made of a number. Throws ArgumentError. */
 export function decodedNumber(name: string, value: unknown): number {
   if (typeof value === 'number') return value
   if (typeof value === 'string' && NAMES.includes(value)) return Number(value)

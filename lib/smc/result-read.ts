@@ -12,7 +12,7 @@ import { SmcResult } from './smc-result.js'
 
 /**
  * The result that `toJSON` has made plain data of, in either form of its arrays.
- * @throws ArgumentError
+ * Throws ArgumentError.
  * @example
  * ```js
  * import { gaussianMixture, resultFromJSON, sample } from 'feynkac'
@@ -78,7 +78,7 @@ function diagnosticsOf(value: unknown): SmcDiagnostics {
     distinctRoots: number('distinctRoots'),
     families: number('families'),
     warnings: texts('diagnostics.warnings', given.warnings),
-    precisions: arrays('precisions'),
+    meanPrecisions: arrays('meanPrecisions'),
     drift: arrays('drift'),
   }
 }

@@ -110,7 +110,7 @@ export abstract class WeightedSamples implements SampleFields {
 
   /**
    * n samples of equal weight [n, ...shape], drawn by the weights; default as many as there are. Many copies of few where the weights are uneven.
-   * @throws ArgumentError
+   * Throws ArgumentError.
    */
   resampled(n: number = this.particles, options: ResampledOptions = {}): Float32Array {
     knownOptions('resampled', options, ['scheme', 'seed'])
@@ -125,7 +125,7 @@ export abstract class WeightedSamples implements SampleFields {
 
   /**
    * All of it as plain data for JSON, which `resultFromJSON` reads back. Numbers that are not finite become 'NaN', 'Infinity' and '-Infinity'.
-   * JSON.stringify calls it with the name of a property, which says nothing here. @throws ArgumentError where the samples are one rank's
+   * JSON.stringify calls it with the name of a property, which says nothing here. Throws ArgumentError where the samples are one rank's.
    */
   toJSON(options: JsonOptions | string = {}): Record<string, unknown> {
     this.#size()
@@ -134,8 +134,8 @@ export abstract class WeightedSamples implements SampleFields {
   }
 
   /**
-   * Writes samples.npy, weights.npy, result.json and, of images, samples.png (drawn by their weights; left out where sharp is not installed) to
-   * a folder, which `loadResult` reads. Returns the paths. @throws FileError, ArgumentError where the folder holds a result already
+   * Writes samples.npy, weights.npy (of smc: else all are equal), result.json and, of images, samples.png (drawn by their weights; left out where sharp is not installed) to
+   * a folder, which `loadResult` reads. Returns the paths. Throws FileError, ArgumentError where the folder holds a result already.
    */
   async save(folder: string, options: SaveOptions = {}): Promise<string[]> {
     knownOptions('save', options, ['overwrite'])

@@ -12,10 +12,12 @@ import {
 } from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
+import { choice, notNegative, positive, type Rows, type RowsOf, reader, whole } from '../base/option-table.js'
 import { purpose } from '../base/random.js'
 import { sizeOf } from '../base/shape.js'
 import { type Stream, streamOf, whilePresent } from '../base/stream.js'
 import { native, run } from '../native/addon.js'
+import { combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
@@ -91,11 +93,26 @@ export interface SampleOptions {
   onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
 
+/** Those, once: ranges, defaults and help. */
+export const sampleRows: RowsOf<SampleOptions, 'particles' | 'method' | 'seed' | 'batchSize'> = {
+  particles: whole('samples to draw', { max: 0x7fffffff }),
+  method: choice('how they are drawn', sampleMethods, { default: 'heun' }),
+  seed: whole('of all random numbers', { min: 0, default: 0 }),
+  batchSize: whole('most particles that a model on the host gets at once (4 MB of them)', { flag: false }),
+}
+
+export const churnRows: Rows<Churn> = {
+  churn: notNegative('S_churn, over all steps', { flag: false, default: 40 }),
+  min: notNegative('smallest noise level at which to churn', { flag: false, default: 0.05 }),
+  max: notNegative('largest noise level at which to churn', { flag: false, default: 50 }),
+  noise: positive("factor on the noise's standard deviation", { flag: false, default: 1.003 }),
+}
+
 /**
  * Samples without weights, of a denoiser, an energy, or a composed target (whose scores are then summed: the baseline that SMC corrects).
  * 'heun': second-order ODE; 'stochastic-heun': with churn; 'euler-maruyama': reverse SDE, x + v S + sqrt(v) n, v = s^2 - s'^2;
  * 'ancestral': the same with the posterior's variance v s'^2/s^2.
- * @throws ArgumentError; NumericsError on NaN; the signal's reason within one step
+ * Throws ArgumentError; NumericsError on NaN; the signal's reason within one step.
  * @example
  * ```js
  * import { gaussianMixture, sample, sigmaGrid } from 'feynkac'
@@ -138,11 +155,11 @@ async function start(
   const ranks = checkedRanks(given.ranks)
   oneOf('gather', given.gather ?? 'all', ['own', 'first', 'all'])
   if (ranks.size > 1 && onStep) throw new ArgumentError('sample: samples that ranks share have no stream')
-  return sampleRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
+  return drawRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
 }
 
 /** The rows of the samples that `options` are of. */
-export async function sampleRows(
+export async function drawRows(
   model: EnergyFunction | DenoiserFunction,
   given: SampleOptions,
   rows: SampleRows,
@@ -179,10 +196,10 @@ async function runSampler(
   space: Space,
   onStep?: OnStep,
 ): Promise<SampleResult> {
+  const option = reader(sampleRows, options)
   const { count: n, first } = rows
   const sigmas = checkedSigmas(options.sigmas, 2, true)
-  const method = oneOf('method', options.method ?? 'heun', sampleMethods)
-  const seed = integer('seed', options.seed ?? 0, 0)
+  const [method, seed] = [option('method'), option('seed')]
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
   const { evaluate, lambda, d, count, note } = denoiserOf(model, options, rows, space)
@@ -190,31 +207,17 @@ async function runSampler(
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */
-  const combine = async (
-    terms: Floats[],
-    coefficients: number[],
-    std = 0,
-    step = 0,
-    stream: number = purpose.propose,
-  ) => {
-    const out = space.floats(n * d)
-    const request = {
-      out,
-      terms,
-      coefficients: Float64Array.from(coefficients),
-      rows: n,
-      noise: { std, seed, purpose: stream, step, first },
-    }
-    await run(() => native.combine(request), signal)
-    return out
-  }
+  const combine = (terms: Floats[], coefficients: number[], std = 0, step = 0) =>
+    combined({ space, rows: n, signal }, terms, coefficients, { std, seed, purpose: purpose.propose, step, first })
 
   const { initial } = options
   if (initial !== undefined) float32Array('initial', initial, rows.total * d)
-  let x =
-    initial !== undefined
-      ? await toSpace(space, await held('initial', initial.subarray(first * d, (first + n) * d), signal), signal)
-      : await combine([], [], sigmas[0] / Math.sqrt(lambda), 0, purpose.start)
+  let x: Floats
+  if (initial === undefined) {
+    x = space.floats(n * d)
+    const std = sigmas[0] / Math.sqrt(lambda)
+    await drawNormals(x, n, { std, seed, purpose: purpose.start, step: 0, first }, signal)
+  } else x = await toSpace(space, await held('initial', initial.subarray(first * d, (first + n) * d), signal), signal)
   let evaluations = 0 // without those of previews
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
@@ -257,18 +260,7 @@ async function runSampler(
 }
 
 const knownSample = [
-  'particles',
-  'sigmas',
-  'method',
-  'churn',
-  'initial',
-  'seed',
-  'batchSize',
-  'device',
-  'ranks',
-  'gather',
-  'signal',
-  'onProgress',
+  ...[...Object.keys(sampleRows), 'sigmas', 'churn', 'initial', 'device', 'ranks', 'gather', 'signal', 'onProgress'],
 ]
 
 type Combine = (terms: Floats[], coefficients: number[]) => Promise<Floats>
@@ -285,14 +277,10 @@ async function heunStep(x: Floats, s: number, next: number, denoise: Denoise, co
   return combine([x, first, euler, second], [1 + a, -a, b, -b])
 }
 
-function checkedChurn(churn: Churn): Required<Churn> {
-  knownOptions('churn', churn, ['churn', 'min', 'max', 'noise'])
-  return {
-    churn: finiteNumber('churn.churn', churn.churn ?? 40, { min: 0 }),
-    min: finiteNumber('churn.min', churn.min ?? 0.05, { min: 0 }),
-    max: finiteNumber('churn.max', churn.max ?? 50, { min: 0 }),
-    noise: finiteNumber('churn.noise', churn.noise ?? 1.003, { above: 0 }),
-  }
+function checkedChurn(given: Churn): Required<Churn> {
+  knownOptions('churn', given, Object.keys(churnRows))
+  const option = reader(churnRows, given, 'churn.')
+  return { churn: option('churn'), min: option('min'), max: option('max'), noise: option('noise') }
 }
 
 /** D(x, sigma) of whatever was given: the denoiser itself where there is one, else x - sigma^2 grad U. */
@@ -313,9 +301,7 @@ function denoiserOf(
     )
     const evaluate: Denoise = async (x, sigma) => {
       const { grad, energy } = await evaluator.evaluate(x, sigma)
-      const out = space.floats(x.length)
-      const coefficients = Float64Array.of(1, -sigma * sigma)
-      await run(() => native.combine({ out, terms: [x, grad], coefficients, rows: energy.length }), signal)
+      const out = await combined({ space, rows: energy.length, signal }, [x, grad], [1, -sigma * sigma])
       return checkedFinite(out, energy.length, sigma, model, space, signal)
     }
     const note = baselineNote(target)

@@ -12,7 +12,8 @@ export interface SigmaGridOptions {
 }
 
 /**
- * Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends.
+ * Karras noise levels from `max` down to `min` (Karras et al. 2022, equation 5), exact at both ends: steps + 1 standard deviations of noise, in the
+ * units of the data. Throws ArgumentError unless 0 < min < max.
  * @example
  * ```js
  * import { sigmaGrid } from 'feynkac'

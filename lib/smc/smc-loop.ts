@@ -7,14 +7,14 @@ import type { LogWeightStats } from '../native/particle-ops.js'
 import { copyOf, fill, toHost, upload } from '../native/space.js'
 import type { Doubles } from '../native/types.js'
 import type { Advisor } from './advice.js'
-import type { WeightScheme } from './annealing.js'
 import type { SmcCheckpoint } from './checkpoint.js'
-import { hasCollapsed, Roots, type RootsState, weightedMean } from './diagnostics.js'
+import { hasCollapsed, Roots, type RootsState } from './diagnostics.js'
 import { notANumber } from './evaluation.js'
 import type { Level, LevelReport } from './events.js'
 import type { Increment, Population } from './feynman-kac.js'
+import type { WeightScheme } from './kernels.js'
 import { redraw } from './redraw.js'
-import type { CheckedRun } from './smc-options.js'
+import type { CheckedRun } from './smc-checks.js'
 import type { SmcFields } from './smc-result.js'
 
 /** A run: its particles, and what is asked of it. */
@@ -48,6 +48,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
   const { space } = population
   const logWeights = space.doubles(n)
   const weights = space.doubles(n)
+  const shares = weights instanceof Float64Array ? weights : new Float64Array(n) // the weights on the host
   await fill(logWeights, 0, signal)
   await fill(weights, 1 / n, signal)
   const ancestors: (Int32Array | null)[] = []
@@ -90,7 +91,11 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     const before = population.evaluations
     const increment = k === 0 ? await population.start() : await population.advance(k, weights)
     const { logSum } = stats
-    stats = await reweight({ logWeights, weights, ...increment }, signal)
+    const { concentration, meanEnergy, ...weighed } = await reweight(
+      { logWeights, weights, shares, roots: roots.arrays, energy: population.energy, ...increment },
+      signal,
+    )
+    stats = weighed
     if (stats.invalid >= 0) {
       const value = (await toHost(logWeights, signal))[stats.invalid]
       const suspect = await rows.firstText(await population.suspect())
@@ -98,8 +103,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     }
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
-    const share = await toHost(weights, signal) // until they are resampled
-    const logZError = await roots.logZError(share)
+    const logZError = roots.logZError(concentration)
     const report: LevelReport = {
       level: k,
       lastLevel,
@@ -109,9 +113,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
       conditionalEss: n * Math.exp(2 * stats.logSum - logSum - stats.logSumAgain),
       logZ: weighted ? level : Number.NaN,
       logZError: weighted ? logZError : Number.NaN,
-      meanEnergy: population.energy
-        ? await weightedMean(await toHost(population.energy, signal), share, signal)
-        : Number.NaN,
+      meanEnergy,
       resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
@@ -121,8 +123,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     if (report.resampled) {
       const essAfter = k < lastLevel ? options.essAfter : 1
       const how = { scheme: resampling, essAfter, seed, step: k, signal }
-      const drawn = await redraw(population, rows, { logWeights, weights }, share, how)
-      await roots.resample(drawn.ancestors, drawn.weights)
+      const drawn = await redraw(population, rows, { logWeights, weights }, shares, roots, how)
       ancestors.push(drawn.ancestors)
       report.uniqueAncestors = drawn.unique
       report.distinctRoots = roots.distinct
@@ -137,11 +138,11 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     space.keep([logWeights, weights, ...population.live()])
     if (checkpoint?.due && k < lastLevel) await save()
     await options.onProgress?.(report)
-    if (onLevel) await shown(report, population, weights, onLevel)
+    if (onLevel) await shown(report, { population, weights, ancestors: ancestors.at(-1)! }, onLevel)
   }
 
   const last = levels[lastLevel]
-  const families = await roots.families(await toHost(weights, signal))
+  const { families } = roots
   const normalised = await copyOf(logWeights, signal)
   await inPieces(n, turns(signal), (first, end) => {
     for (let i = first; i < end; i++) normalised[i] -= stats.logSum
@@ -166,7 +167,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
       distinctRoots: roots.distinct,
       families,
       warnings,
-      precisions: population.precisions ?? [],
+      meanPrecisions: population.meanPrecisions ?? [],
       drift: population.drift ?? [],
     },
   }
@@ -177,8 +178,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
 /** Has the level heard, with its particles, which pass with it. */
 async function shown(
   report: LevelReport,
-  population: Population,
-  weights: Doubles,
+  { population, weights, ancestors }: { population: Population; weights: Doubles; ancestors: Int32Array | null },
   onLevel: (level: Level) => Promise<void>,
 ): Promise<void> {
   const own = await copyOf(weights)
@@ -186,6 +186,7 @@ async function shown(
     onLevel({
       ...report,
       weights: own,
+      ancestors: ancestors?.slice() ?? null,
       samples: () => present(() => copyOf(population.samples)),
       denoised: () => present(() => population.denoised()),
     }),
@@ -193,9 +194,9 @@ async function shown(
 }
 
 function reweight(
-  { coefficients, ...request }: { logWeights: Doubles; weights: Doubles } & Increment,
+  { coefficients, ...request }: Omit<Parameters<typeof native.reweight>[0], 'coefficients'> & Increment,
   signal?: AbortSignal,
-): Promise<LogWeightStats> {
+): ReturnType<typeof native.reweight>['promise'] {
   return run(() => native.reweight({ ...request, coefficients: Float64Array.from(coefficients) }), signal)
 }
 

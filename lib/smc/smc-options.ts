@@ -1,22 +1,11 @@
-import { boolean, finiteNumber, float64Array, integer, oneOf } from '../base/args.js'
-import { ArgumentError, invalid } from '../base/errors.js'
-import { requireMemory } from '../base/memory.js'
-import { sizeOf } from '../base/shape.js'
-import { type Communicator, checkedRanks } from '../ranks/communicator.js'
-import { driver, type WeightScheme, weightRules } from './annealing.js'
-import { bearableAbove } from './consistency.js'
-import { usualWeights } from './default-weights.js'
-import type { EnergyFunction, Target } from './energy-function.js'
+import { choice, notNegative, orWord, type RowsOf, share, toggle, whole } from '../base/option-table.js'
+import type { Communicator } from '../ranks/communicator.js'
 import type { LevelReport } from './events.js'
-import { type Kernel, type Proposal, precisionForm } from './kernels.js'
-import { factorsOf } from './likelihood.js'
-import { defaultBatch, type MoveOptions } from './mcmc.js'
-import { uncalibrated } from './precision/composed.js'
+import { type Kernel, kernels, type Proposal, proposals, type WeightScheme, weightSchemes } from './kernels.js'
+import type { MoveOptions } from './mcmc.js'
 import { type ResamplingScheme, resamplingSchemes } from './resampling.js'
-import { OwnRows, RankRows } from './rows.js'
-import { checkedSigmas } from './schedule.js'
 
-/** What a run of SMC can be asked for, and what that is once it is checked. */
+/** What a run of SMC can be asked for; smc-checks.ts says what that is once it is checked. */
 
 /** Options of a run on any model. */
 export interface SmcRunOptions {
@@ -60,8 +49,8 @@ export interface SmcOptions extends SmcRunOptions {
   sigmas: ArrayLike<number>
   /**
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
-   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), or 'tilt' where a set or a reward is to be
-   * weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
+   * errors between noise levels outweigh what the weights are to correct (default-weights.ts), 'likelihood' for a low temperature of one of them,
+   * or 'tilt' where a set or a reward is to be weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
    * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
    * (docs/likelihood.md). It needs a target with exponents too.
    */
@@ -96,7 +85,9 @@ export interface SmcOptions extends SmcRunOptions {
    * of every model is kept beside the target's.
    */
   controlDrift?: boolean
-  /** Freezes the analytic proposals' m: `diagnostics.precisions` of a pilot run on the same sigmas. */
+  /** Freezes the analytic proposals' m, the mean precisions: `diagnostics.meanPrecisions` of a pilot run on the same sigmas. */
+  meanPrecisions?: readonly Float64Array[]
+  /** @deprecated `meanPrecisions` */
   precisions?: readonly Float64Array[]
   /** Largest number of particles that a model on the host gets at once; default about 4 MB of them. */
   batchSize?: number
@@ -109,147 +100,46 @@ export interface SmcOptions extends SmcRunOptions {
   device?: string
 }
 
-/** Names of the options of every run. */
-export const runOptions = [
-  'particles',
-  'resampling',
-  'essThreshold',
-  'essAfter',
-  'finalResample',
-  'seed',
-  'ranks',
-  'gather',
-  'signal',
-  'onProgress',
-  'checkpoint',
-  'checkpointEvery',
-]
-/** Of a run on a target, beside those. */
-export const targetOptions = [
-  'sigmas',
-  'weights',
-  'weighAbove',
-  'draws',
-  'kernel',
-  'proposal',
-  'moves',
-  'precisions',
-  'controlDrift',
-  'batchSize',
-  'device',
-]
-
-/** Bytes of one particle's weights, ancestors and log-densities. */
-const PARTICLE_BYTES = 80
-
-/** @throws ArgumentError */
-export function checkedRun(options: SmcRunOptions) {
-  const particles = integer('particles', options.particles, 1, 0x7fffffff)
-  requireMemory(particles * PARTICLE_BYTES, `${particles} particles`)
-  const ranks = checkedRanks(options?.ranks)
-  const essThreshold = finiteNumber('essThreshold', options.essThreshold ?? 0.5, { min: 0, max: 1 })
-  return {
-    particles,
-    rows: ranks.size > 1 ? new RankRows(particles, ranks) : new OwnRows(particles),
-    gather: oneOf('gather', options.gather ?? 'all', ['own', 'first', 'all']),
-    resampling: oneOf('resampling', options.resampling ?? 'systematic', resamplingSchemes),
-    essThreshold,
-    essAfter: finiteNumber('essAfter', options.essAfter ?? 1, { min: essThreshold, max: 1 }),
-    finalResample: boolean('finalResample', options.finalResample ?? false),
-    seed: integer('seed', options.seed ?? 0, 0),
-    signal: options.signal,
-    onProgress: options.onProgress,
-  }
+/** Options of every run, once: ranges, defaults, flags and help. */
+export const runRows: RowsOf<
+  SmcRunOptions,
+  'particles' | 'resampling' | 'essThreshold' | 'essAfter' | 'finalResample' | 'seed' | 'gather' | 'checkpointEvery'
+> = {
+  particles: whole('samples to draw', { max: 0x7fffffff }),
+  resampling: choice('of smc: how ancestors are drawn', resamplingSchemes, { value: 'scheme', default: 'systematic' }),
+  essThreshold: share('of smc: resample below this share of the particles', { value: 'share', default: 0.5 }),
+  essAfter: share('of smc: resample extreme weights alone, up to this share (1: all)', { value: 'share', default: 1 }),
+  finalResample: toggle('of smc: resample after the last level, for samples of equal weight', { default: false }),
+  seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
+  gather: choice('with ranks: whose samples each gets', ['own', 'first', 'all'], { flag: false, default: 'all' }),
+  checkpointEvery: notNegative('seconds between two writes of the checkpoint', { flag: false, default: 10 }),
 }
 
-/** @throws ArgumentError */
-export function checkedTarget(target: Target, options: SmcOptions) {
-  const sigmas = checkedSigmas(options.sigmas, 2)
-  const controlDrift = boolean('controlDrift', options.controlDrift ?? false)
-  const usualScheme = controlDrift || options.weighAbove !== undefined ? 'bridge' : usualWeights(target)
-  const asked = oneOf('weights', options.weights ?? usualScheme, Object.keys(weightRules) as WeightScheme[])
-  const weighAbove = checkedWeighAbove(options.weighAbove, asked, target, sigmas)
-  if (asked === 'likelihood') factorsOf(target)
-  else if (options.draws !== undefined) throw invalid(`draws with weights: '${asked}'`, 'nothing', options.draws)
-  const bearable = options.weighAbove === undefined || options.weighAbove === 'auto'
-  const draws = integer('draws', options.draws ?? 128, 1, 0xffff)
-  const weights = weighAbove === Number.POSITIVE_INFINITY ? 'none' : asked
-  const rule = weightRules[weights]
-  const { calibration } = driver(target, weights)
-  const kernel = oneOf(`kernel with weights '${weights}'`, options.kernel ?? rule.kernels[0], rule.kernels)
-  const proposals: readonly Proposal[] = rule.proposals
-  const usual =
-    calibration && kernel === 'scaled' && options.precisions === undefined && proposals.includes('calibrated')
-      ? 'calibrated'
-      : proposals[0]
-  const proposal = oneOf(`proposal with weights '${weights}'`, options.proposal ?? usual, proposals)
-  if (proposal === 'calibrated') checkCalibrated(driver(target, weights), kernel, options.precisions)
-  const { extra } = rule
-  if (extra === 'squares' && !target.exponents)
-    throw new ArgumentError(`weights: '${weights}' needs a target that is linear in the energies, not '${target.name}'`)
-  if (options.moves !== undefined && (extra !== 'none' || weights === 'likelihood'))
-    throw new ArgumentError(`moves go with weights: 'bridge' or 'none', not with '${weights}'`)
-  if (controlDrift && weights !== 'bridge')
-    throw new ArgumentError(
-      `controlDrift goes with weights: 'bridge', whose kernels may have any drift, not with '${weights}'`,
-    )
-  if (options.precisions !== undefined && weights === 'likelihood')
-    throw invalid("precisions with weights: 'likelihood'", 'nothing', options.precisions)
-  const precisions = checkedPrecisions(options.precisions, target, proposal, sigmas.length - 1)
-  const batch = integer('batchSize', options.batchSize ?? defaultBatch(target.shape), 1)
-  const { moves } = options
-  return { sigmas, weights, weighAbove, draws, bearable, kernel, proposal, moves, precisions, controlDrift, batch }
+/** What a run on a target has besides. */
+export const targetRows: RowsOf<
+  SmcOptions,
+  'weights' | 'weighAbove' | 'draws' | 'kernel' | 'proposal' | 'controlDrift' | 'batchSize'
+> = {
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+    { value: 'form' },
+  ),
+  weighAbove: orWord(
+    notNegative('of smc: no weights below this noise, where networks err; auto: as was measured (calibrate)', {
+      value: 'sigma',
+    }),
+    'auto',
+  ),
+  draws: whole('with weights likelihood: noise levels that each is averaged over', { max: 0xffff, default: 128 }),
+  kernel: choice('of smc (scaled; plain of fkc and rne)', kernels, { value: 'form' }),
+  proposal: choice('of smc (calibrated where every model has a table, else analytic)', proposals, { value: 'form' }),
+  controlDrift: toggle("of smc: a drift of the models' gradients, fitted step by step to even the weights", {
+    default: false,
+  }),
+  batchSize: whole('most particles that a model on the host gets at once (4 MB of them)', { flag: false }),
 }
 
-/** Default of weighAbove with likelihoods. */
-const LIKELIHOODS_ABOVE = 1
-
-/** Infinity: nothing is to be weighed. */
-function checkedWeighAbove(
-  given: SmcOptions['weighAbove'],
-  weights: WeightScheme,
-  target: Target,
-  sigmas: Float64Array,
-): number {
-  if (weights === 'likelihood' && (given === undefined || given === 'auto'))
-    return Math.min(LIKELIHOODS_ABOVE, sigmas[1])
-  if (given === undefined) return 0
-  if (weights === 'none') throw invalid("weighAbove with weights: 'none'", 'nothing', given)
-  if (given === 'auto') return bearableAbove(target, sigmas)
-  const above = finiteNumber('weighAbove', given, { min: 0 })
-  if (above <= sigmas[1]) return above
-  throw new ArgumentError(
-    `weighAbove: ${above} leaves no step from the largest noise, ${sigmas[0]}, to one that is weighed`,
-  )
-}
-
-/** A copy. */
-function checkedPrecisions(
-  precisions: SmcOptions['precisions'],
-  target: Target,
-  proposal: Proposal,
-  steps: number,
-): Float64Array[] | undefined {
-  if (precisions === undefined) return undefined
-  const length = precisionForm(proposal) === 'diagonal' ? sizeOf(target.shape) : 1
-  if (!Array.isArray(precisions) || precisions.length !== steps)
-    throw invalid('precisions', `${steps} Float64Arrays of length ${length}, from a run on the same sigmas`, precisions)
-  return Array.from(precisions, (m, k) => {
-    const own = new Float64Array(float64Array(`precisions[${k}]`, m, length))
-    if (!own.every(Number.isFinite)) throw invalid(`precisions[${k}]`, 'finite numbers', m)
-    return own
-  })
-}
-
-function checkCalibrated(target: EnergyFunction, kernel: Kernel, precisions: unknown): void {
-  if (kernel === 'plain') throw invalid("kernel with proposal 'calibrated'", "'scaled'", kernel)
-  if (precisions !== undefined)
-    throw invalid("precisions with proposal 'calibrated'", 'none, as the tables have them', precisions)
-  if (target.calibration) return
-  throw new ArgumentError(
-    `proposal: 'calibrated' needs a table of precisions of every model, and ${uncalibrated(target)} has none: ` +
-      "measure it with 'feynkac calibrate' (a box has one where it has both walls or none)",
-  )
-}
-
-export type CheckedRun = ReturnType<typeof checkedRun>
+/** Names of the options of every run, and of a run on a target beside those. */
+export const runOptions = [...Object.keys(runRows), 'ranks', 'signal', 'onProgress', 'checkpoint']
+export const targetOptions = [...Object.keys(targetRows), 'sigmas', 'moves', 'meanPrecisions', 'device']

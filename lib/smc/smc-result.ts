@@ -1,5 +1,5 @@
-import type { WeightScheme } from './annealing.js'
 import type { SmcDiagnostics } from './diagnostics.js'
+import type { WeightScheme } from './kernels.js'
 import { type SampleFields, WeightedSamples } from './result.js'
 
 /** The fields that smc adds. */
@@ -20,7 +20,7 @@ export class SmcResult extends WeightedSamples implements SmcFields {
   readonly logZ: number
   /** Its estimated standard error, from the genealogy; Infinity where all particles descend from one. */
   readonly logZError: number
-  /** Of a rank's own samples, which are a part of those that the weights are of (`gather` of `smc`): the number of the first. */
+  /** The number of the first sample, where these are a rank's own, a part of those that the weights are of (`gather` of `smc`). */
   readonly first?: number
   /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
   readonly ancestors: (Int32Array | null)[]

@@ -1,8 +1,8 @@
-import { finiteNumber, knownOptions, plainObject, renamed } from '../base/args.js'
+import { knownOptions, plainObject, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { type Stream, streamOf } from '../base/stream.js'
 import { inSpaceOf } from '../native/space.js'
-import { checkedRanks } from '../ranks/communicator.js'
 import { Advisor } from './advice.js'
 import { AnnealedPopulation } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
@@ -12,22 +12,15 @@ import { isLearnt } from './learnt.js'
 import { LikelihoodPopulation } from './likelihood.js'
 import { noteOf } from './notes.js'
 import { RankRows } from './rows.js'
+import { type CheckedRun, checkedRun, checkedTarget } from './smc-checks.js'
 import { runSmc } from './smc-loop.js'
-import {
-  type CheckedRun,
-  checkedRun,
-  checkedTarget,
-  runOptions,
-  type SmcOptions,
-  type SmcRunOptions,
-  targetOptions,
-} from './smc-options.js'
+import { runOptions, runRows, type SmcOptions, type SmcRunOptions, targetOptions } from './smc-options.js'
 import { SmcResult } from './smc-result.js'
 import { asTarget } from './targets/linear.js'
 
 /**
  * Sequential Monte Carlo on a target (or a plain energy function), or on a Feynman–Kac model of one's own.
- * @throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step
+ * Throws ArgumentError; NumericsError where every particle lost its weight or a model gave NaN; the signal's reason within one step.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'
@@ -80,12 +73,11 @@ async function start(
   asked: SmcRunOptions | SmcOptions,
   onLevel?: (level: Level) => Promise<void>,
 ): Promise<SmcResult> {
-  const options = renamed('smc', asked, { batch: 'batchSize' })
-  if (checkedRanks(options?.ranks).size > 1 && (onLevel || options.checkpoint !== undefined))
-    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
+  const options = renamed('smc', asked, { batch: 'batchSize', precisions: 'meanPrecisions' })
   if (isFeynmanKac(model)) {
     knownOptions('smc on a FeynmanKacModel', options, runOptions)
     const common = checkedRun(options)
+    if (isShared(common)) checkShared(options, onLevel)
     const population = new ModelPopulation(model, common.rows, common.seed, common.signal)
     const advisor = new Advisor({ ...common, where: (k) => population.where(k) })
     const checkpoint = await openCheckpoint(options, { ...identityOf(common), levels: population.levels })
@@ -98,11 +90,8 @@ async function start(
   const annealing = { ...common, ...checkedTarget(target, options as SmcOptions) }
   const { signal } = common
   const { device } = options as SmcOptions
-  const shared = common.rows instanceof RankRows
-  if (shared && device !== undefined && device !== 'auto' && device !== 'cpu')
-    throw invalid('device of particles that ranks share', "'cpu'", device)
-  if (shared && annealing.weights === 'likelihood')
-    throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
+  const shared = isShared(common)
+  if (shared) checkShared(options, onLevel, device, annealing.weights)
   return inSpaceOf(target.residence, shared ? 'cpu' : device, signal, async (space) => {
     const weighed = annealing.weights === 'likelihood' ? new LikelihoodPopulation(target, annealing, space) : undefined
     const population = weighed ?? new AnnealedPopulation(target, annealing, space, common.rows)
@@ -120,6 +109,16 @@ async function start(
   })
 }
 
+const isShared = ({ rows }: CheckedRun) => rows instanceof RankRows
+
+/** What particles that ranks share cannot have. Throws ArgumentError. */
+function checkShared({ checkpoint }: SmcRunOptions, onLevel: unknown, device = 'cpu', weights?: string): void {
+  if (onLevel || checkpoint !== undefined)
+    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
+  if (device !== 'auto' && device !== 'cpu') throw invalid('device of particles that ranks share', "'cpu'", device)
+  if (weights === 'likelihood') throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
+}
+
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {
   const m = model as FeynmanKacModel
   return [m?.initial, m?.propagate, m?.logPotential].every((f) => typeof f === 'function')
@@ -135,8 +134,9 @@ function describedTarget({ name, shape, lambda, exponents, models }: Target) {
   return { target: { name, shape, lambda, exponents, models: models.length } }
 }
 
-async function openCheckpoint({ checkpoint: path, checkpointEvery }: SmcRunOptions, identity: Record<string, unknown>) {
-  const seconds = finiteNumber('checkpointEvery', checkpointEvery ?? 10, { min: 0 })
+async function openCheckpoint(options: SmcRunOptions, identity: Record<string, unknown>) {
+  const { checkpoint: path, checkpointEvery } = options
+  const seconds = reader(runRows, options)('checkpointEvery')
   if (path === undefined) {
     if (checkpointEvery !== undefined) throw invalid('checkpointEvery', 'nothing without checkpoint', checkpointEvery)
     return undefined

@@ -1,6 +1,7 @@
 import { batchIndices, dropLabels, flipped, mirror } from '../base/order.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { type Batch, readSamples } from '../data/samples.js'
+import type { NoisyBatch, NoisyStates } from './noisy-states.js'
 import type { Settings } from './settings.js'
 
 /** The batches of a run. A batch stays valid while the one after it is prepared: two buffers take turns. */
@@ -14,12 +15,14 @@ export class Batches {
     private readonly settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'labelDropout'>,
     /** Entry that is set where a label has been left out; without it, none. */
     private readonly nullClass?: number | null,
+    /** Makes states of some samples, or of all. */
+    private readonly noisy?: NoisyStates,
   ) {
     this.blocks = labels?.attributes.map(({ size }) => size) ?? []
   }
 
   /** The samples of a step, a function of the seed and the step alone. */
-  async prepare(step: number): Promise<Batch> {
+  async prepare(step: number): Promise<NoisyBatch> {
     const { data, labels, blocks, nullClass } = this
     const { seed, batchSize, flips, labelDropout } = this.settings
     const width = data.shape.at(-1)!
@@ -36,6 +39,6 @@ export class Batches {
       this.buffers[step % 2],
     )
     this.buffers[step % 2] = batch
-    return batch
+    return this.noisy ? this.noisy.of(batch, step) : batch
   }
 }

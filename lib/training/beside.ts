@@ -3,7 +3,7 @@ import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import type { ModelInfo } from '../models/info.js'
 import { run } from '../native/addon.js'
-import type { NativeNetwork } from '../native/types.js'
+import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import type { Checkpoint } from './checkpoint.js'
 import { type LevelSettings, Levels } from './levels.js'
 import type { Loop } from './loop.js'
@@ -59,7 +59,11 @@ export async function lossesBeside(
   }
 }
 
-async function averaged(trained: NativeNetwork, create: () => Promise<EnergyModel>): Promise<EnergyModel> {
+/** A model like the one that is trained, with its averaged weights as they are. */
+export async function averaged<M extends { network: NetworkWeights }>(
+  trained: NativeNetwork,
+  create: () => Promise<M>,
+): Promise<M> {
   const model = await create()
   const values = new Float32Array(trained.parameterCount())
   await run(() => trained.read('ema', values))

@@ -1,4 +1,5 @@
 import { ArgumentError } from '../base/errors.js'
+import { EventFile } from '../data/event-file.js'
 import { run } from '../native/addon.js'
 import type { NativeNetwork, NetworkWeights } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
@@ -6,7 +7,9 @@ import { BestAverage } from './best.js'
 import { type Checkpoint, type CheckpointState, writeCheckpoint } from './checkpoint.js'
 import type { RunFolder } from './folder.js'
 import { type Loop, trainingLoop } from './loop.js'
+import type { Previews } from './previews.js'
 import { checkAlike, checkShared, checkWeights } from './together.js'
+import { toldOf } from './told.js'
 import type { TrainingOptions, TrainingResult } from './types.js'
 
 /** What every run does around its loop: checkpoints, the log, and the averaged weights at the end. */
@@ -16,12 +19,13 @@ export interface Run<M>
   extends Pick<Loop, 'step' | 'drawsSigmas' | 'levels' | 'path' | 'own' | 'batches' | 'smallestLoss'> {
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
+  previews?: Previews
   /** Its network is what the steps train. */
   model: M
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
-  /** What the log begins with. */
+  /** What the log begins with, besides the definition. */
   plan?: object
   /** After the weights are averaged and before the model is saved; heldOutLoss: theirs; averagedAt: the images seen by then. */
   finish?: (heldOutLoss: number | null, averagedAt: number) => Promise<void>
@@ -35,14 +39,15 @@ export async function runWithCheckpoints<
     save(path: string): Promise<void>
   },
 >(
-  { model, definition, sources, images, plan, heldOut, finish, ...loop }: Run<M>,
+  { model, definition, sources, images, plan, heldOut, previews, finish, ...loop }: Run<M>,
   { folder, checkpoint, ranks }: Opened,
   {
     logEvery,
     checkpointEvery,
+    tensorboard,
     signal,
     onProgress,
-  }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'signal' | 'onProgress'>,
+  }: Pick<TrainingOptions, 'logEvery' | 'checkpointEvery' | 'tensorboard' | 'signal' | 'onProgress'>,
 ): Promise<TrainingResult<M>> {
   const { network } = model
   checkShared(definition, ranks)
@@ -63,10 +68,12 @@ export async function runWithCheckpoints<
     throw new ArgumentError(`images: the run to resume has seen ${seen} images already, more than ${images}: give more, or a new output directory`) // biome-ignore format: one line
   await folder?.rewindLog(checkpoint ? start.step : -1)
   if (!checkpoint) {
-    if (plan) await folder?.log({ step: 0, ...plan })
+    const [time, options] = [new Date().toISOString(), { ...definition, images }]
+    await folder?.log({ step: 0, time, ...plan, options, sources })
     // it shows before the first step whether there is room for the others
     await save(start)
   }
+  const events = tensorboard && folder?.writes ? await EventFile.open(folder.path, start.step) : undefined
 
   const end = await trainingLoop({
     ...loop,
@@ -84,10 +91,15 @@ export async function runWithCheckpoints<
         return loss
       },
     },
+    previews:
+      previews && folder?.writes ? { every: previews.every, draw: (at) => previews.draw(folder.path, at) } : undefined,
     signal,
     onProgress: ranks.rank === 0 ? onProgress : undefined,
     goBack: () => goBack(network, best?.weights ?? null),
-    log: async (line) => folder?.log(line),
+    log: async (line) => {
+      await folder?.log(line)
+      if (events && 'loss' in line) await events.add(line.step, await toldOf(line, folder!.path, definition))
+    },
     checkpoint: save,
     lastCheckpoint: () => folder?.lastCheckpoint ?? null,
   })

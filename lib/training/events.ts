@@ -1,7 +1,8 @@
 /**
  * What a training run tells while it goes: one TrainingProgress for each step, to `onProgress` and from `stream`; some of them, with more, as
- * lines of log.jsonl in the run's folder. Before them the file has a line of what was chosen, `{ step: 0, ...plan }` (TrainingPlan), and where the
- * loss has diverged `{ step, diverged }`. A resumed run drops the lines after its checkpoint.
+ * lines of log.jsonl in the run's folder. Before them the file has a line of what was chosen, `{ step: 0, time, ...plan, options, sources }`
+ * (TrainingPlan; `options`: all that fixes the weights), and where the loss has diverged `{ step, diverged }`. A resumed run drops the lines after
+ * its checkpoint.
  */
 
 /** One step. */
@@ -40,5 +41,10 @@ export interface LogLine extends TrainingProgress {
   /** When it was written, ISO 8601. */
   time: string
   binLosses?: (number | null)[]
+  /** Samples drawn from the averaged weights after this step: the name of a picture in the run's folder, of vectors their first coordinates. */
+  preview?: Preview
   pathResiduals?: (number | null)[]
 }
+
+/** The name of a picture within the run's folder, or points in the plane. */
+export type Preview = string | (readonly [number, number])[]

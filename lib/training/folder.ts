@@ -6,9 +6,49 @@ import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFil
 import { native } from '../native/addon.js'
 import type { LogLine } from './events.js'
 
-/** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, and at the end model.safetensors. */
+/** A run's directory: numbered checkpoints of which the last two are kept, log.jsonl, previews, and at the end model.safetensors. */
+
+/** A line of log.jsonl, of whatever kind. */
+interface LoggedLine extends Pick<LogLine, 'step'> {
+  time?: string
+  options?: object
+  sources?: object
+  diverged?: string
+}
+
+/** The folder of previews' pictures. */
+export const PREVIEWS = 'previews'
 
 const LOCK = '.lock'
+
+/**
+ * Holds a directory for this process until the function that is given is called, and removes what a run that was killed was writing there.
+ * Throws FileError where another run holds it.
+ */
+export async function holdFolder(path: string): Promise<() => Promise<void>> {
+  const lock = await lockFolder(path)
+  const free = async () => {
+    // a lock file that is left behind locks nothing
+    await rm(join(path, LOCK), { force: true }).catch(() => {})
+    await release(lock)
+  }
+  try {
+    const unfinished = (await namesIn(path)).filter((name) => temporary.test(name))
+    await removeFiles(unfinished.map((name) => join(path, name)))
+    return free
+  } catch (error) {
+    await free()
+    throw error
+  }
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    throw fileError(error, path, 'read the directory')
+  }
+}
 
 /** Holds a directory until the handle is closed or the process has ended, however it ends. Throws FileError where another run holds it. */
 async function lockFolder(path: string): Promise<FileHandle> {
@@ -55,7 +95,7 @@ export class RunFolder {
   private constructor(
     readonly path: string,
     /** Of the rank that writes. */
-    private readonly lock: FileHandle | null,
+    private readonly free: (() => Promise<void>) | null,
   ) {}
 
   /** The directory that another rank has opened: all that would write does nothing. */
@@ -64,18 +104,17 @@ export class RunFolder {
   }
 
   get writes(): boolean {
-    return this.lock !== null
+    return this.free !== null
   }
 
   /** Opens or makes the directory, for this run alone: close it. Throws FileError where it cannot be written, or another run has it. */
   static async open(path: string): Promise<RunFolder> {
     // an unwritable directory must stop a run before its first step
     await prepareFolder(path)
-    const folder = new RunFolder(path, await lockFolder(path))
+    const folder = new RunFolder(path, await holdFolder(path))
     try {
-      // what a killed run was writing, or had not yet removed
-      const unfinished = (await folder.names()).filter((name) => temporary.test(name))
-      await removeFiles([...unfinished.map((name) => join(path, name)), ...(await folder.checkpoints()).slice(KEPT)])
+      // what a killed run had not yet removed
+      await removeFiles((await folder.checkpoints()).slice(KEPT))
     } catch (error) {
       await folder.close()
       throw error
@@ -85,10 +124,7 @@ export class RunFolder {
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
-    if (!this.lock) return
-    // a lock file that is left behind locks nothing
-    await rm(join(this.path, LOCK), { force: true }).catch(() => {})
-    await release(this.lock)
+    await this.free?.()
   }
 
   get model(): string {
@@ -144,7 +180,7 @@ export class RunFolder {
   }
 
   /** Appends one line to log.jsonl. */
-  async log(line: Pick<LogLine, 'step'>): Promise<void> {
+  async log(line: LoggedLine): Promise<void> {
     if (!this.writes) return
     await this.explained(async () => {
       try {
@@ -158,6 +194,7 @@ export class RunFolder {
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
     if (!this.writes) return
+    if (step < 0) await rm(join(this.path, PREVIEWS), { recursive: true, force: true })
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {

@@ -6,7 +6,7 @@ import type { NativeJob, TrainRequest } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { Stopped } from '../ranks/stopped.js'
 import type { Batches } from './batches.js'
-import type { LogLine, TrainingProgress } from './events.js'
+import type { LogLine, Preview, TrainingProgress } from './events.js'
 import type { Levels } from './levels.js'
 import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
@@ -23,7 +23,7 @@ export type CommonStep = Batch &
   Pick<
     TrainRequest,
     | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'muon' | 'clip' | 'emaDecay')
-    | ('levels' | 'walks' | 'states' | 'losses' | 'sigmas' | 'shared')
+    | ('levels' | 'walks' | 'states' | 'targets' | 'losses' | 'sigmas' | 'shared')
   >
 
 export interface Loop {
@@ -43,6 +43,8 @@ export interface Loop {
   batches: Batches
   /** Measured every so many images, and after the last step. */
   heldOut?: { every: number; measure(images: number): Promise<number> }
+  /** Drawn every so many images, for the log. */
+  previews?: { every: number; draw(images: number): Promise<Preview | undefined> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
   state: LoopState
@@ -106,7 +108,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     const imagesBefore = step * batchSize
     step++
     const decay = emaDecay(settings.emaHalfLife, imagesBefore, batchSize)
-    const states = own?.mix(batch, step)
+    const states = joined(own?.mix(batch, step), batch.states)
     const lr = learningRate(settings, imagesBefore + batchSize, steps * batchSize) / 2 ** slowed
     const job = run(() =>
       loop.step({
@@ -151,6 +153,8 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     const images = step * batchSize
     const measured = loop.heldOut && (step === steps || passes(loop.heldOut.every, images, batchSize))
     const heldOutLoss = measured ? await loop.heldOut!.measure(images) : undefined
+    const shown = loop.previews && passes(loop.previews.every, images, batchSize)
+    const preview = shown ? await loop.previews!.draw(images) : undefined
     const now = performance.now()
     const progress: TrainingProgress = {
       step,
@@ -166,12 +170,13 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       lr,
       imagesPerSecond: ((step - firstStep) * batchSize * 1000) / (now - began),
     }
-    if (measured || passes(loop.logEvery, images, batchSize) || step === steps)
+    if (measured || preview || passes(loop.logEvery, images, batchSize) || step === steps)
       await loop.log({
         ...progress,
         time: new Date().toISOString(),
         ...(bins && { binLosses: bins.take() }),
         ...(path && { pathResiduals: path.take() }),
+        ...(preview && { preview }),
       })
     await loop.onProgress?.(progress)
     const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
@@ -188,6 +193,11 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
 /** Whether the last `batchSize` images up to `images` passed a multiple of `every`. */
 function passes(every: number, images: number, batchSize: number): boolean {
   return Math.floor(images / every) > Math.floor((images - batchSize) / every)
+}
+
+/** Noise levels of a batch's states; its own ones are in the place of others. */
+function joined(own?: Float64Array, states?: Float64Array): Float64Array | undefined {
+  return own && states ? own.map((sigma, row) => sigma || states[row]!) : (own ?? states)
 }
 
 /** Waits for both even where one fails: the step must not outlive the loop. */

@@ -1,6 +1,36 @@
-import { notNegative, type Rows, real, whole } from '../base/option-table.js'
+import { notNegative, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
 
 /** Options of losses beside the objective's own, once: what they mean, ranges, defaults, flags and help. */
+
+/** How long a run is. */
+export const lengthRows: Rows<{ images: number; minutes: number }> = {
+  images: whole('images to see in all, such as 200k'),
+  minutes: positive('instead of --images: as many as this time allows, by the speed at the start'),
+}
+
+/** What is held out of training. */
+export const holdOutRows: Rows<{ holdOut: number }> = {
+  holdOut: share('of the data, to measure the loss on (0.1 of 100 or more)', { max: 0.9, value: 'share' }),
+}
+
+export const classifierRows = {
+  holdOut: { ...holdOutRows.holdOut, help: 'of the images, to measure the accuracy on (0.1)' },
+}
+
+/** Samples drawn as it goes. */
+export const previewRows: Rows<{ previewEvery: number }> = {
+  previewEvery: whole('images between previews, 0 for none (1/10 of the run, as far as they cost 1/50 of it)', {
+    min: 0,
+    value: 'images',
+  }),
+}
+
+/** What a run writes. */
+export const recordRows: Rows<{ checkpointEvery: number; logEvery: number; tensorboard: boolean }> = {
+  checkpointEvery: real('images between checkpoints (two minutes)', { min: 1, value: 'images' }),
+  logEvery: real('images between lines of log.jsonl (1/200 of the run)', { min: 1, value: 'images' }),
+  tensorboard: toggle('write event files for TensorBoard into the output directory, beside the log'),
+}
 
 /** Where energies are trained: the cross-entropy over noise levels. */
 export interface LevelOptions {

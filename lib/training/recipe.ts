@@ -16,13 +16,25 @@ import { type Settings, settingRows } from './settings.js'
  * - averaging and warm-up: over a twentieth of the run. At most that share of the images seen, the average is a power function (Karras et
  *   al. 2024, EDM2) of relative width 0.06.
  * - noise levels: EDM's, but for labelled pictures -0.6 +- 1.4, as labels are learnt at high noise alone.
+ * - references, sharpened: targets of pictures are means by 1024 of the data, and half of the rows have less noise than their level says, as low
+ *   temperatures have (docs/smoothed-targets.md).
  * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.25 of more, so that each is learnt alone and
  *   compositions have what they are made of. More of it makes samples under all labels worse at small budgets.
  */
 
 export type Recipe = Pick<
   Settings,
-  'batchSize' | 'lr' | 'muon' | 'warmUp' | 'decay' | 'emaHalfLife' | 'labelDropout' | 'pMean' | 'pStd'
+  | 'batchSize'
+  | 'lr'
+  | 'muon'
+  | 'warmUp'
+  | 'decay'
+  | 'emaHalfLife'
+  | 'labelDropout'
+  | 'references'
+  | 'sharpened'
+  | 'pMean'
+  | 'pStd'
 >
 
 /** What the rules look at. */
@@ -47,6 +59,7 @@ export function recipeFor(situation: Situation, given: Partial<Recipe> = {}): Re
     decay: 0.5,
     labelDropout: [0, 0.1][attributes] ?? 0.25,
     ...averagedOver(images),
+    ...smoothedFor(situation),
     ...(attributes > 0 && network.class !== 'ResidualMLP' ? { pMean: -0.6, pStd: 1.4 } : edmNoise),
     ...given,
   })
@@ -69,6 +82,11 @@ function widthOf({ class: name, args }: NetworkConfig): number {
   return name === 'UNet2DModel' ? args.block_out_channels[0]! : args.model_channels
 }
 
+function smoothedFor({ objective, network }: Situation) {
+  const pictures = network.class !== 'ResidualMLP'
+  return { references: pictures && objective === 'dsm' ? 1024 : 0, sharpened: pictures ? 0.5 : 0 }
+}
+
 /** EDM's, table 1 of Karras et al. 2022. */
 const edmNoise = { pMean: -1.2, pStd: 1.2 }
 
@@ -80,7 +98,17 @@ function averagedOver(images: number) {
 
 /** Networks that know no noise levels (autoencoders, classifiers) have a constant rate, which no study has looked at. */
 export function imageRecipe(images: number): Recipe {
-  return { batchSize: 128, lr: 1e-3, muon: 0, decay: 0, labelDropout: 0, ...averagedOver(images), ...edmNoise }
+  return {
+    batchSize: 128,
+    lr: 1e-3,
+    muon: 0,
+    decay: 0,
+    labelDropout: 0,
+    references: 0,
+    sharpened: 0,
+    ...averagedOver(images),
+    ...edmNoise,
+  }
 }
 
 /** So few samples are all trained on. */
@@ -93,8 +121,8 @@ export function holdOutFor(samples: number): number {
 
 /** The recipe's part of a run's settings. */
 export function recipeOf(all: Recipe): Recipe {
-  const { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd } = all
-  return { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, pMean, pStd }
+  const { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, pMean, pStd } = all
+  return { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, pMean, pStd }
 }
 
 /** In a line. */
@@ -106,6 +134,8 @@ export function describeRecipe({
   decay,
   emaHalfLife,
   labelDropout,
+  references,
+  sharpened,
   pMean,
   pStd,
 }: Recipe): string {
@@ -117,6 +147,8 @@ export function describeRecipe({
     `average with a half-life of ${emaHalfLife}`,
     `ln sigma ${pMean} ± ${pStd}`,
     ...(labelDropout > 0 ? [`label dropout ${labelDropout}`] : []),
+    ...(references > 0 ? [`targets averaged over ${references} samples`] : []),
+    ...(sharpened > 0 ? [`${Number((100 * sharpened).toPrecision(3))} % sharpened`] : []),
   ].join(', ')
 }
 

@@ -1,10 +1,11 @@
-import { finiteNumber, integer, knownOptions } from '../base/args.js'
+import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
-import { defaultsOf } from '../base/option-table.js'
+import { checkOptions, defaultsOf } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
 import { loadDataset } from '../data/load.js'
+import { readingRows } from '../data/options.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
@@ -24,18 +25,20 @@ import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
 import { type Architecture, networkFor } from './architecture.js'
 import { Batches } from './batches.js'
-import { lossesBeside } from './beside.js'
+import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
 import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
-import { levelRows } from './options.js'
+import { NoisyStates } from './noisy-states.js'
+import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
+import { Previews, previewEveryFor } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
-import { imagesPerSecond, imagesWithin } from './speed.js'
+import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
 export type { TrainingProgress } from './events.js'
@@ -44,13 +47,13 @@ export type { TrainingProgress } from './events.js'
 
 /** Options of every training run, beside what defines it. */
 export const runOptionNames = [
-  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery'],
+  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery', 'tensorboard'],
   ...[...deviceOptionNames, 'ranks', 'signal', 'onProgress'],
 ]
 
 export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
 
-export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'onPlan']
+export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'previewEvery', 'onPlan']
 
 /** Everything that fixes the final weights. */
 export interface Definition extends Settings, LevelSettings, PathSettings {
@@ -111,10 +114,13 @@ export async function inRun<T>(opening: Promise<Opened>, work: (opened: Opened) 
 
 /** `read` reads a checkpoint of the run's kind. */
 export async function openRun(
-  options: Pick<TrainingOptions, 'output' | 'resume' | 'ranks'>,
+  options: Pick<TrainingOptions, 'output' | 'resume' | 'tensorboard' | 'ranks'>,
   read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
 ): Promise<Opened> {
-  const { resume } = options
+  const { resume, tensorboard } = options
+  if (tensorboard !== undefined) recordRows.tensorboard.check('tensorboard', tensorboard)
+  if (tensorboard && options.output === undefined)
+    throw invalid('tensorboard', 'false without an output directory', true)
   if (resume !== undefined && resume !== 'auto' && typeof resume !== 'boolean')
     throw invalid('resume', "true, false or 'auto'", resume)
   const ranks = checkedRanks(options.ranks)
@@ -161,7 +167,7 @@ export async function openData(
   { checkpoint }: Pick<Opened, 'checkpoint'>,
 ): Promise<{ data: Dataset; source: DataSource | null }> {
   const { data, dataOptions = {}, signal } = options
-  knownOptions('dataOptions', dataOptions, ['labels', 'resize', 'channels', 'icc', 'limit', 'autoencoder'])
+  knownOptions('dataOptions', dataOptions, [...Object.keys(readingRows), 'autoencoder'])
   if (data !== undefined && typeof data !== 'string') {
     if (dataOptions.autoencoder !== undefined)
       throw invalid(
@@ -188,14 +194,11 @@ export async function train<M extends Denoiser | EnergyModel>(
   front: FrontEnd<M>,
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
-  const { minutes, holdOut: share, signal } = options
-  if (minutes !== undefined) finiteNumber('minutes', minutes, { above: 0 })
+  const { minutes, signal } = options
+  checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, { ...options })
   if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
-  if (share !== undefined) finiteNumber('holdOut', share, { min: 0, max: 0.9 })
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)
-  for (const name of ['checkpointEvery', 'logEvery'] as const)
-    if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
   const { checkpoint } = opened
   const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
   const found: Found = {
@@ -210,14 +213,16 @@ export async function train<M extends Denoiser | EnergyModel>(
 
   let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const trial = await prepare(TRIAL_IMAGES)
-    try {
-      rate = await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal)
-    } finally {
-      trial.model.dispose()
+    const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
+    const speedOf = async (count: number) => {
+      const trial = await prepare(count)
+      try {
+        return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+      } finally {
+        trial.model.dispose()
+      }
     }
-    rate = await fromFirst(opened.ranks, rate)
-    images = imagesWithin(minutes, rate)
+    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
   }
   const run = await prepare(integer('images', images, 1))
   try {
@@ -233,14 +238,13 @@ export async function train<M extends Denoiser | EnergyModel>(
 
 const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
 
-/** What a speed is measured with: about what the recipe is for. */
-const TRIAL_IMAGES = 10_000
-
 /** Values of options that checkpoints of before there were these do not have. */
 const unknownBefore = {
   ...generalSettings,
   decay: 0,
   muon: 0,
+  references: 0,
+  sharpened: 0,
   holdOut: 0,
   energyWeight: 1,
   ...noLevels,
@@ -301,6 +305,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       ...{ data, labels, teacher, info, range, dims, trained: network, checkpoint, signal },
       create: async () => (await front.create(definition, labels)) as EnergyModel,
     })
+    const previewsOf = () => {
+      const every = options.previewEvery ?? previewEveryFor(images, data.shape)
+      const model = () => averaged(network, () => front.create(definition, labels))
+      return every > 0 && every <= images ? new Previews(every, seed, labels, model, signal) : undefined
+    }
     const { kind, headScale, energyWeight } = definition
     const settings = onlySettings(definition) as Settings
     const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
@@ -308,6 +317,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })
         : undefined
+    const { references, sharpened } = definition
+    const noisy = references > 0 || sharpened > 0 ? new NoisyStates(training, labels, definition, range, nullClass) : undefined // biome-ignore format: one line
     return {
       model,
       definition,
@@ -316,7 +327,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
-      batches: new Batches(training, labels, definition, nullClass),
+      batches: new Batches(training, labels, definition, nullClass, noisy),
+      previews: previewsOf(),
       heldOut: loss && { every: Math.ceil(images / MEASUREMENTS), measure: () => loss.measure(model) },
       finish: async (heldOutLoss, averagedAt) => {
         if (beside.levels) info.logNormaliser = beside.levels.normaliser(dims, info.sigmaData)
@@ -359,7 +371,9 @@ function define<M extends Denoiser | EnergyModel>(
   const attributes = labels?.attributes.length ?? 0
   const situation = { objective, images, samples: size, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
+  const classified = (stored ?? front.given).levelWeight
   const recipe = recipeFor(situation, {
+    ...(classified && { references: 0, sharpened: 0 }),
     ...(typeof own === 'number' && { labelDropout: own }),
     ...onlySettings(options),
   })
@@ -400,6 +414,12 @@ function define<M extends Denoiser | EnergyModel>(
         throw invalid(name, 'nothing without pathWeight', front.given[name])
   if (settled.selfPlay > 0 && settled.levelWeight > 0)
     throw invalid('selfPlay', 'nothing beside levelWeight, which classifies noised data', settled.selfPlay)
+  if (settled.levelWeight > 0 && (settled.references > 0 || settled.sharpened > 0))
+    throw invalid('levelWeight', '0 with references or sharpened, as it classifies noised data', settled.levelWeight)
+  if (settled.references > 0 && objective === 'distill')
+    throw invalid('references', '0, as the teacher is the target at any state', settled.references)
+  if (settled.sharpened > 0 && settled.references === 0 && objective === 'dsm')
+    throw invalid('sharpened', '0 without references: a clean sample is no target there', settled.sharpened)
   if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled

@@ -1,6 +1,16 @@
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, describe } from '../base/errors.js'
-import { checkOptions, notNegative, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
+import {
+  checkOptions,
+  notNegative,
+  positive,
+  type Rows,
+  type RowsOf,
+  real,
+  share,
+  toggle,
+  whole,
+} from '../base/option-table.js'
 
 /** Options that define a run: with the data and the weights at the start they fix every weight at the end. */
 export interface Settings {
@@ -29,6 +39,16 @@ export interface Settings {
   pStd: number
   /** Probability of leaving out each attribute of a label, independently. */
   labelDropout: number
+  /**
+   * Samples of the data that a step's targets are averaged over, instead of being single ones (docs/smoothed-targets.md): 1024 to train on pictures;
+   * 0: none. A teacher is a target at any state: 0 to distil.
+   */
+  references: number
+  /**
+   * Share of the rows that have less noise than their level says, down to 1/sqrt(3) of it, as the states of low temperatures have: 0.5 of pictures. To
+   * train on data it needs references.
+   */
+  sharpened: number
   /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
   dropout: number
   /** Mirror images left to right at random (false). */
@@ -39,7 +59,7 @@ export interface Settings {
 }
 
 /** Those options, once: ranges, defaults, flags and help; `recipe.ts` chooses what has no default. */
-export const settingRows: Rows<Settings> = {
+export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> = {
   batchSize: whole('images per step', { max: 2 ** 20, flag: 'batch' }),
   microBatch: whole('images per pass through the network (as memory allows)', { max: 2 ** 20 }),
   lr: positive('learning rate'),
@@ -57,14 +77,29 @@ export const settingRows: Rows<Settings> = {
       value: 'momentum',
     },
   ),
+  flips: toggle('mirror images left to right at random', { default: false }),
+  seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
+  divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
+}
+
+type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'dropout'
+
+/** What networks that know noise levels have besides. */
+export const noiseRows: RowsOf<Settings, NoiseSetting> = {
   pMean: real('mean of ln sigma (-1.2; -0.6 of labelled pictures)'),
   pStd: positive('standard deviation of ln sigma (1.2; 1.4 of labelled pictures)'),
   labelDropout: share('of each attribute of a label (0.1; 0.25 of two or more)', { value: 'probability' }),
+  references: whole('samples that targets are averaged over (1024 to train on pictures; 0: none)', {
+    min: 0,
+    max: 2 ** 20,
+  }),
+  sharpened: share('of the rows, with less noise than their level says, as low temperatures have (0.5 of pictures)', {
+    value: 'share',
+  }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
-  flips: toggle('mirror images left to right at random', { default: false }),
-  seed: { ...whole('', { min: 0, default: 0 }), help: undefined },
-  divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
 }
+
+export const settingRows: Rows<Settings> = { ...loopRows, ...noiseRows }
 
 /** Checks those that are given; throws ArgumentError. */
 export function checkSettings(given: Partial<Settings>): void {

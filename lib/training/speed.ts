@@ -15,9 +15,32 @@ const ENDLESS = 2 ** 40
 /** The share of the time that training gets: the rest is for the measurement, the held-out loss, checkpoints and calibration. */
 const TRAINING = 0.9
 
+/** What a speed is measured with first: about what the recipe is for. */
+const TRIAL_IMAGES = 10_000
+/** Speeds that are measured, each in its share of the time. */
+const MOST_TRIALS = 3
+
+/**
+ * Images for so many minutes, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
+ * have another batch, the speed is measured again with that one.
+ */
+export async function imagesOf(
+  minutes: number,
+  batchOf: (images: number) => number,
+  speedOf: (images: number) => Promise<number>,
+): Promise<{ images: number; rate: number }> {
+  let [images, rate, batch] = [TRIAL_IMAGES, 0, 0]
+  for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
+    batch = batchOf(images)
+    rate = await speedOf(images)
+    images = imagesWithin(minutes, rate)
+  }
+  return { images, rate }
+}
+
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
-  { definition, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
+  { definition, previews: _, ...run }: Omit<Run<M>, 'sources' | 'images'> & { ranks: Communicator },
   minutes: number,
   signal?: AbortSignal,
 ): Promise<number> {

@@ -1,5 +1,5 @@
 import type { Dataset } from '../data/dataset.js'
-import type { LoadDatasetOptions } from '../data/load.js'
+import type { LoadDatasetOptions } from '../data/options.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { NetworkConfig } from '../networks/config.js'
 import type { Communicator } from '../ranks/communicator.js'
@@ -58,6 +58,13 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Images between checkpoints (default: two minutes) and between lines of the log (1/200 of the run). */
   checkpointEvery?: number
   logEvery?: number
+  /** Also write what log.jsonl has into an event file of TensorBoard's in `output` (false). */
+  tensorboard?: boolean
+  /**
+   * Images between previews: samples of the averaged weights, drawn into `output` for log.jsonl. Default a tenth of the run, or as many as make
+   * them a fiftieth of its work, so that short runs have none; 0: none. The run's bits do not depend on them.
+   */
+  previewEvery?: number
   /**
    * What `communicator()` gives: the processes that do each step together, a run of its micro-batches each. The model, the
    * checkpoints and the log are those of one process, to the bit. The first one writes. Default: this process alone.

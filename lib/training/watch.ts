@@ -55,14 +55,21 @@ export class LossWatch {
 
 const bins = 10
 
+/** The edges between the bins. */
+const edge = (i: number, { pMean, pStd }: { pMean: number; pStd: number }) => Math.exp(pMean + (i - bins / 2) * (pStd / 2)).toPrecision(3) // biome-ignore format: one line
+
+/** Names of the bins, lowest noise first. */
+export const binNames = (noise: { pMean: number; pStd: number }): string[] =>
+  Array.from({ length: bins }, (_, i) => `${i} sigma ${i === 0 ? `below ${edge(1, noise)}` : i === bins - 1 ? `above ${edge(i, noise)}` : `${edge(i, noise)} to ${edge(i + 1, noise)}`}`) // biome-ignore format: one line
+
 /** Mean loss in ten equal bins of ln sigma over pMean +- 2.5 pStd; the outer two are open. */
 export class SigmaBins {
   private readonly sums = new Float64Array(bins)
   private readonly counts = new Float64Array(bins)
 
   constructor(
-    private readonly pMean: number,
-    private readonly pStd: number,
+    readonly pMean: number,
+    readonly pStd: number,
   ) {}
 
   private bin(sigma: number): number {
@@ -81,10 +88,9 @@ export class SigmaBins {
   /** The bin that holds sigma, in words. */
   describe(sigma: number): string {
     const at = this.bin(sigma)
-    const edge = (i: number) => Math.exp(this.pMean + (i - bins / 2) * (this.pStd / 2)).toPrecision(3)
-    if (at === 0) return `sigma below ${edge(1)}`
-    if (at === bins - 1) return `sigma above ${edge(bins - 1)}`
-    return `sigma from ${edge(at)} to ${edge(at + 1)}`
+    if (at === 0) return `sigma below ${edge(1, this)}`
+    if (at === bins - 1) return `sigma above ${edge(bins - 1, this)}`
+    return `sigma from ${edge(at, this)} to ${edge(at + 1, this)}`
   }
 
   /** Mean loss per bin since the last call, lowest noise first; null where a bin was empty. */

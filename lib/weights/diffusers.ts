@@ -43,9 +43,14 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
     fail(`it has no network ${JSON.stringify(network)}: it is one model, not a pipeline`)
   if (!names.includes(CONFIG)) {
     const [model] = names.filter((name) => name.endsWith('.safetensors'))
-    fail(
-      `a folder without ${CONFIG} or ${INDEX}: ${model === undefined ? 'expected one of diffusers' : `give its file, ${join(path, model)}`}`,
-    )
+    const within = await models(path, names)
+    const advice =
+      model !== undefined
+        ? `give its file, ${join(path, model)}`
+        : within.length > 0
+          ? `give one of those in it, ${within.map((name) => join(path, name)).join(' or ')}`
+          : 'expected one of diffusers'
+    fail(`a folder without ${CONFIG} or ${INDEX}: ${advice}`)
   }
   return { ...(await readModel(path, signal)), scheduler }
 }
@@ -69,6 +74,16 @@ async function parts(path: string, index: Record<string, unknown>, names: string
     // a folder's own name: nothing that leads out of the pipeline
     if (!/^[A-Za-z]\w*$/.test(name) || !names.includes(name)) continue
     if ((await list(join(path, name)).catch((): string[] => [])).includes(CONFIG)) found.push(name)
+  }
+  return found
+}
+
+/** A few folders in a folder that hold a model or a pipeline, as trainers leave them: checkpoint-500/unet_ema. */
+async function models(path: string, names: readonly string[]): Promise<string[]> {
+  const found: string[] = []
+  for (const name of names.slice(0, 100)) {
+    const inner = await list(join(path, name)).catch((): string[] => [])
+    if (found.length < 3 && (inner.includes(CONFIG) || inner.includes(INDEX))) found.push(name)
   }
   return found
 }

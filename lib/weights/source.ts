@@ -24,22 +24,24 @@ export async function readSource(path: string, options: SourceOptions = {}): Pro
   const found = await stat(path).catch((error) => {
     throw fileError(error, path, 'read')
   })
-  if (found.isDirectory()) return readDiffusers(path, options)
-  const model = await readWeightsFile(path, options)
-  if (model.className !== null || model.format === 'feynkac') return model
+  const model = found.isDirectory() ? await readDiffusers(path, options) : await readWeightsFile(path, options)
+  const named = model.className !== null && model.format !== 'diffusers'
+  if (named || model.format === 'feynkac') return model
   return { ...model, tensors: withoutWrappers(model.tensors) }
 }
 
 const MOST_WRAPPERS = 8
+/** What PyTorch's AveragedModel counts beside the network that it wraps. */
+const COUNTER = 'n_averaged'
 
 /** Names without what comes before all of them because the network was wrapped when it was saved. */
 function withoutWrappers<T>(tensors: Map<string, T>): Map<string, T> {
   let inner = tensors
   for (let depth = 0; depth < MOST_WRAPPERS; depth++) {
-    const names = [...inner.keys()]
+    const names = [...inner.keys()].filter((name) => name !== COUNTER)
     const prefix = WRAPPERS.find((p) => names.every((name) => name.startsWith(p) && name.length > p.length))
     if (prefix === undefined || names.length === 0) break
-    inner = new Map([...inner].map(([name, tensor]) => [name.slice(prefix.length), tensor]))
+    inner = new Map(names.map((name) => [name.slice(prefix.length), inner.get(name)!]))
   }
   return inner
 }

@@ -1,6 +1,7 @@
 import { FormatError } from '../base/errors.js'
 import { openFile, readFileChecked, readFully, release } from '../base/files.js'
 import { parseJsonObject } from '../base/json.js'
+import { standIn } from '../base/stand-ins.js'
 import { looksLikeZip } from '../base/zip.js'
 import { readPickle, readTorchZip } from './pickled-file.js'
 import { readSafetensors } from './safetensors.js'
@@ -35,7 +36,8 @@ export async function readWeightsFile(path: string, options: SourceOptions = {})
   const what =
     Buffer.from(head.subarray(TAR, TAR + 5)).toString('latin1') === 'ustar'
       ? 'it is a tar archive, as PyTorch before 0.1.10 wrote them: load it in PyTorch and save it anew'
-      : 'the format is not known: expected safetensors or an index of them, a file of torch.save, a pickle of NVlabs/edm, or a folder of diffusers'
+      : (standIn(head) ??
+        'the format is not known: expected safetensors or an index of them, a file of torch.save, a pickle of NVlabs/edm, or a folder of diffusers')
   throw new FormatError(`${path}: ${what}`, path)
 }
 

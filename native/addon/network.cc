@@ -168,6 +168,7 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     step.losses = doubles(losses, rows, "losses");
     step.sigmas = doubles(o.Get("sigmas"), rows, "sigmas");
     step.states = doubles(o.Get("states"), rows, "states", true);
+    step.targets = floats(o.Get("targets"), rows * n->sampleSize(), "targets", true);
     step.share = shareOf(o);
     std::shared_ptr<Network> teacher;
     const Napi::Value t = o.Get("teacher");
@@ -184,7 +185,9 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     for (size_t i = 0; step.states != nullptr && i < rows; ++i)
       if (!(step.states[i] >= 0) || !std::isfinite(step.states[i]))
         throw argumentError(info.Env(), "expected finite noise levels, or 0 for clean samples, for states");
-    if (step.states && !teacher) throw argumentError(info.Env(), "expected a teacher for states");
+    if (step.states && !teacher && !step.targets)
+      throw argumentError(info.Env(), "expected a teacher or targets for states");
+    if (step.targets && teacher) throw argumentError(info.Env(), "expected a teacher or targets, not both");
     const auto levels = levelsOf(o.Get("levels"), step);
     const auto walks = walksOf(o.Get("walks"), step, *n, teacher != nullptr);
     auto kept = valuesOf(o);

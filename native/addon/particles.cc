@@ -11,7 +11,9 @@
 #include "kernels/common/resampling.h"
 #include "kernels/cpu/runtime/covariances.h"
 #include "kernels/cpu/runtime/extremes.h"
+#include "kernels/cpu/runtime/genealogy.h"
 #include "kernels/cpu/runtime/host_particles.h"
+#include "kernels/cpu/runtime/posterior_means.h"
 #include "request.h"
 
 namespace feynkac::addon {
@@ -208,6 +210,40 @@ Value statsObject(Napi::Env env, const LogWeightStats& s) {
   return out;
 }
 
+// Where an array of the kernels' memory has its copy on the host: itself, if it lies there.
+template <class T>
+void fetch(ParticleKernels& kernels, T* host, const T* there, size_t n) {
+  if (host != there) kernels.download(host, there, n * sizeof(T));
+}
+
+Roots rootsOf(const Object& roots, size_t n) {
+  const Value families = roots["families"];
+  return {hostArray<int32_t>(roots["of"], "roots.of", n).data,
+          families.IsUndefined() ? nullptr : hostArray<double>(families, "roots.families", n).data};
+}
+
+// What the shares of the weight, on the host, say of a population.
+struct Shares {
+  double* of = nullptr;
+  Roots roots{};
+  const double* energy = nullptr;
+  double concentration = std::nan(""), meanEnergy = std::nan("");
+
+  void look(ParticleKernels& kernels, const double* weights, size_t n) {
+    fetch(kernels, of, weights, n);
+    concentration = feynkac::concentration(roots, of, n);
+    if (energy == nullptr) return;
+    std::vector<double> copy;
+    const double* values = energy;
+    if (&kernels != &hostKernels()) {
+      copy.resize(n);
+      kernels.download(copy.data(), energy, n * sizeof(double));
+      values = copy.data();
+    }
+    meanEnergy = weightedSum(values, of, n);
+  }
+};
+
 Value reweight(const CallbackInfo& info) {
   Request q(info);
   const auto lw = q.array<double>("logWeights");
@@ -216,12 +252,24 @@ Value reweight(const CallbackInfo& info) {
   const auto coefficients = hostArray<double>(q["coefficients"], "coefficients", terms.size());
   const double constant = numberOf(q["constant"], "constant");
   auto stats = std::make_shared<LogWeightStats>();
+  auto shares = std::make_shared<Shares>();
+  if (const Value roots = q["roots"]; roots.IsObject()) {
+    shares->of = hostArray<double>(q["shares"], "shares", lw.size).data;
+    shares->roots = rootsOf(roots.As<Object>(), lw.size);
+    if (!q["energy"].IsUndefined()) shares->energy = q.array<double>("energy", lw.size).data;
+  }
   return q.start(
       [=](ParticleKernels& kernels, const Stop&) {
         *stats = kernels.reweight(lw.data, weights.data, terms.data(), coefficients.data,
                                   static_cast<int>(terms.size()), constant, lw.size);
+        if (shares->of != nullptr && stats->invalid < 0 && stats->ess > 0) shares->look(kernels, weights.data, lw.size);
       },
-      [stats](Napi::Env env) { return statsObject(env, *stats); });
+      [stats, shares](Napi::Env env) {
+        auto out = statsObject(env, *stats).As<Object>();
+        out["concentration"] = Napi::Number::New(env, shares->concentration);
+        out["meanEnergy"] = Napi::Number::New(env, shares->meanEnergy);
+        return out;
+      });
 }
 
 Value logWeightStats(const CallbackInfo& info) {
@@ -244,6 +292,29 @@ Value resampleNow(const CallbackInfo& info) {
   return out;
 }
 
+// The next generation's roots, and its shares of the weight.
+struct Descent {
+  Roots roots{};
+  int32_t* next = nullptr;
+  size_t distinct = 0;
+  double concentration = std::nan("");
+
+  Descent() = default;
+  Descent(const Object& from, size_t n)
+      : roots(rootsOf(from, n)), next(hostArray<int32_t>(from["next"], "roots.next", n).data) {}
+
+  void run(const int32_t* ancestors, const double* weights, size_t n) {
+    distinct = descend(next, roots.of, ancestors, n);
+    concentration = feynkac::concentration({next, roots.families}, weights, n);
+  }
+  Object object(Napi::Env env) const {
+    auto out = Object::New(env);
+    out["distinct"] = Napi::Number::New(env, static_cast<double>(distinct));
+    out["concentration"] = Napi::Number::New(env, concentration);
+    return out;
+  }
+};
+
 Value resampleJob(const CallbackInfo& info) {
   Request q(info);
   const auto weights = q.array<double>("weights");
@@ -253,6 +324,14 @@ Value resampleJob(const CallbackInfo& info) {
   const Uniforms uniforms(integerOf(q["seed"], "seed"), wordOf(q["step"], "step"));
   const RowPairs pairs = q["from"].IsUndefined() ? RowPairs() : rowPairsOf(q, n);
   double* logWeights = q["logWeights"].IsUndefined() ? nullptr : q.array<double>("logWeights", n).data;
+  auto descent = std::make_shared<Descent>();
+  Span<int32_t> drawn{};
+  Span<double> shares{};
+  if (const Value roots = q["roots"]; roots.IsObject()) {
+    *descent = Descent(roots.As<Object>(), n);
+    drawn = hostArray<int32_t>(q["drawn"], "drawn", n);
+    shares = hostArray<double>(q["shares"], "shares", n);
+  }
   auto unique = std::make_shared<size_t>(0);
   return q.start(
       [=](ParticleKernels& kernels, const Stop&) {
@@ -260,11 +339,32 @@ Value resampleJob(const CallbackInfo& info) {
         *unique = kernels.countDistinct(ancestors.data, n, n);
         for (size_t j = 0; j < pairs.from.size(); ++j)
           kernels.gather(pairs.to[j].data, pairs.from[j].data, ancestors.data, n, pairs.to[j].bytes);
-        if (logWeights == nullptr) return;
-        kernels.sumTerms(logWeights, nullptr, nullptr, 0, 0, n);
-        kernels.sumTerms(weights.data, nullptr, nullptr, 0, 1 / static_cast<double>(n), n);
+        if (logWeights != nullptr) {
+          kernels.sumTerms(logWeights, nullptr, nullptr, 0, 0, n);
+          kernels.sumTerms(weights.data, nullptr, nullptr, 0, 1 / static_cast<double>(n), n);
+        }
+        if (descent->next == nullptr) return;
+        fetch(kernels, drawn.data, ancestors.data, n);
+        fetch(kernels, shares.data, weights.data, n);
+        descent->run(drawn.data, shares.data, n);
       },
-      [unique](Napi::Env env) { return Napi::Number::New(env, static_cast<double>(*unique)); });
+      [unique, descent](Napi::Env env) {
+        Object out = descent->object(env);
+        out["unique"] = Napi::Number::New(env, static_cast<double>(*unique));
+        return out;
+      });
+}
+
+Value descendJob(const CallbackInfo& info) {
+  Request q(info);
+  const auto ancestors = hostArray<int32_t>(q["ancestors"], "ancestors");
+  const size_t n = ancestors.size;
+  const auto weights = hostArray<double>(q["weights"], "weights", n);
+  const Value roots = q["roots"];
+  if (!roots.IsObject()) throw wrong("roots", "an object");
+  const auto descent = std::make_shared<Descent>(roots.As<Object>(), n);
+  return q.start([=](ParticleKernels&, const Stop&) { descent->run(ancestors.data, weights.data, n); },
+                 [descent](Napi::Env env) { return descent->object(env); });
 }
 
 Value sumTerms(const CallbackInfo& info) {
@@ -291,6 +391,24 @@ Value covariances(const CallbackInfo& info) {
         *effective = feynkac::covariances(out.data, weights.data, columns.data(), columns.size(), weights.size);
       },
       [effective](Napi::Env env) { return Napi::Number::New(env, *effective); });
+}
+
+Value posteriorMeans(const CallbackInfo& info) {
+  Request q(info);
+  const auto sigma = hostArray<double>(q["sigma"], "sigma");
+  const size_t rows = sigma.size;
+  const auto inner = hostArray<double>(q["inner"], "inner", rows);
+  const auto targets = hostArray<float>(q["targets"], "targets");
+  const size_t d = rowLength(targets.size, rows, "targets");
+  const auto states = hostArray<float>(q["states"], "states", targets.size);
+  const auto references = hostArray<float>(q["references"], "references");
+  const size_t count = references.size / d;
+  if (references.size != count * d) throw wrong("references", "whole rows of " + std::to_string(d));
+  const auto matches = hostArray<uint8_t>(q["matches"], "matches", rows * count);
+  return q.start([=](ParticleKernels&, const Stop&) {
+    feynkac::posteriorMeans(targets.data, states.data, sigma.data, inner.data, references.data, matches.data, rows,
+                            count, d);
+  });
 }
 
 Value extremes(const CallbackInfo& info) {
@@ -403,10 +521,12 @@ void initParticles(Napi::Env env, Napi::Object exports) {
   add("sumTerms", guarded<sumTerms>);
   add("covariances", guarded<covariances>);
   add("extremes", guarded<extremes>);
+  add("posteriorMeans", guarded<posteriorMeans>);
   add("reweight", guarded<reweight>);
   add("logWeightStats", guarded<logWeightStats>);
   add("resample", guarded<resampleNow>);
   add("resampleJob", guarded<resampleJob>);
+  add("descend", guarded<descendJob>);
   add("metropolis", guarded<metropolis>);
   add("mixtureEnergy", guarded<mixtureEnergy>);
   add("mixtureSample", guarded<mixtureSample>);

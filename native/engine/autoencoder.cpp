@@ -146,8 +146,8 @@ std::unique_ptr<Autoencoder::Run> Autoencoder::layOut(Job job, int batch) {
       const Buffer v = g.b(out), value = g.x(out);
       const size_t d = imageSize();
       plan.op({v, r->losses, value, target}, [=, &plan](Kernels& k) {
-        k.run(op::ProjectionLoss{plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(target), r->lossWeight,
-                                 batch, d});
+        k.run(op::ProjectionLoss{
+            plan.at(v), plan.at<double>(r->losses), plan.at(value), plan.at(target), {r->lossWeight}, batch, d});
       });
       g.backward({true, false}, {out});
     }

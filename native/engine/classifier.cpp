@@ -19,14 +19,14 @@ struct Ends {
 };
 
 Ends buildClassifier(const Config& c, int labels, Parameters& p, Program& g) {
-  using Resample = DiffusersBlocks::Resample;
+  using Updown = DiffusersBlocks::Updown;
   const DiffusersBlocks b = {kName, p, g, c.groups, kEps};
   const VarId in = g.variable(c.height, c.width, c.channels, true, true);
   VarId x = b.conv("conv_in", in, 3, c.blockOutChannels[0]);
   for (size_t i = 0; i < c.blockOutChannels.size(); ++i)
     for (int j = 0; j < c.layersPerBlock; ++j) {
       const std::string name = "levels." + std::to_string(i) + ".blocks." + std::to_string(j);
-      x = b.resnet(name, x, c.blockOutChannels[i], 1, i > 0 && j == 0 ? Resample::kDown : Resample::kNone);
+      x = b.resnet(name, x, c.blockOutChannels[i], 1, i > 0 && j == 0 ? Updown::kDown : Updown::kNone);
     }
   const VarId features = g.pool(b.norm("norm_out", x, c.groups, true));
   return {in, features, b.linear("head", features, labels)};

@@ -7,9 +7,9 @@ namespace {
 
 const std::vector<float> kBox = {0.5f, 0.5f};  // means of two by two pixels; upwards the nearest pixel
 
-VarId resampled(Program& g, VarId x, DiffusersBlocks::Resample how) {
-  using Resample = DiffusersBlocks::Resample;
-  return how == Resample::kNone ? x : g.resample(x, how == Resample::kUp, kBox);
+VarId updown(Program& g, VarId x, DiffusersBlocks::Updown how) {
+  using Updown = DiffusersBlocks::Updown;
+  return how == Updown::kNone ? x : g.updown(x, how == Updown::kUp, kBox);
 }
 
 }  // namespace
@@ -39,9 +39,9 @@ VarId DiffusersBlocks::norm(const std::string& name, VarId x, int normGroups, bo
   return g.norm(x, shift, normGroups, static_cast<float>(eps), silu, gamma, beta, modulation);
 }
 
-VarId DiffusersBlocks::resnet(const std::string& name, VarId x, int out, double divisor, Resample how) const {
+VarId DiffusersBlocks::resnet(const std::string& name, VarId x, int out, double divisor, Updown how) const {
   const int in = g.var(x).channels;
-  VarId h = resampled(g, norm(name + ".norm1", x, groups, true), how);
+  VarId h = updown(g, norm(name + ".norm1", x, groups, true), how);
   h = conv(name + ".conv1", h, 3, out);
   const VarId e = emb == kNone ? kNone : linear(name + ".time_emb_proj", emb, scaleShift ? 2 * out : out);
   h = scaleShift ? norm(name + ".norm2", h, groups, true, kNone, e) : norm(name + ".norm2", h, groups, true, e);
@@ -49,7 +49,7 @@ VarId DiffusersBlocks::resnet(const std::string& name, VarId x, int out, double 
   const Initial law = faninUniform(out, 9);
   const size_t w = p.conv(name + ".conv2.weight", 3, out, out, law);
   const size_t b = p.vector(name + ".conv2.bias", out, law);
-  VarId residual = resampled(g, x, how);
+  VarId residual = updown(g, x, how);
   if (in != out) residual = conv(name + ".conv_shortcut", residual, 1, out);
   return g.conv(h, 3, out, w, b, residual, static_cast<float>(1 / divisor));
 }
@@ -76,11 +76,11 @@ VarId DiffusersBlocks::attend(const std::string& name, VarId x, int normGroups, 
 
 VarId DiffusersBlocks::down(const std::string& name, VarId x, int padding) const {
   const std::vector<float> kept = padding == 0 ? std::vector<float>{0, 1} : std::vector<float>{1, 0};
-  return g.resample(conv(name + ".conv", x, 3, g.var(x).channels), false, kept);
+  return g.updown(conv(name + ".conv", x, 3, g.var(x).channels), false, kept);
 }
 
 VarId DiffusersBlocks::up(const std::string& name, VarId x) const {
-  return conv(name + ".conv", g.resample(x, true, kBox), 3, g.var(x).channels);
+  return conv(name + ".conv", g.updown(x, true, kBox), 3, g.var(x).channels);
 }
 
 VarId DiffusersBlocks::middle(const std::string& name, VarId x, bool attention, int attentionGroups,

@@ -22,10 +22,10 @@ struct DiffusersBlocks {
   VarId norm(const std::string& name, VarId x, int groups, bool silu, VarId shift = kNone,
              VarId scaleShift = kNone) const;
 
-  // ResnetBlock2D: x = (conv2(dropout(silu(norm2(conv1(resample(silu(norm1 x))) + time_emb_proj(silu emb))))) +
-  // shortcut(resample x)) / divisor; or with norm2's output scaled and shifted by the halves of time_emb_proj.
-  enum class Resample { kNone, kUp, kDown };
-  VarId resnet(const std::string& name, VarId x, int out, double divisor = 1, Resample how = Resample::kNone) const;
+  // ResnetBlock2D: x = (conv2(dropout(silu(norm2(conv1(updown(silu(norm1 x))) + time_emb_proj(silu emb))))) +
+  // shortcut(updown x)) / divisor; or with norm2's output scaled and shifted by the halves of time_emb_proj.
+  enum class Updown { kNone, kUp, kDown };
+  VarId resnet(const std::string& name, VarId x, int out, double divisor = 1, Updown how = Updown::kNone) const;
 
   // x = (to_out(attention(to_q, to_k, to_v of group_norm(x))) + x) / divisor; groups = 0: no norm
   VarId attend(const std::string& name, VarId x, int groups, double divisor = 1) const;

@@ -15,11 +15,11 @@ struct Builder : DiffusersBlocks {
   int downPadding;
 
   VarId down(const std::string& name, VarId x, Config::Resampling type) const {
-    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Resample::kDown);
+    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Updown::kDown);
     return DiffusersBlocks::down(name, x, downPadding);
   }
   VarId up(const std::string& name, VarId x, Config::Resampling type) const {
-    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Resample::kUp);
+    if (type == Config::kResnet) return resnet(name, x, g.var(x).channels, 1, Updown::kUp);
     return DiffusersBlocks::up(name, x);
   }
 };

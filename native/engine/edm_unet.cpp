@@ -15,7 +15,7 @@ const char* nameOf(const EdmUNetConfig& c) { return c.adm ? "DhariwalUNet" : "So
 
 int groupsFor(int channels) { return std::min(32, channels / 4); }  // EDM's rule; it must divide the channels
 
-enum class Resample { kNone, kUp, kDown };
+enum class Updown { kNone, kUp, kDown };
 
 struct Builder {
   const EdmUNetConfig& config;
@@ -66,23 +66,21 @@ struct Builder {
     const size_t gamma = p.vector(name + ".weight", channels, {1.0});
     return g.norm(x, shift, groups, eps, silu, gamma, p.vector(name + ".bias", channels, {}), scaleShift);
   }
-  VarId resample(VarId x, Resample how) {
-    return how == Resample::kNone ? x : g.resample(x, how == Resample::kUp, taps);
-  }
+  VarId updown(VarId x, Updown how) { return how == Updown::kNone ? x : g.updown(x, how == Updown::kUp, taps); }
 
-  // UNetBlock: h = conv0(resample(silu(norm0 x))); h = silu(norm1(h + affine(emb))), or with norm1's output scaled and
+  // UNetBlock: h = conv0(updown(silu(norm0 x))); h = silu(norm1(h + affine(emb))), or with norm1's output scaled and
   // shifted by the halves of affine(emb); x = (conv1(dropout(h)) + skip(x)) skip_scale; then attention.
-  VarId block(const std::string& name, VarId x, int out, bool attention, Resample how = Resample::kNone) {
+  VarId block(const std::string& name, VarId x, int out, bool attention, Updown how = Updown::kNone) {
     const int in = g.var(x).channels;
     VarId h = norm(name + ".norm0", x, true);
-    h = conv(name + ".conv0", resample(h, how), 3, out);
+    h = conv(name + ".conv0", updown(h, how), 3, out);
     const VarId e = linear(name + ".affine", emb, config.adm ? 2 * out : out);
     h = config.adm ? norm(name + ".norm1", h, true, kNone, e) : norm(name + ".norm1", h, true, e);
     h = g.dropout(h);
     // conv1 comes before skip in the state dict; its layer comes after the residual it adds
     const Affine conv1 = convParameters(name + ".conv1", 3, out, out, nothing());
-    VarId residual = resample(x, how);
-    if (in != out || (how != Resample::kNone && !config.adm)) residual = conv(name + ".skip", residual, 1, out);
+    VarId residual = updown(x, how);
+    if (in != out || (how != Updown::kNone && !config.adm)) residual = conv(name + ".skip", residual, 1, out);
     x = g.conv(h, 3, out, conv1.w, conv1.b, residual, skipScale);
     const int heads = config.adm ? out / kHeadChannels : 1;
     return attention && heads > 0 ? attend(name, x, heads) : x;
@@ -114,8 +112,8 @@ struct Builder {
   VarId fusedDown(const std::string& name, VarId x, int out) {
     const int seen = (static_cast<int>(taps.size()) - 1) / 2,
               margin = (seen + 1) / 2 * 2;  // whole pixels of the half image
-    if (margin == 0) return resample(conv(name, x, 3, out), Resample::kDown);
-    const VarId wide = resample(conv(name, g.pad(x, margin), 3, out), Resample::kDown);
+    if (margin == 0) return updown(conv(name, x, 3, out), Updown::kDown);
+    const VarId wide = updown(conv(name, g.pad(x, margin), 3, out), Updown::kDown);
     return g.pad(wide, -margin / 2);
   }
 };
@@ -214,9 +212,9 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g, bool joint) {
       x = b.conv(name + "conv", x, 3, c.adm ? out : c.modelChannels, 1.0, maps);
     } else {
       const int channels = g.var(x).channels;
-      x = b.block(name + "down", x, channels, false, Resample::kDown);
+      x = b.block(name + "down", x, channels, false, Updown::kDown);
       if (c.encoder == EdmUNetConfig::kSkip) {
-        aux = b.resample(aux, Resample::kDown);
+        aux = b.updown(aux, Updown::kDown);
         x = b.conv(name + "aux_skip", aux, 1, channels, 1.0, x);
       } else if (c.encoder == EdmUNetConfig::kResidual) {
         x = aux = g.sum(x, b.fusedDown(name + "aux_residual", aux, channels), std::sqrt(0.5f));
@@ -237,7 +235,7 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g, bool joint) {
       x = b.block(name + "in0", x, g.var(x).channels, true);
       x = b.block(name + "in1", x, g.var(x).channels, false);
     } else {
-      x = b.block(name + "up", x, g.var(x).channels, false, Resample::kUp);
+      x = b.block(name + "up", x, g.var(x).channels, false, Updown::kUp);
     }
     for (int i = 0; i <= c.numBlocks; ++i) {
       x = b.block(name + "block" + std::to_string(i), g.concat(x, skips.back()), out,
@@ -245,7 +243,7 @@ Ports build(const EdmUNetConfig& c, Parameters& p, Program& g, bool joint) {
       skips.pop_back();
     }
     if (c.adm || (level > 0 && !c.skipDecoder)) continue;
-    if (image != kNone) image = b.resample(image, Resample::kUp);
+    if (image != kNone) image = b.updown(image, Updown::kUp);
     features = b.norm(name + "aux_norm", x, true);
     image = b.conv(name + "aux_conv", features, 3, c.inChannels, b.nothing(), image);
   }

@@ -172,7 +172,7 @@ struct AttentionLayer final : Layer {
 };
 
 // Linear, so all passes are the filter or its transpose. Up multiplies by 4, so that a constant stays itself.
-struct ResampleLayer final : Layer {
+struct UpdownLayer final : Layer {
   VarId in;
   bool up;
   std::vector<float> taps;
@@ -412,9 +412,9 @@ VarId Program::attention(VarId qkv, int heads) {
   return append(std::move(layer), v.height, v.width, v.channels / 3, v.active);
 }
 
-VarId Program::resample(VarId in, bool up, const std::vector<float>& taps) {
+VarId Program::updown(VarId in, bool up, const std::vector<float>& taps) {
   const Var v = vars_[in];
-  auto layer = std::make_unique<ResampleLayer>();
+  auto layer = std::make_unique<UpdownLayer>();
   layer->in = in;
   layer->up = up;
   layer->taps = taps;

@@ -69,7 +69,7 @@ class Program {
   VarId norm(VarId in, VarId e, int groups, float eps, bool silu, size_t gamma, size_t beta, VarId scaleShift = kNone);
   VarId silu(VarId in, VarId e = kNone) { return norm(in, e, 0, 0, true, kNoParameter, kNoParameter); }
   VarId attention(VarId qkv, int heads);
-  VarId resample(VarId in, bool up, const std::vector<float>& taps);
+  VarId updown(VarId in, bool up, const std::vector<float>& taps);
   VarId concat(VarId first, VarId second);
   VarId slice(VarId in, int first, int channels);
   VarId sum(VarId first, VarId second, float scale);  // scale (first + second)

@@ -101,11 +101,11 @@ void Network::upload(Run& run, const Head& head, const double* sigma, const floa
   kernels_->upload(plan.at(run.rows), rows.data(), rows.size() * sizeof(float));
 }
 
-void Network::setLossWeight(Run& run, const Head& head, double weight) {
-  const auto whole = static_cast<float>(weight), energy = static_cast<float>(head.energyWeight * weight);
-  if (run.lossWeight == whole && run.energyLossWeight == energy) return;
-  run.lossWeight = whole;
-  run.energyLossWeight = energy;
+void Network::setLoss(Run& run, const Head& head, double weight) {
+  const op::LossForm loss = head.loss.weighed(weight), energy = head.loss.weighed(head.energyWeight * weight);
+  if (run.loss == loss && run.energyLoss == energy) return;
+  run.loss = loss;
+  run.energyLoss = energy;
   run.program.plan.changed();
 }
 

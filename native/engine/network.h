@@ -19,6 +19,7 @@ struct Head {
   Kind kind;
   double scale;             // `a` of dot and joint
   double energyWeight = 1;  // of the energy's part of a joint loss
+  op::LossForm loss = {};   // its weight is the step's
 };
 
 // Host memory. x is [n, ...shape] channels first; labels [n, labelDim] and augment [n, augmentDim] may be null (zeros).
@@ -93,8 +94,10 @@ struct TrainStep {
   double* sigmas;  // [batch]
   const LevelStep* levels = nullptr;
   const WalkStep* walks = nullptr;  // with a teacher only
-  // [batch] or null; with a teacher only. Above 0: the row of x0 is no clean sample but a state at this noise, to be taken as it is.
+  // [batch] or null; with a teacher or targets only. Above 0: the row of x0 is no clean sample but a state at this noise, to be taken as it is.
   const double* states = nullptr;
+  const float* targets =
+      nullptr;  // [batch, ...shape] or null; without a teacher only: denoised samples in the place of x0
   Share share = {};
 };
 
@@ -136,7 +139,7 @@ class Network : public Trainable {
   void walk(const TrainStep& step, int begin, int end, Network& teacher, const Stop& stop);
   void setLevelWeight(Run& run, double weight);
   void uploadEnergyTerms(Run& run, const Head& head, const Levels& levels, double scale, const double* share);
-  static void setLossWeight(Run& run, const Head& head, double weight);
+  static void setLoss(Run& run, const Head& head, double weight);
   void fetch(Run& run, float* to, const std::vector<float>& a, const std::vector<float>& b, Buffer from);
 
   const NetworkConfig config_;

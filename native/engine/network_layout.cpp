@@ -168,19 +168,18 @@ std::unique_ptr<Network::Run> Network::layOut(Job job, Kind kind, int batch, flo
 
   if (job == Job::kTrain) {
     r->target = plan.pinned(all * sizeof(float));
-    const auto loss = [&](Buffer v, Buffer losses, Buffer value, Buffer target, const float& weight) {
-      plan.op({v, losses, value, target}, [=, &plan, &weight](Kernels& k) {
-        k.run(
-            op::ProjectionLoss{plan.at(v), plan.at<double>(losses), plan.at(value), plan.at(target), weight, batch, d});
+    const auto loss = [&](Buffer v, Buffer losses, Buffer value, Buffer target, const op::LossForm& form) {
+      plan.op({v, losses, value, target}, [=, &plan, &form](Kernels& k) {
+        k.run(op::ProjectionLoss{plan.at(v), plan.at<double>(losses), plan.at(value), plan.at(target), form, batch, d});
       });
     };
     const Buffer v = energy ? g.t(in) : g.b(out), value = energy ? r->g : g.x(out);
     if (joint) {
       // the denoiser learns the target, the energy what the denoiser says, which its own part leaves as it is
-      loss(g.b(image), r->losses, g.x(image), r->target, r->lossWeight);
-      loss(v, r->energyLosses, value, g.x(image), r->energyLossWeight);
+      loss(g.b(image), r->losses, g.x(image), r->target, r->loss);
+      loss(v, r->energyLosses, value, g.x(image), r->energyLoss);
     } else {
-      loss(v, r->losses, value, r->target, r->lossWeight);
+      loss(v, r->losses, value, r->target, r->loss);
     }
     if (energy) {
       g.tangent(true);

@@ -38,7 +38,8 @@ struct Network::Run {
   Buffer x = kNone, cIn = kNone, cNoise = kNone, frequencies = kNone, classTimes = kNone, labels = kNone,
          augment = kNone, direction = kNone, target = kNone;
   Buffer truth = kNone, free = kNone, slope = kNone, rows = kNone;
-  float headScale = 1.0f, lossWeight = 0.0f, energyLossWeight = 0.0f;
+  float headScale = 1.0f;
+  op::LossForm loss, energyLoss;
   double levelWeight = 0;
   // read after it: images, then float64 per sample
   Buffer g = kNone, staging = kNone, coefficientA = kNone, coefficientB = kNone;

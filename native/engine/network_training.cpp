@@ -22,7 +22,7 @@ double Network::gradient(const Head& head, const Batch& batch, const float* targ
   kernels_->upload(plan.at(run.x), batch.x, bytes);
   kernels_->upload(plan.at(run.staging), target, bytes);
   setTarget(run, Levels(n, batch.sigma, preconditioning_));
-  setLossWeight(run, head, 1.0 / (double(n) * sampleSize()));
+  setLoss(run, head, 1.0 / (double(n) * sampleSize()));
   plan.run(*kernels_, stop);
   std::vector<double> losses(n);
   const auto sumOf = [&](Buffer from) {
@@ -81,12 +81,14 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     if (!(teacher->preconditioning_ == preconditioning_))
       throw std::invalid_argument("the teacher and the student must have the same preconditioning");
   }
-  if ((step.walks || step.states) && !teacher) throw std::invalid_argument("walks and states need a teacher");
+  if (step.walks && !teacher) throw std::invalid_argument("walks need a teacher");
+  if (step.states && !teacher && !step.targets) throw std::invalid_argument("states need a teacher or targets");
+  if (step.targets && teacher) throw std::invalid_argument("expected a teacher or targets, not both");
   const size_t d = sampleSize();
   const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
   const LevelStep* levels = step.levels;
   // losses and, where joint, the energy's, of the samples; then those of the levels: [samples] and [levels, samples]
-  double* losses = beginStep((joint ? 2 : 1) * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0));
+  double* losses = beginStep((joint ? 2 : 1) * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0), cut);
   double* levelLosses = losses + (joint ? 2 : 1) * step.batch;
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
@@ -127,9 +129,10 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       const float* teacherLabels = labelDim(teacher->config_) > 0 ? labels : nullptr;
       teacher->forwardInto(plan.at(run.target), *kernels_, step.head, n, plan.at(run.x), sigma, teacherLabels, stop);
     } else {
+      if (step.targets) kernels_->upload(plan.at(run.staging), step.targets + first * d, n * d * sizeof(float));
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
-    setLossWeight(run, step.head, 1.0 / (double(step.batch) * d));
+    setLoss(run, step.head, 1.0 / (double(step.batch) * d));
     plan.run(*kernels_, stop);
     kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
     if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));

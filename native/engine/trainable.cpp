@@ -120,11 +120,27 @@ void Trainable::equip(Program& program) {
   plan.use(arena_->data());
 }
 
-double* Trainable::beginStep(int batch) {
+// The most sums that wait at once: before micro-batch k those of the aligned runs of 2^i that first .. k - 1 are.
+static size_t mostWaiting(const MicroBatches& cut) {
+  size_t most = 0;
+  for (int k = cut.first + 1; k < cut.last; ++k) {
+    size_t runs = 0;
+    for (int at = cut.first; at < k; ++runs) {
+      int run = 1;
+      while (at % (2 * run) == 0 && at + 2 * run <= k) run *= 2;
+      at += run;
+    }
+    most = std::max(most, runs);
+  }
+  return most;
+}
+
+double* Trainable::beginStep(int batch, const MicroBatches& cut) {
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   slot(Slot::kGrad);
   for (Waiting& w : waiting_) spare_.push_back(std::move(w.sum));
   waiting_.clear();
+  while (spare_.size() < mostWaiting(cut)) spare_.push_back(hold(parameters_.engineSize() * sizeof(float)));
   node_ = {0, 0};
   if (!losses_ || losses_->bytes() < batch * sizeof(double)) losses_ = hold(batch * sizeof(double));
   return static_cast<double*>(losses_->data());
@@ -157,7 +173,6 @@ void Trainable::beginMicroBatch(int k) {
       return node_.last - node_.first == leaves && left.first % (2 * leaves) == 0;
     };
     while (!waiting_.empty() && completes(waiting_.back().node)) addYoungest();
-    if (spare_.empty()) spare_.push_back(hold(bytes));
     kernels_->copy(spare_.back()->data(), weights_.grad, bytes);
     waiting_.push_back({node_, std::move(spare_.back())});
     spare_.pop_back();
@@ -283,7 +298,7 @@ double Trainable::passes(const TrainingStep& step, double d, const Pass& pass, c
   stop.check();
   makeReady();
   const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
-  double* losses = beginStep(step.batch);
+  double* losses = beginStep(step.batch, cut);
   for (int k = cut.first; k < cut.last; ++k) {
     const int first = cut.begin(step.batch, k), n = cut.begin(step.batch, k + 1) - first;
     beginMicroBatch(k);

@@ -36,18 +36,18 @@ struct Share {
   // What does the same as `sum` with arrays of a device; null: they go by way of the host. All processes call it at the same time.
   std::function<DeviceSum*(Kernels&)> onDevice;
 
-  int begin(int n, int process) const {
-    return static_cast<int>(int64_t{n} * process / size);
-  }  // of its part of n things
+  int begin(int n, int process) const {  // of its part of n things
+    return static_cast<int>(partBegin(n, process, size));
+  }
 };
 
 // How the samples of a step are cut: micro-batch k of `count` has samples begin(n, k) .. begin(n, k + 1) - 1 of n. This process
 // does micro-batches first .. last - 1. Their gradients are added up by the tree over all micro-batches, whoever does them.
 struct MicroBatches {
   int count, first, last;
-  int begin(int n, int k) const { return static_cast<int>(int64_t{n} * k / count); }
+  int begin(int n, int k) const { return static_cast<int>(partBegin(n, k, count)); }
 };
-// Of equal micro-batches of at most `most` samples. Throws std::invalid_argument where there are fewer than processes.
+// Equal micro-batches of at most `most` samples. Throws std::invalid_argument where there are fewer than processes.
 MicroBatches microBatchesOf(int batch, int most, const Share& share);
 
 // What the training steps of networks of images have in common. Host memory.
@@ -105,7 +105,7 @@ class Trainable {
   void equip(Program& program);
 
   // A training step: what comes before the passes, and what follows them.
-  double* beginStep(int batch);  // returns memory for the losses of the samples
+  double* beginStep(int batch, const MicroBatches& cut);  // returns memory for `batch` losses
   // beginMicroBatch clears Slot::kGrad, which then takes the gradient of micro-batch k; foldMicroBatches leaves the sum of all
   // there. One alone is left as it is.
   void beginMicroBatch(int k);

@@ -266,7 +266,7 @@ void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n, 
   std::vector<TreeNode> nodes;
   std::vector<size_t> ends;  // of each rank's among the nodes
   for (size_t r = 0; r < ranks; ++r) {
-    nodesOf({0, leaves}, r * leaves / ranks, (r + 1) * leaves / ranks, nodes);
+    nodesOf({0, leaves}, partBegin(leaves, r, ranks), partBegin(leaves, r + 1, ranks), nodes);
     ends.push_back(nodes.size());
   }
   const auto firstOf = [&](size_t r) { return r == 0 ? 0 : ends[r - 1]; };

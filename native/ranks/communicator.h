@@ -37,7 +37,7 @@ class Communicator {
   void broadcast(void* data, size_t bytes, int root);
   void allGather(const void* own, void* out, const std::vector<size_t>& counts);
   void allToAll(const void* in, const std::vector<size_t>& inCounts, void* out, const std::vector<size_t>& outCounts);
-  // The sum by the tree of tree_sum.h over `leaves` terms, of which rank r has leaves r * leaves / size .. (r + 1) * leaves / size - 1,
+  // The sum by the tree of tree_sum.h over `leaves` terms, of which rank r has leaves partBegin(leaves, r, size) .. partBegin(leaves, r + 1, size) - 1,
   // added up to the arrays `nodes` of n values: the same bits on all ranks, whatever the library's own order. In the last of them.
   // stride > 1: among those ranks alone that are as many after rank 0's, 1's, ... as this one, which have the leaves between them; the
   // number of ranks is a multiple of it.

@@ -95,7 +95,7 @@ std::vector<TreeNode> DeviceSum::nodesHere(size_t leaves, std::vector<size_t>& e
   std::vector<TreeNode> nodes;
   for (int i = 0; i < links_.localSize; ++i) {
     const size_t r = links_.rank - links_.localRank + i;
-    nodesOf({0, leaves}, r * leaves / size, (r + 1) * leaves / size, nodes);
+    nodesOf({0, leaves}, partBegin(leaves, r, size), partBegin(leaves, r + 1, size), nodes);
     ends.push_back(nodes.size());
   }
   return nodes;
@@ -115,7 +115,7 @@ void DeviceSum::sum(Kernels& kernels, const std::vector<float*>& own, size_t lea
   const auto firstOf = [&](int i) { return i == 0 ? 0 : ends[i - 1]; };
   if (own.size() != ends[mine] - firstOf(mine)) throw std::invalid_argument("not this rank's nodes of the sum");
   std::vector<TreeNode> whole;  // what the ranks of this machine add up to
-  nodesOf({0, leaves}, host * leaves / hosts, (host + 1) * leaves / hosts, whole);
+  nodesOf({0, leaves}, partBegin(leaves, host, hosts), partBegin(leaves, host + 1, hosts), whole);
   const NcclApi::Stream stream = streamOf(kernels.context());
 
   for (size_t at = 0; at < n; at += kSegment) {

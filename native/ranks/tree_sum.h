@@ -9,6 +9,9 @@
 
 namespace feynkac {
 
+// Where part p of n things begins that are cut into `parts` runs as equal as can be; part `parts` begins at the end.
+inline size_t partBegin(size_t n, size_t p, size_t parts) { return n * p / parts; }
+
 // Leaves first .. last - 1, all of one node's.
 struct TreeNode {
   size_t first, last;

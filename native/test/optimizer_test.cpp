@@ -22,7 +22,7 @@ void checkLoss(Kernels& k, const std::string& isa) {
         want[i] = 2 * double(weight) * d;
         wantLosses[b] += d * d;
       }
-    k.run(op::ProjectionLoss{v.data(), losses.data(), g.data(), target.data(), weight, batch, n});
+    k.run(op::ProjectionLoss{v.data(), losses.data(), g.data(), target.data(), {weight}, batch, n});
     CHECK(relativeError(v, want) < 2e-7, "%s: v of %zu, error %.2e", isa.c_str(), n, relativeError(v, want));
     CHECK(relativeError(losses, wantLosses) < 2e-7, "%s: losses, error %.2e", isa.c_str(),
           relativeError(losses, wantLosses));

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "kernels/common/random.h"
 #include "kernels/cpu/runtime/covariances.h"
+#include "kernels/cpu/runtime/posterior_means.h"
 #include "kernels/cpu/runtime/threads.h"
 #include "particle_backends.h"
 
@@ -380,10 +381,65 @@ void testCovariances() {
   setThreadCount(before);
 }
 
+// Against sums in long double, from noise far below the distance between references to far above it; outputs begin as the clean samples.
+void testPosteriorMeans() {
+  const int before = threadCount();
+  constexpr size_t kRows = 7, kCount = 37;
+  for (const size_t d : {1, 8, 19}) {
+    std::vector<float> references(kCount * d), clean(kRows * d), states(kRows * d), first;
+    std::vector<double> sigma(kRows), inner(kRows);
+    std::vector<uint8_t> matches(kRows * kCount);
+    for (size_t i = 0; i < references.size(); ++i) references[i] = float(std::sin(double(i * i + 3 * i)));
+    for (size_t i = 0; i < matches.size(); ++i) matches[i] = i % 3 != 1;
+    std::fill(matches.begin(), matches.begin() + kCount, uint8_t{0});  // the first row has its own sample alone
+    for (size_t r = 0; r < kRows; ++r) {
+      sigma[r] = std::pow(10.0, double(r) - 4);
+      inner[r] = r % 2 ? sigma[r] : 0.6 * sigma[r];
+      for (size_t p = r * d; p < (r + 1) * d; ++p) {
+        clean[p] = float(std::cos(double(p)));
+        states[p] = clean[p] + float(inner[r] * std::sin(7.0 * double(p)));
+      }
+    }
+    for (const int threads : {1, 3}) {
+      setThreadCount(threads);
+      std::vector<float> out = clean;
+      posteriorMeans(out.data(), states.data(), sigma.data(), inner.data(), references.data(), matches.data(), kRows,
+                     kCount, d);
+      if (threads == 1) first = out;
+      CHECK(out == first, "posterior means depend on the threads");
+    }
+    for (size_t r = 0; r < kRows; ++r) {
+      std::vector<const float*> samples = {clean.data() + r * d};
+      for (size_t i = 0; i < kCount; ++i)
+        if (matches[r * kCount + i]) samples.push_back(references.data() + i * d);
+      const auto squared = [&](const float* sample) {
+        long double sum = 0;
+        for (size_t p = 0; p < d; ++p) sum += std::pow(static_cast<long double>(sample[p]) - states[r * d + p], 2);
+        return sum;
+      };
+      long double least = INFINITY, drawn = 0, total = 0;
+      for (const float* s : samples) least = std::min(least, squared(s));
+      const auto density = [&](const float* s, double t) { return std::exp((least - squared(s)) / (2 * t * t)); };
+      for (const float* s : samples) drawn += density(s, inner[r]);
+      std::vector<long double> mean(d);
+      for (const float* s : samples) {
+        const long double w = density(s, sigma[r]) / (inner[r] < sigma[r] ? 1 + density(s, inner[r]) / drawn : 1);
+        total += w;
+        for (size_t p = 0; p < d; ++p) mean[p] += w * s[p];
+      }
+      for (size_t p = 0; p < d; ++p)
+        CHECK(std::fabs(first[r * d + p] - double(mean[p] / total)) < 2e-5, "posterior mean at noise %g, %zu values",
+              sigma[r], d);
+    }
+  }
+  setThreadCount(before);
+}
+
 }  // namespace
 
 int main() {
   testCovariances();
+  testPosteriorMeans();
   const std::unique_ptr<ParticleKernels> cpu(makeCpuParticleKernels());
   for (const ParticleBackend& b : particleBackends()) {
     ParticleKernels& k = *b.kernels;

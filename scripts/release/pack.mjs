@@ -9,11 +9,12 @@ import { joinModules } from './join.mjs'
 
 const manifestOf = (folder) => JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'))
 
-/** The packages of a release, in the order of publishing: the addon with CUDA kernels, feynkac, which names it, the lab, which needs feynkac. */
+/** The packages of a release, in the order of publishing: the addon with CUDA kernels, feynkac, which names it, the lab, which needs feynkac, the page. */
 export const folders = {
   cuda: path.join(root, 'packages/linux-x64-cuda'),
   feynkac: root,
   lab: path.join(root, 'packages/lab'),
+  watch: path.join(root, 'packages/watch'),
 }
 
 const npm = (args, cwd) =>
@@ -55,6 +56,7 @@ const published = {
     ...(withCuda ? { optionalDependencies: { [manifestOf(folders.cuda).name]: version } } : {}),
   }),
   lab: ({ devDependencies, ...manifest }) => manifest,
+  watch: ({ devDependencies, ...manifest }) => manifest,
 }
 
 /**

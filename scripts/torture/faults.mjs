@@ -15,12 +15,13 @@ import * as memory from './faulty-memory.mjs'
 const integer = (text) => Number.parseInt(text, 10)
 const program = new Command('faults')
   .argument('<kind>', 'files or memory')
-  .option('--jobs <names>', 'of jobs.mjs', (text) => text.split(','))
+  .option('--jobs <names>', 'of jobs.mjs, and retries (all)', (text) => text.split(','))
   .option('--most <n>', 'as many in each job, from end to end (all)', integer, Number.MAX_SAFE_INTEGER)
   .option('--seed <n>', 'which, where not all', integer, 0)
+  .option('--from <n>', 'the first of each job', integer, 1)
   .parse()
 const [kind] = program.args
-const { jobs: names, most, seed } = program.opts()
+const { jobs: names, most, seed, from } = program.opts()
 
 const CODES = ['EIO', 'ENOSPC', 'EMFILE', 'EACCES']
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-faults-'))
@@ -74,7 +75,7 @@ function different(found, right) {
 }
 
 let bad = 0
-for (const name of names ?? Object.keys(jobs)) {
+for (const name of (names ?? Object.keys(jobs)).filter((name) => name !== 'retries')) {
   if (kind === 'memory' && jobs[name].native === false) continue // it computes in JavaScript alone
   const job = jobs[name]
   remove(folder, job)
@@ -84,7 +85,7 @@ for (const name of names ?? Object.keys(jobs)) {
   if (whole.status !== 0 || whole.count === 0) throw new Error(`${name}: ${whole.err || 'nothing is counted'}`)
   const stride = Math.ceil(whole.count / most)
   const ends = { refused: 0, done: 0 }
-  for (let k = 1 + (seed % stride); k <= whole.count; k += stride) {
+  for (let k = from + (seed % stride); k <= whole.count; k += stride) {
     const code = CODES[k % CODES.length]
     remove(folder, job)
     const hurt = await run(job, k, code)
@@ -110,7 +111,7 @@ for (const name of names ?? Object.keys(jobs)) {
     `${name.padEnd(10)} ${whole.count} places, ${refused + done} faults: ${refused} refused, ${done} done in spite of them`,
   )
 }
-if (kind === 'memory' && !names) bad += await retries(memory, most, seed)
+if (kind === 'memory' && (names ?? ['retries']).includes('retries')) bad += await retries(memory, most, seed)
 fs.rmSync(folder, { recursive: true, force: true })
 console.log(`${bad} wrong`)
 process.exitCode = bad > 0 ? 1 : 0

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { main } from '../../dist/cli/index.js'
 import { writeNpy } from '../../dist/data/npy-write.js'
-import { EnergyModel, residualMLP } from '../../dist/index.js'
+import { Classifier, Denoiser, EnergyModel, residualMLP } from '../../dist/index.js'
 
 /** Short runs of the commands in this process, for the trials that repeat them a thousand times. */
 
@@ -24,7 +24,7 @@ export async function command(argv) {
 }
 
 const network = ['--width', '4', '--channel-mult', '1', '--blocks', '1']
-const often = ['--images', '32', '--batch', '8', '--checkpoint-every', '16', '--log-every', '8']
+const often = ['--images', '16', '--batch', '8', '--checkpoint-every', '8', '--log-every', '8']
 
 /**
  * For each: the arguments in a folder that `prepare` has filled, the files or folders that it makes, and whether its answer is on the output.
@@ -62,6 +62,15 @@ export const jobs = {
       '--json',
     ],
     makes: [],
+    answers: true,
+  },
+  features: {
+    argv: (at) => [
+      ...['evaluate', '--samples', at('pictures'), '--data', at('pictures'), '--metrics', 'frechet', '--json'],
+      ...['--features', at('classifier.safetensors'), '--channels', '1', '--batch', '4'],
+    ],
+    makes: [],
+    answers: true,
   },
   distill: {
     argv: (at) => [
@@ -74,6 +83,8 @@ export const jobs = {
       at('run'),
       '--resume',
       'auto',
+      '--calibrate',
+      '4',
       ...often,
     ],
     makes: ['run'],
@@ -85,7 +96,7 @@ export async function prepare(folder) {
   const { writePng } = await import('./pictures.mjs')
   const at = (name) => path.join(folder, name)
   fs.mkdirSync(at('pictures'))
-  for (let i = 0; i < 5; i++) await writePng(at(`pictures/${i}.png`), 8, i)
+  for (let i = 0; i < 6; i++) await writePng(at(`pictures/${i}.png`), 8, i)
   const points = (from) => Float32Array.from({ length: 48 }, (_, i) => Math.sin(from + i * i))
   await writeNpy(at('points.npy'), points(0), [24, 2])
   await writeNpy(at('others.npy'), points(1), [24, 2])
@@ -95,10 +106,18 @@ export async function prepare(folder) {
   )
   await energy.save(at('energy.safetensors'))
   energy.dispose()
-  const { Denoiser } = await import('../../dist/index.js')
   const teacher = await Denoiser.create({ network: residualMLP(2, { hidden: 8, layers: 1 }) }, { seed: 1 })
   await teacher.save(at('teacher.safetensors'))
   teacher.dispose()
+  const classifier = await Classifier.create(
+    {
+      network: { class: 'ConvClassifier', shape: [1, 8, 8], args: { in_channels: 1, block_out_channels: [4], layers_per_block: 1, norm_num_groups: 1, classes: [2] } }, // biome-ignore format: one line
+      labels: { attributes: [{ name: 'class', size: 2 }] },
+    },
+    { seed: 1 },
+  )
+  await classifier.save(at('classifier.safetensors'))
+  classifier.dispose()
 }
 
 /** What a job has made: files by name, without what differs from run to run (times). */

@@ -80,7 +80,7 @@ for (const target of [...targets, ...energies]) {
     onProgress: ({ ess }: LevelReport) => void ess,
   })
   first(result)
-  await smc(target, { ...options, precisions: result.diagnostics.precisions })
+  await smc(target, { ...options, meanPrecisions: result.diagnostics.meanPrecisions })
   await sample(target, { particles: 16, sigmas: options.sigmas, method: 'ancestral' })
   await mcmc(target, { chains: 4, sigmas: [1, 0.5], kernel: 'hmc' })
 }

@@ -6,6 +6,7 @@ import { sizeOf } from '../../base/shape.js'
 import type { Dataset } from '../../data/dataset.js'
 import { MemoryDataset } from '../../data/dataset.js'
 import { native, run } from '../../native/addon.js'
+import { combined, drawNormals } from '../../native/combine.js'
 import { inSpaceOf, type Space, toHost, toSpace } from '../../native/space.js'
 import type { Floats } from '../../native/types.js'
 import { type Communicator, checkedRanks } from '../../ranks/communicator.js'
@@ -157,8 +158,7 @@ class Draws {
     this.#x0 = await toSpace(space, x0, signal)
     this.#n = space.floats(x0.length)
     const noise = { std: 1, seed, purpose: purpose.calibrate, step }
-    const request = { out: this.#n, terms: [], coefficients: new Float64Array(0), rows: indices.length, noise }
-    await run(() => native.combine(request), signal)
+    await drawNormals(this.#n, indices.length, noise, signal)
     this.noise = await this.#inBasis(this.#n)
     this.clean = await this.#inBasis(this.#x0)
     this.#mark = space.mark()
@@ -169,20 +169,18 @@ class Draws {
     this.space.keep([], this.#mark)
     const above = await this.#grad(energy, sigma, 1)
     const below = await this.#grad(energy, sigma, -1)
-    const out = await this.#combine([above, below], [sigma / 2, -sigma / 2])
+    const out = await this.#combined([above, below], [sigma / 2, -sigma / 2])
     return this.#inBasis(out)
   }
 
   async #grad(energy: EnergyFunction, sigma: number, sign: number): Promise<Floats> {
-    const x = await this.#combine([this.#x0, this.#n], [1, sign * sigma])
+    const x = await this.#combined([this.#x0, this.#n], [1, sign * sigma])
     return (await evaluateModels([energy], this.space, x, sigma, this.signal))[0].grad
   }
 
-  async #combine(terms: Floats[], coefficients: number[]): Promise<Floats> {
-    const out = this.space.floats(terms[0].length)
+  #combined(terms: Floats[], coefficients: number[]): Promise<Floats> {
     const rows = terms[0].length / sizeOf(this.shape)
-    await run(() => native.combine({ out, terms, coefficients: Float64Array.from(coefficients), rows }), this.signal)
-    return out
+    return combined({ space: this.space, rows, signal: this.signal }, terms, coefficients)
   }
 
   async #inBasis(x: Floats): Promise<Float32Array> {

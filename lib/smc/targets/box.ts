@@ -20,7 +20,11 @@ export interface BoxOptions extends LambdaOption {
 /**
  * pi proportional to p restricted to a set. A box: p times the noised soft box h_s = prod [Phi((hi-x)/t) - Phi((lo-x)/t)],
  * t^2 = softness^2 + sigma^2, which has an exact gradient; Lambda counts the box as one more density. Any other set: the indicator of the
- * denoised image x - sigma^2 grad E, its price annealed; proposals do not see it, the weights do.
+ * denoised image x - sigma^2 grad E, its price annealed; proposals do not see it, the weights do. Throws ArgumentError; in a run, what
+ * `contains` throws.
+ * @param options.lower bounds of the coordinates, or one for all, in the units of x; an infinite one is open
+ * @param options.upper likewise
+ * @param options.softness standard deviation of the walls' noise, at least 0, in the units of x; default 0
  * @example
  * ```js
  * import { bounded, gaussianMixture, sigmaGrid, smc } from 'feynkac'

@@ -42,7 +42,8 @@ function linearLambda(models: readonly EnergyFunction[], exponents: readonly num
 }
 
 /**
- * pi proportional to p^gamma: gamma > 1 sharpens, gamma < 1 flattens. U = gamma E, Lambda = gamma.
+ * pi proportional to p^gamma, gamma above 0: above 1 sharpens, below 1 flattens. U = gamma E, Lambda = gamma (Thornton et al. 2025).
+ * Throws ArgumentError.
  * @example
  * ```js
  * import { gaussianMixture, lowTemperature, sigmaGrid, smc } from 'feynkac'
@@ -61,7 +62,8 @@ export function lowTemperature(energy: EnergyFunction, options: { gamma: number 
 /**
  * AND: pi proportional to the product of p_i^w_i, U = sum_i w_i E_i. Weights may be negative. The conditions of one model,
  * p(x | c_1, ..., c_n) where they are independent given x, are product([E(x|c_1), ..., E(x|c_n), E(x)], { weights: [1, ..., 1, -(n - 1)] }).
- * @param options.weights one exponent per energy; default all 1
+ * The energies are of samples of one shape. A product of experts (Hinton 2002), of diffusion models as Du et al. 2023 have it. Throws ArgumentError.
+ * @param options.weights one exponent per energy, of any sign; default all 1. Their sum is Lambda, 0.75 at least where some are negative
  * @example
  * ```js
  * import { gaussianMixture, product, sigmaGrid, smc } from 'feynkac'
@@ -87,7 +89,9 @@ export function product(
 }
 
 /**
- * NOT: pi proportional to p / q^strength, U = E - strength F. Normalisable for strength below 1, or on a bounded domain.
+ * NOT: pi proportional to p / q^strength, U = E - strength F (Du et al. 2020, 2023). Normalisable for strength below 1, or on a bounded domain.
+ * Throws ArgumentError.
+ * @param options.strength above 0
  * @param options.floor the negated density's noise level is not taken below this (default 0): q at small noise is sharp, and far from its
  * own samples, where NOT sends the particles, a learnt energy is not to be trusted
  * @example
@@ -133,7 +137,9 @@ export function negation(
 }
 
 /**
- * Guidance: pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1.
+ * Guidance (Ho & Salimans 2021): pi proportional to p(x)^(1 - scale) p(x|c)^scale. U = (1 - scale) E_uncond + scale E_cond, Lambda = 1. Throws
+ * ArgumentError.
+ * @param options.scale any number: 0 the unconditional density, 1 the conditional, above 1 more of what the condition adds
  * @example
  * ```js
  * import { EnergyModel, guided, sigmaGrid, smc } from 'feynkac'

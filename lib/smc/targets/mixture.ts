@@ -5,8 +5,8 @@ import { mixedPrecisions } from '../precision/composed.js'
 import { checkedModels, compose, type LambdaOption, lambdaOf, makeTarget } from './target.js'
 
 /**
- * OR: pi = sum_i w_i p_i, U = -log sum_i w_i exp(-E_i - logZ_i).
- * @param options.weights at least 0; default 1/n each
+ * OR: pi = sum_i w_i p_i, U = -log sum_i w_i exp(-E_i - logZ_i). The energies are of samples of one shape. Throws ArgumentError.
+ * @param options.weights at least 0, one above it; default 1/n each
  * @param options.logZ the log-normalisers of exp(-E_i), which decide the branches' relative mass; default 0 (normalised energies)
  * @example
  * ```js

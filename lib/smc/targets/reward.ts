@@ -19,8 +19,10 @@ export type RewardValue = ArrayLike<number> | { value: ArrayLike<number>; grad?:
 /**
  * pi proportional to p exp(strength r), U_s = E - strength r(D(x, s)). Where the reward has a gradient, proposals follow it through
  * dD/dx taken for c_skip = sigmaData^2 / (sigma^2 + sigmaData^2), its value for Gaussian data: the weights are exact for any proposal.
+ * r takes denoised samples [n, ...shape] and gives n numbers, in nats at strength 1, or `{ value, grad }`. Throws ArgumentError; in a run,
+ * what the reward throws.
  * @param options.strength a number, or a function of sigma (its last value is the target's)
- * @param options.sigmaData standard deviation of the data; default 0.5
+ * @param options.sigmaData standard deviation of the data, above 0; default 0.5
  * @example
  * ```js
  * import { gaussianMixture, rewardTilt, sigmaGrid, smc } from 'feynkac'

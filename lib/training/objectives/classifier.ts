@@ -1,5 +1,6 @@
-import { finiteNumber, knownOptions } from '../../base/args.js'
+import { knownOptions } from '../../base/args.js'
 import { ArgumentError, invalid } from '../../base/errors.js'
+import { checkOptions } from '../../base/option-table.js'
 import { type Dataset, labelDim } from '../../data/dataset.js'
 import { readSamples } from '../../data/samples.js'
 import { chunksOf } from '../../models/chunks.js'
@@ -8,6 +9,7 @@ import type { ClassifierConfig } from '../../networks/classifier.js'
 import { defaultLevels, groupsFor, type Levels, levelsOf } from '../architecture.js'
 import { Batches } from '../batches.js'
 import { holdOut } from '../hold-out.js'
+import { holdOutRows } from '../options.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
@@ -41,7 +43,7 @@ const BATCH = 512
 /** Documented in late.ts. */
 export async function trainClassifier(options: ClassifierOptions): Promise<TrainingResult<Classifier>> {
   const { holdOut: share } = options ?? {}
-  if (share !== undefined) finiteNumber('holdOut', share, { min: 0, max: 0.9 })
+  checkOptions(holdOutRows, { holdOut: share })
   return trainOnImages<Classifier, Definition>(options, {
     where: 'trainClassifier',
     name: 'classifier',

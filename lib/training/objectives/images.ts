@@ -1,5 +1,6 @@
 import { finiteNumber, integer, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
+import { checkOptions } from '../../base/option-table.js'
 import type { Dataset } from '../../data/dataset.js'
 import { fingerprintFor } from '../../data/fingerprint.js'
 import type { DeviceOptions } from '../../native/devices.js'
@@ -7,6 +8,7 @@ import type { ImageTrainRequest, NativeNetwork, NetworkWeights } from '../../nat
 import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from '../checkpointed.js'
 import type { CommonStep } from '../loop.js'
+import { recordRows } from '../options.js'
 import { generalSettings, imageRecipe } from '../recipe.js'
 import { fittingBatch, inRun, onlySettings, openData, openRun, runOptionNames, settingNames } from '../run.js'
 import { checkSettings, type Settings, settle } from '../settings.js'
@@ -23,7 +25,7 @@ export interface ImageTrainingOptions<Network>
 }
 
 /** What only networks that know noise levels have. */
-const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout'] as const
+const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout', 'references', 'sharpened'] as const
 const optionNames = [...runOptionNames, ...settingNames.filter((name) => !isOfNoiseLevels(name)), 'noise']
 
 function isOfNoiseLevels(name: string): boolean {
@@ -76,8 +78,7 @@ export async function trainOnImages<M extends ImageModel, D extends ImageDefinit
   if (options.noise !== undefined) finiteNumber('noise', options.noise, { min: 0 })
   if (options.dataOptions?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
-  for (const name of ['checkpointEvery', 'logEvery'] as const)
-    if (options[name] !== undefined) finiteNumber(name, options[name], { min: 1 })
+  checkOptions(recordRows, { ...options })
   const opening = openRun(options, (path) => readCheckpoint(path, objective.parse))
   return inRun(opening, (opened) => trainImagesIn(opened, options, objective))
 }

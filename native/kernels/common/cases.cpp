@@ -9,7 +9,7 @@
 namespace feynkac {
 namespace {
 
-// Adam has no case here: its moments are not any numbers (optimizer_test.cpp).
+// Adam has no case here: its second moments are not any numbers (optimizer_test.cpp).
 
 // In the place of an array that a case leaves out. One that it leaves null is drawn; any other is its own, on the host.
 template <class T>
@@ -104,18 +104,13 @@ void pack(CaseArrays& arrays, op::ConvDataGrad& o) { o.packed = arrays.pack(o.s)
 template <class Op>
 void pack(CaseArrays&, Op&) {}
 
-template <class Op, class = double>
-struct HasProducts : std::false_type {};
-template <class Op>
-struct HasProducts<Op, decltype(std::declval<const Op&>().products())> : std::true_type {};
-
 class List {
  public:
   std::vector<OperationCase> cases;
 
   template <class Op>
   void add(const std::string& name, const Op& sizes, bool quick = false) {
-    cases.push_back({name, HasProducts<Op>::value, quick, [name, sizes](Kernels& k, const auto& time) {
+    cases.push_back({name, op::hasProducts<Op>, quick, [name, sizes](Kernels& k, const auto& time) {
                        CaseArrays arrays(k, name);
                        Op o = sizes;
                        pack(arrays, o);
@@ -209,9 +204,11 @@ void addSmallPieces(List& list) {
 void addLosses(List& list) {
   static const int32_t offsets[] = {0, 3, 40}, truth[] = {0, 2, 1, 1, 0};
   list.add("cross-entropy 3x40", op::CrossEntropy{nullptr, nullptr, nullptr, nullptr, offsets, 0.5f, 3, 2, 40}, true);
-  list.add("projection-loss 3x401", op::ProjectionLoss{nullptr, nullptr, nullptr, nullptr, 0.3f, 3, 401});
+  list.add("projection-loss 3x401", op::ProjectionLoss{nullptr, nullptr, nullptr, nullptr, {0.3f}, 3, 401});
   list.add("level-loss 3x5", op::LevelLoss{nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, truth, 0.5, 3, 5});
   list.add("sum-squares 70001", op::SumSquares{nullptr, nullptr, 70001});
+  static const double squares[] = {7.5};
+  list.add("muon 33x20", op::Muon{nullptr, nullptr, nullptr, nullptr, squares, {0.5, 0.9, 1.0, 0.95}, 33, 20});
   list.add("add-noise 4x75", op::AddNoise{nullptr, nullptr, nullptr, 5, kNoise, 6, 7, 4, 75}, true);
 }
 

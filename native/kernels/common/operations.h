@@ -14,6 +14,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 namespace feynkac {
 
@@ -603,13 +605,25 @@ struct CrossEntropy {
 
 // ---- loss and optimizer ----------------------------------------------------------------------------------------------
 
-// Projection loss (docs/concepts/distillation.md): losses[b] = sum_i (g - target)^2 in float64, v = 2 weight (g - target)
+// What a loss of outputs is, but for its arrays. Heads carry it from the addon to the operation.
+struct LossForm {
+  float weight = 1;
+
+  bool operator==(const LossForm& other) const { return weight == other.weight; }
+  LossForm weighed(double by) const {
+    LossForm form = *this;
+    form.weight = static_cast<float>(by);
+    return form;
+  }
+};
+
+// Projection loss (docs/concepts/distillation.md): losses[b] = sum_i (g - target)^2 in float64, v = 2 form.weight (g - target)
 struct ProjectionLoss {
   static constexpr const char* kKind = "elementwise";
   float* v;
   double* losses;
   const float *g, *target;
-  float weight;
+  LossForm form;
   int batch;
   size_t n;
   template <class Each>
@@ -677,7 +691,7 @@ struct Adam {
   }
 };
 
-// Of one matrix [rows, columns] with its average, momentum and gradient, which is clipped as Adam clips it:
+// One matrix [rows, columns] with its average, momentum and gradient, which is clipped as Adam clips it:
 //   m = momentum m + (1 - momentum) g,  u = momentum m + (1 - momentum) g,
 //   w -= lr kMuonScale sqrt(max(rows, columns)) X p(X^T X) p(..) .., X = u / |u| with the longer side first.
 // The polynomials are multiplied before X is, in float32. Where sumsq is not finite nothing changes; where u is 0 the weights stay.
@@ -719,6 +733,18 @@ struct AddNoise {
     each.reads(sigma, rows);
   }
 };
+
+}  // namespace op
+
+namespace op {
+
+template <class Op, class = double>
+struct HasProducts : std::false_type {};
+template <class Op>
+struct HasProducts<Op, decltype(std::declval<const Op&>().products())> : std::true_type {};
+// Whether an operation has products, which the reduced precisions round the factors of.
+template <class Op>
+constexpr bool hasProducts = HasProducts<Op>::value;
 
 }  // namespace op
 

@@ -5,11 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define FEYNKAC_HD __host__ __device__ inline
-#else
-#define FEYNKAC_HD inline
-#endif
+#include "kernels/common/host_device.h"
 
 namespace feynkac {
 
@@ -35,6 +31,7 @@ enum Purpose : uint32_t {
   kWalk = 17,       // noise levels and noise of the walks of the path loss
   kOwnStates = 18,  // which of the sampler's own states training takes, and their labels
   kOwnPaths = 19,   // noise of the paths that they come from
+  kSharpened = 20,  // which rows of training have less noise than their level says, and how much less
 };
 
 struct Philox {

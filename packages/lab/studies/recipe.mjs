@@ -137,8 +137,9 @@ async function draw(model, { test, read }, count) {
 const round = (value) => Number(value.toPrecision(4))
 const cpuSeconds = ({ user, system }) => (user + system) / 1e6
 
-/** Rows say nothing of Muon and of label maps where they were run before there were any. */
-const asThen = (row) => ({ muon: 0, ...row, network: { labelMaps: false, ...row.network } })
+/** Rows say nothing of Muon, of label maps and of targets averaged over the data where they were run before there were any. */
+const before = { muon: 0, sharpened: 0 }
+const asThen = (row) => ({ ...before, references: 0, ...row, network: { labelMaps: false, ...row.network } })
 
 const teachers = new Map()
 async function teacherOf(data, of, seed) {
@@ -152,7 +153,7 @@ async function measure({ data: _, teacher, name: __, ...training }, seed, loaded
   const cpu = process.cpuUsage()
   const about = { data: loaded.training, seed }
   const { model, steps } = await (given
-    ? distill({ muon: 0, ...training, ...about, ...given })
+    ? distill({ ...before, ...training, ...about, ...given })
     : trainDenoiser({ ...asThen(training), ...about }))
   const seconds = cpuSeconds(process.cpuUsage(cpu))
   const { samples, ...shown } = await draw(model, loaded, 60)

@@ -17,10 +17,18 @@ using namespace winograd;
 namespace {
 
 constexpr int kPieces = 16;                        // about as many as there may be threads
-constexpr size_t kLargeLayer = size_t(256) * 256;  // in out, from which on each block transforms the weights for itself
-constexpr size_t kBlockBytes = 230000;             // of V, where they are transformed once
-constexpr size_t kLargeBlockBytes = 4 << 20;       // of V, where each block does it
-constexpr int kLeastPanels = 4;                    // of a range: V is made for each
+constexpr size_t kLargeLayer = size_t(256) * 256;  // in out, from which on weights may be transformed by block
+constexpr int kFewTiles = 16;           // that are one block: at kLargeLayer it transforms them, beyond it any does
+constexpr size_t kBlockBytes = 230000;  // of V, where they are transformed once
+constexpr size_t kLargeBlockBytes = 4 << 20;  // of V, where each block does it
+constexpr int kLeastPanels = 4;               // of a range: V is made for each
+
+// Whether each block transforms the weights for itself, a chunk at a time that stays in the second-level cache, instead of once for
+// all of them, in memory that no cache of one core holds.
+bool transformsByBlock(const Tiles& all, const ConvShape& s) {
+  const size_t size = size_t(s.in) * s.out;
+  return size > kLargeLayer || (size == kLargeLayer && all.count <= kFewTiles);
+}
 
 struct Blocking {
   int tiles, blocks, ranges;
@@ -175,9 +183,9 @@ void transformWeights(float* u, size_t stride, const WeightView& w, int o, int p
 }  // namespace
 
 void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue& e, const ConvShape& s) {
-  const bool large = size_t(s.in) * s.out > kLargeLayer;
   const int panels = tilesOf(s.out, kTileColumns);
   const Tiles all(s);
+  const bool large = transformsByBlock(all, s);
   const Blocking blocking(all, s, large);
   const Chunk chunk = chunkOf(w);
   // the last row of a frequency is unused: without it, they would lie powers of two apart

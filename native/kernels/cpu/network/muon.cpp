@@ -1,5 +1,6 @@
 // Muon: momentum, orthogonalised by Newton-Schulz steps on its Gram matrix. All is done on a tall copy of the matrix, [long, short],
 // whose rows are whole vectors.
+#include "kernels/common/clip.h"
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/small_gemm.h"
 
@@ -28,8 +29,7 @@ void CpuKernels::run(const op::Muon& o) {
   if (!__builtin_isfinite(o.sumsq[0])) return;
   const MuonStep& step = o.step;
   const int rows = o.rows, columns = o.columns;
-  const double norm = __builtin_sqrt(o.sumsq[0]);
-  const auto scale = static_cast<float>(step.clip > 0 && norm > step.clip ? step.clip / norm : 1.0);
+  const float scale = clipScale(o.sumsq[0], step.clip);
   const auto keep = static_cast<float>(step.momentum), take = static_cast<float>(1 - step.momentum);
   const bool turned = rows < columns;
   const int tall = turned ? columns : rows, narrow = turned ? rows : columns;

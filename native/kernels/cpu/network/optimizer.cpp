@@ -1,4 +1,5 @@
 // The losses, the gradient norm, Adam with its moving average, and training noise.
+#include "kernels/common/clip.h"
 #include "kernels/common/random.h"
 #include "kernels/cpu/cpu_kernels.h"
 
@@ -19,14 +20,14 @@ void CpuKernels::run(const op::ProjectionLoss& o) {
     size_t i = 0;
     for (; i + kLanes <= o.n; i += kLanes) {
       const vf d = load(p + i) - load(q + i);
-      store(to + i, d * (2.0f * o.weight));
+      store(to + i, d * (2.0f * o.form.weight));
       low += lower(d) * lower(d);
       high += upper(d) * upper(d);
     }
     double s = sum(low + high);
     for (; i < o.n; ++i) {
       const float d = p[i] - q[i];
-      to[i] = d * (2.0f * o.weight);
+      to[i] = d * (2.0f * o.form.weight);
       s += double(d) * double(d);
     }
     o.losses[b] = s;
@@ -77,8 +78,7 @@ struct Update {
   float oneMinusBeta1, oneMinusBeta2;
 
   Update(const AdamStep& s, double sumsq) {
-    const double norm = __builtin_sqrt(sumsq);
-    gradScale = static_cast<float>(s.clip > 0 && norm > s.clip ? s.clip / norm : 1.0);
+    gradScale = clipScale(sumsq, s.clip);
     beta1 = static_cast<float>(s.beta1);
     beta2 = static_cast<float>(s.beta2);
     oneMinusBeta1 = static_cast<float>(1 - s.beta1);

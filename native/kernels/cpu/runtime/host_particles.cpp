@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "genealogy.h"
 #include "host_memory.h"
 #include "kernels/common/gaussian_mixture.h"
 #include "kernels/common/random.h"
@@ -109,13 +110,7 @@ void HostParticleKernels::resample(int32_t* ancestors, size_t n, Scheme scheme, 
 }
 
 size_t HostParticleKernels::countDistinct(const int32_t* ancestors, size_t n, size_t count) {
-  std::vector<bool> seen(count);
-  size_t distinct = 0;
-  for (size_t i = 0; i < n; ++i) {
-    distinct += !seen[ancestors[i]];
-    seen[ancestors[i]] = true;
-  }
-  return distinct;
+  return feynkac::countDistinct(ancestors, n, count);
 }
 
 bool HostParticleKernels::areInRange(const int32_t* ancestors, size_t n, size_t count) {

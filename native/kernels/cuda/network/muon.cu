@@ -1,6 +1,7 @@
 // Muon: momentum, orthogonalised by Newton-Schulz steps on its Gram matrix.
 #include <cmath>
 
+#include "kernels/common/clip.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/reduce.cuh"
 
@@ -18,8 +19,7 @@ GPU_FN bool finite(const double* sumsq) { return sumsq[0] - sumsq[0] == 0; }
 __global__ void __launch_bounds__(kBlock) momentum(float* x, double* partial, float* m, const float* grad,
                                                    const double* sumsq, double clip, float keep, float take, size_t n) {
   if (!finite(sumsq)) return;
-  const double norm = sqrt(sumsq[0]);
-  const float scale = clip > 0 && norm > clip ? static_cast<float>(clip / norm) : 1.0f;
+  const float scale = clipScale(sumsq[0], clip);
   const size_t first = blockIdx.x * kPiece, end = min(first + kPiece, n);
   double s = 0;
   for (size_t i = first + threadIdx.x; i < end; i += kBlock) {

@@ -1,6 +1,7 @@
 // The losses, the gradient norm, Adam with its moving average, and training noise.
 #include <cmath>
 
+#include "kernels/common/clip.h"
 #include "kernels/common/random.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/reduce.cuh"
@@ -13,12 +14,12 @@ constexpr int kBlock = 256;
 constexpr size_t kPiece = 16384;  // values of one partial sum: fixed, so that the result does not depend on the device
 
 __global__ void __launch_bounds__(kBlock)
-    loss(float* v, double* losses, const float* g, const float* target, float weight, size_t n) {
+    loss(float* v, double* losses, const float* g, const float* target, op::LossForm form, size_t n) {
   const size_t origin = blockIdx.x * n;
   double s = 0;
   for (size_t i = threadIdx.x; i < n; i += kBlock) {
     const float d = g[origin + i] - target[origin + i];
-    v[origin + i] = 2.0f * weight * d;
+    v[origin + i] = 2.0f * form.weight * d;
     s += double(d) * double(d);
   }
   s = blockSum<kBlock>(s);
@@ -77,8 +78,7 @@ __global__ void __launch_bounds__(kBlock)
     adamStep(T* params, T* ema, T* m, T* v, const T* grad, const double* sumsq, Update u, size_t n) {
   const double squares = sumsq[0];
   if (!(squares - squares == 0)) return;  // not finite
-  const double norm = sqrt(squares);
-  const float gradScale = u.clip > 0 && norm > u.clip ? static_cast<float>(u.clip / norm) : 1.0f;
+  const float gradScale = clipScale(squares, u.clip);
   for (size_t i = size_t(blockIdx.x) * kBlock + threadIdx.x; i < n; i += size_t(gridDim.x) * kBlock) {
     T pi = params[i], ei = ema[i], mi = m[i], vi = v[i];
     const T gi = grad[i];
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kBlock)
 }  // namespace
 
 void CudaKernels::run(const op::ProjectionLoss& o) {
-  LAUNCH((loss), o.batch, kBlock, 0, context_.stream())(o.v, o.losses, o.g, o.target, o.weight, o.n);
+  LAUNCH((loss), o.batch, kBlock, 0, context_.stream())(o.v, o.losses, o.g, o.target, o.form, o.n);
   launched("projectionLoss");
 }
 

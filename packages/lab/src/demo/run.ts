@@ -22,7 +22,7 @@ export interface DemoOptions {
   onStage?: DemoContext['stage']
 }
 
-/** The main job on synthetic data: writes report.html, results.json and figures into `output`. @throws ArgumentError, FileError, MissingPackageError */
+/** The main job on synthetic data: writes report.html, results.json and figures into `output`. Throws ArgumentError, FileError, MissingPackageError. */
 export async function runDemo(options: DemoOptions): Promise<{ result: DemoResult; files: string[] }> {
   knownOptions('runDemo', options, ['output', 'seed', 'shorter', 'signal', 'onStage'])
   const began = performance.now()

@@ -29,7 +29,7 @@ interface Grid {
   covers: Float32Array
   squares: Float64Array
   kinds: Int32Array
-  /** Of every kind. */
+  /** How many of every kind. */
   each: number
 }
 
@@ -56,7 +56,7 @@ export class ExactShapes {
 
   /**
    * @param x [n, side * side], in [-1, 1] but for the noise @param kinds those that there are; default all, alike
-   * @throws ArgumentError below sigma = 0.05, which would take a finer grid
+   * Throws ArgumentError below sigma = 0.05, which would take a finer grid.
    */
   posterior(x: Float32Array, sigma: number, kinds = Array.from({ length: KINDS }, (_, k) => k)): ShapesPosterior {
     if (!(sigma >= 0.05)) throw new ArgumentError(`the exact pictures are known from sigma = 0.05 up, not at ${sigma}`)
@@ -126,10 +126,10 @@ interface Sums {
   offset: number
   total: number
   kinds: Float64Array
-  /** Of weight times b c and of weight times |b c|^2, in the scale of 2 b c. */
+  /** The means of weight times b c and of weight times |b c|^2, in the scale of 2 b c. */
   mean: Float64Array
   square: number
-  /** Of every kind, the template nearest to the picture. */
+  /** The template nearest to the picture, for every kind. */
   best: Int32Array
 }
 

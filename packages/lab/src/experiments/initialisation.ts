@@ -108,7 +108,17 @@ function learn(
   const name = (seen: number) => `initialisation-${way.folder}-${teacherImages(context)}-${seen}-${seed}`
   // a constant rate: a longer run goes on from a shorter one
   const schedule = { lr: 1e-3, warmUp: 320, decay: 0, emaHalfLife: 320 }
-  const common = { data: shapesData(), images, batchSize: 32, ...schedule, labelDropout: 0.5, holdOut: 0, seed }
+  const common = {
+    data: shapesData(),
+    images,
+    batchSize: 32,
+    ...schedule,
+    labelDropout: 0.5,
+    references: 0,
+    sharpened: 0,
+    holdOut: 0,
+    seed,
+  }
   const { init, head, ...rest } = way.options
   const train = (where: Parameters<Parameters<typeof trained>[2]>[0]) =>
     way.direct

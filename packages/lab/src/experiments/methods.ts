@@ -30,7 +30,7 @@ export interface Method {
     | 'resampling'
     | 'essThreshold'
     | 'essAfter'
-    | 'precisions'
+    | 'meanPrecisions'
     | 'controlDrift'
     | 'finalResample'
   >

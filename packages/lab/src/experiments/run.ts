@@ -64,7 +64,7 @@ export interface ExperimentResult extends Pick<Outcome, 'findings' | 'data'> {
 
 /**
  * Runs an experiment and writes report.html, report.md, results.json and its figures into `output`.
- * @throws ArgumentError, FileError, MissingPackageError; the signal's reason
+ * Throws ArgumentError, FileError, MissingPackageError; the signal's reason.
  */
 export async function runExperiment(
   name: ExperimentName,

@@ -1,0 +1,2 @@
+/** An addon has to stay out of bundles. */
+export default { serverExternalPackages: ['feynkac'] }

@@ -1,0 +1,40 @@
+import { positive, type RowsOf, toggle, whole } from '../base/option-table.js'
+import type { Dataset } from '../data/dataset.js'
+import type { DeviceOptions } from '../native/devices.js'
+import type { DataOptions, TrainingPlan } from '../training/types.js'
+import type { Findings } from './findings.js'
+import type { FitProgress } from './result.js'
+
+/** What a fit can be asked for. */
+
+export interface FitOptions extends DeviceOptions {
+  /** Pictures, or their specification for `loadDataset`. */
+  data: Dataset | string
+  /** How `loadDataset` is to read the specification. What it leaves open is chosen: one small size, and one channel where pictures are grey. */
+  dataOptions?: Omit<DataOptions, 'autoencoder'>
+  /** Time for all of it, on this machine as busy as it is at the start (10). */
+  minutes?: number
+  /** Instead: images that the teacher sees. All else follows from them, and the same number gives the same bits. */
+  images?: number
+  /** Folder for all that is written; a fit that was stopped there is gone on with. */
+  output: string
+  /** Replace what another fit has left in `output`. */
+  overwrite?: boolean
+  /** Seed of all random numbers (0). */
+  seed?: number
+  /** Aborting ends the fit after the step in progress, with a checkpoint. */
+  signal?: AbortSignal
+  /** What was found in the data; called before the work. */
+  onFindings?: (findings: Findings) => void
+  /** What the teacher's training is going to do; from its images follows the rest. */
+  onPlan?: (plan: TrainingPlan) => void
+  onProgress?: (progress: FitProgress) => void
+}
+
+/** The options, once: ranges, defaults, flags and help. */
+export const fitRows = {
+  minutes: positive('time for all of it', { default: 10 }),
+  images: whole('instead: images that the teacher sees; gives the same bits again'),
+  overwrite: toggle('replace what another fit has left in --output', { default: false }),
+  seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
+} satisfies RowsOf<FitOptions, 'minutes' | 'images' | 'overwrite' | 'seed'>

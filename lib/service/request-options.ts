@@ -1,0 +1,118 @@
+import { choice, pair, positive, type Rows, type RowsOf, real, rowsOf, toggle, whole } from '../base/option-table.js'
+import { moveKernels } from '../smc/mcmc.js'
+import { sampleMethods } from '../smc/samplers.js'
+import { runRows, type SmcOptions, targetRows } from '../smc/smc-options.js'
+import type { NamedLabels } from './composition.js'
+
+/** What a request for samples can be asked for; the command `sample` has most of it in common. */
+
+const requestMethods = ['smc', ...sampleMethods] as const
+/** 'likelihood' is not among them: it is experimental, and takes 128 evaluations of every model more for each particle. */
+const weightSchemes = ['bridge', 'tilt', 'fkc', 'rne', 'none'] as const
+
+/** One density of a composition. */
+export interface TermRequest {
+  /** Name of a model; default that of the request. */
+  model?: string
+  /** Classes of its attributes, by index or name; default none. */
+  attributes?: NamedLabels
+}
+
+export interface SampleRequest {
+  /** Name of a model of the engine. */
+  model: string
+  /** Samples; default 16. */
+  particles?: number
+  /** Transitions between noise levels; default 64. */
+  steps?: number
+  /** Noise levels, and their spacing (7); default the model's. */
+  sigmaMin?: number
+  sigmaMax?: number
+  rho?: number
+  /** Default 'smc' for energies, 'heun' for denoisers. */
+  method?: (typeof requestMethods)[number]
+  attributes?: NamedLabels
+  /** The density to this power. */
+  gamma?: number
+  /** AND: multiplies by these. */
+  with?: TermRequest[]
+  /** NOT: divides by these, to the power `strength` (0.5). */
+  not?: TermRequest[]
+  strength?: number
+  dividePrior?: boolean
+  /** Guidance towards the attributes; 1: none. */
+  guidance?: number
+  /** Of a denoiser: guide at these noise levels only. */
+  guidanceInterval?: [number, number]
+  /** Keeps all coordinates between two bounds. */
+  box?: [number, number]
+  /** Of smc: as for `smc`. */
+  weights?: SmcOptions['weights']
+  weighAbove?: number | 'auto'
+  kernel?: SmcOptions['kernel']
+  proposal?: SmcOptions['proposal']
+  resampling?: SmcOptions['resampling']
+  essThreshold?: number
+  essAfter?: number
+  finalResample?: boolean
+  controlDrift?: boolean
+  moves?: (typeof moveKernels)[number]
+  seed?: number
+}
+
+/** Noise levels. */
+export const gridRows: RowsOf<SampleRequest, 'steps' | 'sigmaMin' | 'sigmaMax' | 'rho'> = {
+  steps: whole('noise levels to go through', { default: 64 }),
+  sigmaMin: positive("smallest noise level (the model's)"),
+  sigmaMax: positive("largest noise level (the model's)"),
+  rho: positive('spacing of the noise levels', { default: 7 }),
+}
+
+/** What is sampled, beside the models and their labels. */
+export const compositionRows: RowsOf<
+  SampleRequest,
+  'gamma' | 'dividePrior' | 'strength' | 'guidance' | 'guidanceInterval' | 'box'
+> = {
+  gamma: positive('the density to this power: above 1, low temperature', { default: 1 }),
+  dividePrior: toggle('AND of independent conditions: divide the unconditional density out', { default: false }),
+  strength: positive('power of what NOT divides by', { default: 0.5 }),
+  guidance: real('classifier-free guidance by the labels; 1: none', { value: 'scale', default: 1 }),
+  guidanceInterval: pair('of a denoiser: guide at these noise levels only', 'noise levels', { min: 0 }),
+  box: pair('keep all coordinates between two bounds', 'bounds'),
+}
+
+/** How smc works, where it is it that samples. */
+export type SmcChoices = Pick<
+  SampleRequest,
+  | 'weights'
+  | 'kernel'
+  | 'proposal'
+  | 'resampling'
+  | 'essThreshold'
+  | 'essAfter'
+  | 'finalResample'
+  | 'weighAbove'
+  | 'controlDrift'
+  | 'moves'
+>
+
+export const smcRows: Rows<SmcChoices> = {
+  ...rowsOf(targetRows, 'weights', 'kernel', 'proposal'),
+  ...rowsOf(runRows, 'resampling', 'essThreshold', 'essAfter', 'finalResample'),
+  ...rowsOf(targetRows, 'weighAbove', 'controlDrift'),
+  moves: choice('of smc: MCMC moves at every level', moveKernels, { value: 'kernel' }),
+}
+
+/** All that a request has, but for its models and their labels. */
+export const requestRows = {
+  particles: { ...runRows.particles, default: 16 },
+  ...gridRows,
+  method: choice('smc for energies, heun for denoisers', requestMethods),
+  ...compositionRows,
+  ...smcRows,
+  weights: choice(
+    'of smc (bridge; of learnt energies of pictures none, or likelihood at low temperature)',
+    weightSchemes,
+  ),
+  seed: runRows.seed,
+}
