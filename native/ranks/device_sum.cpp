@@ -122,6 +122,7 @@ void DeviceSum::sum(Kernels& kernels, const std::vector<float*>& own, size_t lea
     const Slices slices(std::min(kSegment, n - at), local);
     const size_t length = slices.length(mine);
     std::vector<float*> parts;
+    parts.reserve(nodes.size());
     for (size_t p = 0; p < nodes.size(); ++p) parts.push_back(static_cast<float*>(room) + p * length);
     group_->begin();
     for (int i = 0; i < local; ++i) {
@@ -135,6 +136,7 @@ void DeviceSum::sum(Kernels& kernels, const std::vector<float*>& own, size_t lea
     float* const sum = own.back() + at;
     if (length > 0) {
       std::vector<float*> sums;
+      sums.reserve(whole.size());
       size_t next = 0;
       for (const TreeNode& tree : whole) sums.push_back(parts[addUp(kernels, tree, nodes, parts.data(), length, next)]);
       if (hosts == 1) {
