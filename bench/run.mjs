@@ -53,6 +53,7 @@ if (options.isa) process.env.FEYNKAC_ISA = options.isa // of this process, which
 const peerIsa = options.isa && {
   ATEN_CPU_CAPABILITY: options.isa,
   MKL_ENABLE_INSTRUCTIONS: options.isa.toUpperCase(),
+  OPENBLAS_CORETYPE: { avx2: 'Haswell', avx512: 'SkylakeX' }[options.isa],
   ...Object.fromEntries(
     ['ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'].map((key) => [
       key,
@@ -67,13 +68,10 @@ function findPeer() {
   if (options.peer === 'none') return null
   for (const python of options.python ? [options.python] : ['python3', '/usr/bin/python3'])
     try {
-      const code = 'import torch, numpy; print(torch.__version__)'
-      return {
-        python,
-        version: execFileSync(python, ['-c', code], { stdio: ['ignore', 'pipe', 'ignore'] })
-          .toString()
-          .trim(),
-      }
+      const code = 'import torch, torch_cpu; print(torch.__version__); print(torch_cpu.blas() or "its own BLAS")'
+      const how = { stdio: ['ignore', 'pipe', 'ignore'], cwd: join(here, 'peers') }
+      const [version, blas] = execFileSync(python, ['-c', code], how).toString().trim().split('\n')
+      return { python, version, blas }
     } catch {
       // the next one
     }
@@ -99,42 +97,54 @@ async function alternate(sides, threads) {
   return times.map(median)
 }
 
-/** The peer of a network's job keeps images in the order that is faster for it; both orders count for its memory. */
-async function fasterPeer(python, job, unet) {
+/** The peers of a job: of a network's, one for each order of images, the faster of which counts, at each number of threads anew. */
+async function peersOf(python, job, unet) {
   const most = Math.max(...threadCounts)
-  const all = []
-  for (const channels_last of unet ? [false, true] : [false]) {
+  const peers = []
+  for (const channelsLast of unet ? [false, true] : [false]) {
     const side = new Side(python, [join(here, 'peers', 'torch_cpu.py')], peerIsa)
-    const { outputs, capability } = await side.prepare({ ...job, channels_last }, most)
+    const { outputs, capability } = await side.prepare({ ...job, channels_last: channelsLast }, most)
     if (options.isa && capability.toLowerCase() !== options.isa)
       throw new Error(`PyTorch cannot be held to ${options.isa}: it says that it uses ${capability}`)
-    all.push({ side, outputs, channels_last, seconds: await side.time(most) })
+    peers.push({ side, outputs, channelsLast })
   }
-  const [best, ...others] = all.sort((a, b) => a.seconds - b.seconds)
-  const ended = []
-  for (const { side } of others) ended.push(await side.end())
-  return { ...best, ended }
+  return peers
+}
+
+/** The one that is faster with so many threads, by one run each after one that does not count. */
+async function faster(peers, threads) {
+  if (peers.length === 1) return peers[0]
+  const seconds = []
+  for (const { side } of peers) {
+    if (!side.warm.has(threads)) await side.time(threads)
+    seconds.push(await side.time(threads))
+  }
+  return peers[seconds.indexOf(Math.min(...seconds))]
 }
 
 async function measure({ name, job, unet, planned }, found) {
   const load = watchLoad()
   const mine = new Side(process.execPath, [join(here, 'worker.mjs')])
   const { outputs } = await mine.prepare(job, Math.max(...threadCounts))
-  const peer = found && (await fasterPeer(found.python, job, unet))
+  const peers = found ? await peersOf(found.python, job, unet) : []
   const runs = {}
   for (const threads of threadCounts.toSorted((a, b) => b - a)) {
+    const peer = found && (await faster(peers, threads))
     const [seconds, peerSeconds] = await alternate(peer ? [mine, peer.side] : [mine], threads)
-    runs[threads] = peer ? { seconds, peerSeconds, ratio: peerSeconds / seconds } : { seconds }
+    runs[threads] = peer
+      ? { seconds, peerSeconds, ratio: peerSeconds / seconds, ...(unet && { peerChannelsLast: peer.channelsLast }) }
+      : { seconds }
   }
   const ended = await mine.end()
-  const peerEnded = peer ? [...peer.ended, await peer.side.end()] : []
+  const peerEnded = []
+  for (const { side } of peers) peerEnded.push(await side.end())
   const result = { name: options.isa ? `${name} [${options.isa}]` : name, threads: runs }
   if (unet) Object.assign(result, { bytes: ended.bytes, plannedBytes: planned })
-  if (unet && peer) {
+  if (unet && found) {
     const leanest = Math.min(...peerEnded.map(({ bytes }) => bytes))
-    result.peer = { channelsLast: peer.channels_last, bytes: leanest }
+    result.peer = { bytes: leanest }
     result.memoryRatio = ended.bytes / leanest
-    result.disagreement = disagreement(outputs, peer.outputs)
+    result.disagreement = Math.max(...peers.map((peer) => disagreement(outputs, peer.outputs)))
     if (!(result.disagreement < 1e-3)) throw new Error(`${name}: the outputs disagree by ${result.disagreement}`)
   }
   result.load = load([ended, ...peerEnded].reduce((sum, { cpu }) => sum + cpu, 0))
@@ -159,6 +169,11 @@ function print({ name, threads, bytes, peer, memoryRatio, load, underLoad, ...re
 }
 
 const found = findPeer()
+if (found) console.log(`PyTorch ${found.version} with ${found.blas}`)
+if (found && /^libblas/.test(found.blas) && !/openblas|mkl|blis/.test(found.blas))
+  console.log(
+    '    that may be the reference BLAS, which makes its attention slow: with OpenBLAS (Debian: apt-get install libopenblas0-openmp) ratios are fairer',
+  )
 const idle = watchLoad()
 await sleep(2000)
 const before = idle()
@@ -202,7 +217,7 @@ try {
     date: new Date().toISOString(),
     command: `node bench/run.mjs ${process.argv.slice(2).join(' ')}`.trim(),
     machine: { ...machine, underLoad: loaded > 0 || before > MOST_LOAD },
-    versions: { node: process.version, torch: found?.version ?? null },
+    versions: { node: process.version, torch: found?.version ?? null, blas: found?.blas ?? null },
     results,
   }
   if (options.out) {

@@ -335,7 +335,7 @@ describe('the command line', () => {
       expect(await main(['convert', file, join(folder, 'x.pt'), '--to', 'edm'])).toBe(2)
       const broken = join(folder, 'broken.pkl')
       await writeFile(broken, 'cposix\nsystem\n(Vecho\ntR.')
-      expect(await main(['convert', broken, back])).toBe(1)
+      expect(await main(['convert', broken, join(folder, 'fresh.safetensors')])).toBe(1)
       expect(errors.mock.calls.join('')).toContain('posix.system')
     } finally {
       vi.restoreAllMocks()

@@ -18,7 +18,7 @@ if (!executablePath) console.log('skipped: there is no Chromium to look at the p
 
 it.skipIf(!executablePath)(
   'shows a training run and a run of SMC from beginning to end',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'feynkac-page-'))
     const server = await watch({ folders: [folder] })
@@ -29,6 +29,7 @@ it.skipIf(!executablePath)(
       browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] }) // as root, which has none
       const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light' })
       const page = await context.newPage()
+      page.setDefaultTimeout(100_000)
       const complaints: string[] = []
       page.on('pageerror', ({ message }) => complaints.push(message))
       page.on('console', (message) => {

@@ -4,6 +4,7 @@ Speaks over standard input and output as ../worker.mjs does.
 """
 import json
 import math
+import os
 import re
 import resource
 import struct
@@ -146,6 +147,15 @@ def reset_peak():
 def capability():
     """The instruction set that PyTorch's own kernels use: AVX2, AVX512 or such."""
     return re.search(r'CPU capability usage: (\w+)', torch.__config__.show()).group(1)
+
+
+def blas():
+    """The library of matrix products that is loaded, where the system tells: Debian's package takes the reference one if no other is there."""
+    if sys.platform != 'linux':
+        return None
+    with open('/proc/self/maps') as f:
+        names = {os.path.basename(line.split()[-1]) for line in f if '/' in line}
+    return ' '.join(sorted(name for name in names if re.search('blas|mkl_(rt|core)|blis', name))) or None
 
 
 def make(job):

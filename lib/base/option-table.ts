@@ -95,7 +95,8 @@ export function orWord<W extends string>(row: OptionRow<number>, word: W): Optio
 }
 
 /** Checks those that are given; throws ArgumentError. */
-export function checkOptions(table: OptionTable, given: Readonly<Record<string, unknown>>): void {
+export function checkOptions(table: OptionTable, options: object): void {
+  const given = options as Readonly<Record<string, unknown>>
   for (const [name, row] of Object.entries(table)) if (given[name] !== undefined) row.check(name, given[name])
 }
 

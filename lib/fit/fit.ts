@@ -142,7 +142,7 @@ const optionNames = [
 function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images'> {
   knownOptions('fit', options, optionNames)
   const { minutes, images, output, dataOptions } = options
-  checkOptions(fitRows, { ...options })
+  checkOptions(fitRows, options)
   if (images !== undefined && minutes !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   if (typeof output !== 'string' || output === '') throw invalid('output', 'the name of a directory', output)
   for (const name of ['onFindings', 'onPlan', 'onProgress'] as const)

@@ -62,7 +62,7 @@ export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult
 export async function evaluateBy(asked: EvaluateOptions, division: Division): Promise<EvaluationResult> {
   const options = renamed('evaluate', asked, { batch: 'batchSize' })
   knownOptions('evaluate', options, [...Object.keys(evaluateRows), ...others, ...deviceOptionNames])
-  checkOptions(evaluateRows, { ...options })
+  checkOptions(evaluateRows, options)
   const { signal, limit, features = 'pixels', featureOptions, device, precision } = options
   if (options.metrics !== undefined && !isList(options.metrics))
     throw invalid('metrics', 'a list of names', options.metrics)

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { FileError } from '../base/errors.js'
 import { loadPlotting } from '../base/optional.js'
 import { FONT, svgPng } from './fonts.js'
 
@@ -74,5 +75,13 @@ export async function plotPng(spec: Spec): Promise<Buffer> {
     if (plotter === ended) plotter = undefined
   })
   const config = { font: FONT, background: 'white', ...spec.config }
-  return svgPng(await plotter.svg({ ...spec, config }))
+  return svgPng(await plotter.svg({ ...spec, config }).catch(understood))
+}
+
+/** A thread asks for the current folder when it starts. */
+function understood(error: unknown): never {
+  if (!/uv_cwd/.test(String((error as Error)?.message))) throw error
+  throw new FileError('cannot draw a plot: the current folder is gone: change to one that is there', '.', {
+    cause: error,
+  })
 }

@@ -15,7 +15,8 @@ import { asTarget, linear } from './targets/linear.js'
 
 /**
  * weights: 'likelihood'. For a target prod_j p_j^w_j the particles are plain ones of one of its models, the base b, down to a noise level, where
- * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0, and from there on they follow the target's gradients, unweighted. The
+ * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0 at a noise s, gets that noise again, and from there on they follow the
+ * target's gradients, unweighted. The
  * likelihoods are those that the models' denoisers D_j(x, s) = x - s^2 grad E_j give (Kong, Brekelmans & Ver Steeg 2023, arXiv 2302.03792,
  * pointwise I-MMSE, written for s),
  *
@@ -110,20 +111,40 @@ export class LikelihoodPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    if (k > this.#weighed) return this.#now.advance(k - this.#weighed, weights)
+    if (k > this.#weighed) return this.#now.advance(k - this.#resumed, weights)
     const nothing = await this.#now.advance(k, weights)
     if (k < this.#weighed) return nothing
     const increment = await this.#weigh()
-    const { samples } = this.#now
+    const again = this.#resumed < this.#weighed ? await this.#noised() : this.#now.samples
     this.#goOn()
-    await this.#now.begin(samples)
+    await this.#now.begin(again)
+    const mark = this.space.mark()
+    for (let level = 1; level <= this.#weighed - this.#resumed; level++) {
+      await this.#now.advance(level, weights)
+      this.space.keep(this.#now.live(), mark)
+    }
     return increment
+  }
+
+  /** The level of the noise that likelihoods are of, from which particles go on; where nothing was weighed, the one that they are at. */
+  get #resumed(): number {
+    const { sigmas } = this.options
+    if (this.reach === 0 || this.reach >= sigmas[0]) return this.#weighed
+    return Math.min(this.#weighed, sigmas.filter((s) => s >= this.reach).length - 1)
+  }
+
+  /** Clean samples with the noise of the target's modes at the level that they go on from. */
+  async #noised(): Promise<Floats> {
+    const { sigmas, seed, signal, particles: rows } = this.options
+    const std = sigmas[this.#resumed] / Math.sqrt(this.target.lambda)
+    const noise = { std, seed: seedAfter(seed), purpose: purpose.start, step: 0 }
+    return combined({ space: this.space, rows, signal }, [await this.#now.denoisedHere()], [1], noise)
   }
 
   /** By the target's kernels, with other random numbers than the base's steps had. */
   #goOn(): void {
     this.#before += this.#now.evaluations
-    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#weighed))
+    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#resumed))
     const next = { ...options, seed: seedAfter(options.seed) }
     this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
   }
@@ -155,9 +176,9 @@ export class LikelihoodPopulation implements Population {
 
   async restore(state: PopulationState, k: number): Promise<void> {
     const gone = k >= this.#weighed
-    if (gone) this.#goOn()
-    await this.#now.restore(state, gone ? k - this.#weighed : k)
     this.reach = state.rest.reach as number
+    if (gone) this.#goOn()
+    await this.#now.restore(state, gone ? k - this.#resumed : k)
     this.#before = state.rest.before as number
     this.#evaluator.count = state.rest.drawn as number
   }

@@ -195,7 +195,7 @@ export async function train<M extends Denoiser | EnergyModel>(
 ): Promise<TrainingResult<M>> {
   checkSettings(options)
   const { minutes, signal } = options
-  checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, { ...options })
+  checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, options)
   if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)

@@ -103,7 +103,7 @@ export const settingRows: Rows<Settings> = { ...loopRows, ...noiseRows }
 
 /** Checks those that are given; throws ArgumentError. */
 export function checkSettings(given: Partial<Settings>): void {
-  checkOptions(settingRows, { ...given })
+  checkOptions(settingRows, given)
 }
 
 /**

@@ -255,6 +255,9 @@ const ConvShape kCpuShapes[] = {
     {1, 9, 10, 150, 130, 3},
     {3, 4, 13, 260, 70, 3},
     {1, 8, 16, 200, 210, 3},
+    // by block, where the batch has few tiles, and always
+    {5, 5, 6, 256, 256, 3},
+    {1, 5, 6, 260, 256, 3},
     // few channels on one side
     {2, 5, 6, 20, 1, 3},
     {1, 7, 3, 33, 2, 3},

@@ -11,7 +11,7 @@ using namespace feynkac::test;
 
 namespace {
 
-thread_local std::unique_lock<std::mutex>* turnOfThread = nullptr;
+thread_local std::unique_lock<Turn>* turnOfThread = nullptr;
 thread_local Kernels* kernelsOfThread = nullptr;
 
 void hookMock() {
@@ -46,7 +46,7 @@ std::vector<float> treeOf(const TreeNode& node, size_t n) {
 void testSum(const std::string& where, int size, int local, size_t leaves, size_t n) {
   const std::vector<float> expected = treeOf({0, leaves}, n);
   Together all(size, local);
-  all.each([&](int rank, std::unique_lock<std::mutex>& turn) {
+  all.each([&](int rank, std::unique_lock<Turn>& turn) {
     turnOfThread = &turn;
     const auto kernels = newKernels();
     kernelsOfThread = kernels.get();
@@ -104,7 +104,7 @@ void testTraining(const std::string& where, int size, int local) {
   };
   const auto alone = train(Share());
   Together all(size, local);
-  const auto together = all.each([&](int rank, std::unique_lock<std::mutex>& turn) {
+  const auto together = all.each([&](int rank, std::unique_lock<Turn>& turn) {
     turnOfThread = &turn;
     std::unique_ptr<DeviceSum> sum;
     Share share = all.shareOf(rank, turn);
@@ -124,7 +124,7 @@ void testRefusals() {
   const auto reasonOf = [](int size, int local, const std::string& library) {
     Together all(size, local);
     std::string said;
-    all.each([&](int rank, std::unique_lock<std::mutex>& turn) {
+    all.each([&](int rank, std::unique_lock<Turn>& turn) {
       turnOfThread = &turn;
       const auto kernels = newKernels();
       kernelsOfThread = kernels.get();

@@ -14,6 +14,26 @@
 
 namespace feynkac::test {
 
+// Whose turn it is. No mutex is held meanwhile: who works locks others, in orders of its own.
+class Turn {
+ public:
+  void lock() {
+    std::unique_lock<std::mutex> own(mutex_);
+    free_.wait(own, [&] { return !taken_; });
+    taken_ = true;
+  }
+  void unlock() {
+    const std::lock_guard<std::mutex> own(mutex_);
+    taken_ = false;
+    free_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable free_;
+  bool taken_ = false;
+};
+
 // One of them works at a time.
 class Together {
  public:
@@ -23,7 +43,7 @@ class Together {
   // The results of job(share) of each.
   template <class Job>
   std::vector<std::vector<double>> run(const Job& job) {
-    return each([&](int r, std::unique_lock<std::mutex>& turn) { return job(shareOf(r, turn)); });
+    return each([&](int r, std::unique_lock<Turn>& turn) { return job(shareOf(r, turn)); });
   }
 
   // The results of job(rank, turn) of each, which hold the turn while they work.
@@ -34,14 +54,14 @@ class Together {
     threads.reserve(size_);
     for (int r = 0; r < size_; ++r)
       threads.emplace_back([&, r] {
-        std::unique_lock<std::mutex> turn(mutex_);
+        std::unique_lock<Turn> turn(turn_);
         results[r] = job(r, turn);
       });
     for (auto& thread : threads) thread.join();
     return results;
   }
 
-  HostLinks linksOf(int rank, std::unique_lock<std::mutex>& turn) {
+  HostLinks linksOf(int rank, std::unique_lock<Turn>& turn) {
     return {rank,
             size_,
             rank % local_,
@@ -58,7 +78,7 @@ class Together {
             }};
   }
 
-  Share shareOf(int rank, std::unique_lock<std::mutex>& turn) {
+  Share shareOf(int rank, std::unique_lock<Turn>& turn) {
     Share share;
     share.rank = rank;
     share.size = size_;
@@ -79,7 +99,7 @@ class Together {
 
  private:
   // Among every `stride`-th process.
-  void sum(int rank, std::unique_lock<std::mutex>& turn, const std::vector<float*>& nodes, size_t leaves, size_t n,
+  void sum(int rank, std::unique_lock<Turn>& turn, const std::vector<float*>& nodes, size_t leaves, size_t n,
            int stride) {
     sums_[rank].clear();
     for (const float* node : nodes) sums_[rank].emplace_back(node, node + n);
@@ -96,7 +116,7 @@ class Together {
     barrier(turn);
   }
 
-  void barrier(std::unique_lock<std::mutex>& turn) {
+  void barrier(std::unique_lock<Turn>& turn) {
     const int now = barriers_;
     if (++arrived_ == size_) {
       arrived_ = 0;
@@ -111,8 +131,8 @@ class Together {
   std::vector<char> bytes_;
   std::vector<std::vector<std::vector<float>>> sums_;
   std::vector<double> gathered_;
-  std::mutex mutex_;
-  std::condition_variable all_;
+  Turn turn_;
+  std::condition_variable_any all_;
   int arrived_ = 0, barriers_ = 0;
 };
 

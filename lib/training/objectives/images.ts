@@ -78,7 +78,7 @@ export async function trainOnImages<M extends ImageModel, D extends ImageDefinit
   if (options.noise !== undefined) finiteNumber('noise', options.noise, { min: 0 })
   if (options.dataOptions?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
-  checkOptions(recordRows, { ...options })
+  checkOptions(recordRows, options)
   const opening = openRun(options, (path) => readCheckpoint(path, objective.parse))
   return inRun(opening, (opened) => trainImagesIn(opened, options, objective))
 }

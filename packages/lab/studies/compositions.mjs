@@ -39,6 +39,7 @@ const ways = {
   'stochastic-heun18': { draw: plainly(18, { method: 'stochastic-heun' }), w: 1 },
   'stochastic-heun36': { draw: plainly(36, { method: 'stochastic-heun' }), w: 1 },
   ancestral36: { draw: plainly(36, { method: 'ancestral' }), w: 1 },
+  'ancestral36, weight 2': { draw: plainly(36, { method: 'ancestral' }), w: 2 },
   smc36: { draw: noisily(36), w: 1 },
   smc48: { draw: noisily(48), w: 1 },
   smc72: { draw: noisily(72), w: 1 },
@@ -47,6 +48,7 @@ const ways = {
   'smc36, weight 2': { draw: noisily(36), w: 2 },
   'smc48, weight 1.5': { draw: noisily(48), w: 1.5 },
   'both, heun18': { draw: plainly(18), w: null },
+  'both, ancestral36': { draw: plainly(36, { method: 'ancestral' }), w: null },
   'both, smc48': { draw: noisily(48), w: null },
 }
 

@@ -55,7 +55,7 @@ export async function watchRoutes(app: FastifyInstance, folders: readonly string
   for (const folder of folders) if (!(await isFolder(folder))) throw new Error(`there is no folder ${folder}`)
   const roots = folders.map((folder) => resolve(folder))
   const runs = new Runs(roots)
-  const listeners = new Listeners(() => runs.look())
+  const listeners = new Listeners(() => runs.look({ search: false }))
   const page = await pageFiles()
   app.addHook('onClose', async () => listeners.close())
   app.addHook('onSend', async (_, reply) => {
@@ -68,7 +68,7 @@ export async function watchRoutes(app: FastifyInstance, folders: readonly string
       async (_, reply) =>
       reply.type(types[extname(name)] ?? 'application/octet-stream').header('cache-control', name.startsWith('assets/') ? 'max-age=31536000, immutable' : 'no-cache').send(content), // biome-ignore format: one line
     )
-  app.get('/api/runs', hidden, async () => ({ folders: roots, runs: await runs.look() }))
+  app.get('/api/runs', hidden, async () => ({ folders: roots, runs: await runs.look({ search: true }) }))
   app.get<{ Querystring: { run?: string; from?: string } }>('/api/lines', hidden, async ({ query }, reply) => {
     const from = Number(query.from ?? 0)
     const found = Number.isSafeInteger(from) && from >= 0 ? runs.lines(query.run ?? '', from) : undefined

@@ -33,6 +33,8 @@ const kinds = ['training', 'sampling', 'report'] as const
 /** Folders below a watched one that are looked into. */
 const DEPTH = 5
 const MOST_RUNS = 500
+/** Milliseconds between searches: folders may be large. */
+const SEARCH = 3000
 /** A run that nothing else tells about is taken for stopped after this silence. */
 const SILENCE = 120_000
 /** Pictures of a run, and those of its previews. */
@@ -59,24 +61,31 @@ export class Runs {
 
   #looking: Promise<Run[]> | undefined
 
-  /** Looks for runs, and reads what is new; once for all who ask meanwhile. */
-  look(): Promise<Run[]> {
-    this.#looking ??= this.#look().finally(() => {
+  #searched = Number.NEGATIVE_INFINITY
+
+  /** Reads what is new of the runs, and looks for new ones: now, or now and then. Once for all who ask meanwhile. */
+  look({ search }: { search: boolean }): Promise<Run[]> {
+    this.#looking ??= this.#look(search).finally(() => {
       this.#looking = undefined
     })
     return this.#looking
   }
 
-  async #look(): Promise<Run[]> {
-    const found = new Set<string>()
-    for (const [i, folder] of this.folders.entries()) await this.#find(String(i), folder, folder, DEPTH, found)
-    for (const id of this.#runs.keys()) if (!found.has(id)) this.#runs.delete(id)
+  async #look(search: boolean): Promise<Run[]> {
+    if (search || performance.now() - this.#searched > SEARCH) await this.#search()
     const runs: Run[] = []
     for (const run of this.#runs.values()) {
       await run.tail.read()
-      runs.push(await described(run, await this.pictures(run.id)))
+      runs.push(await described(run, run.kind === 'report' ? await this.pictures(run.id) : []))
     }
     return runs.sort((a, b) => Number(b.state === 'running') - Number(a.state === 'running') || b.started - a.started)
+  }
+
+  async #search(): Promise<void> {
+    const found = new Set<string>()
+    for (const [i, folder] of this.folders.entries()) await this.#find(String(i), folder, folder, DEPTH, found)
+    for (const id of this.#runs.keys()) if (!found.has(id)) this.#runs.delete(id)
+    this.#searched = performance.now()
   }
 
   /** The lines of a run from one on; undefined where there is no such run. */

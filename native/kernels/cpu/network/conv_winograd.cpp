@@ -91,21 +91,23 @@ struct Block {
     }
   }
 
-  // M of a panel (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart
-  void multiply(int panel, const float* u, size_t uStride, int k0, int k1) const {
+  // M of a panel (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart. goesOn: in one sum with those
+  // before k0, with the bits of all at once; otherwise the chunk has a sum of its own, whose error is smaller.
+  void multiply(int panel, const float* u, size_t uStride, int k0, int k1, bool goesOn) const {
     for (int f = 0; f < kFrequencies; ++f)
       forTileRows(count, [&](auto rows, int row) {
         constexpr int R = decltype(rows)::kCount;
         Tile<R> tile;
         float* to = m + (panel * kFrequencies + f) * mStride + size_t(row) * kTileColumns;
         clear(tile);
+        if (goesOn && k0 > 0) addTile(tile, to, kTileColumns);
         const float *weights = u + f * uStride, *from = v + f * vStride + size_t(row) * kLanes;
         const size_t stride = vectorStride;
         from += k0 / kLanes * stride;
         for (int k = k0, end = k1; k < end; k += kLanes, from += stride, weights += kLanes * kTileColumns)
           rankAlong(
               tile, [&](int r) { return from + r * kLanes; }, weights, least(kLanes, end - k));
-        if (k0 > 0) addTile(tile, to, kTileColumns);
+        if (!goesOn && k0 > 0) addTile(tile, to, kTileColumns);
         storeTile(to, kTileColumns, tile);
       });
   }
@@ -185,7 +187,8 @@ void transformWeights(float* u, size_t stride, const WeightView& w, int o, int p
 void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue& e, const ConvShape& s) {
   const int panels = tilesOf(s.out, kTileColumns);
   const Tiles all(s);
-  const bool large = transformsByBlock(all, s);
+  const bool large = transformsByBlock(all, s),
+             goesOn = size_t(s.in) * s.out <= kLargeLayer;  // bits depend on the layer alone
   const Blocking blocking(all, s, large);
   const Chunk chunk = chunkOf(w);
   // the last row of a frequency is unused: without it, they would lie powers of two apart
@@ -206,12 +209,12 @@ void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue&
     const int end = panels * (range + 1) / blocking.ranges;
     for (int p = panels * range / blocking.ranges, n; p < end; p += n) {
       n = large ? least(chunk.panels, end - p) : 1;
-      if (!large) block.multiply(0, shared + p * each, stride, 0, s.in);
+      if (!large) block.multiply(0, shared + p * each, stride, 0, s.in, true);
       for (int k = 0; large && k < s.in; k += chunk.channels) {
         const int count = least(chunk.channels, s.in - k);
         float* u = scratch(3, chunk.panels * each);
         transformWeights(u, stride, w, p * kTileColumns, n, k, count);
-        for (int i = 0; i < n; ++i) block.multiply(i, u + i * each, stride, k, k + count);
+        for (int i = 0; i < n; ++i) block.multiply(i, u + i * each, stride, k, k + count, goesOn);
       }
       for (int i = 0; i < n; ++i) block.finish(y, e, i, (p + i) * kTileColumns);
     }
