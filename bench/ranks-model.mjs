@@ -1,5 +1,6 @@
 // Many GPUs on paper: what training and smc on 8 to 1000 of them would reach if the figures below were theirs. Nothing here was measured; the
-// exchange it counts, slices to the 8 GPUs of a node, then to the same GPU of the other nodes, and back, is not built yet: gradients travel by way of the hosts.
+// exchange it counts is that of native/ranks/device_sum.h: slices to the 8 GPUs of a node, then to the same GPU of the other nodes, and back. The column with overlap is not
+// built yet.
 //
 //   node bench/ranks-model.mjs [seconds of host work a level, 0.02]
 const NVLINK = 370e9 // bytes a second of a GPU and direction within a node of 8 H100

@@ -87,11 +87,16 @@ const train = (...more: string[]) => [cli, 'train', ...training, ...network, '--
 const under = it.skipIf(!wanted)
 
 describe.each(all)('%s', (mpi) => {
-  under('shares collective operations and work', () => succeeds(mpi, 3, path('ranks/exchange.mjs')))
+  under('shares collective operations and work', () => succeeds(mpi, 4, path('ranks/exchange.mjs')))
 
   under('shares particles, with the samples, weights, ancestors and log Z of one process', async () => {
     const { out } = await succeeds(mpi, mpi === 'openmpi' ? 2 : 3, path('ranks/smc.mjs'))
     expect(out).toMatch(/runs of [23] ranks are those of one/)
+  })
+
+  under('shares samples without weights, calibrations and evaluations, to the bit of one process', async () => {
+    const { out } = await succeeds(mpi, 3, path('ranks/work.mjs'))
+    expect(out).toMatch(/work of 3 ranks is that of one/)
   })
 
   under('trains to the bytes of one process', async () => {
@@ -140,15 +145,18 @@ describe.each(all)('%s', (mpi) => {
     expect(ranks.exchange.large).toBeGreaterThan(ranks.exchange.small)
   })
 
-  under('a signal to one rank stops all after the same step, with a checkpoint', async () => {
-    const output = join(folder, `${mpi}-stopped`)
+  under.each([
+    ['SIGTERM', [143]],
+    ['SIGUSR2', [140, 143]], // the launcher gives one rank's status, or the bits of all: the others end with 143
+  ] as const)('%s to one rank stops all after the same step, with a checkpoint', async (signal, statuses) => {
+    const output = join(folder, `${mpi}-${signal}`)
     const run = start(mpi, 2, train('--images', '1000000', '--output', output))
     await begun(output, run.ended)
     const holder = /process (\d+)/.exec(await readFile(join(output, '.lock'), 'utf8'))![1]
-    process.kill(Number(holder), 'SIGTERM')
+    process.kill(Number(holder), signal)
     const { code, err } = await run.ended
     expect(err).toMatch(/stopped; resume with: feynkac train --resume/)
-    expect(code).toBe(143)
+    expect(statuses).toContain(code)
   })
 })
 

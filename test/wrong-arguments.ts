@@ -155,7 +155,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     adaptSigmas: [mixture, { steps: 2, particles: 8, min: 0.5, max: 2, seed: 0 }],
     autoencoderKL: [[1, 8, 8], { block_out_channels: [4] }],
     bounded: [mixture, { lower: [0, 0], upper: 1, softness: 0.1 }],
-    calibrate: [mixture, { data, sigmas: [2, 1], count: 4, pool: [0, 0], seed: 0 }],
+    calibrate: [mixture, { data, sigmas: [2, 1], count: 4, pool: [0, 0], seed: 0, ranks }],
     checkEnergy: [mixture, { data: mixture.sample(32), sigmas: [1], tolerance: 0.1, seed: 0 }],
     conservativity: [guided, { x, sigma: 1, probes: 1, seed: 0 }],
     densityCoverage: [new Float32Array(16), new Float32Array(16), { dim: 2, k: 2 }],
@@ -204,7 +204,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     readNpy: [file],
     resultFromJSON: [drawn.toJSON({ arrays: 'plain' })],
     rewardTilt: [mixture, (_: unknown, count: number) => new Float64Array(count), { strength: 1, sigmaData: 0.5 }],
-    sample: [guided, { particles: 4, sigmas: [2, 1, 0], method: 'stochastic-heun', churn: { churn: 1 }, initial: x, seed: 0 }], // biome-ignore format: one line
+    sample: [guided, { particles: 4, sigmas: [2, 1, 0], method: 'stochastic-heun', churn: { churn: 1 }, initial: x, seed: 0, ranks, gather: 'all' }], // biome-ignore format: one line
     scoreShapes: [images, [1, 8, 8]],
     scatterPng: [x, { dim: 2, axes: [0, 1], weights: new Float64Array(2).fill(1), most: 2, size: 100, seed: 0 }],
     serve: [

@@ -1,8 +1,10 @@
 import type { Command } from 'commander'
 import { prepareFile, refuseOverwriting } from '../base/files.js'
+import type { Communicator } from '../ranks/communicator.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
 import { progress } from './progress.js'
+import { openRanks, speaks } from './ranks.js'
 import { given } from './train-options.js'
 
 interface Flags extends CommonOptions {
@@ -43,7 +45,9 @@ export function register(program: Command): void {
     'feynkac calibrate runs/energy/model.safetensors --data fashion-mnist/train-images-idx3-ubyte.gz --count 1000',
   ).action(async (file: string, flags: Flags) => {
     await applyThreads(flags)
-    const result = await interruptible((signal) => run(file, flags, signal))
+    const ranks = await openRanks(flags)
+    const result = await interruptible((signal) => run(file, flags, ranks, signal))
+    if (!speaks) return
     if (flags.json) console.log(JSON.stringify(result))
     else
       console.log(
@@ -52,14 +56,14 @@ export function register(program: Command): void {
   })
 }
 
-async function run(file: string, flags: Flags, signal: AbortSignal) {
+async function run(file: string, flags: Flags, ranks: Communicator, signal: AbortSignal) {
   const { EnergyModel } = await import('../models/energy.js')
   const { openData } = await import('../training/run.js')
   using model = await EnergyModel.load(file, deviceOf(flags))
   const path = flags.output ?? file
   // before the work, so that it is not lost
-  await prepareFile(path)
-  if (flags.output !== undefined) await refuseOverwriting([path], flags.overwrite ?? false)
+  if (speaks) await prepareFile(path)
+  if (speaks && flags.output !== undefined) await refuseOverwriting([path], flags.overwrite ?? false)
   const { labelFile: labels, resize, channels, limit, autoencoder } = flags
   const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
   const { data } = await openData({ data: flags.data, dataOptions, ...deviceOf(flags), signal }, { checkpoint: null })
@@ -67,7 +71,7 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   let shown: ReturnType<typeof progress> | undefined
   try {
     await model.calibrate({
-      ...{ data, count: flags.count, levels: flags.levels, seed: flags.seed, signal },
+      ...{ data, count: flags.count, levels: flags.levels, seed: flags.seed, ranks, signal },
       onProgress: ({ done, total }) => {
         shown ??= progress(total)
         shown.update(done, 'draws at a noise level')
@@ -76,7 +80,7 @@ async function run(file: string, flags: Flags, signal: AbortSignal) {
   } finally {
     shown?.end()
   }
-  await model.save(path)
+  if (speaks) await model.save(path)
   const { groups, count: draws, sigmas } = model.calibration!.data
   const seconds = (performance.now() - began) / 1000
   return { model: path, groups: groups.count, levels: sigmas.length, draws, seconds }

@@ -7,7 +7,7 @@ import { version } from './version.js'
 
 /** What `doctor` finds of several processes: those that a launcher started, or the MPI libraries that one could use. */
 
-export type RanksFindings =
+export type RanksFindings = { nccl: { version: string } | { reason: string } } & (
   | {
       startedBy: string
       library: string
@@ -17,6 +17,7 @@ export type RanksFindings =
       exchange: { large: number; small: number }
     }
   | { startedBy: null; libraries: { name: string; version?: string; reason?: string }[] }
+)
 
 interface RankFindings {
   host: string
@@ -34,7 +35,7 @@ const TIMES = 20
 
 export async function examineRanks(options: CommonOptions): Promise<RanksFindings> {
   const by = launcher()
-  if (!by || by.size === 1) return { startedBy: null, libraries: await librariesHere() }
+  if (!by || by.size === 1) return { startedBy: null, libraries: await librariesHere(), nccl: await ncclHere() }
   const ranks = await openRanks(options)
   const { native, run } = await import('../native/addon.js')
   const { fromFirst, gatherTexts } = await import('../ranks/share.js')
@@ -58,7 +59,16 @@ export async function examineRanks(options: CommonOptions): Promise<RanksFinding
     return best
   }
   const exchange = { large: await seconds(new Float32Array(LARGE)), small: await seconds(new Float32Array(1)) }
-  return { startedBy: by.name, library: ranks.library!, ranks: all, exchange }
+  return { startedBy: by.name, library: ranks.library!, ranks: all, exchange, nccl: await ncclHere() }
+}
+
+async function ncclHere() {
+  const { native } = await import('../native/addon.js')
+  try {
+    return { version: native.ranks.describeNccl() }
+  } catch (error) {
+    return { reason: (error as Error).message }
+  }
 }
 
 async function librariesHere() {
@@ -75,6 +85,12 @@ async function librariesHere() {
 }
 
 export function ranksLines(found: RanksFindings): string[] {
+  const { nccl } = found
+  const gpus = 'version' in nccl ? `${nccl.version}, between the GPUs of a machine` : `not available: ${nccl.reason}`
+  return [...mpiLines(found), `nccl      ${gpus}`]
+}
+
+function mpiLines(found: RanksFindings): string[] {
   if (found.startedBy === null) {
     const there = found.libraries.filter(({ version }) => version !== undefined)
     const libraries = there.map(({ name, version }) => `${name}: ${version}`)

@@ -54,7 +54,9 @@ async function examine(options: CommonOptions): Promise<Findings> {
     memory: { total: os.totalmem(), free: os.freemem() },
     addon,
     ...(await examineDevices(addon.error)),
-    ranks: addon.error ? { startedBy: null, libraries: [] } : await examineRanks(options),
+    ranks: addon.error
+      ? { startedBy: null, libraries: [], nccl: { reason: addon.error } }
+      : await examineRanks(options),
   }
 }
 

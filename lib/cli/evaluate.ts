@@ -2,10 +2,22 @@ import type { Command } from 'commander'
 import type { EvaluationResult } from '../metrics/evaluate.js'
 import { type EvaluateOptions, evaluateRows, featureRows, sideRows } from '../metrics/options.js'
 import { type MetricName, measures, metricNames } from '../metrics/registry.js'
+import type { Division } from '../ranks/division.js'
+import type { Part } from '../ranks/part.js'
 import { type NamedLabels, parseAttributes } from '../service/composition.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues, usage } from './options.js'
+import {
+  applyThreads,
+  type CommonOptions,
+  common,
+  deviceOf,
+  partOption,
+  tableFlags,
+  tableValues,
+  usage,
+} from './options.js'
 import { progress } from './progress.js'
+import { divisionOf, speaks } from './ranks.js'
 import { given, givenIfAny } from './train-options.js'
 
 interface Flags extends CommonOptions, Pick<EvaluateOptions, 'weights'> {
@@ -15,6 +27,8 @@ interface Flags extends CommonOptions, Pick<EvaluateOptions, 'weights'> {
   features: string
   attributes?: NamedLabels
   metrics?: MetricName[]
+  part?: Part
+  parts: string
 }
 
 export function register(program: Command): void {
@@ -40,24 +54,33 @@ export function register(program: Command): void {
       (text) => text.split(',') as MetricName[],
     )
   tableFlags(command, { ...sideRows, ...evaluateRows, ...featureRows })
+  partOption(command, 'the folder of --parts').option(
+    '--parts <directory>',
+    'of --part: where the features go until all are there',
+    'evaluation-parts',
+  )
   common(
     command,
     'feynkac evaluate --samples out/cold --data fashion-mnist/train-images-idx3-ubyte.gz --limit 10k',
   ).action(async (flags: Flags) => {
     await applyThreads(flags)
-    const result = await interruptible((signal) => run(flags, signal))
+    const { part, parts, threads, verbose, json, device, ...work } = flags
+    const division = await divisionOf(flags, parts, { evaluate: work })
+    const result = await interruptible((signal) => run(flags, division, signal))
+    await division.close()
+    if (!speaks) return
     if (flags.json) console.log(JSON.stringify(result))
     else console.log(describe(flags, result).join('\n'))
   })
 }
 
-async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult> {
-  const { evaluate } = await import('../metrics/evaluate.js')
+async function run(flags: Flags, division: Division, signal: AbortSignal): Promise<EvaluationResult> {
+  const { evaluateBy } = await import('../metrics/evaluate.js')
   const { samples, data, training, features, attributes, metrics, weights } = flags
   const featureOptions = givenIfAny(tableValues(flags, featureRows))
   let bar: ReturnType<typeof progress> | undefined
   try {
-    return await evaluate({
+    const options: EvaluateOptions = {
       ...{ samples, data, features, dataOptions: tableValues(flags, sideRows), ...tableValues(flags, evaluateRows) },
       ...given({ training, attributes, metrics, weights, featureOptions }),
       ...deviceOf(flags),
@@ -66,7 +89,8 @@ async function run(flags: Flags, signal: AbortSignal): Promise<EvaluationResult>
         bar ??= progress(total)
         bar.update(done, stage)
       },
-    })
+    }
+    return await evaluateBy(options, division)
   } finally {
     bar?.end()
   }

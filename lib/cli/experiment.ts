@@ -1,9 +1,12 @@
 import { join } from 'node:path'
 import { Argument, type Command, Option } from 'commander'
+import { ArgumentError } from '../base/errors.js'
+import type { Part } from '../ranks/part.js'
 import { interruptible } from './interrupt.js'
-import { type ExperimentName, experimentNames } from './lab.js'
+import { dividedExperiments, type ExperimentName, experimentNames } from './lab.js'
 import { loadLab } from './load-lab.js'
-import { applyThreads, type CommonOptions, common, count } from './options.js'
+import { applyThreads, type CommonOptions, common, count, partOption } from './options.js'
+import { divisionOf, isTogether, speaks } from './ranks.js'
 import { stageBars } from './stages.js'
 import { printTable } from './tables.js'
 
@@ -15,6 +18,7 @@ interface Flags extends CommonOptions {
   models: string
   data?: string
   size?: number
+  part?: Part
 }
 
 export function register(program: Command): void {
@@ -40,16 +44,23 @@ export function register(program: Command): void {
       'composition: images with attribute vectors of your own (dataset.json), read by a classifier',
     )
     .option('--size <pixels>', 'the side that they are scaled to (16)', count(8, 64))
+  partOption(command, '--output')
   common(command, 'feynkac experiment exact --budget medium --seed 1').action(
     async (name: ExperimentName, flags: Flags) => {
       await applyThreads(flags)
       const { runExperiment } = await loadLab()
       const { budget, models, data, size, seed, device, json } = flags
       const { output = join('experiments', data === undefined ? name : `${name}-images`) } = flags
+      if ((flags.part || isTogether) && !dividedExperiments.some((divided) => divided === name))
+        throw new ArgumentError(`experiment ${name} is the work of one process: ${dividedExperiments.join(' and ')} can be divided`) // biome-ignore format: one line
+      const work = { experiment: name, budget, data, size, seed }
+      const division = flags.part || isTogether ? await divisionOf(flags, join(output, 'parts'), work) : undefined
       const bars = stageBars()
-      const options = { output, budget, models, data, size, seed, device, onStage: bars.onStage }
+      const options = { output, budget, models, data, size, seed, device, division, onStage: bars.onStage }
       const run = (signal: AbortSignal) => runExperiment(name, { ...options, signal })
       const { result, tables, files } = await interruptible(run).finally(bars.end)
+      await division?.close()
+      if (!speaks) return
       if (json) return console.log(JSON.stringify({ ...result, files }))
       for (const { title, header, rows } of tables) {
         console.log(title)

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { ArgumentError, FeynkacError, FileError } from '../base/errors.js'
 import { fileError } from '../base/files.js'
+import { PartDone } from '../ranks/part.js'
 import { Interrupted } from './interrupt.js'
 import { repeatWarnings } from './notes.js'
 import { endRanks, requireOneProcess, speaker } from './ranks.js'
@@ -40,6 +41,7 @@ const commands: Record<string, Entry> = {
   calibrate: {
     summary: 'measure the table that an energy is sampled by in high dimension',
     load: () => import('./calibrate.js'),
+    shared: true,
   },
   sample: {
     summary: 'sample a model or a composition of energies',
@@ -48,8 +50,12 @@ const commands: Record<string, Entry> = {
   },
   watch: { summary: 'show runs in the browser, as they go', load: () => import('./watch.js') },
   serve: { summary: 'serve samples of models over HTTP', load: () => import('./serve.js') },
-  experiment: { summary: 'put a claim about control to the test', load: () => import('./experiment.js') },
-  evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js') },
+  experiment: {
+    summary: 'put a claim about control to the test',
+    load: () => import('./experiment.js'),
+    shared: true,
+  },
+  evaluate: { summary: 'compare samples with data by metrics', load: () => import('./evaluate.js'), shared: true },
   convert: {
     summary: 'read models of EDM, diffusers and PyTorch, and write them back',
     load: () => import('./convert.js'),
@@ -111,6 +117,11 @@ function report(thrown: unknown, argv: string[]): number {
   if (error instanceof Interrupted || error instanceof Unsound) {
     if (error.message) process.stderr.write(`${error.message}\n`)
     return error.exitCode
+  }
+  if (error instanceof PartDone) {
+    const { part, of, missing, message } = error
+    process.stdout.write(`${argv.includes('--json') ? JSON.stringify({ part, of, missing }) : message}\n`)
+    return 0
   }
   const verbose = argv.includes('--verbose') || Boolean(process.env.DEBUG)
   const text = spelled(String(error instanceof Error ? (verbose ? error.stack : error.message) : error))

@@ -1,3 +1,5 @@
+import type { Division } from '../ranks/division.js'
+
 /** What the command line asks of the lab: the demo and the experiments, which need more than the engine does. */
 
 export const experimentNames = [
@@ -12,6 +14,9 @@ export const experimentNames = [
   'temperature',
 ] as const
 export type ExperimentName = (typeof experimentNames)[number]
+
+/** Those of many runs, each by itself, on no model that is trained first: ranks and parts of an array of jobs can share them. */
+export const dividedExperiments = ['exact', 'diversity'] as const satisfies ExperimentName[]
 
 export interface LabTable {
   title?: string
@@ -40,6 +45,7 @@ export interface Lab {
       models?: string
       data?: string
       size?: number
+      division?: Division
     },
   ): Promise<{
     result: { seconds: number; findings: readonly { claim: string; holds: boolean; evidence: string }[] }

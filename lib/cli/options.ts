@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { ArgumentError } from '../base/errors.js'
 import type { OptionRow, OptionTable } from '../base/option-table.js'
 import type { DeviceOptions, Precision } from '../native/devices.js'
+import { partOf } from '../ranks/part.js'
 
 /** Parsers of option values, and the options that every command has. Bad values end in exit code 2 with the reason. */
 
@@ -77,6 +78,15 @@ export function common(command: Command, example: string): Command {
     .option('--json', 'print the result as one JSON object on stdout, and nothing else there')
     .option('--verbose', 'show the stack of an error')
     .addHelpText('after', `\nExample:\n  ${example}`)
+}
+
+/** Adds --part, for commands whose work the tasks of an array of jobs can divide. */
+export function partOption(command: Command, folder: string): Command {
+  return command.option(
+    '--part <i/n>',
+    `one of n processes that divide the work, at any times: 3/8, or auto or auto/8 in an array of jobs; they meet in ${folder}, and the last one brings it together`,
+    usage((text) => partOf(text)),
+  )
 }
 
 /** An option without default whose value is one of the choices. */

@@ -1,8 +1,11 @@
 import os from 'node:os'
 import { ArgumentError, DeviceError } from '../base/errors.js'
 import type { Communicator } from '../ranks/communicator.js'
+import type { Division } from '../ranks/division.js'
 import { launcher } from '../ranks/launcher.js'
+import type { Part } from '../ranks/part.js'
 import type { CommonOptions } from './options.js'
+import { version } from './version.js'
 
 /** Commands that a launcher of several processes has started. */
 
@@ -37,6 +40,25 @@ export async function openRanks(options: CommonOptions): Promise<Communicator> {
     native.setThreads(Math.max(1, Math.floor(cores / ranks.localSize)))
   if (options.device === 'auto') options.device = await ownDevice(ranks)
   return ranks
+}
+
+/**
+ * Who does what of work whose items need no others: the ranks, or parts that meet in `folder` and must be of the same `work`. Throws ArgumentError
+ * where both are asked for.
+ */
+export async function divisionOf(
+  options: CommonOptions & { part?: Part },
+  folder: string,
+  work: unknown,
+): Promise<Division> {
+  const { part } = options
+  if (part === undefined) {
+    const { SharedWork } = await import('../ranks/division.js')
+    return new SharedWork(await openRanks(options))
+  }
+  requireOneProcess('--part')
+  const { JobPart } = await import('../ranks/job-part.js')
+  return JobPart.open(folder, part, { ...(work as object), version: await version() })
 }
 
 /** All ranks have come to the same end. */

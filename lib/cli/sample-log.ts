@@ -23,7 +23,7 @@ const SHOWN = 16
 /** Ancestors of more particles would be most of the file. */
 const MOST_ANCESTORS = 1024
 
-type Told = LevelReport | Level | Step
+type Told = LevelReport | Level | Step | Pick<Step, 'level' | 'lastLevel' | 'sigma'>
 
 export class SampleLog {
   #lastLevel = 1

@@ -8,14 +8,16 @@ import { guidedDenoiser } from '../models/guidance.js'
 import { labelSpecOf } from '../models/labels.js'
 import { openModel } from '../models/open.js'
 import type { Communicator } from '../ranks/communicator.js'
+import type { Division } from '../ranks/division.js'
+import { sharesOf } from '../ranks/share.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
 import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import type { LevelReport } from '../smc/events.js'
-import { SampleResult } from '../smc/result.js'
-import { type SampleMethod, sample } from '../smc/samplers.js'
+import { unweighted as equallyWeighted, SampleResult } from '../smc/result.js'
+import { drawRows, type SampleMethod, type SampleOptions, SomeRows, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { smc } from '../smc/smc.js'
 import { SmcResult } from '../smc/smc-result.js'
@@ -25,18 +27,24 @@ import { progress } from './progress.js'
 import type { SampleLog } from './sample-log.js'
 import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
+/** Who else draws: ranks, or the parts of an array of jobs. */
+interface Others {
+  ranks: Communicator
+  division?: Division
+}
+
 /** What the command draws; of several ranks the first has the samples, and the others the summary alone. */
 export async function draw(
   file: string,
   flags: SampleFlags,
-  ranks: Communicator,
+  others: Others,
   log: SampleLog,
   signal: AbortSignal,
 ): Promise<Drawn> {
-  if (flags.autoencoder === undefined) return drawFrom(file, flags, ranks, log, signal)
+  if (flags.autoencoder === undefined) return drawFrom(file, flags, others, log, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
-  const drawn = await drawFrom(file, flags, ranks, log, signal, autoencoder.latentShape)
-  if (ranks.rank > 0) return drawn
+  const drawn = await drawFrom(file, flags, others, log, signal, autoencoder.latentShape)
+  if (others.ranks.rank > 0) return drawn
   const { result } = drawn
   const fields = { samples: await autoencoder.decode(result.samples, { signal }), shape: autoencoder.shape }
   const decoded = result instanceof SmcResult ? new SmcResult({ ...result, ...fields }) : new SampleResult({ ...result, ...fields }) // biome-ignore format: one line
@@ -47,7 +55,7 @@ export async function draw(
 async function drawFrom(
   file: string,
   flags: SampleFlags,
-  ranks: Communicator,
+  { ranks, division }: Others,
   log: SampleLog,
   signal: AbortSignal,
   wanted?: readonly number[],
@@ -62,8 +70,10 @@ async function drawFrom(
     )
   const base = baseLabels(flags, labelSpecOf(info))
   const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
-  if (ranks.size > 1 && (method !== 'smc' || flags.adaptLevels))
-    throw new ArgumentError(`several processes share the particles of --method smc at given levels, not ${method === 'smc' ? '--adapt-levels' : `--method ${method}`}`) // biome-ignore format: one line
+  if (ranks.size > 1 && flags.adaptLevels)
+    throw new ArgumentError('several processes share particles at given levels, not --adapt-levels')
+  if (division && method === 'smc')
+    throw new ArgumentError('--part goes with methods without weights: the particles of smc need one another. Give each task a --seed and --output of its own') // biome-ignore format: one line
   const sigmas = sigmaGrid({
     steps: flags.steps,
     min: flags.sigmaMin ?? info.sigmaMin,
@@ -210,15 +220,43 @@ async function drawFrom(
   ): Promise<Drawn> {
     const name: SampleMethod = method === 'sde' ? 'euler-maruyama' : method
     await log.begin({ method: name, target: describeTarget(model), shape, lastLevel: sigmas.length })
-    const run = sample.stream(model, { particles, sigmas: [...sigmas, 0], method: name, seed, signal })
-    const result = await heard(run, async (step) => {
+    const options = { particles, sigmas: [...sigmas, 0], method: name, seed, signal }
+    const hear = async (step: { level: number; lastLevel: number; sigma: number }) => {
       bar.update(Math.min(step.level, flags.steps), `sigma ${step.sigma.toPrecision(3)}`)
       await log.level(step)
-    })
+    }
+    const result = division
+      ? await byParts(model, { ...options, onProgress: hear }, division, flags.part!.count)
+      : ranks.size > 1
+        ? await sample(model, { ...options, onProgress: hear, ranks, gather: 'first' })
+        : await heard(sample.stream(model, options), hear)
     const { note, evaluations } = result
     const summary = { ...(note && { note }), method: name, evaluations }
     return { result, summary, report: { ...summary, sigmas: [...sigmas, 0] } }
   }
+}
+
+/** A block of the samples by each part. */
+async function byParts(
+  model: Parameters<typeof sample>[0],
+  options: SampleOptions,
+  division: Division,
+  count: number,
+): Promise<SampleResult> {
+  const { particles } = options
+  if (particles < count) throw new ArgumentError(`--particles: ${particles} are too few for ${count} parts`)
+  const starts = sharesOf(particles, count)
+  const blocks = await division.share(starts.slice(1), async (end, p) => {
+    const rows = new SomeRows(particles, starts[p]!, end - starts[p]!)
+    const { samples, evaluations, note } = await drawRows(model, options, rows)
+    return { samples, evaluations, note }
+  })
+  const size = blocks[0]!.samples.length / starts[1]!
+  const samples = new Float32Array(particles * size)
+  for (const [p, block] of blocks.entries()) samples.set(block.samples, starts[p]! * size)
+  const evaluations = blocks.reduce((sum, block) => sum + block.evaluations, 0)
+  const { note } = blocks[0]!
+  return new SampleResult({ ...equallyWeighted(samples, model.shape), evaluations, ...(note && { note }) })
 }
 
 /** Has all that a stream tells heard; what it ends with. */

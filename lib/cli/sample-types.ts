@@ -1,4 +1,5 @@
 import { allDefaults, rowsOf } from '../base/option-table.js'
+import type { Part } from '../ranks/part.js'
 import type { NamedLabels, TermSpec } from '../service/composition.js'
 import { compositionRows, gridRows, type SampleRequest, type SmcChoices, smcRows } from '../service/request-options.js'
 import type { SampleResult } from '../smc/result.js'
@@ -38,6 +39,7 @@ export interface SampleFlags
   draws?: number
   allowCollapse?: boolean
   adaptLevels?: true | number
+  part?: Part
 }
 
 /** What the command `sample` draws. */

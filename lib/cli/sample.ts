@@ -17,8 +17,8 @@ import { isObject, parseJsonObject } from '../base/json.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, choice, common, count, number, repeated, tableFlags, usage } from './options.js'
-import { openRanks, speaks } from './ranks.js'
+import { applyThreads, choice, common, count, number, partOption, repeated, tableFlags, usage } from './options.js'
+import { divisionOf, openRanks, speaks } from './ranks.js'
 import { SampleLog } from './sample-log.js'
 import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
@@ -56,6 +56,7 @@ export function register(program: Command): void {
       parseShare,
     )
     .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
+  partOption(command, '--output')
   watchFlag(command)
   common(
     command,
@@ -66,6 +67,7 @@ export function register(program: Command): void {
     const ranks = await openRanks(flags)
     if (!speaks) return sampled(model, flags, ranks)
     await prepareFolder(flags.output)
+    if (flags.part) return sampled(model, flags, ranks) // the folder is all parts'
     const { holdFolder } = await import('../training/folder.js')
     const free = await holdFolder(flags.output)
     try {
@@ -82,8 +84,11 @@ async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnT
   const paths = outputs.map((name) => join(flags.output, name))
   if (speaks) await refuseOverwriting(paths, flags.overwrite ?? false)
   const about = { command: { model, particles: flags.particles, options: optionsOf(flags) } }
-  const log = new SampleLog(speaks ? flags.output : null, flags.previews, about, flags.tensorboard)
-  const work = () => interruptible((signal) => draw(model, flags, ranks, log, signal))
+  // parts that draw at the same time would write one log
+  const log = new SampleLog(speaks && !flags.part ? flags.output : null, flags.previews, about, flags.tensorboard)
+  const parted = flags.part && { ...(await recipe(model, flags)), parts: flags.part.count }
+  const division = parted && (await divisionOf(flags, join(flags.output, 'parts'), parted))
+  const work = () => interruptible((signal) => draw(model, flags, { ranks, division }, log, signal))
   const drawn = await whileWatched(flags, speaks, work).catch(async (error) => {
     await log.end({ failed: error instanceof Error ? error.message : String(error) })
     throw error
@@ -96,6 +101,7 @@ async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnT
   // what is left of a run before does not belong to these samples
   await removeFiles(paths)
   const files = await write(flags.output, { ...drawn, report: { ...(await recipe(model, flags)), ...drawn.report } })
+  await division?.close()
   await log.end({ summary: drawn.summary })
   // first what decides whether the rest means anything
   const { collapsed, note, ...figures } = drawn.summary
@@ -119,6 +125,7 @@ const unrecorded = [
   'threads',
   'device',
   'allowCollapse',
+  'part',
   'previews',
   'watch',
   'tensorboard',

@@ -2,7 +2,9 @@ import { ArgumentError } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { namedClasses } from '../models/labels.js'
+import type { Division } from '../ranks/division.js'
 import type { FeatureExtractor } from './extractor.js'
+import { startsOf } from './side-features.js'
 
 /** Shares of samples that show what was asked for. */
 export interface AttributeShares {
@@ -19,6 +21,8 @@ export interface Asked {
   count: number
   weights: Float64Array | null
   batch: number
+  /** Who reads which batch. */
+  division: Division
   signal?: AbortSignal
 }
 
@@ -29,7 +33,7 @@ export interface Asked {
 export async function attributeShares(
   extractor: FeatureExtractor,
   samples: Dataset,
-  { attributes, count, weights, batch, signal }: Asked,
+  { attributes, count, weights, batch, division, signal }: Asked,
 ): Promise<AttributeShares> {
   const { labels } = extractor
   if (!labels || !extractor.attributes)
@@ -40,11 +44,15 @@ export async function attributeShares(
   checkRange(labels, wanted)
   const shares: AttributeShares = { all: 0, ...Object.fromEntries(named.map(({ name }) => [name, 0])) }
   const width = sizeOf(samples.shape)
-  for (let first = 0; first < count; first += batch) {
+  const classesFrom = async (first: number) => {
     const rows = Math.min(batch, count - first)
     const images = new Float32Array(rows * width)
     for (let r = 0; r < rows; r++) samples.read(first + r, images, r * width)
-    const classes = await extractor.attributes(images, { signal })
+    return extractor.attributes!(images, { signal })
+  }
+  let first = 0
+  for await (const classes of division.stream(startsOf(count, batch), classesFrom)) {
+    const rows = Math.min(batch, count - first)
     for (let r = 0; r < rows; r++) {
       const weight = weights ? weights[first + r] : 1 / count
       const right = named.map(({ a }) => classes[r * labels.attributes.length + a] === wanted[a])
@@ -53,6 +61,7 @@ export async function attributeShares(
       })
       if (right.every(Boolean)) shares.all += weight
     }
+    first += rows
   }
   return shares
 }

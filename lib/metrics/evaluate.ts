@@ -4,6 +4,8 @@ import { checkOptions, reader } from '../base/option-table.js'
 import type { Dataset } from '../data/dataset.js'
 import { loadDataset } from '../data/load.js'
 import { deviceOptionNames } from '../native/devices.js'
+import { checkedRanks } from '../ranks/communicator.js'
+import { type Division, SharedWork } from '../ranks/division.js'
 import { effectiveSampleSize, resample } from '../smc/resampling.js'
 import { type AttributeShares, attributeShares } from './attributes.js'
 import { type CopiesResult, findCopies } from './copies.js'
@@ -46,12 +48,18 @@ const others = [
   'attributes',
   'metrics',
   'weights',
+  'ranks',
   'signal',
   'onProgress',
 ]
 
 /** Documented in late.ts. */
 export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult> {
+  return evaluateBy(asked, new SharedWork(checkedRanks(asked?.ranks)))
+}
+
+/** The same, the features' blocks divided. */
+export async function evaluateBy(asked: EvaluateOptions, division: Division): Promise<EvaluationResult> {
   const options = renamed('evaluate', asked, { batch: 'batchSize' })
   knownOptions('evaluate', options, [...Object.keys(evaluateRows), ...others, ...deviceOptionNames])
   checkOptions(evaluateRows, options)
@@ -90,7 +98,7 @@ export async function evaluate(asked: EvaluateOptions): Promise<EvaluationResult
   try {
     if (extractor.shape.join() !== data.shape.join())
       throw new ArgumentError(`${extractor.name} is for samples of [${extractor.shape}] but these are [${data.shape}]`)
-    return await measure(extractor, { samples, weights, data, training }, metrics, options)
+    return await measure(extractor, { samples, weights, data, training }, metrics, options, division)
   } finally {
     await opened?.dispose?.()
   }
@@ -122,6 +130,7 @@ async function measure(
   { samples, weights, data, training }: Sides,
   metrics: readonly MetricName[],
   options: EvaluateOptions,
+  division: Division,
 ): Promise<EvaluationResult> {
   const { signal, onProgress, limit = Infinity } = options
   const option = reader(evaluateRows, options)
@@ -135,6 +144,7 @@ async function measure(
     batch: option('batchSize'),
     moments: wantedOnes.some(({ moments }) => moments),
     pairs: !training && wantedOnes.every(({ moments }) => moments) ? 0 : option('pairs'),
+    division,
     signal,
   }
   const total = n + m
@@ -146,16 +156,12 @@ async function measure(
     throw new ArgumentError(`${weights.length} weights were given for ${samples.size} samples`)
   const normalised = weights && normalisedWeights('weights', weights.subarray(0, n), n)
   const { attributes } = options
-  const shares = attributes
-    ? await attributeShares(extractor, samples, { ...common, attributes, count: n, weights: normalised })
-    : undefined
-  const a = await sideFeatures(extractor, samples, n, {
-    ...common,
-    side: 0,
-    weights: normalised,
-    onRead: progressFrom(0),
-  })
-  const b = await sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) })
+  const [shares, a, b] = await division.all([
+    async () =>
+      attributes && attributeShares(extractor, samples, { ...common, attributes, count: n, weights: normalised }),
+    () => sideFeatures(extractor, samples, n, { ...common, side: 0, weights: normalised, onRead: progressFrom(0) }),
+    () => sideFeatures(extractor, data, m, { ...common, side: 1, weights: null, onRead: progressFrom(n) }),
+  ] as const)
   const values: MetricValues = {}
   const notes: string[] = []
   const { dim } = extractor

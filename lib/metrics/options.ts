@@ -2,6 +2,7 @@ import { list, type RowsOf, rowsOf, text, whole } from '../base/option-table.js'
 import type { Dataset } from '../data/dataset.js'
 import { type LoadDatasetOptions, readingRows } from '../data/options.js'
 import type { Precision } from '../native/devices.js'
+import type { Communicator } from '../ranks/communicator.js'
 import type { Asked } from './attributes.js'
 import type { FeatureExtractor } from './extractor.js'
 import type { OnnxFeatureOptions } from './onnx.js'
@@ -44,6 +45,8 @@ export interface EvaluateOptions {
   batch?: number
   /** Seed of all random numbers; default 0. */
   seed?: number
+  /** What `communicator()` gives: the processes that share the work on features, to the bit of one process. Default: this process alone. */
+  ranks?: Communicator
   signal?: AbortSignal
   onProgress?: (progress: EvaluationProgress) => void
 }

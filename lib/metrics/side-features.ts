@@ -4,6 +4,7 @@ import { requireMemory } from '../base/memory.js'
 import { permutation } from '../base/order.js'
 import { sizeOf } from '../base/shape.js'
 import type { Dataset } from '../data/dataset.js'
+import type { Division } from '../ranks/division.js'
 import { resample } from '../smc/resampling.js'
 import type { FeatureExtractor } from './extractor.js'
 import { normalisedWeights, rowsAt } from './inputs.js'
@@ -28,6 +29,8 @@ export interface SideOptions {
   pairs: number
   batch: number
   seed: number
+  /** Who computes the features of which batch. */
+  division: Division
   signal?: AbortSignal
   /** Told how many samples have been read. */
   onRead: (done: number) => void
@@ -38,7 +41,7 @@ export async function sideFeatures(
   extractor: FeatureExtractor,
   data: Dataset,
   n: number,
-  { side, weights, moments: wantsMoments, pairs, batch, seed, signal, onRead }: SideOptions,
+  { side, weights, moments: wantsMoments, pairs, batch, seed, division, signal, onRead }: SideOptions,
 ): Promise<SideFeatures> {
   const { dim } = extractor
   const kept = Math.min(n, pairs)
@@ -52,13 +55,16 @@ export async function sideFeatures(
   const chosen = ordered && kept > 0 && kept < n ? countAll(resample(ordered, { n: kept, seed }), n) : null
   const width = sizeOf(data.shape)
   const wanted = wantsMoments || chosen ? n : kept
-  let filled = 0
-  for (let first = 0; first < wanted; first += batch) {
+  const featuresFrom = async (first: number) => {
     const count = Math.min(batch, wanted - first)
     const images = new Float32Array(count * width)
     for (let i = 0; i < count; i++) data.read(order(first + i), images, i * width)
     const features = await extractor.features(images, { signal })
-    float32Array(`features of ${extractor.name}`, features, count * dim)
+    return float32Array(`features of ${extractor.name}`, features, count * dim)
+  }
+  let [first, filled] = [0, 0]
+  for await (const features of division.stream(startsOf(wanted, batch), featuresFrom)) {
+    const count = features.length / dim
     const taken = chosen
       ? repeat(features, dim, chosen.subarray(first, first + count))
       : features.subarray(0, Math.min(count, kept - filled / dim) * dim)
@@ -66,7 +72,8 @@ export async function sideFeatures(
     filled += taken.length
     const repeated = offspring ? repeat(features, dim, offspring.subarray(first, first + count)) : features
     if (repeated.length > 0) await moments?.add(repeated, { signal })
-    onRead(first + count)
+    first += count
+    onRead(first)
     await breathe()
     signal?.throwIfAborted()
   }
@@ -74,6 +81,11 @@ export async function sideFeatures(
   // for moments alone no rows are kept
   const keptWeights = ordered && !chosen && kept > 0 ? normalisedWeights('weights', ordered, kept) : null
   return { moments, rows, weights: keptWeights }
+}
+
+/** Where batches begin. */
+export function startsOf(count: number, batch: number): number[] {
+  return Array.from({ length: Math.ceil(count / batch) }, (_, i) => i * batch)
 }
 
 function countAll(indices: Int32Array, n: number): Int32Array {

@@ -162,7 +162,7 @@ export class EnergyModel implements ResidentEnergy {
    * Throws ArgumentError; NumericsError where the gradient is not finite; the signal's reason.
    */
   async calibrate(options: ModelCalibrateOptions): Promise<void> {
-    knownOptions('calibrate', options, ['data', 'sigmas', 'levels', 'count', 'seed', 'signal', 'onProgress'])
+    knownOptions('calibrate', options, ['data', 'sigmas', 'levels', 'count', 'seed', 'ranks', 'signal', 'onProgress'])
     if (options.levels !== undefined) integer('levels', options.levels, 2)
     const tables = storeTables(await measureTables(this, options))
     this.info.calibration = tables

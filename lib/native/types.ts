@@ -297,12 +297,16 @@ export interface NativeRanks {
     out: ArrayBufferView,
     outCounts: readonly number[],
   ): NativeJob<void>
-  /** In place; in the order of native/ranks/tree_sum.h. */
-  sum(values: Float32Array): NativeJob<void>
+  /** In place; in the order of native/ranks/tree_sum.h. stride: of every stride-th rank (1: of all). */
+  sum(values: Float32Array, stride?: number): NativeJob<void>
   /** Waits so many seconds for all ranks to leave. Returns why that cannot be, or ''. */
   leave(patience: number): string
   /** Ends all ranks, and this process at once. */
   abort(code: number): never
+  /** How gradients on GPUs travelled: by NCCL of a version, or by way of the host for a reason; undefined before the first. */
+  exchange(): { nccl: string } | { reason: string } | undefined
+  /** NCCL's version. Throws DeviceError where it does not load. */
+  describeNccl(): string
   /** Time that operations took since the start, in which this rank may have worked. */
   secondsWaiting(): number
 }

@@ -33,7 +33,8 @@ export interface Communicator {
   end(): void
 }
 
-class Alone implements Communicator {
+/** One process. */
+export class Alone implements Communicator {
   readonly rank = 0
   readonly size = 1
   readonly localRank = 0

@@ -7,16 +7,20 @@ export function sharesOf(n: number, size: number): number[] {
   return Array.from({ length: size + 1 }, (_, r) => Math.floor((r * n) / size))
 }
 
-/** Texts of all ranks, of any lengths. */
-export async function gatherTexts(ranks: Communicator, text: string): Promise<string[]> {
-  const own = new TextEncoder().encode(text)
-  const lengths = await ranks.allGather(Int32Array.of(own.length))
-  const all = await ranks.allGather(own, Array.from(lengths))
+/** Bytes of all ranks, of any lengths. */
+export async function gatherBytes(ranks: Communicator, own: Uint8Array): Promise<Uint8Array[]> {
+  const lengths = await ranks.allGather(Float64Array.of(own.length))
+  const all = await ranks.allGather(new Uint8Array(own), Array.from(lengths))
   let at = 0
   return Array.from(lengths, (length) => {
     at += length
-    return new TextDecoder().decode(all.subarray(at - length, at))
+    return all.subarray(at - length, at)
   })
+}
+
+/** Texts of all ranks, of any lengths. */
+export async function gatherTexts(ranks: Communicator, text: string): Promise<string[]> {
+  return (await gatherBytes(ranks, new TextEncoder().encode(text))).map((bytes) => new TextDecoder().decode(bytes))
 }
 
 /** The first rank's number, on all. */

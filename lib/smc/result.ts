@@ -96,7 +96,7 @@ export abstract class WeightedSamples implements SampleFields {
   #size(): number {
     const d = sizeOf(this.shape)
     if (this.samples.length === d * this.particles) return d
-    throw new ArgumentError("these are one rank's samples: gather: 'all' of smc brings all of them together")
+    throw new ArgumentError("these are one rank's samples: gather: 'all' brings all of them together")
   }
 
   #moments(of: (x: number, coordinate: number) => number): Float64Array {
@@ -146,8 +146,11 @@ export abstract class WeightedSamples implements SampleFields {
 }
 
 /** Samples that all have the same weight. */
-export const unweighted = (samples: Float32Array, shape: readonly number[]): SampleFields => {
-  const n = samples.length / sizeOf(shape)
+export const unweighted = (
+  samples: Float32Array,
+  shape: readonly number[],
+  n = samples.length / sizeOf(shape),
+): SampleFields => {
   const [logWeights, ess] = [new Float64Array(n).fill(-Math.log(n)), Float64Array.of(n)]
   return { samples, shape: [...shape], logWeights, ess, warnings: [], collapsed: false }
 }
@@ -193,11 +196,14 @@ export class McmcResult extends WeightedSamples implements McmcFields {
 export class SampleResult extends WeightedSamples {
   /** Evaluations of a model at a particle. */
   readonly evaluations: number
+  /** Of a rank's own samples (`gather` of `sample`): the number of the first. */
+  readonly first?: number
 
   /** @internal */
-  constructor(fields: SampleFields & { evaluations: number }) {
+  constructor(fields: SampleFields & { evaluations: number; first?: number }) {
     super(fields)
     this.evaluations = fields.evaluations
+    if (fields.first !== undefined) this.first = fields.first
   }
 
   get kind(): 'sample' {

@@ -1,5 +1,15 @@
 import * as types from 'node:util/types'
-import { finiteNumber, float32Array, held, integer, isShape, knownOptions, plainObject, renamed } from '../base/args.js'
+import {
+  finiteNumber,
+  float32Array,
+  held,
+  integer,
+  isShape,
+  knownOptions,
+  oneOf,
+  plainObject,
+  renamed,
+} from '../base/args.js'
 import { ArgumentError, describe, digits, FeynkacError, invalid, NumericsError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { choice, notNegative, positive, type Rows, type RowsOf, reader, whole } from '../base/option-table.js'
@@ -10,12 +20,14 @@ import { native, run } from '../native/addon.js'
 import { combined, drawNormals } from '../native/combine.js'
 import { copyOf, host, inSpaceOf, type Space, toHost, toSpace } from '../native/space.js'
 import type { Floats } from '../native/types.js'
+import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import type { EnergyFunction } from './energy-function.js'
 import { callback, Evaluator, hasNaN, nameOf, residenceOf } from './evaluation.js'
 import type { Step } from './events.js'
 import { defaultBatch } from './mcmc.js'
 import { baselineNote } from './notes.js'
 import { SampleResult, unweighted } from './result.js'
+import { OwnRows, type PopulationRows, RankRows } from './rows.js'
 import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
@@ -73,6 +85,10 @@ export interface SampleOptions {
   batch?: number
   /** Where the particles are, as for `smc`; default where the model is. */
   device?: string
+  /** What `communicator()` gives: the processes that share the samples, to the bit of one process. Default: this process alone. */
+  ranks?: Communicator
+  /** With ranks: whose samples each gets, those of all ('all', default), its own ('own'), or the first all and the others their own ('first'). */
+  gather?: 'own' | 'first' | 'all'
   signal?: AbortSignal
   onProgress?: (progress: { level: number; lastLevel: number; sigma: number }) => unknown
 }
@@ -135,38 +151,73 @@ async function start(
 ): Promise<SampleResult> {
   const given = renamed('sample', options, { batch: 'batchSize' })
   knownOptions('sample', given, knownSample)
+  const n = integer('particles', given.particles, 1, 0x7fffffff)
+  const ranks = checkedRanks(given.ranks)
+  oneOf('gather', given.gather ?? 'all', ['own', 'first', 'all'])
+  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: samples that ranks share have no stream')
+  return drawRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
+}
+
+/** The rows of the samples that `options` are of. */
+export async function drawRows(
+  model: EnergyFunction | DenoiserFunction,
+  given: SampleOptions,
+  rows: SampleRows,
+  onStep?: OnStep,
+): Promise<SampleResult> {
   const isDenoiser = typeof (model as DenoiserFunction)?.denoise === 'function'
   const residence = isDenoiser ? residenceOf([model]) : asTarget(model as EnergyFunction).residence
-  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, space, onStep))
+  return inSpaceOf(residence, given.device, given.signal, (space) => runSampler(model, given, rows, space, onStep))
+}
+
+type SampleRows = Pick<PopulationRows, 'total' | 'count' | 'first' | 'sum' | 'collect'>
+
+/** Rows `first` to `first + count - 1` of `total`, of which nobody else is asked. */
+export class SomeRows implements SampleRows {
+  constructor(
+    readonly total: number,
+    readonly first: number,
+    readonly count: number,
+  ) {}
+
+  async sum(value: number): Promise<number> {
+    return value
+  }
+
+  async collect(own: Float32Array): Promise<Float32Array> {
+    return own
+  }
 }
 
 async function runSampler(
   model: EnergyFunction | DenoiserFunction,
   options: SampleOptions,
+  rows: SampleRows,
   space: Space,
   onStep?: OnStep,
 ): Promise<SampleResult> {
   const option = reader(sampleRows, options)
-  const n = option('particles')
+  const { count: n, first } = rows
   const sigmas = checkedSigmas(options.sigmas, 2, true)
   const [method, seed] = [option('method'), option('seed')]
   const { signal } = options
   const churn = checkedChurn(options.churn ?? {})
-  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, space)
+  const { evaluate, lambda, d, count, note } = denoiserOf(model, options, rows, space)
   if (space.device === host.device) requireMemory(16 * n * d, `${n} samples of [${model.shape}]`)
   const last = sigmas.length - 1
 
   /** sum_j coefficients[j] terms[j] + std n, n of step k */
   const combine = (terms: Floats[], coefficients: number[], std = 0, step = 0) =>
-    combined({ space, rows: n, signal }, terms, coefficients, { std, seed, purpose: purpose.propose, step })
+    combined({ space, rows: n, signal }, terms, coefficients, { std, seed, purpose: purpose.propose, step, first })
 
+  const { initial } = options
+  if (initial !== undefined) float32Array('initial', initial, rows.total * d)
   let x: Floats
-  if (options.initial === undefined) {
+  if (initial === undefined) {
     x = space.floats(n * d)
     const std = sigmas[0] / Math.sqrt(lambda)
-    await drawNormals(x, n, { std, seed, purpose: purpose.start, step: 0 }, signal)
-  } else
-    x = await toSpace(space, await held('initial', float32Array('initial', options.initial, n * d), signal), signal)
+    await drawNormals(x, n, { std, seed, purpose: purpose.start, step: 0, first }, signal)
+  } else x = await toSpace(space, await held('initial', initial.subarray(first * d, (first + n) * d), signal), signal)
   let evaluations = 0 // without those of previews
   for (let k = 1; k <= last; k++) {
     signal?.throwIfAborted()
@@ -201,11 +252,16 @@ async function runSampler(
       }),
     )
   }
-  const drawn = unweighted(await toHost(x, signal), model.shape)
-  return new SampleResult({ ...drawn, evaluations, ...(note && { note }) })
+  const gather = options.gather ?? 'all'
+  const samples = await rows.collect(await toHost(x, signal), gather)
+  const part = samples.length < rows.total * d && { first }
+  const fields = { ...unweighted(samples, model.shape, rows.total), evaluations: await rows.sum(evaluations) }
+  return new SampleResult({ ...fields, ...part, ...(note && { note }) })
 }
 
-const knownSample = [...Object.keys(sampleRows), 'sigmas', 'churn', 'initial', 'device', 'signal', 'onProgress']
+const knownSample = [
+  ...[...Object.keys(sampleRows), 'sigmas', 'churn', 'initial', 'device', 'ranks', 'gather', 'signal', 'onProgress'],
+]
 
 type Combine = (terms: Floats[], coefficients: number[]) => Promise<Floats>
 type Denoise = (x: Floats, sigma: number) => Promise<Floats>
@@ -231,6 +287,7 @@ function checkedChurn(given: Churn): Required<Churn> {
 function denoiserOf(
   model: EnergyFunction | DenoiserFunction,
   { batchSize: most, signal }: SampleOptions,
+  { total, first: start }: SampleRows,
   space: Space,
 ) {
   if (typeof (model as DenoiserFunction)?.denoise !== 'function') {
@@ -259,12 +316,13 @@ function denoiserOf(
     const rows = x.length / d
     count += rows * evaluationsOf(denoiser, sigma)
     if (!(x instanceof Float32Array)) {
-      const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal })
+      const part = rows < total ? { first: start, of: total } : undefined
+      const there = await (denoiser as ResidentDenoiser).denoiseIn(space, x, sigma, { signal, part })
       return checkedFinite(there, rows, sigma, model, space, signal)
     }
     const out = new Float32Array(x.length)
     for (let first = 0; first < x.length; first += batch) {
-      const part = x.length > batch ? { first: first / d, of: rows } : undefined
+      const part = x.length > batch || rows < total ? { first: start + first / d, of: total } : undefined
       out.set(await denoiseOnHost(denoiser, x.subarray(first, first + batch), sigma, { signal, part }), first)
     }
     return checkedFinite(out, rows, sigma, model, space, signal)

@@ -12,6 +12,7 @@ import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
+import { tellExchange } from './together.js'
 import type { LoopState } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
@@ -133,6 +134,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     // the next batch is put together while the step runs on the addon's threads
     const [{ loss, gradNorm, energyLoss }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
     batch = next
+    if (ranks.size > 1 && step === firstStep + 1) tellExchange(ranks)
     if (watch.diverged(loss) || !Number.isFinite(gradNorm)) {
       const what = describeDivergence(loop, { step, loss, gradNorm, median: watch.median() }, bins, losses, sigmas)
       const finite = Number.isFinite(loss) && Number.isFinite(gradNorm)

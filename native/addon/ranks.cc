@@ -1,6 +1,7 @@
 // The communicator of this process at the border; lib/native/types.ts declares it.
 #include "ranks.h"
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "addon.h"
 #include "job.h"
 #include "ranks/communicator.h"
+#include "ranks/device_sum.h"
 #include "request.h"
 
 namespace feynkac::addon {
@@ -17,6 +19,42 @@ using Napi::CallbackInfo;
 using Napi::Value;
 
 Communicator* world = nullptr;  // set by a job that ends before any other one is started
+
+// Sums of gradients by NCCL, of the one device that this process trains on; opened at the first.
+struct Direct {
+  bool tried = false;
+  std::unique_ptr<DeviceSum> sum;
+  std::string reason;  // why there is none
+};
+Direct& direct() {
+  static auto* const only = new Direct();  // NCCL's threads live as long as the process
+  return *only;
+}
+
+std::string ncclLibrary() {
+  const char* given = std::getenv("FEYNKAC_NCCL");
+  return given && *given ? given : "libnccl.so.2";
+}
+
+DeviceSum* directSum(Communicator& all, Kernels& kernels) {
+  Direct& d = direct();
+  if (kernels.device() < 0) return nullptr;
+  if (d.tried) return d.sum.get();
+  d.tried = true;
+  const Place& place = all.place();
+  const HostLinks links = {place.rank,
+                           place.size,
+                           place.localRank,
+                           place.localSize,
+                           [&all](const void* own, void* out, size_t bytes) {
+                             all.allGather(own, out, std::vector<size_t>(all.place().size, bytes));
+                           },
+                           [&all](const std::vector<float*>& nodes, size_t leaves, size_t n) {
+                             all.sum(nodes, leaves, n, all.place().localSize);
+                           }};
+  d.sum = DeviceSum::open(ncclLibrary(), links, kernels, d.reason);
+  return d.sum.get();
+}
 
 Communicator& ranks() {
   if (!world) throw std::invalid_argument("this process is not one of several");
@@ -93,8 +131,10 @@ Value allToAll(const CallbackInfo& info) {
 Value sum(const CallbackInfo& info) {
   Communicator& all = ranks();
   const auto values = hostArray<float>(info[0], "values");
+  const int stride = info[1].IsUndefined() ? 1 : static_cast<int>(integerOf(info[1], "stride", 1 << 20));
+  if (stride < 1 || all.place().size % stride != 0) throw wrong("stride", "a divisor of the number of ranks");
   return startJob(info.Env(), {info[0]},
-                  [=, &all](const Stop&) { all.sum({values.data}, all.place().size, values.size); });
+                  [=, &all](const Stop&) { all.sum({values.data}, all.place().size / stride, values.size, stride); });
 }
 
 Value leave(const CallbackInfo& info) {
@@ -102,6 +142,22 @@ Value leave(const CallbackInfo& info) {
 }
 
 Value abort(const CallbackInfo& info) { ranks().abort(static_cast<int>(integerOf(info[0], "code", 255))); }
+
+// The way that gradients on GPUs took between ranks: NCCL's version, or why they went by way of the host; undefined before the first.
+Value exchange(const CallbackInfo& info) {
+  const Direct& d = direct();
+  auto out = Napi::Object::New(info.Env());
+  if (!d.tried) return info.Env().Undefined();
+  if (d.sum)
+    out["nccl"] = Napi::String::New(info.Env(), d.sum->version());
+  else
+    out["reason"] = Napi::String::New(info.Env(), d.reason);
+  return out;
+}
+
+Value describeNccl(const CallbackInfo& info) {
+  return Napi::String::New(info.Env(), NcclApi::load(ncclLibrary())->version);
+}
 
 Value secondsWaiting(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), world ? world->secondsWaiting() : 0);
@@ -116,6 +172,7 @@ Share shareOf(const Napi::Object& request) {
   share.rank = all.place().rank;
   share.size = all.place().size;
   share.sum = [&all](const std::vector<float*>& nodes, size_t leaves, size_t n) { all.sum(nodes, leaves, n); };
+  share.onDevice = [&all](Kernels& kernels) { return directSum(all, kernels); };
   share.gather = [&all](const double* own, double* out, const std::vector<size_t>& counts) {
     std::vector<size_t> bytes;
     bytes.reserve(counts.size());
@@ -137,6 +194,8 @@ void initRanks(Napi::Env env, Napi::Object exports) {
   add("leave", guarded<leave>);
   add("abort", guarded<abort>);
   add("secondsWaiting", guarded<secondsWaiting>);
+  add("exchange", guarded<exchange>);
+  add("describeNccl", guarded<describeNccl>);
   exports["ranks"] = out;
 }
 

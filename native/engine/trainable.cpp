@@ -190,6 +190,14 @@ void Trainable::foldMicroBatches(const Share& share, const MicroBatches& cut) {
   std::vector<float*> sums;
   for (const Waiting& w : waiting_) sums.push_back(static_cast<float*>(w.sum->data()));
   sums.push_back(weights_.grad);
+  if (DeviceSum* const direct = share.onDevice ? share.onDevice(*kernels_) : nullptr) {
+    const size_t room = direct->room(size_t(cut.count), n);
+    if (!exchange_ || exchange_->bytes() < room) {
+      exchange_.reset();
+      exchange_ = hold(room);
+    }
+    return direct->sum(*kernels_, sums, size_t(cut.count), n, exchange_->data());
+  }
   if (kernels_->device() < 0) return share.sum(sums, size_t(cut.count), n);
   onHost_.resize(std::max(onHost_.size(), sums.size()));
   for (size_t i = 0; i < sums.size(); ++i) {

@@ -12,6 +12,7 @@
 #include "engine/layers.h"
 #include "engine/parameters.h"
 #include "engine/plan.h"
+#include "ranks/device_sum.h"
 #include "ranks/tree_sum.h"
 
 namespace feynkac {
@@ -32,6 +33,8 @@ struct Share {
   std::function<void(const std::vector<float*>& nodes, size_t leaves, size_t n)> sum;
   std::function<void(const double* own, double* all, const std::vector<size_t>& counts)>
       gather;  // counts: of each process
+  // What does the same as `sum` with arrays of a device; null: they go by way of the host. All processes call it at the same time.
+  std::function<DeviceSum*(Kernels&)> onDevice;
 
   int begin(int n, int process) const {  // of its part of n things
     return static_cast<int>(partBegin(n, process, size));
@@ -139,7 +142,7 @@ class Trainable {
   MakeKernels makeKernels_;
   std::atomic<size_t> bytesHeld_{0};
   std::array<std::unique_ptr<Memory>, 5> slots_;
-  std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_;
+  std::unique_ptr<Memory> packed_, arena_, sumSquares_, losses_, exchange_;
   // Sums of gradients that wait for others, of micro-batches first .. last - 1 before those in Slot::kGrad
   struct Waiting {
     TreeNode node;

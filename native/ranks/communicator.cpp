@@ -250,8 +250,19 @@ void Communicator::allToAll(const void* in, const std::vector<size_t>& inCounts,
 
 // Rank r adds up the r-th slice of every segment: all send it theirs, and get the sum. Bytes as in a ring where each rank has one
 // node: 2 (ranks - 1) / ranks of the values each way. The next segment travels while one is added up.
-void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n) {
-  const auto ranks = static_cast<size_t>(place_.size), rank = static_cast<size_t>(place_.rank);
+void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n, int stride) {
+  const auto apart = static_cast<size_t>(stride);
+  const size_t ranks = place_.size / apart, rank = place_.rank / apart;
+  // counts and offsets of those who take part, for all
+  const auto spread = [&](const Layout& part) {
+    Layout all(std::vector<size_t>(place_.size, 0));
+    for (size_t r = 0; r < ranks; ++r) {
+      const size_t at = r * apart + place_.rank % apart;
+      all.counts[at] = part.counts[r];
+      all.offsets[at] = part.offsets[r];
+    }
+    return all;
+  };
   std::vector<TreeNode> nodes;
   std::vector<size_t> ends;  // of each rank's among the nodes
   for (size_t r = 0; r < ranks; ++r) {
@@ -263,7 +274,7 @@ void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n) 
   if (ranks == 1) return;
   size_t rounds = 0;
   for (size_t r = 0; r < ranks; ++r) rounds = std::max(rounds, ends[r] - firstOf(r));
-  post("sum", n * sizeof(float), [&] {
+  post("sum", apart == 1 ? n * sizeof(float) : 0, [&] {
     const size_t segments = (n + kSegment - 1) / kSegment;
     const size_t room = (kSegment / ranks + kLine) * nodes.size();  // of the nodes of a slice
     parts_.resize(2 * room);
@@ -271,6 +282,7 @@ void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n) 
       Layout slices;
       size_t length = 0;  // of our slice
       std::vector<Layout> sent, got;
+      std::vector<float> sum;  // of our slice, where a copy is sent
       std::vector<std::unique_ptr<Pending>> pending;
     };
     std::vector<Segment> list(segments);
@@ -288,13 +300,14 @@ void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n) 
       for (size_t i = 0; i < rounds; ++i) {  // the i-th node of each rank that has so many
         const bool sends = i < own.size();
         Layout& got = segment.got[i];
-        segment.sent[i] = sends ? segment.slices : Layout(std::vector<size_t>(ranks, 0));
+        segment.sent[i] = spread(sends ? segment.slices : Layout(std::vector<size_t>(ranks, 0)));
         got = Layout(std::vector<size_t>(ranks, 0));
         for (size_t r = 0; r < ranks; ++r) {
           if (i >= ends[r] - firstOf(r)) continue;
           got.counts[r] = static_cast<int>(slices[rank]);
           got.offsets[r] = static_cast<int>((firstOf(r) + i) * slices[rank]);
         }
+        got = spread(got);
         const float* from = own[sends ? i : 0] + s * kSegment;
         segment.pending.push_back(mpi_->allToAll(from, segment.sent[i].counts.data(), segment.sent[i].offsets.data(),
                                                  parts_.data() + (s % 2) * room, got.counts.data(),
@@ -311,8 +324,23 @@ void Communicator::sum(const std::vector<float*>& own, size_t leaves, size_t n) 
       const float* parts = parts_.data() + (s % 2) * room;
       treeSum(at + segment.slices.offsets[rank] / sizeof(float), nodes, segment.length,
               [&](size_t p) { return parts + p * segment.length; });
-      segment.pending.push_back(
-          mpi_->allGather(nullptr, 0, at, segment.slices.counts.data(), segment.slices.offsets.data()));
+      if (apart == 1) {
+        segment.pending.push_back(
+            mpi_->allGather(nullptr, 0, at, segment.slices.counts.data(), segment.slices.offsets.data()));
+        continue;
+      }
+      // each to the others; from a copy, as Open MPI takes one buffer for both to mean the exchange in place
+      Layout to = segment.slices, from = segment.slices;
+      to.counts.assign(ranks, segment.slices.counts[rank]);
+      to.offsets.assign(ranks, 0);
+      to.counts[rank] = from.counts[rank] = 0;
+      segment.sent.push_back(spread(to));
+      segment.got.push_back(spread(from));
+      const float* const slice = at + segment.slices.offsets[rank] / sizeof(float);
+      segment.sum.assign(slice, slice + segment.length);
+      segment.pending.push_back(mpi_->allToAll(segment.sum.data(), segment.sent.back().counts.data(),
+                                               segment.sent.back().offsets.data(), at, segment.got.back().counts.data(),
+                                               segment.got.back().offsets.data()));
     }
     for (const Segment& segment : list)
       for (const auto& pending : segment.pending) wait(*pending);

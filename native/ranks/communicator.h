@@ -39,7 +39,9 @@ class Communicator {
   void allToAll(const void* in, const std::vector<size_t>& inCounts, void* out, const std::vector<size_t>& outCounts);
   // The sum by the tree of tree_sum.h over `leaves` terms, of which rank r has leaves partBegin(leaves, r, size) .. partBegin(leaves, r + 1, size) - 1,
   // added up to the arrays `nodes` of n values: the same bits on all ranks, whatever the library's own order. In the last of them.
-  void sum(const std::vector<float*>& nodes, size_t leaves, size_t n);
+  // stride > 1: among those ranks alone that are as many after rank 0's, 1's, ... as this one, which have the leaves between them; the
+  // number of ranks is a multiple of it.
+  void sum(const std::vector<float*>& nodes, size_t leaves, size_t n, int stride = 1);
   double secondsWaiting() const { return waiting_; }
 
   // Leaves, from any thread. Waits so many seconds for the others to do so too. Returns why that cannot be, or nothing.

@@ -1,14 +1,11 @@
 // Steps of training that several processes share, here threads: the order of the sums, and the same bits from any number of them.
-#include <condition_variable>
-#include <mutex>
-#include <numeric>
 #include <string>
-#include <thread>
 
 #include "engine/autoencoder.h"
 #include "engine/classifier.h"
 #include "network_cases.h"
 #include "ranks/tree_sum.h"
+#include "together.h"
 
 using namespace feynkac;
 using namespace feynkac::test;
@@ -55,106 +52,6 @@ void testTree() {
       if (leaves % holders == 0 && (leaves / holders & (leaves / holders - 1)) == 0)
         CHECK(nodes.size() == holders, "%zu leaves, %zu holders: %zu nodes", leaves, holders, nodes.size());
     }
-  }
-}
-
-// Whose turn it is. No mutex is held meanwhile: who works locks others, in orders of its own.
-class Turn {
- public:
-  void lock() {
-    std::unique_lock<std::mutex> own(mutex_);
-    free_.wait(own, [&] { return !taken_; });
-    taken_ = true;
-  }
-  void unlock() {
-    const std::lock_guard<std::mutex> own(mutex_);
-    taken_ = false;
-    free_.notify_one();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable free_;
-  bool taken_ = false;
-};
-
-// Threads in the place of processes, of which one works at a time.
-class Together {
- public:
-  explicit Together(int size) : size_(size), sums_(size) {}
-
-  // The results of job(share) of each.
-  template <class Job>
-  std::vector<std::vector<double>> run(const Job& job) {
-    std::vector<std::vector<double>> results(size_);
-    std::vector<std::thread> threads;
-    threads.reserve(size_);
-    for (int r = 0; r < size_; ++r)
-      threads.emplace_back([&, r] {
-        std::unique_lock<Turn> turn(turn_);
-        results[r] = job(shareOf(r, turn));
-      });
-    for (auto& thread : threads) thread.join();
-    return results;
-  }
-
- private:
-  Share shareOf(int rank, std::unique_lock<Turn>& turn) {
-    Share share;
-    share.rank = rank;
-    share.size = size_;
-    share.sum = [this, rank, &turn](const std::vector<float*>& nodes, size_t leaves, size_t n) {
-      sums_[rank].clear();
-      for (const float* node : nodes) sums_[rank].emplace_back(node, node + n);
-      barrier(turn);
-      std::vector<TreeNode> all;
-      std::vector<const float*> parts;
-      for (int r = 0; r < size_; ++r) {
-        nodesOf({0, leaves}, r * leaves / size_, (r + 1) * leaves / size_, all);
-        for (const auto& sum : sums_[r]) parts.push_back(sum.data());
-      }
-      CHECK(parts.size() == all.size(), "%zu sums for %zu nodes", parts.size(), all.size());
-      treeSum(nodes.back(), all, n, [&](size_t p) { return parts[p]; });
-      barrier(turn);
-    };
-    share.gather = [this, rank, &turn](const double* own, double* all, const std::vector<size_t>& counts) {
-      gathered_.resize(std::accumulate(counts.begin(), counts.end(), size_t{0}));
-      const auto at =
-          gathered_.begin() + static_cast<ptrdiff_t>(std::accumulate(counts.begin(), counts.begin() + rank, size_t{0}));
-      std::copy_n(own, counts[rank], at);
-      barrier(turn);
-      std::copy(gathered_.begin(), gathered_.end(), all);
-      barrier(turn);
-    };
-    return share;
-  }
-
-  void barrier(std::unique_lock<Turn>& turn) {
-    const int now = barriers_;
-    if (++arrived_ == size_) {
-      arrived_ = 0;
-      ++barriers_;
-      all_.notify_all();
-    } else {
-      all_.wait(turn, [&] { return barriers_ != now; });
-    }
-  }
-
-  const int size_;
-  std::vector<std::vector<std::vector<float>>> sums_;
-  std::vector<double> gathered_;
-  Turn turn_;
-  std::condition_variable_any all_;
-  int arrived_ = 0, barriers_ = 0;
-};
-
-template <class Job>
-void testShared(const std::string& name, const std::vector<int>& sizes, const Job& job) {
-  const auto alone = job(Share());
-  for (const double value : alone) CHECK(std::isfinite(value), "%s: a value was left out", name.c_str());
-  for (const int size : sizes) {
-    const auto shared = Together(size).run(job);
-    for (int r = 0; r < size; ++r) CHECK(shared[r] == alone, "%s: process %d of %d", name.c_str(), r, size);
   }
 }
 

@@ -20,6 +20,11 @@ const tree = (i, first, last) => {
 const values = new Float32Array(n).map((_, i) => value(rank, i))
 await run(() => native.ranks.sum(values))
 for (let i = 0; i < n; i += 4999) assert.equal(values[i], tree(i, 0, size))
+if (size === 4) {
+  const second = new Float32Array(n).map((_, i) => value(rank, i))
+  await run(() => native.ranks.sum(second, 2))
+  for (let i = 0; i < n; i += 4999) assert.equal(second[i], Math.fround(value(rank % 2, i) + value((rank % 2) + 2, i)))
+}
 assert.ok(ticks > 5, `the event loop had ${ticks} turns`)
 clearInterval(timer)
 

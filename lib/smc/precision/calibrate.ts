@@ -9,6 +9,7 @@ import { native, run } from '../../native/addon.js'
 import { combined, drawNormals } from '../../native/combine.js'
 import { inSpaceOf, type Space, toHost, toSpace } from '../../native/space.js'
 import type { Floats } from '../../native/types.js'
+import { type Communicator, checkedRanks } from '../../ranks/communicator.js'
 import type { EnergyFunction } from '../energy-function.js'
 import { evaluateModels, nameOf, residenceOf } from '../evaluation.js'
 import { defaultBatch } from '../mcmc.js'
@@ -27,12 +28,14 @@ export interface CalibrateOptions {
   pool?: ArrayLike<number>
   /** Seed of the noise; default 0. */
   seed?: number
+  /** What `communicator()` gives: the processes that share the noise levels, to the bit of one process. Default: this process alone. */
+  ranks?: Communicator
   signal?: AbortSignal
   /** Draws times levels done, of all. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-export const calibrateOptionNames = ['data', 'sigmas', 'count', 'pool', 'seed', 'signal', 'onProgress']
+export const calibrateOptionNames = ['data', 'sigmas', 'count', 'pool', 'seed', 'ranks', 'signal', 'onProgress']
 
 /**
  * Measures the mean precisions h_i(s) of an energy's density on noised data, for the proposal 'calibrated' of smc (calibration.ts): use
@@ -74,6 +77,7 @@ export async function measure(
   const count = integer('count', options.count ?? 4096, 2, 0x7fffffff)
   const seed = integer('seed', options.seed ?? 0, 0)
   const { pool, signal, onProgress } = options
+  const ranks = checkedRanks(options.ranks)
   const basis = basisOf(shape)
   if (basis === 'dct' && pool !== undefined) throw invalid('pool', 'nothing for images, pooled by frequency', pool)
   const groups = basis === 'dct' ? frequencyBands(shape) : coordinateGroups(sizeOf(shape), pool)
@@ -89,6 +93,7 @@ export async function measure(
       sums.add(draws.noise, draws.noise, sums.noise)
       sums.addData(draws.clean)
       for (const [level, sigma] of sigmas.entries()) {
+        if (level % ranks.size !== ranks.rank) continue
         const slope = await draws.slope(energyOf(indices), sigma)
         sums.add(draws.noise, slope, sums.slopes.subarray(level * groups.count, (level + 1) * groups.count))
         if (sums.hasNaN(level))
@@ -100,6 +105,7 @@ export async function measure(
       space.keep([])
     }
   })
+  await sums.share(ranks)
   return new Calibration({ shape, groups, sigmas, variances: sums.variances(sigmas), count, seed })
 }
 
@@ -220,6 +226,17 @@ class Sums {
         this.#data[i] += x[at + i]
         this.#squares[i] += x[at + i] * x[at + i]
       }
+  }
+
+  /** The slopes of all levels, of which level l is rank l mod size's. */
+  async share(ranks: Communicator): Promise<void> {
+    if (ranks.size === 1) return
+    const all = await ranks.allGather(this.slopes)
+    const { count } = this.groups
+    for (let level = 0; level < this.levels; level++) {
+      const from = (level % ranks.size) * this.slopes.length + level * count
+      this.slopes.set(all.subarray(from, from + count), level * count)
+    }
   }
 
   hasNaN(level: number): boolean {

@@ -1,6 +1,7 @@
 // The CUDA backend of a build that has none.
 #include "cuda.h"
 #include "kernels/common/errors.h"
+#include "stream.h"
 
 namespace feynkac {
 
@@ -14,5 +15,6 @@ void requireCudaDevice(int) { throw DeviceError(kReason); }
 CudaCheck checkCudaDevice(int) { throw DeviceError(kReason); }
 Kernels* makeCudaKernels(int, Precision) { throw DeviceError(kReason); }
 ParticleKernels* makeCudaParticleKernels(int) { throw DeviceError(kReason); }
+void* streamOf(Context*) { return nullptr; }
 
 }  // namespace feynkac

@@ -5,6 +5,7 @@
 
 #include "context.h"
 #include "kernels/common/errors.h"
+#include "stream.h"
 
 namespace feynkac {
 
@@ -39,6 +40,8 @@ Context::~Context() {
   if (mark_ != nullptr) cudaEventDestroy(mark_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
 }
+
+void* streamOf(Context* context) { return context ? context->stream() : nullptr; }
 
 cudaStream_t Context::stream() {
   check(cudaSetDevice(device_), "choosing the device");

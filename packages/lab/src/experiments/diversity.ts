@@ -57,8 +57,7 @@ export const diversity: Experiment = {
     const centres = mixture.means
     const plane = gaussianMixture(marginal(answer, [0, 1])).sample(200_000, { seed: 1 })
     const shares = modeWeights(plane, new Float64Array(200_000).fill(1 / 200_000), centres)
-    const rows: DiversityRow[] = []
-    for (const [i, { method, ...names }] of cases.entries()) {
+    const rows = await context.division.share(cases, async ({ method, ...names }, i): Promise<DiversityRow> => {
       context.stage('schemes', i, cases.length)
       const runs: Omit<DiversityRow, keyof typeof names>[] = []
       for (let s = 0; s < seeds; s++) {
@@ -75,7 +74,7 @@ export const diversity: Experiment = {
         })
       }
       const average = (key: keyof (typeof runs)[0]) => mean(runs.map((r) => r[key]))
-      rows.push({
+      return {
         ...names,
         covered: average('covered'),
         modes: average('modes'),
@@ -83,8 +82,8 @@ export const diversity: Experiment = {
         distinctSamples: average('distinctSamples'),
         resamplings: average('resamplings'),
         evaluations: average('evaluations'),
-      })
-    }
+      }
+    })
     context.stage('schemes', cases.length, cases.length)
     return {
       findings: findings(rows),

@@ -77,29 +77,31 @@ export async function line(context: ExperimentContext): Promise<LineRow[]> {
   const seeds = byBudget(context, 1, 3, 6, 20)
   const particles = byBudget(context, 500, 2000, 5000, 20_000)
   const sigmas = sigmaGrid({ steps: byBudget(context, 50, 100, 200, 200), ...SIGMA })
-  const rows: LineRow[] = []
-  for (const [t, [name, target]] of targets.entries()) {
-    const answer = await quadrature(target)
-    for (const method of methodsFor(target)) {
-      context.stage('on the line', t, targets.length)
-      const [above, logZ] = [[] as number[], [] as number[]]
-      for (let s = 0; s < seeds; s++) {
-        const options = { particles, sigmas, seed: context.seed + s, signal: context.signal }
-        const run = await runMethod(target, method, options)
-        above.push(run.weights.reduce((sum, w, i) => sum + (run.samples[i] > 0 ? w : 0), 0))
-        logZ.push(run.logZ)
-      }
-      rows.push({
-        target: name,
-        method: method.name,
-        exact: answer.above,
-        found: mean(above),
-        error: Math.sqrt(mean(above.map((v) => (v - answer.above) ** 2))),
-        logZError: Math.sqrt(mean(logZ.map((v) => (v - answer.logZ) ** 2))),
-      })
-    }
+  const runs = targets.flatMap(([name, target]) => methodsFor(target).map((method) => ({ name, target, method })))
+  const answers = new Map<Target, Promise<Answer>>()
+  const answerOf = (target: Target) => {
+    if (!answers.has(target)) answers.set(target, quadrature(target))
+    return answers.get(target)!
   }
-  return rows
+  return context.division.share(runs, async ({ name, target, method }, i) => {
+    context.stage('on the line', i, runs.length)
+    const answer = await answerOf(target)
+    const [above, logZ] = [[] as number[], [] as number[]]
+    for (let s = 0; s < seeds; s++) {
+      const options = { particles, sigmas, seed: context.seed + s, signal: context.signal }
+      const run = await runMethod(target, method, options)
+      above.push(run.weights.reduce((sum, w, i) => sum + (run.samples[i] > 0 ? w : 0), 0))
+      logZ.push(run.logZ)
+    }
+    return {
+      target: name,
+      method: method.name,
+      exact: answer.above,
+      found: mean(above),
+      error: Math.sqrt(mean(above.map((v) => (v - answer.above) ** 2))),
+      logZError: Math.sqrt(mean(logZ.map((v) => (v - answer.logZ) ** 2))),
+    }
+  })
 }
 
 export function lineTable(rows: readonly LineRow[]): Table {

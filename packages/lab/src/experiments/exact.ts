@@ -24,19 +24,21 @@ export const exact: Experiment = {
     const particles = byBudget(context, 128, 512, 1024, 4096)
     const seeds = byBudget(context, 1, 2, 4, 8)
     const sigmas = sigmaGrid({ steps: STEPS, ...SIGMA })
-    const lines = await line(context)
     const problems = dimensions.flatMap((d) => exactProblems(d, SIGMA.min))
-    const rows: ExactRow[] = []
-    for (const [i, problem] of problems.entries()) {
-      context.stage(`${problem.name}, ${problem.d} dimensions`, i, problems.length)
-      for (const method of weightings.filter((m) => applies(m, problem.target)))
-        rows.push({
-          target: problem.name,
-          d: problem.d,
-          ...(await averageOf(problem, method, { particles, sigmas, seeds }, context)),
-        })
-    }
-    context.stage('done', problems.length, problems.length)
+    const runs = problems.flatMap((problem) =>
+      weightings.filter((m) => applies(m, problem.target)).map((method) => ({ problem, method })),
+    )
+    const { division } = context
+    const [lines, rows] = await division.all([
+      () => line(context),
+      () =>
+        division.share(runs, async ({ problem, method }, i): Promise<ExactRow> => {
+          context.stage(`${problem.name}, ${problem.d} dimensions`, i, runs.length)
+          const average = await averageOf(problem, method, { particles, sigmas, seeds }, context)
+          return { target: problem.name, d: problem.d, ...average }
+        }),
+    ] as const)
+    context.stage('done', runs.length, runs.length)
     return {
       findings: findings(lines, rows),
       tables: [lineTable(lines), ...tables(rows, particles, seeds)],

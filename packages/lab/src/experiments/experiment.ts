@@ -1,4 +1,4 @@
-import type { Figure } from 'feynkac/internal'
+import type { Division, Figure } from 'feynkac/internal'
 
 /** What an experiment is: a claim, the numbers that bear on it, and what they say. */
 
@@ -15,6 +15,8 @@ export interface ExperimentContext {
   /** Images of the user's own, for `loadDataset`, and the side that they are scaled to. */
   images?: { data: string; size: number }
   signal?: AbortSignal
+  /** Who does which of the runs of a divided experiment. */
+  division: Division
   stage(name: string, done: number, total: number): void
 }
 

@@ -1,7 +1,9 @@
 import { basename } from 'node:path'
 import { ArgumentError } from 'feynkac'
 import {
+  alone,
   type Block,
+  type Division,
   type ExperimentName,
   experimentNames,
   integer,
@@ -44,6 +46,8 @@ export interface ExperimentOptions {
   data?: string
   /** The side that they are scaled to, a multiple of 4 from 8 to 64; default 16. */
   size?: number
+  /** Processes that share the runs of an experiment of `dividedExperiments`. Default: this one alone. */
+  division?: Division
   signal?: AbortSignal
   onStage?: ExperimentContext['stage']
 }
@@ -67,7 +71,7 @@ export async function runExperiment(
   options: ExperimentOptions,
 ): Promise<{ result: ExperimentResult; tables: Outcome['tables']; files: string[] }> {
   oneOf('experiment', name, experimentNames)
-  const names = ['output', 'budget', 'seed', 'device', 'models', 'data', 'size', 'signal', 'onStage']
+  const names = ['output', 'budget', 'seed', 'device', 'models', 'data', 'size', 'division', 'signal', 'onStage']
   knownOptions('runExperiment', options, names)
   const { output, signal, device = 'auto' } = options
   for (const [key, value] of Object.entries({ output, models: options.models ?? output }))
@@ -79,12 +83,14 @@ export async function runExperiment(
     device,
     models: options.models ?? `${output.replace(/\/+$/, '')}-models`,
     signal,
+    division: options.division ?? alone,
     stage: options.onStage ?? (() => {}),
   }
   const experiment = await experiments[name]()
   const images = imagesOf(name, experiment, options)
   await loadPlotting() // what the report needs had better be missed now than after the work
-  await prepareFolder(output)
+  const { writes } = context.division
+  if (writes) await prepareFolder(output)
   const outcome = await experiment.run({ ...context, ...(images && { images }) })
   signal?.throwIfAborted()
   const { budget, seed } = context
@@ -93,6 +99,7 @@ export async function runExperiment(
   const result = { name, budget, seed, ...shown, seconds, findings: outcome.findings, data: outcome.data }
   const { title } = experiment
   const blocks = reportBlocks(experiment, outcome, result)
+  if (!writes) return { result, tables: outcome.tables, files: [] }
   const results = await writeResults(output, result)
   const report = await writeReport(output, { title, blocks, figures: outcome.figures })
   return { result, tables: outcome.tables, files: [results, ...report] }

@@ -1,0 +1,165 @@
+// Sums of gradients on devices over machines and their GPUs: the bits of the tree over all ranks. The library is a mock; the devices are
+// the CPU's memory, and CUDA's where there is one (emulated: .ci/native-tests). That a real NCCL does the same is for machines with GPUs.
+#include <dlfcn.h>
+
+#include "network_cases.h"
+#include "ranks/device_sum.h"
+#include "together.h"
+
+using namespace feynkac;
+using namespace feynkac::test;
+
+namespace {
+
+thread_local std::unique_lock<Turn>* turnOfThread = nullptr;
+thread_local Kernels* kernelsOfThread = nullptr;
+
+void hookMock() {
+  void* mock = dlopen(MOCK_NCCL, RTLD_NOW | RTLD_LOCAL);
+  CHECK(mock != nullptr, "%s", dlerror());
+  const auto hooks = reinterpret_cast<void (*)(void (*)(), void (*)(), void (*)(void*))>(dlsym(mock, "mockHooks"));
+  hooks([] { turnOfThread->unlock(); }, [] { turnOfThread->lock(); },
+        [](void* stream) {
+          CHECK((stream != nullptr) == (kernelsOfThread->device() >= 0), "the stream of the device");
+          float none = 0;
+          void* const memory = kernelsOfThread->allocate(sizeof(none));
+          kernelsOfThread->download(&none, memory, sizeof(none));  // waits for the stream
+          kernelsOfThread->release(memory);
+        });
+}
+
+std::vector<float> leaf(size_t k, size_t n) { return randomVector(n, static_cast<uint32_t>(7 * k + 1)); }
+
+// The tree over leaves of a node.
+std::vector<float> treeOf(const TreeNode& node, size_t n) {
+  std::vector<TreeNode> leaves;
+  std::vector<std::vector<float>> values;
+  for (size_t k = node.first; k < node.last; ++k) {
+    leaves.push_back({k - node.first, k - node.first + 1});
+    values.push_back(leaf(k, n));
+  }
+  std::vector<float> out(n);
+  treeSum(out.data(), leaves, n, [&](size_t p) { return values[p].data(); });
+  return out;
+}
+
+void testSum(const std::string& where, int size, int local, size_t leaves, size_t n) {
+  const std::vector<float> expected = treeOf({0, leaves}, n);
+  Together all(size, local);
+  all.each([&](int rank, std::unique_lock<Turn>& turn) {
+    turnOfThread = &turn;
+    const auto kernels = newKernels();
+    kernelsOfThread = kernels.get();
+    std::string reason;
+    const auto sum = DeviceSum::open(MOCK_NCCL, all.linksOf(rank, turn), *kernels, reason);
+    CHECK(sum != nullptr && sum->version() == "2.27.3", "%s: %s", where.c_str(), reason.c_str());
+    std::vector<TreeNode> nodes;
+    nodesOf({0, leaves}, rank * leaves / size, (rank + 1) * leaves / size, nodes);
+    std::vector<float*> own;
+    const size_t bytes = n * sizeof(float);
+    for (const TreeNode& node : nodes) {
+      own.push_back(static_cast<float*>(kernels->allocate(bytes)));
+      kernels->upload(own.back(), treeOf(node, n).data(), bytes);
+    }
+    void* const room = kernels->allocate(sum->room(leaves, n));
+    sum->sum(*kernels, own, leaves, n, room);
+    std::vector<float> out(n, NAN);
+    kernels->download(out.data(), own.back(), bytes);
+    CHECK(out == expected, "%s: rank %d of %d, %d on a machine, %zu leaves of %zu", where.c_str(), rank, size, local,
+          leaves, n);
+    for (float* node : own) kernels->release(node);
+    kernels->release(room);
+    return std::vector<double>();
+  });
+}
+
+// A training step whose gradients never touch the host but between machines.
+void testTraining(const std::string& where, int size, int local) {
+  const auto train = [](const Share& share) {
+    Network network(ResidualMlpConfig{3, 16, 2, 0, 1}, {}, newKernels);
+    network.initialise(3);
+    const auto x0 = randomVector(12 * 3, 5, 0.5f);
+    std::vector<double> losses(12, NAN), sigmas(12);
+    TrainStep step = {{Kind::kDot, 0.5, 0.7},
+                      12,
+                      2,
+                      x0.data(),
+                      nullptr,
+                      -1.2,
+                      1.2,
+                      0.01,
+                      80,
+                      0.1f,
+                      42,
+                      1,
+                      {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.9},
+                      losses.data(),
+                      sigmas.data()};  // NOLINT
+    step.share = share;
+    network.train(step, nullptr, Stop());
+    std::vector<float> weights(network.parameters().torchSize());
+    network.read(Slot::kParams, weights.data());
+    losses.insert(losses.end(), weights.begin(), weights.end());
+    return losses;
+  };
+  const auto alone = train(Share());
+  Together all(size, local);
+  const auto together = all.each([&](int rank, std::unique_lock<Turn>& turn) {
+    turnOfThread = &turn;
+    std::unique_ptr<DeviceSum> sum;
+    Share share = all.shareOf(rank, turn);
+    share.sum = nullptr;
+    share.onDevice = [&](Kernels& kernels) {
+      kernelsOfThread = &kernels;
+      std::string reason;
+      sum = DeviceSum::open(MOCK_NCCL, all.linksOf(rank, turn), kernels, reason);
+      return sum.get();
+    };
+    return train(share);
+  });
+  for (int r = 0; r < size; ++r) CHECK(together[r] == alone, "%s: training, rank %d of %d", where.c_str(), r, size);
+}
+
+void testRefusals() {
+  const auto reasonOf = [](int size, int local, const std::string& library) {
+    Together all(size, local);
+    std::string said;
+    all.each([&](int rank, std::unique_lock<Turn>& turn) {
+      turnOfThread = &turn;
+      const auto kernels = newKernels();
+      kernelsOfThread = kernels.get();
+      std::string reason;
+      CHECK(DeviceSum::open(library, all.linksOf(rank, turn), *kernels, reason) == nullptr, "opens");
+      said = reason;
+      return std::vector<double>();
+    });
+    return said;
+  };
+  CHECK(reasonOf(2, 1, MOCK_NCCL) == "each machine has one rank", "one GPU on each");
+  CHECK(reasonOf(3, 2, MOCK_NCCL).find("machine by machine") != std::string::npos, "an uneven machine");
+  CHECK(reasonOf(2, 2, "libnone.so").find("libnone.so") != std::string::npos, "no library");
+}
+
+void testAll(const std::string& where) {
+  for (const auto& [size, local] : {std::pair{2, 2}, {4, 2}, {4, 4}, {6, 3}, {6, 2}})
+    for (const size_t leaves : {size_t(size), size_t(size) + 3, size_t(4 * size)})
+      testSum(where, size, local, leaves, 301);
+  testSum(where, 4, 2, 5, 3);                         // some have no slice
+  testSum(where, 2, 2, 2, (size_t{1} << 22) + 1000);  // two segments
+  testTraining(where, 2, 2);
+  testTraining(where, 4, 2);
+}
+
+}  // namespace
+
+int main() {
+  hookMock();
+  newKernels = onCpu;
+  testAll("cpu");
+  testRefusals();
+  if (!cudaDevices().list.empty()) {
+    newKernels = onCuda;
+    testAll("cuda");
+  }
+  return report("nccl");
+}
