@@ -156,8 +156,10 @@ describe('what samples are of', () => {
     }
     const usual = await summary(0, 'picture', '--gamma', '2')
     expect(Object.keys(usual).slice(0, 2)).toEqual(['collapsed', 'note'])
-    expect(usual).toMatchObject({ collapsed: false, weights: 'none', note: expect.stringMatching(/^no weights: .*--weigh-above 0\.5/) }) // biome-ignore format: one line
-    expect(usual).not.toHaveProperty('logZ')
+    expect(usual).toMatchObject({ collapsed: false, weights: 'likelihood', note: expect.stringMatching(/^weighed by likelihoods/) }) // biome-ignore format: one line
+    const plain = await summary(0, 'picture', '--gamma', '2', '--weights', 'none')
+    expect(plain).toMatchObject({ collapsed: false, weights: 'none', note: expect.stringMatching(/^no weights: .*--weigh-above/) }) // biome-ignore format: one line
+    expect(plain).not.toHaveProperty('logZ')
     const above = await summary(0, 'picture', '--weigh-above', '1', '--allow-collapse')
     expect(above).toMatchObject({ weights: 'bridge', logZ: expect.any(Number) })
     expect((await summary(0, 'picture', '--gamma', '2', '--method', 'heun')).note).toMatch(/^a baseline: the scores/)

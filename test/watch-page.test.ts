@@ -7,6 +7,7 @@ import { watch } from 'feynkac-watch'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { expect, it, vi } from 'vitest'
 import { main } from '../lib/cli/index.js'
+import { trainEnergy } from '../lib/index.js'
 
 /** The page of runs in a headless Chromium (apt-get install chromium, or CHROMIUM=path): real runs are watched to their ends. */
 
@@ -44,12 +45,14 @@ it.skipIf(!executablePath)(
       await page.goto(server.url)
       await page.locator('text=No runs yet').waitFor()
 
-      // training: it is seen on its way, and at its end
-      const [data, small] = [['--data', 'synthetic:shapes:count=64,size=8'], ['--width', '8', '--blocks', '1', '--batch', '16', '--threads', '1']] // biome-ignore format: one line
-      const training = main(['train', ...data, ...small, '--head', 'dot', '--images', '1600', '--log-every', '80', '--preview-every', '160', '--output', join(folder, 'energy')]) // biome-ignore format: one line
-      await page.locator('nav li.running').waitFor()
-      await page.locator('figure:has-text("Samples of the averaged weights") img').waitFor()
-      expect(await training).toBe(0)
+      // training: it is seen on its way, where it waits for the page, and at its end
+      const network = { width: 8, blocks: 1 }
+      const training = { data: 'synthetic:shapes:count=64,size=8', network, batchSize: 16, head: 'dot', images: 1600, logEvery: 80, previewEvery: 160, output: join(folder, 'energy') } as const // biome-ignore format: one line
+      for await (const { images } of trainEnergy.stream(training)) {
+        if (images !== 800) continue
+        await page.locator('nav li.running').waitFor()
+        await page.locator('figure:has-text("Samples of the averaged weights") img').waitFor()
+      }
       await page.locator('nav li.done').waitFor()
       await page.waitForFunction(() => document.querySelector('.tiles dd')?.textContent === '1600 of 1600')
       expect(await tile('loss').innerText()).toMatch(/^\d/)
