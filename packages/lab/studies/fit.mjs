@@ -175,7 +175,7 @@ for (const kind of options.only.split(','))
         writeFileSync(options.out, `${JSON.stringify(record, null, 2)}\n`)
       }
       const found = record.rows.find(isThis)
-      const seconds = round(Object.values(found.cpuSeconds).reduce((a, b) => a + b, 0))
+      const seconds = round(Object.values(found.cpuSeconds ?? {}).reduce((a, b) => a + b, 0))
       const cells = columns.flatMap((c) => [found.energy[c], found.teacher[c]])
       console.log(
         `| ${[kind, Object.entries(budget).flat().join(' '), options.name, seed, seconds, ...cells].join(' | ')} |`,
