@@ -103,9 +103,9 @@ describe('fit', () => {
     const classes = Int32Array.from({ length: 20 }, (_, i) => (i < 9 ? 1 : -1))
     const few = new MemoryDataset({ name: 'few', shape: [1, 8, 8], data: Uint8Array.from({ length: 1280 }, (_, k) => k % 251), labels, classes }) // biome-ignore format: one line
     await refused({ data: few }).rejects.toThrow(/the kind of 9 pictures alone is known: label at least 10/)
-    await refused({ minutes: 1e-5 }).rejects.toThrow(/minutes are enough for \d+ pictures.*at least \d+ minutes/)
+    await refused({ minutes: 1e-5 }).rejects.toThrow(/min the teacher sees \d+ pictures.*it takes \d+ min/)
     // and leaves the folder to the next try, which has other options
-    await refused({ minutes: 2e-5 }).rejects.toThrow(/minutes are enough for/)
+    await refused({ minutes: 2e-5 }).rejects.toThrow(/min the teacher sees/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
     await refused({ output: '' }).rejects.toThrow(ArgumentError)

@@ -158,7 +158,7 @@ function tooFewImages({ images }: TrainingPlan, minutes: number | undefined, { s
   if (minutes === undefined || images >= FEWEST_IMAGES) return undefined
   const enough = Math.ceil((minutes * FEWEST_IMAGES) / images)
   return new ArgumentError(
-    `${minutes} minutes are enough for ${images} pictures of ${shape[2]} x ${shape[1]} here, of which nothing is learnt: give at least ${enough} minutes, or smaller pictures (give resize)`,
+    `in ${minutes} min the teacher sees ${images} pictures of ${shape[2]} x ${shape[1]} here, of which nothing is learnt: it takes ${enough} min, or smaller pictures (give resize)`,
   )
 }
 

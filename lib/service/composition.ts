@@ -2,7 +2,7 @@ import { ArgumentError } from '../base/errors.js'
 import type { Labels } from '../models/labels.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import { bounded } from '../smc/targets/box.js'
-import { product } from '../smc/targets/linear.js'
+import { lowTemperature, product } from '../smc/targets/linear.js'
 
 /**
  * The targets of the `sample` command. All but the box are sums of energies with exponents: terms of the same model under the
@@ -65,7 +65,7 @@ export async function composeTarget(
   load: (file: string | null) => Promise<Conditional>,
 ): Promise<Target | EnergyFunction> {
   const { base, also, not, strength, dividePrior, guidance, gamma, box } = composition
-  const terms = new Map<string, { energy: EnergyFunction; exponent: number }>()
+  const terms = new Map<string, Power>()
   const add = async ({ file, labels }: TermSpec, exponent: number): Promise<void> => {
     const key = JSON.stringify([file, labels && Object.entries(labels).sort()])
     const known = terms.get(key)
@@ -90,13 +90,7 @@ export async function composeTarget(
   for (const term of not) await add(term, -gamma * strength)
   const parts = [...terms.values()].filter(({ exponent }) => exponent !== 0)
   if (!parts.length) throw new ArgumentError('nothing is left of the composition: all exponents cancel')
-  const target =
-    parts.length === 1 && parts[0]!.exponent === 1
-      ? parts[0]!.energy
-      : product(
-          parts.map(({ energy }) => energy),
-          { weights: parts.map(({ exponent }) => exponent) },
-        )
+  const target = productOf(parts)
   return box ? bounded(target, { lower: box[0], upper: box[1] }) : target
 }
 
@@ -107,4 +101,21 @@ function named(model: Conditional, file: string | null, labels: NamedLabels | nu
     ...model.conditioned(labels ?? undefined),
     name: `the energy${file ? ` of ${file}` : ''}${given ? ` given ${given.join(', ')}` : ''}`,
   }
+}
+
+/** An energy and its exponent in a product. */
+interface Power {
+  energy: EnergyFunction
+  exponent: number
+}
+
+/** Named, in what is said of the samples, by what it is: one energy to a power above 0 is no product. */
+function productOf(parts: readonly Power[]): EnergyFunction | Target {
+  const { energy, exponent } = parts[0]!
+  if (parts.length === 1 && exponent === 1) return energy
+  if (parts.length === 1 && exponent > 0) return lowTemperature(energy, { gamma: exponent })
+  return product(
+    parts.map((part) => part.energy),
+    { weights: parts.map((part) => part.exponent) },
+  )
 }
