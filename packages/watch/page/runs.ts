@@ -1,20 +1,9 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
+import type { Run } from '../dist/runs.js'
 
 /** What the server tells: the list of runs by events, and the lines of those that are looked at. */
 
-export interface Run {
-  id: string
-  name: string
-  kind: 'training' | 'sampling' | 'report'
-  state: 'running' | 'done' | 'stopped'
-  started: number
-  updated: number
-  lines: number
-  epoch: number
-  done: number
-  said: string
-  spark: number[]
-}
+export type { Run }
 
 export type Line = Record<string, unknown>
 
