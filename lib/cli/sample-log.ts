@@ -34,35 +34,42 @@ export class SampleLog {
   #previews: boolean
 
   /** folder: null writes nothing, as ranks but the first do. */
+  readonly #folder: string | null
+  readonly #about: { command: { model: string; particles: number; options: object } }
+  /** Whether TensorBoard is told too. */
+  readonly #tensorboard: boolean
+
   constructor(
-    private readonly folder: string | null,
+    folder: string | null,
     previews: boolean,
-    private readonly about: { command: { model: string; particles: number; options: object } },
-    /** Whether TensorBoard is told too. */
-    private readonly tensorboard = false,
+    about: { command: { model: string; particles: number; options: object } },
+    tensorboard = false,
   ) {
+    this.#folder = folder
+    this.#about = about
+    this.#tensorboard = tensorboard
     this.#previews = previews
   }
 
   /** Once it is known what is run; what a run before has left goes. */
   async begin(plan: { method: string; target: object; shape: readonly number[]; lastLevel: number }): Promise<void> {
-    if (this.folder === null) return
+    if (this.#folder === null) return
     this.#lastLevel = plan.lastLevel
     this.#shape = plan.shape
     this.#begun = true
-    for (const name of [FILE, PICTURES]) await rm(join(this.folder, name), { recursive: true, force: true })
-    if (this.tensorboard) this.#events = await EventFile.open(this.folder)
-    await this.#line({ ...this.about.command, ...plan, process: process.pid, host: hostname() })
+    for (const name of [FILE, PICTURES]) await rm(join(this.#folder, name), { recursive: true, force: true })
+    if (this.#tensorboard) this.#events = await EventFile.open(this.#folder)
+    await this.#line({ ...this.#about.command, ...plan, process: process.pid, host: hostname() })
   }
 
   async level(told: Told): Promise<void> {
-    if (this.folder === null) return
+    if (this.#folder === null) return
     const preview = 'denoised' in told && this.#previews ? await this.#preview(told) : undefined
     const { weights: _, ancestors, samples: __, denoised: ___, ...report } = told as Partial<Level>
     const kept = ancestors && ancestors.length <= MOST_ANCESTORS && [...ancestors]
     await this.#line({ ...report, ...(kept && { ancestors: kept }), ...(preview && { preview }) })
     if (!this.#events) return
-    const images = typeof preview === 'string' ? { particles: await readFile(join(this.folder, preview)) } : undefined
+    const images = typeof preview === 'string' ? { particles: await readFile(join(this.#folder, preview)) } : undefined
     const { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots } = report
     await this.#events.add(told.level, { scalars: { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots }, ...(images && { images }) }) // biome-ignore format: one line
   }
@@ -83,9 +90,9 @@ export class SampleLog {
     this.#drawn = due
     const name = `${PICTURES}/${String(level.level).padStart(6, '0')}.png`
     try {
-      await makeFolder(join(this.folder!, PICTURES))
+      await makeFolder(join(this.#folder!, PICTURES))
       const few = all.subarray(0, Math.min(all.length, SHOWN * sizeOf(shape)))
-      await writeFileAtomic(join(this.folder!, name), [await gridPng(few, shape, { size: 512 })])
+      await writeFileAtomic(join(this.#folder!, name), [await gridPng(few, shape, { size: 512 })])
       return name
     } catch (error) {
       this.#previews = false
@@ -94,7 +101,7 @@ export class SampleLog {
   }
 
   async #line(line: object): Promise<void> {
-    const file = join(this.folder!, FILE)
+    const file = join(this.#folder!, FILE)
     try {
       await appendFile(file, `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
     } catch (error) {

@@ -44,27 +44,36 @@ interface Previewed {
 /** Draws them; `averaged` gives a model of the averaged weights as they are, which is freed here. */
 export class Previews {
   #failed = false
+  readonly #seed: number
+  readonly #labels: LabelSpec | null
+  readonly #averaged: () => Promise<Previewed>
+  readonly #signal?: AbortSignal
 
   constructor(
     readonly every: number,
-    private readonly seed: number,
-    private readonly labels: LabelSpec | null,
-    private readonly averaged: () => Promise<Previewed>,
-    private readonly signal?: AbortSignal,
-  ) {}
+    seed: number,
+    labels: LabelSpec | null,
+    averaged: () => Promise<Previewed>,
+    signal?: AbortSignal,
+  ) {
+    this.#seed = seed
+    this.#labels = labels
+    this.#averaged = averaged
+    this.#signal = signal
+  }
 
   /** One preview, with its picture in the folder. What keeps it from being drawn is a warning, once: the run goes on. */
   async draw(folder: string, images: number): Promise<Preview | undefined> {
     if (this.#failed) return undefined
     try {
-      const model = await this.averaged()
+      const model = await this.#averaged()
       try {
         return await this.#draw(model, folder, images)
       } finally {
         model.dispose()
       }
     } catch (error) {
-      if (this.signal?.aborted) return undefined // the loop says so
+      if (this.#signal?.aborted) return undefined // the loop says so
       this.#failed = true
       process.emitWarning(`the run goes on without previews: ${(error as Error).message}`, 'FeynkacWarning')
     }
@@ -74,14 +83,14 @@ export class Previews {
     const { shape, info } = model
     const pictures = shape.length === 3
     const count = countFor(shape)
-    const labels = labelsOf(this.labels, count)
+    const labels = labelsOf(this.#labels, count)
     const asked: DenoiserFunction = {
       shape,
       denoise: (x, sigma, { part, signal } = {}) => model.denoise(x, sigma, { labels, part, signal }),
     }
     const min = pictures ? Math.min(Math.max(info.sigmaMin, LEAST_NOISE), info.sigmaMax / 2) : info.sigmaMin
     const sigmas = [...sigmaGrid({ steps: LEVELS - 1, min, max: info.sigmaMax }), 0]
-    const { samples } = await sample(asked, { particles: count, sigmas, seed: this.seed, signal: this.signal })
+    const { samples } = await sample(asked, { particles: count, sigmas, seed: this.#seed, signal: this.#signal })
     if (!pictures) return pointsOf(samples, sizeOf(shape))
     const name = `${PREVIEWS}/${String(images).padStart(9, '0')}.png`
     await makeFolder(join(folder, PREVIEWS))
