@@ -55,7 +55,9 @@ function declaration(file: string, name: string): { lines: string[]; first: numb
 export function declarations(index = join(root, 'dist/index.d.ts')): Declared[] {
   return passedOn(readFileSync(index, 'utf8')).flatMap(({ name, own, from }) => {
     const { lines, first, kind } = declaration(join(dirname(index), from), own)
-    const found: Declared[] = [{ name, kind, documented: above(lines, first), takes: kind === 'function' }]
+    const found: Declared[] = [
+      { name, kind, documented: above(lines, first), takes: kind === 'function' && !/^[^(]*\(\)/.test(lines[first]!) },
+    ]
     if (kind !== 'class' && kind !== 'interface') return found
     const seen = new Set<string>()
     for (let i = first + 1; i < lines.length && !lines[i]!.startsWith('}'); i++) {
