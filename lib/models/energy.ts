@@ -110,6 +110,11 @@ export class EnergyModel implements ResidentEnergy {
 
   readonly learnt = true
 
+  /** Whether its samples are an autoencoder's latents. */
+  get latent(): boolean {
+    return this.info.latent === true
+  }
+
   /** The device it is on. */
   get residence(): string {
     return this.network.device()
@@ -211,6 +216,7 @@ export class EnergyModel implements ResidentEnergy {
       shape: this.shape,
       residence: this.residence,
       learnt: true,
+      latent: this.latent,
       calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
