@@ -97,6 +97,8 @@ interface Found {
   shape: readonly number[]
   /** Samples. */
   size: number
+  /** Whether they are latents of images. */
+  latent: boolean
   /** Fingerprints. */
   data: string
   teacher: string | null
@@ -212,6 +214,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     labels: front.conditional ? data.labels : null,
     shape: data.shape,
     size: data.size,
+    latent: data.latent === true,
     data: await fingerprintFor(data, stored),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   }
@@ -295,6 +298,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
   const model = await front.create(definition, labels)
   try {
     const { network, info } = model
+    if (data.latent) info.latent = true
     if (!checkpoint && options.microBatch === undefined)
       definition.microBatch = await fittingBatch(
         network.device(),
@@ -376,10 +380,10 @@ function define<M extends Denoiser | EnergyModel>(
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
   const needsClass = teacher?.info.nullClass === null
   const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
-  const { images, labels, size } = found
+  const { images, labels, size, latent } = found
   const holdOut = options.holdOut ?? holdOutFor(size)
   const attributes = labels?.attributes.length ?? 0
-  const situation = { objective, images, samples: size, attributes, network: chosen }
+  const situation = { objective, images, samples: size, latent, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
   const classified = (stored ?? front.given).levelWeight
   const recipe = recipeFor(situation, {
