@@ -36,8 +36,8 @@ export class FitFolder {
         )
       return folder
     }
-    if (!before && (await found(folder.runs)))
-      throw new ArgumentError(`${folder.runs} is there, and not of a fit: give another --output`)
+    if (!before && (await found(folder.#runs)))
+      throw new ArgumentError(`${folder.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
     for (const file of [...files, folder.#runs]) await rm(file, { force: true, recursive: true })
