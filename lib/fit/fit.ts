@@ -67,12 +67,13 @@ interface Given extends Pick<FitOptions, 'minutes' | 'images'> {
 
 async function fitIn(
   folder: FitFolder,
-  { output, seed = 0, device, precision, signal, onPlan, onProgress }: FitOptions,
+  { output, seed = 0, device, precision, tensorboard, signal, onPlan, onProgress }: FitOptions,
   { minutes, images, data, findings, layout, asked, began }: Given,
 ): Promise<FitResult> {
   const place = { device, precision }
   const labelled = findings.attributes.length > 0
-  const run = (stage: Stage) => ({ ...place, data, seed, signal, output: folder.run(stage), resume: 'auto' as const })
+  const shared = { ...place, data, seed, tensorboard, signal, resume: 'auto' as const }
+  const run = (stage: Stage) => ({ ...shared, output: folder.run(stage) })
 
   let plan: TrainingPlan | undefined
   let budget: Budget | undefined

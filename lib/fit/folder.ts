@@ -2,7 +2,7 @@ import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import { fileError, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { fileError, found, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { holdFolder, removeCheckpoints } from '../training/folder.js'
 
@@ -29,7 +29,7 @@ export class FitFolder {
     await prepareFolder(path)
     const folder = new FitFolder(path, await holdFolder(path))
     try {
-      await folder.begin(asked, outputs, overwrite)
+      await folder.#begin(asked, outputs, overwrite)
       return folder
     } catch (error) {
       await folder.close()
@@ -37,9 +37,9 @@ export class FitFolder {
     }
   }
 
-  private async begin(asked: object, outputs: readonly string[], overwrite: boolean): Promise<void> {
+  async #begin(asked: object, outputs: readonly string[], overwrite: boolean): Promise<void> {
     const { path } = this
-    const before = await this.record()
+    const before = await this.#record()
     if (before) {
       const names = Object.keys(asked) as (keyof typeof asked)[]
       const others = names.filter((name) => !isDeepStrictEqual(asked[name], (before.asked as typeof asked)[name]))
@@ -51,15 +51,17 @@ export class FitFolder {
           `${path} holds a fit with other options (${others.join(', ')}): give those to go on with it, another --output, or --overwrite`,
         )
     }
+    if (!before && (await found(this.#runs)))
+      throw new ArgumentError(`${this.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
-    await remove([...files, this.runs])
+    await remove([this.#runs, ...files]) // a record without runs can be gone on with, but not runs without a record
     await this.write({ asked, finished: false })
   }
 
   /** Where a training has its checkpoints and its log. */
   run(stage: Stage): string {
-    return join(this.runs, stage)
+    return join(this.#runs, stage)
   }
 
   model(stage: Stage): string {
@@ -91,14 +93,14 @@ export class FitFolder {
 
   /** As if there had been no fit: of one that was refused before its first step. */
   async forget(): Promise<void> {
-    await remove([join(this.path, RECORD), this.runs])
+    await remove([this.#runs, join(this.path, RECORD)])
   }
 
-  private get runs(): string {
+  get #runs(): string {
     return join(this.path, 'runs')
   }
 
-  private async record(): Promise<{ asked: object; finished: boolean } | null> {
+  async #record(): Promise<{ asked: object; finished: boolean } | null> {
     const path = join(this.path, RECORD)
     const bytes = await readFile(path).catch(() => null)
     if (!bytes) return null

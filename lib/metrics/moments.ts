@@ -26,7 +26,9 @@ const COLUMNS = 64
 export class FeatureMoments {
   /** Samples so far. */
   count = 0
+  /** Numbers of a sample's features. */
   readonly dim: number
+  /** Their mean so far [dim]. */
   readonly mean: Float64Array
   /** Sums of products of deviations from the mean [dim, dim], on and above the diagonal's blocks. */
   readonly #scatter: Float64Array
@@ -39,7 +41,7 @@ export class FeatureMoments {
     this.#scatter = new Float64Array(dim * dim)
   }
 
-  /** Moments of features [n, dim] that are there already. */
+  /** Moments of features [n, dim] that are there already. Throws what the constructor and `add` throw. */
   static async of(features: Float32Array, dim: number, options?: { signal?: AbortSignal }): Promise<FeatureMoments> {
     const moments = new FeatureMoments(dim)
     await moments.add(features, options)
@@ -93,7 +95,7 @@ export class FeatureMoments {
     return out
   }
 
-  /** The same in pieces, for many features. */
+  /** The same as `covariance`, with pauses for the event loop, for many features. Throws ArgumentError; the signal's reason when aborted. */
   async covarianceInTurns(signal?: AbortSignal): Promise<Float64Array> {
     const out = this.#emptyCovariance()
     const breath = turns(signal)
