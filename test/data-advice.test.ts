@@ -168,7 +168,9 @@ describe('arrays', () => {
 
 describe('labels in other files', () => {
   it('are said not to be read, where there are no others', async () => {
-    const image = await sharp(Buffer.alloc(48), { raw: { width: 4, height: 4, channels: 3 } }).png().toBuffer()
+    const image = await sharp(Buffer.alloc(48), { raw: { width: 4, height: 4, channels: 3 } })
+      .png()
+      .toBuffer()
     for (const [names, note] of [
       [['0.png', 'metadata.jsonl'], /metadata\.jsonl may hold labels, but is not read: .* dataset\.json/],
       [['0.png', 'list_attr_celeba.txt'], /list_attr_celeba\.txt may hold/],

@@ -15,6 +15,5 @@ export function standIn(head: Uint8Array): string | null {
   if (text.startsWith('MATLAB 5.0')) return 'it is a MATLAB file: save its arrays as .npy or .npz'
   if (/^....ftyp/s.test(text)) return 'it is a HEIC picture or a film: save PNG or JPEG pictures of it'
   if (/^\s*<(!doctype|html)/i.test(text)) return 'it is a web page, not the file that was meant: download that again'
-  if (/^\s*\{\s*"/.test(text)) return 'it is a text in JSON, not the file that was meant: look at what it says'
   return null
 }
