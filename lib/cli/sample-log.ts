@@ -14,11 +14,11 @@ import type { Level, LevelReport, Step } from '../smc/events.js'
  */
 
 const FILE = 'levels.jsonl'
-/** The folder, within that of the samples, of previews' pictures. */
+/** The folder of the previews' pictures, within that of the samples. */
 const PICTURES = 'levels'
-/** Of pictures, in a run. */
+/** Most previews of a run of pictures. */
 const PREVIEWS = 16
-/** Of a preview's pictures. */
+/** Most pictures in a preview. */
 const SHOWN = 16
 /** Ancestors of more particles would be most of the file. */
 const MOST_ANCESTORS = 1024

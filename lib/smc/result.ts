@@ -202,7 +202,7 @@ export class McmcResult extends WeightedSamples implements McmcFields {
 export class SampleResult extends WeightedSamples {
   /** Evaluations of a model at a particle. */
   readonly evaluations: number
-  /** Of a rank's own samples (`gather` of `sample`): the number of the first. */
+  /** The number of the first sample, where these are a rank's own (`gather` of `sample`). */
   readonly first?: number
 
   /** @internal */

@@ -92,7 +92,7 @@ const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
 export class RunFolder {
   #last: string | null = null
 
-  /** Of the rank that writes. */
+  /** Releases the folder; only the rank that writes has it. */
   readonly #free: (() => Promise<void>) | null
 
   private constructor(

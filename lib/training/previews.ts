@@ -12,18 +12,18 @@ import { PREVIEWS } from './folder.js'
 
 /** Samples that a training run draws of its averaged weights as it goes, always from the same noise: to look at, and nothing depends on them. */
 
+/** Samples of a preview: pictures, and points where the data are vectors. */
 const SAMPLES = 16
-/** Of vectors. */
 const POINTS = 64
-/** Of Heun's method. */
+/** Noise levels that Heun's method goes through. */
 const LEVELS = 9
 /** Less noise than this is not seen in pictures, and is taken off in one step. */
 const LEAST_NOISE = 0.02
-/** Previews of a run at most. */
+/** Most previews of a run. */
 const MOST = 10
 /** An evaluation costs about a third of what training on an image does. */
 const COST = 1 / 3
-/** Of the run, that previews may cost. */
+/** Share of the run that previews may cost. */
 const SHARE = 1 / 50
 
 const countFor = (shape: readonly number[]) => (shape.length === 3 ? SAMPLES : POINTS)

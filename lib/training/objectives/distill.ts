@@ -1,13 +1,14 @@
-import { integer, knownOptions, oneOf } from '../../base/args.js'
+import { knownOptions } from '../../base/args.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../../base/errors.js'
+import { checkOptions } from '../../base/option-table.js'
 import { labelledAs } from '../../data/relabel.js'
 import { Denoiser } from '../../models/denoiser.js'
 import type { EnergyModel } from '../../models/energy.js'
 import { labelSpecOf } from '../../models/labels.js'
 import type { ModelCalibrateOptions } from '../../models/measured-tables.js'
-import type { CalibrateOptions } from '../../smc/precision/calibrate.js'
+import type { CalibrateOptions } from '../../smc/precision/calibrate-options.js'
 import type { Opened } from '../checkpointed.js'
-import type { PathOptions } from '../options.js'
+import { distillRows, type PathOptions } from '../options.js'
 import { givenPath, pathOptionNames } from '../path-loss.js'
 import { inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
@@ -38,14 +39,12 @@ const levels = 16
 
 /** Documented in late.ts. */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = [...headOptionNames, ...pathOptionNames, 'selfPlay', 'teacher', 'init', 'calibrate', 'onCalibration']
+  const own = [...headOptionNames, ...pathOptionNames, ...Object.keys(distillRows), 'teacher', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
-  const { calibrate: draws, onCalibration } = options
-  if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)
+  const { onCalibration } = options
+  checkOptions(distillRows, options)
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
-  if (options.selfPlay !== undefined) integer('selfPlay', options.selfPlay, 0, 2 ** 16)
-  if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
   return inRun(openRun(options), (opened) => distillIn(opened, options))
 }
 
