@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { autoencoderRows } from '../training/network-options.js'
-import { latentNoiseRows } from '../training/options.js'
+import { latentNoiseRows, previewRows } from '../training/options.js'
 import { common, tableFlags, tableValues } from './options.js'
 import {
   dataFlags,
@@ -17,7 +17,7 @@ export function register(program: Command): void {
     .description(
       'Train an autoencoder of images: its latents are what train, distill and sample take --autoencoder for.',
     )
-  tableFlags(loopFlags(dataFlags(command)), { ...autoencoderRows, ...latentNoiseRows })
+  tableFlags(loopFlags(dataFlags(command)), { ...previewRows, ...autoencoderRows, ...latentNoiseRows })
   common(
     command,
     'feynkac train-autoencoder --data images.zip --output runs/autoencoder --images 400k\n' +

@@ -16,6 +16,12 @@ export interface LabelSpec {
   attributes: Attribute[]
 }
 
+/** From latents [n, ...latentShape] to images [n, ...shape]. */
+export interface Decoder {
+  readonly shape: readonly number[]
+  decode(latents: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>
+}
+
 /** Samples in memory. */
 export interface Dataset {
   readonly name: string
@@ -26,6 +32,8 @@ export interface Dataset {
   readonly labels: LabelSpec | null
   /** The samples are latents of images: not of pixels in [-1, 1], and not to be mirrored. */
   readonly latent?: boolean
+  /** Of latents: what makes the images that they stand for of them, to look at. */
+  readonly decoder?: Decoder | undefined
   /** What tells the samples from others, where their bits differ between machines. */
   readonly origin?: string | undefined
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
@@ -121,6 +129,7 @@ export interface DatasetParts {
   /** [size * attributes] class indices; -1: unknown. */
   classes?: Int32Array
   latent?: boolean
+  decoder?: Decoder
   origin?: string
 }
 
@@ -131,6 +140,7 @@ export class MemoryDataset implements Dataset {
   readonly shape: number[]
   readonly labels: LabelSpec | null
   readonly latent: boolean
+  readonly decoder: Decoder | undefined
   readonly origin: string | undefined
   readonly #data: Uint8Array | Float32Array
   readonly #classes: Int32Array
@@ -141,13 +151,14 @@ export class MemoryDataset implements Dataset {
     return data instanceof MemoryDataset && data.#data instanceof Uint8Array
   }
 
-  constructor({ name, shape, data, labels, classes, latent = false, origin }: DatasetParts) {
+  constructor({ name, shape, data, labels, classes, latent = false, decoder, origin }: DatasetParts) {
     this.origin = origin
     this.name = name
     this.shape = shape
     this.#data = data
     this.labels = labels
     this.latent = latent
+    this.decoder = decoder
     this.#classes = classes ?? new Int32Array(0)
     this.#width = sizeOf(shape)
     this.size = data.length / this.#width

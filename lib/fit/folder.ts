@@ -2,7 +2,7 @@ import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { found, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { removeCheckpoints } from '../training/folder.js'
 
@@ -36,6 +36,8 @@ export class FitFolder {
         )
       return folder
     }
+    if (!before && (await found(folder.#runs)))
+      throw new ArgumentError(`${folder.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
     for (const file of [...files, folder.#runs]) await rm(file, { force: true, recursive: true })

@@ -113,6 +113,11 @@ export class EnergyModel implements ResidentEnergy {
   /** That it is fitted, not exact: what `smc` chooses its default weights by. */
   readonly learnt = true
 
+  /** Whether its samples are an autoencoder's latents. */
+  get latent(): boolean {
+    return this.info.latent === true
+  }
+
   /** The device it is on. */
   get residence(): string {
     return this.network.device()
@@ -214,6 +219,7 @@ export class EnergyModel implements ResidentEnergy {
       shape: this.shape,
       residence: this.residence,
       learnt: true,
+      latent: this.latent,
       calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),

@@ -27,6 +27,8 @@ export interface EnergyFunction {
    * weights by it where it is told none (default-weights.ts), and words its advice.
    */
   readonly learnt?: boolean | undefined
+  /** Whether its samples are an autoencoder's latents rather than pictures; default false. */
+  readonly latent?: boolean | undefined
 }
 
 /** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */

@@ -3,14 +3,16 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
+import type { Decoder } from '../data/dataset.js'
 import { EventFile } from '../data/event-file.js'
 import { gridPng } from '../data/grid.js'
 import { pointsOf } from '../data/points.js'
-import type { Level, LevelReport, Step } from '../smc/events.js'
+import type { Target } from '../smc/energy-function.js'
+import type { ChainLevel, Level, LevelReport, Step } from '../smc/events.js'
 
 /**
- * levels.jsonl of `sample`, written while it goes (docs/reference/files.md): what is drawn and how, then a line for each level, with ancestors and now and
- * then a preview, then the summary, or what the run failed by.
+ * levels.jsonl of `sample`, and of what the demo and the experiments draw, written while it goes (docs/reference/files.md): what is drawn and how, then a
+ * line for each level, with ancestors and now and then a preview, then the summary, or what the run failed by.
  */
 
 const FILE = 'levels.jsonl'
@@ -23,32 +25,39 @@ const SHOWN = 16
 /** Ancestors of more particles would be most of the file. */
 const MOST_ANCESTORS = 1024
 
-type Told = LevelReport | Level | Step | Pick<Step, 'level' | 'lastLevel' | 'sigma'>
+type Told = LevelReport | Level | Step | ChainLevel | Pick<Step, 'level' | 'lastLevel' | 'sigma'>
 
-export class SampleLog {
+/** What is drawn, for the first line. */
+export interface Drawing {
+  model: string
+  particles: number
+  options: object
+}
+
+export class LevelLog {
   #lastLevel = 1
   #drawn = 0
   #shape: readonly number[] = []
   #begun = false
   #events: EventFile | undefined
   #previews: boolean
-
-  /** folder: null writes nothing, as ranks but the first do. */
+  #decoder: Decoder | undefined
   readonly #folder: string | null
-  readonly #about: { command: { model: string; particles: number; options: object } }
+  readonly #about: Drawing
   /** Whether TensorBoard is told too. */
   readonly #tensorboard: boolean
 
-  constructor(
-    folder: string | null,
-    previews: boolean,
-    about: { command: { model: string; particles: number; options: object } },
-    tensorboard = false,
-  ) {
+  /** folder: null writes nothing, as ranks but the first do. tensorboard: whether that is told too. */
+  constructor(folder: string | null, about: Drawing, options: { previews?: boolean; tensorboard?: boolean } = {}) {
     this.#folder = folder
     this.#about = about
-    this.#tensorboard = tensorboard
-    this.#previews = previews
+    this.#tensorboard = options.tensorboard ?? false
+    this.#previews = options.previews ?? true
+  }
+
+  /** What is drawn are latents: previews are of the pictures that they stand for. */
+  decodeBy(decoder: Decoder): void {
+    this.#decoder = decoder
   }
 
   /** Once it is known what is run; what a run before has left goes. */
@@ -57,15 +66,17 @@ export class SampleLog {
     this.#lastLevel = plan.lastLevel
     this.#shape = plan.shape
     this.#begun = true
+    await makeFolder(this.#folder)
     for (const name of [FILE, PICTURES]) await rm(join(this.#folder, name), { recursive: true, force: true })
     if (this.#tensorboard) this.#events = await EventFile.open(this.#folder)
-    await this.#line({ ...this.#about.command, ...plan, process: process.pid, host: hostname() })
+    await this.#line({ ...this.#about, ...plan, process: process.pid, host: hostname() })
   }
 
   async level(told: Told): Promise<void> {
     if (this.#folder === null) return
-    const preview = 'denoised' in told && this.#previews ? await this.#preview(told) : undefined
-    const { weights: _, ancestors, samples: __, denoised: ___, ...report } = told as Partial<Level>
+    const preview = 'samples' in told && this.#previews ? await this.#preview(told) : undefined
+    const { weights: _, ancestors, samples: __, denoised: ___, energy, ...rest } = told as Partial<Level & ChainLevel>
+    const report = energy ? { ...rest, meanEnergy: energy.reduce((sum, e) => sum + e, 0) / energy.length } : rest
     const kept = ancestors && ancestors.length <= MOST_ANCESTORS && [...ancestors]
     await this.#line({ ...report, ...(kept && { ancestors: kept }), ...(preview && { preview }) })
     if (!this.#events) return
@@ -79,7 +90,7 @@ export class SampleLog {
   }
 
   /** Points at every level, pictures at some: evenly, and at the last. */
-  async #preview(level: Level | Step): Promise<string | [number, number][] | undefined> {
+  async #preview(level: Level | Step | ChainLevel): Promise<string | [number, number][] | undefined> {
     const shape = this.#shape
     const pictures = shape.length === 3
     const due = Math.floor((level.level * PREVIEWS) / this.#lastLevel)
@@ -92,11 +103,13 @@ export class SampleLog {
     try {
       await makeFolder(join(this.#folder!, PICTURES))
       const few = all.subarray(0, Math.min(all.length, SHOWN * sizeOf(shape)))
-      await writeFileAtomic(join(this.#folder!, name), [await gridPng(few, shape, { size: 512 })])
+      const decoder = this.#decoder
+      const png = await gridPng(decoder ? await decoder.decode(few) : few, decoder?.shape ?? shape, { size: 512 })
+      await writeFileAtomic(join(this.#folder!, name), [png])
       return name
     } catch (error) {
       this.#previews = false
-      process.stderr.write(`no previews: ${(error as Error).message}\n`)
+      process.emitWarning(`the run goes on without previews: ${(error as Error).message}`, 'FeynkacWarning')
     }
   }
 
@@ -108,4 +121,11 @@ export class SampleLog {
       throw fileError(error, file, 'write')
     }
   }
+}
+
+/** The density, in words and exponents. */
+export function describeTarget(target: object): object {
+  const nameOf = (model: object) => ('name' in model ? model.name : 'energyGrad' in model ? 'an energy' : 'a denoiser')
+  const { models, exponents } = target as Partial<Target>
+  return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
