@@ -9,7 +9,7 @@ export interface Batch {
 }
 
 /** Numbers copied between two turns of the event loop: about a millisecond. */
-const pieceNumbers = 2 ** 18
+const PIECE_NUMBERS = 2 ** 18
 
 /** Reads samples and, with a LabelSpec, their label vectors; lets the event loop run in between. */
 export async function readSamples(
@@ -32,7 +32,7 @@ export async function readSamples(
     if (labels) encodeLabel(labels, data.label(index), batch.labels!, row * dims)
     onRow?.(row, batch.x0.subarray(row * size, (row + 1) * size), batch.labels?.subarray(row * dims, (row + 1) * dims))
     copied += size
-    if (copied < pieceNumbers) continue
+    if (copied < PIECE_NUMBERS) continue
     copied = 0
     await breathe()
   }

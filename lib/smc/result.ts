@@ -51,7 +51,7 @@ export abstract class WeightedSamples implements SampleFields {
   /**
    * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
    * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
-   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
+   * number `diagnostics.families`. The samples are then copies of a few, and logZ means nothing. Never without weights.
    */
   readonly collapsed: boolean
   /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */

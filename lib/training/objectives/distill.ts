@@ -35,7 +35,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
 }
 
 /** Noise levels of the table. */
-const levels = 16
+const LEVELS = 16
 
 /** Documented in late.ts. */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
@@ -90,7 +90,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
         await calibrated(model, {
           data: samples,
           count,
-          levels,
+          levels: LEVELS,
           seed,
           signal: options.signal,
           onProgress: onCalibration,
@@ -107,7 +107,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
  * table: two points, with their gradients.
  */
 function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
-  const affordable = Math.round((images * 7) / 20 / (4 * levels * (dims > 0 ? 2 : 1)))
+  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * (dims > 0 ? 2 : 1)))
   return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
 }
 
