@@ -80,23 +80,7 @@ void testTraining(const std::string& where, int size, int local) {
     network.initialise(3);
     const auto x0 = randomVector(12 * 3, 5, 0.5f);
     std::vector<double> losses(12, NAN), sigmas(12);
-    TrainStep step = {{Kind::kDot, 0.5, 0.7},
-                      12,
-                      2,
-                      x0.data(),
-                      nullptr,
-                      -1.2,
-                      1.2,
-                      0.01,
-                      80,
-                      0.1f,
-                      42,
-                      1,
-                      {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.9},
-                      losses.data(),
-                      sigmas.data()};  // NOLINT
-    step.share = share;
-    network.train(step, nullptr, Stop());
+    network.train(sharedStep(Kind::kDot, 1, x0, losses, sigmas, share), nullptr, Stop());
     std::vector<float> weights(network.parameters().torchSize());
     network.read(Slot::kParams, weights.data());
     losses.insert(losses.end(), weights.begin(), weights.end());
