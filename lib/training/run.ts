@@ -414,7 +414,12 @@ function define<M extends Denoiser | EnergyModel>(
   if (shape.join() !== found.shape.join())
     throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
   const taken = configLabelDim(settled.network)
-  if (taken !== dims) throw new ArgumentError(`the network takes ${taken} label entries but the data have ${dims}`)
+  if (taken !== dims) {
+    const without = objective === 'dsm' ? ', or leave the labels out: conditional: false (--no-labels)' : ''
+    throw new ArgumentError(
+      `the network takes ${taken} label entries but the data have ${dims}: give it as many (label_dim, or num_class_embeds of UNet2DModel)${without}`,
+    )
+  }
   if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
   if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')
