@@ -5,8 +5,7 @@ import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftFitState, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
-import type { Increment } from './feynman-kac.js'
-import type { PopulationRows } from './rows.js'
+import type { Increment, PopulationRows } from './rows.js'
 
 /** What a step did: the particles and their evaluations before and after, v of its kernel, and the weights before. */
 export interface DriftedStep {

@@ -5,6 +5,13 @@ import type { Doubles, Floats, Ints } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { gatherTexts, sharesOf } from '../ranks/share.js'
 
+/** log-weight += constant + sum_j coefficients[j] terms[j] */
+export interface Increment {
+  terms: readonly Doubles[]
+  coefficients: readonly number[]
+  constant: number
+}
+
 /** Draws ancestors, and in the same job gathers rows where it is given some: to[j] = the ancestors' rows of from[j]. */
 export type Draw = (rows?: { from: (Floats | Doubles)[]; to: (Floats | Doubles)[] }) => Promise<void>
 
@@ -28,6 +35,8 @@ export interface PopulationRows {
   ): Promise<T>
   /** One number a particle: of all, from those of the particles here. Of several arrays at once. */
   whole(values: readonly Doubles[]): Promise<Doubles[]>
+  /** That of all particles, from that of those here. */
+  increment(own: Increment): Promise<Increment>
   /** As native.meanSquares over all particles; weights: of all. */
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void>
   sum(value: number): Promise<number>
@@ -60,6 +69,10 @@ export class OwnRows implements PopulationRows {
 
   async whole(values: readonly Doubles[]): Promise<Doubles[]> {
     return [...values]
+  }
+
+  async increment(own: Increment): Promise<Increment> {
+    return own
   }
 
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void> {
@@ -183,21 +196,17 @@ export class RankRows implements PopulationRows {
   }
 
   async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    const { count, total, counts, starts } = this
-    const own = new Float64Array(values.length * count)
-    for (const [k, array] of values.entries()) own.set(array as Float64Array, k * count)
-    const all = await this.ranks.allGather(
-      own,
-      counts.map((n) => n * values.length),
-    )
-    return values.map((_, k) => {
-      const out = new Float64Array(total)
-      for (const [r, n] of counts.entries()) {
-        const at = values.length * starts[r]! + k * n
-        out.set(all.subarray(at, at + n), starts[r])
-      }
-      return out
-    })
+    const all: Float64Array[] = []
+    for (const array of values) all.push(await this.ranks.allGather(array as Float64Array, this.counts))
+    return all
+  }
+
+  /** Its terms are summed before they travel, in the order in which reweighting does. */
+  async increment({ terms, coefficients, constant }: Increment): Promise<Increment> {
+    if (terms.length === 0) return { terms, coefficients, constant }
+    const out = new Float64Array(this.count)
+    await run(() => native.sumTerms({ out, terms, coefficients: Float64Array.from(coefficients), constant }))
+    return { terms: await this.whole([out]), coefficients: [1], constant: 0 }
   }
 
   /** In the order of one process: by the squares of all rows, or, for each coordinate, one rank going on from the sums of the one before. */
