@@ -35,7 +35,7 @@ struct Share {
       gather;  // counts: of each process
   // What does the same as `sum` with arrays of a device; null: they go by way of the host. All processes call it at the same time.
   std::function<DeviceSum*(Kernels&)> onDevice;
-  size_t part = size_t{1} << 21;  // floats of a device's gradient that leave together, at least
+  size_t part = size_t{1} << 22;  // floats of a device's gradient that leave together, at least
 
   int begin(int n, int process) const {  // of its part of n things
     return static_cast<int>(partBegin(n, process, size));
