@@ -273,7 +273,7 @@ export class AnnealedPopulation implements Population {
   /** What concerns all particles: the increment, and their energies. */
   async #whole(own: Increment): Promise<Increment> {
     const increment = await this.rows.increment(own)
-    this.#energy = (await this.rows.whole([this.#state.energy]))[0]
+    this.#energy = await this.rows.whole(this.#state.energy, this.#energy)
     return increment
   }
 

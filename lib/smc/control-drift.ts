@@ -155,8 +155,7 @@ export class ControlDrift {
 
   /** The numbers of all particles, of all ranks. */
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {
-    const [all] = await this.rows.whole([await array])
-    return toHost(all, this.signal)
+    return toHost(await this.rows.whole(await array), this.signal)
   }
 
   async #inBasis(x: Floats): Promise<Floats> {

@@ -147,6 +147,6 @@ export class ModelPopulation implements Population {
     )
     this.evaluations += this.rows.total
     const own = new Float64Array(float64Array(`the result of ${where}`, logG, this.rows.count))
-    return { terms: await this.rows.whole([own]), coefficients: [1], constant: 0 }
+    return { terms: [await this.rows.whole(own)], coefficients: [1], constant: 0 }
   }
 }

@@ -33,9 +33,9 @@ export interface PopulationRows {
     draw: Draw,
     signal?: AbortSignal,
   ): Promise<T>
-  /** One number a particle: of all, from those of the particles here. Of several arrays at once. */
-  whole(values: readonly Doubles[]): Promise<Doubles[]>
-  /** That of all particles, from that of those here. */
+  /** One number a particle: of all, from those of the particles here. `into`: what it gave for others, which are not needed any more. */
+  whole(values: Doubles, into?: Doubles): Promise<Doubles>
+  /** That of all particles, from that of those here. It holds until the next one. */
   increment(own: Increment): Promise<Increment>
   /** As native.meanSquares over all particles; weights: of all. */
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void>
@@ -67,8 +67,8 @@ export class OwnRows implements PopulationRows {
     return to
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    return [...values]
+  async whole(values: Doubles): Promise<Doubles> {
+    return values
   }
 
   async increment(own: Increment): Promise<Increment> {
@@ -100,6 +100,10 @@ export class RankRows implements PopulationRows {
   readonly first: number
   private readonly starts: number[]
   private readonly counts: number[]
+  // kept from level to level
+  private own?: Float64Array
+  private increments?: Doubles
+  private squares?: Doubles
 
   constructor(
     readonly total: number,
@@ -195,18 +199,18 @@ export class RankRows implements PopulationRows {
     return { here, elsewhere, give, need }
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    const all: Float64Array[] = []
-    for (const array of values) all.push(await this.ranks.allGather(array as Float64Array, this.counts))
-    return all
+  async whole(values: Doubles, into?: Doubles): Promise<Doubles> {
+    return this.ranks.allGather(values as Float64Array, this.counts, into as Float64Array)
   }
 
   /** Its terms are summed before they travel, in the order in which reweighting does. */
   async increment({ terms, coefficients, constant }: Increment): Promise<Increment> {
     if (terms.length === 0) return { terms, coefficients, constant }
-    const out = new Float64Array(this.count)
-    await run(() => native.sumTerms({ out, terms, coefficients: Float64Array.from(coefficients), constant }))
-    return { terms: await this.whole([out]), coefficients: [1], constant: 0 }
+    this.own ??= new Float64Array(this.count)
+    const request = { out: this.own, terms, coefficients: Float64Array.from(coefficients), constant }
+    await run(() => native.sumTerms(request))
+    this.increments = await this.whole(this.own, this.increments)
+    return { terms: [this.increments], coefficients: [1], constant: 0 }
   }
 
   /** In the order of one process: by the squares of all rows, or, for each coordinate, one rank going on from the sums of the one before. */
@@ -214,10 +218,11 @@ export class RankRows implements PopulationRows {
     const d = grad.length / this.count
     const own = (weights as Float64Array).subarray(this.first, this.first + this.count)
     if (out.length === 1) {
-      const squares = new Float64Array(this.count)
-      await run(() => native.rowSquares({ out: squares, terms: [grad], coefficients: Float64Array.of(1) }), signal)
-      const [all] = (await this.whole([squares])) as [Float64Array]
-      out[0] = native.weightedSum(all, weights as Float64Array) / d
+      this.own ??= new Float64Array(this.count)
+      const request = { out: this.own, terms: [grad], coefficients: Float64Array.of(1) }
+      await run(() => native.rowSquares(request), signal)
+      this.squares = await this.whole(this.own, this.squares)
+      out[0] = native.weightedSum(this.squares as Float64Array, weights as Float64Array) / d
       return
     }
     out.fill(0)
