@@ -57,6 +57,7 @@ const sidebar = [
     page('Denoiser and energy in one', '/joint'),
     page('The head residual', '/residual'),
     page('Weights by likelihood', '/likelihood'),
+    page('Weights of denoisers', '/denoiser-weights'),
     page('GPU', '/guides/gpu'),
     page('Many processes', '/guides/ranks'),
     page('Platforms', '/guides/platforms'),
