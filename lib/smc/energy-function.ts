@@ -138,6 +138,7 @@ export interface ConsistencyBand {
   above: number
 }
 
+/** How far an energy is from consistent across its noise levels, as `calibrate` measures it. */
 export interface Consistency {
   /** Along the path of the energy's own samples. */
   bands: ConsistencyBand[]

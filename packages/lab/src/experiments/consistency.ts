@@ -13,6 +13,7 @@ import {
   type Target,
 } from 'feynkac'
 import { shapeLabels } from 'feynkac/internal'
+import { RunLog, runFolder } from '../run-log.js'
 import { bootstrap, type Cloud, type Clouds, compared, shareDistance, sharesOf, type Truth } from './consistency-shares.js' // biome-ignore format: one line
 import { PLACE, SHAPE, type Subject, type SubjectName, subjectNames, subjectOf, type World } from './consistency-subjects.js' // biome-ignore format: one line
 import { byBudget, cell, type Experiment, type ExperimentContext, type Finding, groupBy, mean, type Table } from './experiment.js' // biome-ignore format: one line
@@ -210,7 +211,8 @@ export async function cellsOf(
           )
           const known = await readFile(file, 'utf8').then(JSON.parse, () => undefined)
           subject ??= known ? undefined : await subjectOf(energies, problem.world, { ...context, seed: seed + t })
-          const run = { particles, seed: seed + s, signal }
+          const log = s + t === 0 ? runFolder(context, energies, problem.name, form.name) : undefined
+          const run = { particles, seed: seed + s, signal, log }
           const result: Measured = known ?? (await measured(subject!, problem, form, { ...run, sigmas: sigmaGrid({ steps, min: subject!.min, max: subject!.max }) })) // biome-ignore format: one line
           if (!known) await writeFile(file, JSON.stringify(result))
           runs[t] ??= []
@@ -263,11 +265,19 @@ interface Measured {
 async function measured(
   subject: Subject,
   problem: Problem,
-  { options }: Form,
-  run: Pick<SmcOptions, 'particles' | 'sigmas' | 'seed' | 'signal'>,
+  { name, options }: Form,
+  { log: folder, ...run }: Pick<SmcOptions, 'particles' | 'sigmas' | 'seed' | 'signal'> & { log: string | undefined },
 ): Promise<Measured> {
   const target = problem.target(subject)
-  const apart = await smc(target, { ...run, ...options, essThreshold: 0 })
+  const log = new RunLog(folder)
+  const logged = (own: Partial<SmcOptions>) => {
+    const { particles, sigmas, seed } = run
+    const about = { name, method: 'smc', target, particles, lastLevel: sigmas.length - 1, options: { seed, ...own } }
+    return log.follow(smc.stream(target, { ...run, ...own }), about)
+  }
+  const weighed = !['none', 'likelihood'].includes(options.weights!)
+  const alone = { ...options, essThreshold: 0 }
+  const apart = await (weighed ? smc(target, { ...run, ...alone }) : logged(alone))
   const used = await resampledOf()
   const seen = seenIn(subject.clean(used.samples), SIDE)
   const right = seen.flatMap((kind, i) => (problem.right(kind) ? [{ ...kind, i }] : []))
@@ -291,8 +301,8 @@ async function measured(
   /** As it would be used. Likelihoods weigh once, after which a resampled run differs by the last steps of copies alone. */
   async function resampledOf(): Promise<Pick<SmcResult, 'samples' | 'logWeights'> & { roots: number }> {
     if (options.weights === 'none') return { ...apart, roots: run.particles }
-    if (options.weights !== 'likelihood') {
-      const result = await smc(target, { ...run, ...options, finalResample: true })
+    if (weighed) {
+      const result = await logged({ ...options, finalResample: true })
       return { ...result, roots: result.diagnostics.distinctRoots }
     }
     const chosen = resample(apart.logWeights.map(Math.exp), { seed: run.seed })
