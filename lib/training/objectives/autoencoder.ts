@@ -5,6 +5,7 @@ import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } fr
 import type { AutoencoderConfig } from '../../networks/autoencoder.js'
 import { groupsFor, type Levels, levelsOf } from '../architecture.js'
 import { Batches } from '../batches.js'
+import { autoencoderRecipe } from '../recipe.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
@@ -38,6 +39,7 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
     parse: parseAutoencoderInfo,
     given: {},
     defaults: { noise: 0.1 },
+    recipe: autoencoderRecipe,
     configure: (network, { shape }) =>
       'class' in network ? givenAutoencoder(network) : autoencoderFor(shape, network as AutoencoderArchitecture),
     create: ({ network }, _, at) => Autoencoder.create({ network }, at),
