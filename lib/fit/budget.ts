@@ -16,7 +16,7 @@ const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
 /** Of the energy's work; the fewest draws cost as much as so many of its images. */
 const CALIBRATION_SHARE = 0.15
-const FEWEST_CALIBRATION_IMAGES = 1500
+const FEWEST_CALIBRATION_IMAGES = 500
 const CLASSIFIER_COST = 0.05
 /** It sees so many times the teacher's images, but each of the data no more often than EPOCHS; one that has seen fewer than FEWEST tells little. */
 const CLASSIFIER_SHARE = 2
