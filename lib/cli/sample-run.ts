@@ -69,7 +69,7 @@ async function drawFrom(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
     )
   const base = baseLabels(flags, labelSpecOf(info))
-  const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
+  const method = flags.method ?? (info.kind === 'denoiser' ? 'ancestral' : 'smc')
   if (ranks.size > 1 && flags.adaptLevels)
     throw new ArgumentError('several processes share particles at given levels, not --adapt-levels')
   if (division && method === 'smc')
