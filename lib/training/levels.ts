@@ -86,7 +86,7 @@ export class Levels {
 
   /** Of a batch, the first ones, that are classified. */
   get rows(): number {
-    return this.settings.levelBatch
+    return this.#settings.levelBatch
   }
 
   /** The classifications of a step: its levels are functions of the seed and the step. Valid until the next one. */

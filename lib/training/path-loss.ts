@@ -94,7 +94,7 @@ export class PathLoss {
 
   /** Of a batch, the first ones, that walk. */
   get rows(): number {
-    return this.settings.pathBatch
+    return this.#settings.pathBatch
   }
 
   /**
