@@ -259,6 +259,16 @@ export async function removeFiles(paths: readonly string[]): Promise<void> {
     }
 }
 
+/** The same for folders with what is in them. */
+export async function removeTrees(paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    try {
+      await rm(path, { force: true, recursive: true })
+    } catch (error) {
+      throw fileError(error, path, 'remove')
+    }
+}
+
 /** Throws where some of the files of an output are there already, unless they may be replaced. */
 export async function refuseOverwriting(paths: readonly string[], overwrite: boolean): Promise<void> {
   if (overwrite) return

@@ -34,8 +34,8 @@ const FEWEST_IMAGES = 500
 /** Pictures that were held out, of which the nearest training picture is looked for. */
 const MOST_COMPARED = 128
 
-/** Chosen by hand for a small classifier that has minutes. */
-const classifierRecipe = { batchSize: 32, lr: 2e-3, decay: 0.5, noise: 0.1, network: { width: 16 } }
+/** A small classifier, and samples are a little noisy. */
+const classifierRecipe = { noise: 0.1, network: { width: 16 } }
 
 /** Documented in late.ts. */
 export async function fit(options: FitOptions): Promise<FitResult> {
@@ -86,7 +86,7 @@ async function fitIn(
       tooFew = tooFewImages(found, minutes, findings)
       if (tooFew) throw tooFew
       plan = found
-      budget = budgetFor(found.images, layout.cost, labelled)
+      budget = budgetFor(found.images, findings.pictures, layout.cost, labelled)
       onPlan?.(found)
     },
     onProgress: report('teacher'),

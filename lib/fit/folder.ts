@@ -1,8 +1,8 @@
-import { readFile, rename, rm } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import { fileError, found, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { fileError, found, prepareFolder, refuseOverwriting, removeTrees, writeFileAtomic } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { holdFolder, removeCheckpoints } from '../training/folder.js'
 
@@ -55,7 +55,7 @@ export class FitFolder {
       throw new ArgumentError(`${this.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
-    await remove([this.#runs, ...files]) // a record without runs can be gone on with, but not runs without a record
+    await removeTrees([this.#runs, ...files]) // the record may outlive them, as it can be gone on with, but they not the record
     await this.write({ asked, finished: false })
   }
 
@@ -93,7 +93,7 @@ export class FitFolder {
 
   /** As if there had been no fit: of one that was refused before its first step. */
   async forget(): Promise<void> {
-    await remove([this.#runs, join(this.path, RECORD)])
+    await removeTrees([this.#runs, join(this.path, RECORD)]) // the record last: what it explains must not outlive it
   }
 
   get #runs(): string {
@@ -108,14 +108,4 @@ export class FitFolder {
     if (!isObject(asked) || typeof finished !== 'boolean') return formatFailure(path)('it is not of a fit')
     return { asked, finished }
   }
-}
-
-/** Removes files and folders, those that are there. Throws FileError. */
-async function remove(paths: readonly string[]): Promise<void> {
-  for (const path of paths)
-    try {
-      await rm(path, { force: true, recursive: true })
-    } catch (error) {
-      throw fileError(error, path, 'remove')
-    }
 }
