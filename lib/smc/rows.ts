@@ -85,18 +85,20 @@ type HostRows = Float32Array | Float64Array
 export class RankRows implements PopulationRows {
   readonly count: number
   readonly first: number
-  private readonly starts: number[]
-  private readonly counts: number[]
+  readonly #starts: number[]
+  readonly #counts: number[]
+  readonly #ranks: Communicator
 
   constructor(
     readonly total: number,
-    private readonly ranks: Communicator,
+    ranks: Communicator,
   ) {
+    this.#ranks = ranks
     if (total < ranks.size) throw new ArgumentError(`particles: ${total} are too few for ${ranks.size} ranks`)
-    this.starts = sharesOf(total, ranks.size)
-    this.counts = this.starts.slice(1).map((start, r) => start - this.starts[r]!)
-    this.count = this.counts[ranks.rank]!
-    this.first = this.starts[ranks.rank]!
+    this.#starts = sharesOf(total, ranks.size)
+    this.#counts = this.#starts.slice(1).map((start, r) => start - this.#starts[r]!)
+    this.count = this.#counts[ranks.rank]!
+    this.first = this.#starts[ranks.rank]!
   }
 
   async gather<T extends Record<string, Floats | Doubles>>(
@@ -107,7 +109,7 @@ export class RankRows implements PopulationRows {
     signal?: AbortSignal,
   ): Promise<T> {
     await draw()
-    const { here, elsewhere, give, need } = this.routes(await toHost(ancestors, signal))
+    const { here, elsewhere, give, need } = this.#routes(await toHost(ancestors, signal))
     const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
     await run(() => native.gather({ ancestors: here, from: Object.values(from), to: Object.values(to) }), signal)
     // a row that travels is the bytes of its values in all arrays
@@ -127,7 +129,7 @@ export class RankRows implements PopulationRows {
         given.set(source.bytes.subarray(row * source.width, (row + 1) * source.width), at)
         at += source.width
       }
-    const got = await this.ranks.allToAll(given, counts(give), counts(need))
+    const got = await this.#ranks.allToAll(given, counts(give), counts(need))
     for (const { row, at: place } of elsewhere) {
       let start = place * width
       for (const target of targets) {
@@ -142,9 +144,10 @@ export class RankRows implements PopulationRows {
    * here: of each row here the row its ancestor has here (0 where it lies elsewhere); elsewhere: rows whose ancestor is the at-th that comes; give,
    * need: rows here that each rank is to get, and particles that are to come from each, each once, in the order of the offspring.
    */
-  private routes(ancestors: Int32Array) {
-    const { rank, size } = this.ranks
-    const { first, count, starts } = this
+  #routes(ancestors: Int32Array) {
+    const { rank, size } = this.#ranks
+    const { first, count } = this
+    const starts = this.#starts
     const lists = () => Array.from({ length: size }, () => [] as number[])
     const [give, need] = [lists(), lists()]
     const given = new Int32Array(count).fill(-1) // the last rank that it was given to
@@ -183,10 +186,11 @@ export class RankRows implements PopulationRows {
   }
 
   async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    const { count, total, counts, starts } = this
+    const { count, total } = this
+    const [counts, starts] = [this.#counts, this.#starts]
     const own = new Float64Array(values.length * count)
     for (const [k, array] of values.entries()) own.set(array as Float64Array, k * count)
-    const all = await this.ranks.allGather(
+    const all = await this.#ranks.allGather(
       own,
       counts.map((n) => n * values.length),
     )
@@ -212,29 +216,29 @@ export class RankRows implements PopulationRows {
       return
     }
     out.fill(0)
-    for (let r = 0; r < this.ranks.size; r++) {
-      const mine = r === this.ranks.rank
+    for (let r = 0; r < this.#ranks.size; r++) {
+      const mine = r === this.#ranks.rank
       if (mine) await run(() => native.meanSquares({ out, grad, weights: own, goesOn: true }), signal)
-      const counts = this.counts.map((_, other) => (other === r ? d : 0))
-      out.set(await this.ranks.allGather(mine ? out : new Float64Array(0), counts))
+      const counts = this.#counts.map((_, other) => (other === r ? d : 0))
+      out.set(await this.#ranks.allGather(mine ? out : new Float64Array(0), counts))
     }
   }
 
   async sum(value: number): Promise<number> {
-    return (await this.ranks.allGather(Float64Array.of(value))).reduce((a, b) => a + b, 0)
+    return (await this.#ranks.allGather(Float64Array.of(value))).reduce((a, b) => a + b, 0)
   }
 
   async firstText(own: string | undefined): Promise<string | undefined> {
-    return (await gatherTexts(this.ranks, own ?? '')).find((text) => text !== '')
+    return (await gatherTexts(this.#ranks, own ?? '')).find((text) => text !== '')
   }
 
   async collect(own: Float32Array, gather: 'own' | 'first' | 'all'): Promise<Float32Array> {
-    const { rank, size } = this.ranks
-    const lengths = this.counts.map((n) => (n * own.length) / this.count)
-    if (gather === 'all') return this.ranks.allGather(own, lengths)
+    const { rank, size } = this.#ranks
+    const lengths = this.#counts.map((n) => (n * own.length) / this.count)
+    if (gather === 'all') return this.#ranks.allGather(own, lengths)
     if (gather === 'own') return own.slice()
     const toFirst = Array.from({ length: size }, (_, r) => (r === 0 ? own.length : 0))
-    const all = await this.ranks.allToAll(own, toFirst, rank === 0 ? lengths : lengths.map(() => 0))
+    const all = await this.#ranks.allToAll(own, toFirst, rank === 0 ? lengths : lengths.map(() => 0))
     return rank === 0 ? all : own.slice()
   }
 }
