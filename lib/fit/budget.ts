@@ -14,7 +14,7 @@ export interface Budget {
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-/** Of the energy's work; the fewest draws cost as much as so many of its images. */
+/** Share of the energy's work that its calibration may take; the fewest draws cost as much as FEWEST_CALIBRATION_IMAGES images of it. */
 const CALIBRATION_SHARE = 0.15
 const FEWEST_CALIBRATION_IMAGES = 500
 const CLASSIFIER_COST = 0.05

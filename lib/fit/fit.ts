@@ -39,10 +39,9 @@ const classifierRecipe = { noise: 0.1, network: { width: 16 } }
 
 /** Documented in late.ts. */
 export async function fit(options: FitOptions): Promise<FitResult> {
-  const { minutes, images } = checked(options)
   const began = performance.now()
-  const { output, overwrite = false, seed = 0, device, precision, tensorboard, signal, onProgress } = options
-  const place = { device, precision }
+  const { minutes, images } = checked(options)
+  const { output, overwrite = false, seed = 0, signal } = options
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
   const { data, changes } = await fitPictures(options)
   const findings = await findingsOf(data, changes, signal)
@@ -50,6 +49,28 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const layout = layoutOf(findings.attributes)
   const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
   const folder = await FitFolder.open(output, asked, reportFiles(data, layout), overwrite)
+  try {
+    return await fitIn(folder, options, { minutes, images, data, findings, layout, asked, began })
+  } finally {
+    await folder.close()
+  }
+}
+
+interface Given extends Pick<FitOptions, 'minutes' | 'images'> {
+  data: Dataset
+  findings: Findings
+  layout: Layout
+  asked: FitResult['asked']
+  /** When the call began, as performance.now() says. */
+  began: number
+}
+
+async function fitIn(
+  folder: FitFolder,
+  { output, seed = 0, device, precision, tensorboard, signal, onPlan, onProgress }: FitOptions,
+  { minutes, images, data, findings, layout, asked, began }: Given,
+): Promise<FitResult> {
+  const place = { device, precision }
   const labelled = findings.attributes.length > 0
   const shared = { ...place, data, seed, tensorboard, signal, resume: 'auto' as const }
   const run = (stage: Stage) => ({ ...shared, output: folder.run(stage) })
@@ -66,7 +87,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       if (tooFew) throw tooFew
       plan = found
       budget = budgetFor(found.images, findings.pictures, layout.cost, labelled)
-      options.onPlan?.(found)
+      onPlan?.(found)
     },
     onProgress: report('teacher'),
   }).catch(async (error) => {

@@ -1,11 +1,13 @@
 import * as types from 'node:util/types'
 import { ArgumentError } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'
 import { measureConsistency } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
-import { type CalibrateOptions, calibrate, checkedData, measure } from '../smc/precision/calibrate.js'
+import { calibrate, checkedData, measure } from '../smc/precision/calibrate.js'
+import { type CalibrateOptions, tableRows } from '../smc/precision/calibrate-options.js'
 import { Calibration } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
 import type { ModelInfo } from './info.js'
@@ -29,11 +31,12 @@ export interface Calibrated extends EnergyFunction {
 /** Measures a model's tables: without labels and, where it takes labels, under those of the data. Errors as `calibrate`. */
 export async function measureTables(
   model: Calibrated,
-  { levels = 32, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
+  { levels, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
 ): Promise<ModelTables> {
+  const count = reader(tableRows, { levels })('levels')
   const data = await checkedData(rest.data, model.shape, rest.signal)
   const { sigmaMin, sigmaMax } = model.info
-  const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
+  const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, count) }
   const dim = model.labelDim
   const samplesAt = (spread: Int32Array): Float32Array => {
     const size = sizeOf(model.shape)

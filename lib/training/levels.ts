@@ -26,7 +26,7 @@ export interface LevelState {
   v: number[]
 }
 
-/** The range in which levels are classified: so many standard deviations of the training's ln sigma about its mean. */
+/** The range in which levels are classified: this many standard deviations of the training's ln sigma about its mean. */
 const REACH = 3
 /**
  * ln sigma of neighbouring levels lies SPACING posterior standard deviations apart. Noise in d dimensions says ln sigma with a variance of
@@ -82,6 +82,11 @@ export class Levels {
       losses: new Float64Array(levelBatch),
       residual: new Float64Array(levels * levelBatch),
     }
+  }
+
+  /** Of a batch, the first ones, that are classified. */
+  get rows(): number {
+    return this.#settings.levelBatch
   }
 
   /** The classifications of a step: its levels are functions of the seed and the step. Valid until the next one. */

@@ -1,4 +1,4 @@
-import { finiteNumber, integer, knownOptions } from '../../base/args.js'
+import { integer, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import { checkOptions } from '../../base/option-table.js'
 import type { Dataset } from '../../data/dataset.js'
@@ -8,7 +8,7 @@ import type { ImageTrainRequest, NativeNetwork, NetworkWeights } from '../../nat
 import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from '../checkpointed.js'
 import type { CommonStep } from '../loop.js'
-import { recordRows } from '../options.js'
+import { imageNoiseRows, recordRows } from '../options.js'
 import { generalSettings, type Recipe } from '../recipe.js'
 import { fittingBatch, inRun, onlySettings, openData, openRun, runOptionNames, settingNames } from '../run.js'
 import { checkSettings, type Settings, settle } from '../settings.js'
@@ -85,7 +85,7 @@ export async function trainOnImages<M extends ImageModel, D extends ImageDefinit
 ): Promise<TrainingResult<M>> {
   knownOptions(objective.where, options, [...optionNames, ...(objective.optionNames ?? [])])
   checkSettings(options)
-  if (options.noise !== undefined) finiteNumber('noise', options.noise, { min: 0 })
+  checkOptions(imageNoiseRows, { noise: options.noise })
   if (options.dataOptions?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
   checkOptions(recordRows, options)
