@@ -58,6 +58,7 @@ const sidebar = [
     page('The head residual', '/residual'),
     page('Weights by likelihood', '/likelihood'),
     page('Targets averaged over the data', '/smoothed-targets'),
+    page('Weights of denoisers', '/denoiser-weights'),
     page('GPU', '/guides/gpu'),
     page('Many processes', '/guides/ranks'),
     page('Platforms', '/guides/platforms'),

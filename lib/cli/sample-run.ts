@@ -71,7 +71,7 @@ async function drawFrom(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
     )
   const base = baseLabels(flags, labelSpecOf(info))
-  const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
+  const method = flags.method ?? (info.kind === 'denoiser' ? 'ancestral' : 'smc')
   if (ranks.size > 1 && flags.adaptLevels) throw new ArgumentError('--adapt-levels needs a single process')
   if (division && method === 'smc')
     throw new ArgumentError('--part goes with methods without weights: the particles of smc need one another. Give each task a --seed and --output of its own') // biome-ignore format: one line

@@ -44,7 +44,7 @@ export function register(program: Command): void {
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
   tableFlags(command, { ...particlesRow, ...gridRows })
-    .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
+    .addOption(choice('--method <name>', 'smc for energies, ancestral for denoisers', methods))
     .option('--class <class>', 'class of a model with one attribute, by index or name', parseClass)
     .option('--null-class <row>', 'of a model with a class table: the row that stands for no class', count(0))
     .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))

@@ -12,7 +12,7 @@ import { Calibration } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
 import type { ModelInfo } from './info.js'
 import { type Labels, labelSpecOf } from './labels.js'
-import { type ModelTables, pathsFor } from './tables.js'
+import { type ModelTables, onDataToo, pathsFor } from './tables.js'
 
 /** Options of a model's own calibration. */
 export interface ModelCalibrateOptions extends Omit<CalibrateOptions, 'data' | 'pool'> {
@@ -38,11 +38,16 @@ export async function measureTables(
   const { sigmaMin, sigmaMax } = model.info
   const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, count) }
   const dim = model.labelDim
+  const samplesAt = (spread: Int32Array): Float32Array => {
+    const size = sizeOf(model.shape)
+    const samples = new Float32Array(spread.length * size)
+    for (const [row, index] of spread.entries()) data.read(index, samples, row * size)
+    return samples
+  }
   const consistent = async (energy: EnergyFunction, table: Calibration, spread: Int32Array): Promise<Calibration> => {
-    const clean = new Float32Array(spread.length * sizeOf(model.shape))
-    for (const [row, index] of spread.entries()) data.read(index, clean, row * sizeOf(model.shape))
-    const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, clean, seed: table.data.seed, signal: rest.signal } // biome-ignore format: one line
-    const consistency = await measureConsistency({ ...energy, calibration: table }, path)
+    const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, seed: table.data.seed, signal: rest.signal }
+    const clean = onDataToo(table) ? samplesAt(spread) : undefined
+    const consistency = await measureConsistency({ ...energy, calibration: table }, { ...path, clean })
     return new Calibration({ ...table.data, consistency })
   }
   if (dim === 0) {

@@ -23,8 +23,11 @@ export interface Communicator {
   readonly library: string | null
   /** Waits until all ranks have come here. */
   barrier(): Promise<void>
-  /** The values of all ranks, one after the other. counts: how many each of them has (as many as this one). */
-  allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T>
+  /**
+   * The values of all ranks, one after the other. counts: how many each of them has (as many as this one). into: an array of that length for the
+   * result, another one than `own`; a new one of many values takes as long as the exchange.
+   */
+  allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T>
   /** Sends each rank its `counts` of the values, which lie one after the other, and returns those from every rank, `outCounts` of them. */
   allToAll<T extends Numbers>(values: T, counts: readonly number[], outCounts: readonly number[]): Promise<T>
   /** Whether any rank says so. */
@@ -43,10 +46,11 @@ export class Alone implements Communicator {
   readonly library: string | null = null
 
   async barrier(): Promise<void> {}
-  async allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T> {
+  async allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T> {
     const { length } = checkNumbers('own', own)
-    checkCounts(this, 'counts', counts ?? [length], length)
-    return own.slice() as T
+    const out = result(own, checkCounts(this, 'counts', counts ?? [length], length), into)
+    out.set(own)
+    return out
   }
   async allToAll<T extends Numbers>(values: T, counts: readonly number[], outCounts: readonly number[]): Promise<T> {
     const { length } = checkNumbers('values', values)
@@ -76,10 +80,10 @@ class Ranks implements Communicator {
     return run(() => native.ranks.barrier())
   }
 
-  async allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T> {
+  async allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T> {
     checkNumbers('own', own)
     const all = counts ?? new Array<number>(this.size).fill(own.length)
-    const out = like(own, checkCounts(this, 'counts', all))
+    const out = result(own, checkCounts(this, 'counts', all), into)
     if (all[this.rank] !== own.length) throw invalid('counts', `${own.length} for rank ${this.rank}`, all)
     await run(() => native.ranks.allGather(own, out, bytes(own, all)))
     return out
@@ -124,6 +128,12 @@ function checkCounts({ size }: Communicator, name: string, counts: readonly numb
   const sum = counts.reduce((a, b) => a + b, 0)
   if (total !== undefined && sum !== total) throw invalid(name, `counts of ${total} values in all`, counts)
   return sum
+}
+
+function result<T extends Numbers>(own: T, length: number, into?: T): T {
+  if (into === undefined) return like(own, length)
+  if (into?.constructor === own.constructor && into.length === length && into.buffer !== own.buffer) return into
+  throw invalid('into', `another ${own.constructor.name} of ${length} values`, into)
 }
 
 const bytes = (array: Numbers, counts: readonly number[]) => counts.map((n) => n * array.BYTES_PER_ELEMENT)

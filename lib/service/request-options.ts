@@ -41,7 +41,7 @@ export interface SampleRequest {
   sigmaMin?: number
   sigmaMax?: number
   rho?: number
-  /** Default 'smc' for energies, 'heun' for denoisers. */
+  /** Default 'smc' for energies, 'ancestral' for denoisers. */
   method?: (typeof requestMethods)[number]
   attributes?: NamedLabels
   /** The density to this power. */
@@ -125,7 +125,7 @@ export const smcRows: Rows<SmcChoices> = {
 export const requestRows = {
   particles: { ...runRows.particles, default: 16 },
   ...gridRows,
-  method: choice('smc for energies, heun for denoisers', requestMethods),
+  method: choice('smc for energies, ancestral for denoisers', requestMethods),
   ...compositionRows,
   ...smcRows,
   weights: choice(

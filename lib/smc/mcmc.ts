@@ -160,7 +160,7 @@ export class Mover {
       : await this.#hamiltonian(state, sigma, evaluator)
     const { next, logRatio } = proposed
     if (this.kernel === 'ula' || this.kernel === 'uhmc') {
-      const [all] = await this.rows.whole([next.energy])
+      const all = await this.rows.whole(next.energy)
       if (hasNaN(await toHost(all, this.signal)))
         throw notANumber(`sigma = ${digits(sigma)} in an MCMC move`, await this.rows.firstText(await next.suspect?.()))
       Object.assign(state, next)

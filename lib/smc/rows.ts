@@ -5,6 +5,13 @@ import type { Doubles, Floats, Ints } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { gatherTexts, sharesOf } from '../ranks/share.js'
 
+/** log-weight += constant + sum_j coefficients[j] terms[j] */
+export interface Increment {
+  terms: readonly Doubles[]
+  coefficients: readonly number[]
+  constant: number
+}
+
 /** Draws ancestors, and in the same job gathers rows where it is given some: to[j] = the ancestors' rows of from[j]. */
 export type Draw = (rows?: { from: (Floats | Doubles)[]; to: (Floats | Doubles)[] }) => Promise<void>
 
@@ -26,8 +33,10 @@ export interface PopulationRows {
     draw: Draw,
     signal?: AbortSignal,
   ): Promise<T>
-  /** One number a particle: of all, from those of the particles here. Of several arrays at once. */
-  whole(values: readonly Doubles[]): Promise<Doubles[]>
+  /** One number a particle: of all, from those of the particles here. `into`: what it gave for others, which are not needed any more. */
+  whole(values: Doubles, into?: Doubles): Promise<Doubles>
+  /** That of all particles, from that of those here. It holds until the next one. */
+  increment(own: Increment): Promise<Increment>
   /** As native.meanSquares over all particles; weights: of all. */
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void>
   sum(value: number): Promise<number>
@@ -58,8 +67,12 @@ export class OwnRows implements PopulationRows {
     return to
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    return [...values]
+  async whole(values: Doubles): Promise<Doubles> {
+    return values
+  }
+
+  async increment(own: Increment): Promise<Increment> {
+    return own
   }
 
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void> {
@@ -88,6 +101,10 @@ export class RankRows implements PopulationRows {
   readonly #starts: number[]
   readonly #counts: number[]
   readonly #ranks: Communicator
+  // kept from level to level
+  #own?: Float64Array
+  #increments?: Doubles
+  #squares?: Doubles
 
   constructor(
     readonly total: number,
@@ -185,23 +202,18 @@ export class RankRows implements PopulationRows {
     return { here, elsewhere, give, need }
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    const { count, total } = this
-    const [counts, starts] = [this.#counts, this.#starts]
-    const own = new Float64Array(values.length * count)
-    for (const [k, array] of values.entries()) own.set(array as Float64Array, k * count)
-    const all = await this.#ranks.allGather(
-      own,
-      counts.map((n) => n * values.length),
-    )
-    return values.map((_, k) => {
-      const out = new Float64Array(total)
-      for (const [r, n] of counts.entries()) {
-        const at = values.length * starts[r]! + k * n
-        out.set(all.subarray(at, at + n), starts[r])
-      }
-      return out
-    })
+  async whole(values: Doubles, into?: Doubles): Promise<Doubles> {
+    return this.#ranks.allGather(values as Float64Array, this.#counts, into as Float64Array)
+  }
+
+  /** Its terms are summed before they travel, in the order in which reweighting does. */
+  async increment({ terms, coefficients, constant }: Increment): Promise<Increment> {
+    if (terms.length === 0) return { terms, coefficients, constant }
+    this.#own ??= new Float64Array(this.count)
+    const request = { out: this.#own, terms, coefficients: Float64Array.from(coefficients), constant }
+    await run(() => native.sumTerms(request))
+    this.#increments = await this.whole(this.#own, this.#increments)
+    return { terms: [this.#increments], coefficients: [1], constant: 0 }
   }
 
   /** In the order of one process: by the squares of all rows, or, for each coordinate, one rank going on from the sums of the one before. */
@@ -209,10 +221,11 @@ export class RankRows implements PopulationRows {
     const d = grad.length / this.count
     const own = (weights as Float64Array).subarray(this.first, this.first + this.count)
     if (out.length === 1) {
-      const squares = new Float64Array(this.count)
-      await run(() => native.rowSquares({ out: squares, terms: [grad], coefficients: Float64Array.of(1) }), signal)
-      const [all] = (await this.whole([squares])) as [Float64Array]
-      out[0] = native.weightedSum(all, weights as Float64Array) / d
+      this.#own ??= new Float64Array(this.count)
+      const request = { out: this.#own, terms: [grad], coefficients: Float64Array.of(1) }
+      await run(() => native.rowSquares(request), signal)
+      this.#squares = await this.whole(this.#own, this.#squares)
+      out[0] = native.weightedSum(this.#squares as Float64Array, weights as Float64Array) / d
       return
     }
     out.fill(0)

@@ -1,6 +1,6 @@
 import { batchIndices, dropLabels, flipped, mirror } from '../base/order.js'
 import type { Dataset, LabelSpec } from '../data/dataset.js'
-import { type Batch, readSamples } from '../data/samples.js'
+import { type Batch, type Rows, readSamples } from '../data/samples.js'
 import type { NoisyBatch, NoisyStates } from './noisy-states.js'
 import type { Settings } from './settings.js'
 
@@ -31,8 +31,14 @@ export class Batches {
     this.#blocks = labels?.attributes.map(({ size }) => size) ?? []
   }
 
-  /** The samples of a step, a function of the seed and the step alone. */
-  async prepare(step: number): Promise<NoisyBatch> {
+  /**
+   * The samples of a step, a function of the seed and the step alone. `own`: rows outside of these are another rank's, and have labels and noise
+   * levels alone: their x0 is what it was.
+   */
+  async prepare(
+    step: number,
+    own: readonly Rows[] = [{ first: 0, last: this.#settings.batchSize }],
+  ): Promise<NoisyBatch> {
     const [data, labels, blocks, nullClass] = [this.#data, this.#labels, this.#blocks, this.#nullClass]
     const { seed, batchSize, flips, labelDropout } = this.#settings
     const width = data.shape.at(-1)!
@@ -42,13 +48,14 @@ export class Batches {
       labels,
       indices,
       (row, x0, label) => {
-        if (flips && flipped(seed, step, row)) mirror(x0, width)
+        if (x0 && flips && flipped(seed, step, row)) mirror(x0, width)
         if (label && labelDropout > 0) dropLabels(label, blocks, labelDropout, seed, step, row)
         if (label && typeof nullClass === 'number' && label.every((v) => v === 0)) label[nullClass] = 1
       },
       this.#buffers[step % 2],
+      own,
     )
     this.#buffers[step % 2] = batch
-    return this.#noisy ? this.#noisy.of(batch, step) : batch
+    return this.#noisy ? this.#noisy.of(batch, step, own) : batch
   }
 }

@@ -84,6 +84,11 @@ export class Levels {
     }
   }
 
+  /** Of a batch, the first ones, that are classified. */
+  get rows(): number {
+    return this.#settings.levelBatch
+  }
+
   /** The classifications of a step: its levels are functions of the seed and the step. Valid until the next one. */
   prepare(step: number): NativeLevels {
     const [min, max, spacing, edges, request] = [this.#min, this.#max, this.#spacing, this.#edges, this.#request]

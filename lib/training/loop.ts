@@ -12,7 +12,7 @@ import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
-import { tellExchange } from './together.js'
+import { ownRows, tellExchange } from './together.js'
 import type { LoopState } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
@@ -94,11 +94,12 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     ...(path && { path: path.stored() }),
     ...(slowed > 0 && { slowed }),
   })
+  const rows = ownRows(settings, [batchSize, levels?.rows ?? 0, path?.rows ?? 0], ranks)
   const began = performance.now()
   let saved = { step, at: began }
   // signals and clocks are each rank's own: all stop, and save, after the same step
   let stops = await ranks.any(signal?.aborted ?? false)
-  let batch = step < steps ? await batches.prepare(step + 1) : undefined
+  let batch = step < steps ? await batches.prepare(step + 1, rows) : undefined
 
   while (batch && step < steps) {
     if (stops) {
@@ -132,7 +133,10 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       }),
     )
     // the next batch is put together while the step runs on the addon's threads
-    const [{ loss, gradNorm, energyLoss }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
+    const [{ loss, gradNorm, energyLoss }, next] = await both(
+      job,
+      step < steps ? batches.prepare(step + 1, rows) : undefined,
+    )
     batch = next
     if (ranks.size > 1 && step === firstStep + 1) tellExchange(ranks)
     if (watch.diverged(loss) || !Number.isFinite(gradNorm)) {

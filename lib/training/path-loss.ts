@@ -92,6 +92,11 @@ export class PathLoss {
     }
   }
 
+  /** Of a batch, the first ones, that walk. */
+  get rows(): number {
+    return this.#settings.pathBatch
+  }
+
   /**
    * The walks of a step: their levels are functions of the seed and the step, but for rows that are states at a noise of their own. Valid until
    * the next one.

@@ -9,6 +9,7 @@ import { averaged } from '../beside.js'
 import { type AutoencoderArchitecture, autoencoderRows } from '../network-options.js'
 import { previewRows } from '../options.js'
 import { Previews } from '../previews.js'
+import { autoencoderRecipe } from '../recipe.js'
 import { reconstructionsEveryFor, reconstructionsOf } from '../reconstructions.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
@@ -44,6 +45,7 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
     parse: parseAutoencoderInfo,
     given: {},
     defaults: { noise: 0.1 },
+    recipe: autoencoderRecipe,
     configure: (network, { shape }) =>
       'class' in network ? givenAutoencoder(network) : autoencoderFor(shape, network as AutoencoderArchitecture),
     create: ({ network }, _, at) => Autoencoder.create({ network }, at),

@@ -11,6 +11,7 @@ import { Batches } from '../batches.js'
 import { holdOut } from '../hold-out.js'
 import { type ClassifierArchitecture, classifierNetworkRows } from '../network-options.js'
 import { holdOutRows } from '../options.js'
+import { classifierRecipe } from '../recipe.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
@@ -47,6 +48,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
     parse: parseClassifierInfo,
     given: share === undefined ? {} : { holdOut: share },
     defaults: { noise: 0, holdOut: 0.1 },
+    recipe: classifierRecipe,
     configure: (network, data) => classifierFor(data, network),
     create: ({ network }, data, at) => Classifier.create({ network, labels: labelsOf(data) }, at),
     run: (model, definition, data) => {

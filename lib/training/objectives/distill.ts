@@ -27,7 +27,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
   init?: 'teacher' | 'random'
   /**
    * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
-   * Default: what costs about a twentieth of the training, from 32 (vectors: 256) to 1024.
+   * Default: what costs about a twentieth of the training, from 16 (vectors: 256) to 1024.
    */
   calibrate?: number | false
   /** Progress of that. */
@@ -108,7 +108,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
  */
 function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
   const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * (dims > 0 ? 2 : 1)))
-  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
+  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 16 : 256))
 }
 
 /** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */

@@ -14,6 +14,13 @@ export interface Log {
   pictures: string[]
 }
 
+/** A run that is shown, in its colour. */
+export interface Shown {
+  run: Run
+  log: Log
+  color: string
+}
+
 export interface Watched {
   runs: Run[]
   folders: string[]
