@@ -170,7 +170,7 @@ async function ranks(shared, seconds) {
     const words = [...free, '-n', '2', process.execPath, ...train('two')]
     const two = await runLimited('mpirun', words, { seconds: left(), env })
     if (two.status !== 0) return verdict(true, `two processes: ${reasonOf(two)}`, found)
-    const [, reason] = /travel by way of the host, not by NCCL: (.*)/.exec(two.stderr) ?? []
+    const [, reason] = /go through the host, not through NCCL: (.*)/.exec(two.stderr) ?? []
     const model = (name) => fs.readFileSync(path.join(folder, name, 'model.safetensors'))
     const same = model('one').equals(model('two'))
     const between = reason ? `by way of the host (${reason})` : 'by NCCL'
