@@ -16,7 +16,7 @@ export {
   OutOfMemoryError,
 } from './base/errors.js'
 export type { Stream } from './base/stream.js'
-export { type Attribute, type Dataset, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
+export { type Attribute, type Dataset, type Decoder, encodeLabel, type LabelSpec, labelDim } from './data/dataset.js'
 export type { NpyArray } from './data/npy.js'
 export { npyBytes } from './data/npy-write.js'
 export type { LoadDatasetOptions } from './data/options.js'

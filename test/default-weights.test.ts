@@ -48,7 +48,7 @@ const compositions = (p: EnergyFunction, q = p): Target[] => [
 ]
 
 describe('the default', () => {
-  test('is the bridge for closed forms and vectors, none for learnt energies of pictures but at low temperature', () => {
+  test('is the bridge for closed forms and vectors, none for learnt energies of pictures but at low temperature of pixels', () => {
     const vectors: EnergyFunction = { ...picture, shape: [d] }
     for (const target of [...compositions(exact), ...compositions(vectors), ...compositions({ ...picture, learnt: false })]) // biome-ignore format: one line
       expect(usualWeights(target), target.name).toBe('bridge')
@@ -59,6 +59,8 @@ describe('the default', () => {
       lowTemperature(product([picture, picture]), { gamma: 2 }),
     ])
       expect(usualWeights(flat)).toBe('none')
+    // nobody has measured what likelihoods do to latents
+    expect(usualWeights(lowTemperature({ ...picture, latent: true }, { gamma: 2 }))).toBe('none')
   })
 
   test('weighs sets and rewards, which proposals do not see', () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -136,7 +136,7 @@ describe('runExperiment', () => {
     expect(recommended([{ ...row('tilt', 32, 0.5, 20), logZ: 0.6 }]).slice(3)).toEqual(calibrated.slice(2))
   })
 
-  it('gives the same numbers for the same seed', () =>
+  it('gives the same numbers for the same seed, and writes the levels of its runs', () =>
     inFolder(async (output) => {
       const data = async (seed: number) => {
         const { result } = await runExperiment('diversity', { output, budget: 'quick', seed })
@@ -145,6 +145,12 @@ describe('runExperiment', () => {
       const first = await data(5)
       expect(await data(5)).toBe(first)
       expect(await data(6)).not.toBe(first)
+      const runs = await readdir(join(output, 'runs'))
+      expect(runs.length).toBeGreaterThan(5)
+      for (const name of runs) {
+        const log = await readFile(join(output, 'runs', name, 'levels.jsonl'), 'utf8')
+        expect(JSON.parse(log.trim().split('\n').at(-1)!)).toHaveProperty('summary')
+      }
     }))
 
   it('stops when told to', () =>

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -32,7 +32,14 @@ describe('fit', () => {
   }, async () => {
     const stages = new Set<string>()
     let [last, findings] = [0, 0]
-    const options: FitOptions = { data: labelledImages(120), images: 64, output, seed: 3, device: 'cpu' }
+    const options: FitOptions = {
+      data: labelledImages(120),
+      images: 64,
+      output,
+      seed: 3,
+      device: 'cpu',
+      tensorboard: true,
+    }
     const result = await learn({
       ...options,
       onFindings: () => findings++,
@@ -68,7 +75,8 @@ describe('fit', () => {
       ...['by-first.png', 'by-second.png', 'classifier.safetensors', 'composition.png', 'data.png', 'fit.json'],
       ...['model.safetensors', 'report.html', 'report.md', 'runs', 'samples.png', 'teacher.safetensors'],
     ])
-    expect(await readdir(join(output, 'runs', 'energy'))).toEqual(['log.jsonl'])
+    for (const run of ['teacher', 'energy', 'classifier'])
+      expect((await readdir(join(output, 'runs', run))).sort()).toEqual([expect.stringMatching(/^events\.out\.tfevents\./), 'log.jsonl']) // biome-ignore format: one line
     expect(await readFile(join(output, 'report.html'), 'utf8')).not.toMatch(/src="(?!data:)/)
     using energy = await EnergyModel.load(result.model, { device: 'cpu' })
     expect(energy.calibration).toBeDefined()
@@ -108,6 +116,9 @@ describe('fit', () => {
     await refused({ minutes: 2e-5 }).rejects.toThrow(/min the teacher sees/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
+    await mkdir(join(output, 'runs', 'mine'), { recursive: true })
+    await refused({ data: labelledImages(20), overwrite: true }).rejects.toThrow(/runs is there, and not of a fit/)
+    expect(await readdir(join(output, 'runs'))).toEqual(['mine'])
     await refused({ output: '' }).rejects.toThrow(ArgumentError)
     await refused({ output: '/proc/none/fit' }).rejects.toThrow(FileError)
     await refused({ dataOptions: { autoencoder: 'x' } }).rejects.toThrow(ArgumentError)

@@ -14,12 +14,12 @@ import {
   writeFileAtomic,
 } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
+import { LevelLog } from '../report/level-log.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, partOption, repeated, tableFlags, usage } from './options.js'
 import { divisionOf, openRanks, speaks } from './ranks.js'
-import { SampleLog } from './sample-log.js'
 import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
@@ -83,9 +83,9 @@ async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnT
   const { draw } = await import('./sample-run.js')
   const paths = outputs.map((name) => join(flags.output, name))
   if (speaks) await refuseOverwriting(paths, flags.overwrite ?? false)
-  const about = { command: { model, particles: flags.particles, options: optionsOf(flags) } }
+  const about = { model, particles: flags.particles, options: optionsOf(flags) }
   // parts that draw at the same time would write one log
-  const log = new SampleLog(speaks && !flags.part ? flags.output : null, flags.previews, about, flags.tensorboard)
+  const log = new LevelLog(speaks && !flags.part ? flags.output : null, about, flags)
   const parted = flags.part && { ...(await recipe(model, flags)), parts: flags.part.count }
   const division = parted && (await divisionOf(flags, join(flags.output, 'parts'), parted))
   const work = () => interruptible((signal) => draw(model, flags, { ranks, division }, log, signal))

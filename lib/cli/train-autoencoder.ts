@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
-import { common, count, number } from './options.js'
+import { previewRows } from '../training/options.js'
+import { common, count, number, tableFlags } from './options.js'
 import {
   dataFlags,
   given,
@@ -23,7 +24,7 @@ export function register(program: Command): void {
     .description(
       'Train an autoencoder of images: its latents are what train, distill and sample take --autoencoder for.',
     )
-  levelFlags(loopFlags(dataFlags(command)), '1,2,2')
+  levelFlags(tableFlags(loopFlags(dataFlags(command)), previewRows), '1,2,2')
     .option('--latent-channels <number>', 'network: channels of the latents (4)', count())
     .option('--no-mid-attention', 'network: no attention in the middle')
     .option('--noise <std>', 'standard deviation of the noise on the latents (0.1)', number({ min: 0 }))

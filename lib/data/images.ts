@@ -3,7 +3,8 @@ import type { Metadata, Sharp } from 'sharp'
 import { ArgumentError, FormatError } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { standIn } from '../base/stand-ins.js'
-import { allocateBytes, inSlices } from './content.js'
+import { inPieces, turns } from '../base/turns.js'
+import { allocateBytes } from './content.js'
 import { withoutTexts } from './png.js'
 import { resampler } from './resize.js'
 import { checkTiff } from './tiff.js'
@@ -319,7 +320,7 @@ export async function convertImages(images: Images, name: string, options: Image
         else resample(plane, out)
       }
   }
-  await inSlices(count, Math.max(1, Math.floor(2 ** 15 / (given * area))), convert, signal)
+  await inPieces(count, turns(signal), convert, Math.max(1, Math.floor(2 ** 15 / (given * area))))
   return { shape: [channels, h, w], data }
 }
 

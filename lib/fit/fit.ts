@@ -41,7 +41,7 @@ const classifierRecipe = { batchSize: 32, lr: 2e-3, decay: 0.5, noise: 0.1, netw
 export async function fit(options: FitOptions): Promise<FitResult> {
   const { minutes, images } = checked(options)
   const began = performance.now()
-  const { output, overwrite = false, seed = 0, device, precision, signal, onProgress } = options
+  const { output, overwrite = false, seed = 0, device, precision, tensorboard, signal, onProgress } = options
   const place = { device, precision }
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
   const { data, changes } = await fitPictures(options)
@@ -51,7 +51,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
   const folder = await FitFolder.open(output, asked, reportFiles(data, layout), overwrite)
   const labelled = findings.attributes.length > 0
-  const run = (stage: Stage) => ({ ...place, data, seed, signal, output: folder.run(stage), resume: 'auto' as const })
+  const shared = { ...place, data, seed, tensorboard, signal, resume: 'auto' as const }
+  const run = (stage: Stage) => ({ ...shared, output: folder.run(stage) })
 
   let plan: TrainingPlan | undefined
   let budget: Budget | undefined

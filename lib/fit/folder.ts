@@ -2,7 +2,7 @@ import { readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import { prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { found, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { removeCheckpoints } from '../training/folder.js'
 
@@ -24,7 +24,7 @@ export class FitFolder {
   static async open(path: string, asked: object, outputs: readonly string[], overwrite: boolean): Promise<FitFolder> {
     await prepareFolder(path)
     const folder = new FitFolder(path)
-    const before = await folder.record()
+    const before = await folder.#record()
     if (before && !overwrite) {
       if (before.finished)
         throw new ArgumentError(`${path} holds a fit that is finished: give another --output, or --overwrite`)
@@ -36,16 +36,18 @@ export class FitFolder {
         )
       return folder
     }
+    if (!before && (await found(folder.#runs)))
+      throw new ArgumentError(`${folder.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
-    for (const file of [...files, folder.runs]) await rm(file, { force: true, recursive: true })
+    for (const file of [...files, folder.#runs]) await rm(file, { force: true, recursive: true })
     await folder.write({ asked, finished: false })
     return folder
   }
 
   /** Where a training has its checkpoints and its log. */
   run(stage: Stage): string {
-    return join(this.runs, stage)
+    return join(this.#runs, stage)
   }
 
   model(stage: Stage): string {
@@ -72,14 +74,14 @@ export class FitFolder {
 
   /** As if there had been no fit: of one that was refused before its first step. */
   async forget(): Promise<void> {
-    for (const path of [join(this.path, RECORD), this.runs]) await rm(path, { force: true, recursive: true })
+    for (const path of [join(this.path, RECORD), this.#runs]) await rm(path, { force: true, recursive: true })
   }
 
-  private get runs(): string {
+  get #runs(): string {
     return join(this.path, 'runs')
   }
 
-  private async record(): Promise<{ asked: object; finished: boolean } | null> {
+  async #record(): Promise<{ asked: object; finished: boolean } | null> {
     const path = join(this.path, RECORD)
     const bytes = await readFile(path).catch(() => null)
     if (!bytes) return null

@@ -22,6 +22,7 @@ export type { MetricName, MetricValues } from './registry.js'
 /** Most samples of either side, drawn at random: the nearest of all training data is looked for. */
 const MOST_COMPARED = 512
 
+/** What `evaluate` measured, and how. */
 export interface EvaluationResult {
   /** Numbers of samples and of data. */
   samples: number

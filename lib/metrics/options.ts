@@ -13,6 +13,7 @@ import type { MetricName } from './registry.js'
 /** As many as coverage takes with its fifth nearest neighbours. */
 export const LEAST = 6
 
+/** What `evaluate` compares, and by what. */
 export interface EvaluateOptions {
   /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
   samples: string | Dataset
@@ -51,6 +52,7 @@ export interface EvaluateOptions {
   onProgress?: (progress: EvaluationProgress) => void
 }
 
+/** Where an evaluation is. */
 export interface EvaluationProgress {
   /** Samples of both sides whose features are there. */
   done: number

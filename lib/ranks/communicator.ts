@@ -66,7 +66,7 @@ export class Alone implements Communicator {
 
 class Ranks implements Communicator {
   readonly host = os.hostname()
-  private ended = false
+  #ended = false
 
   constructor(
     readonly rank: number,
@@ -106,8 +106,8 @@ class Ranks implements Communicator {
 
   /** Ends this rank: quietly where all end well, else all of them. */
   leave(code: number): void {
-    if (this.ended) return
-    this.ended = true
+    if (this.#ended) return
+    this.#ended = true
     const failure = code === 0 ? native.ranks.leave(patience()) : `it exits with ${code}`
     if (!failure) return
     writeSync(2, `feynkac [rank ${this.rank} ${this.host}]: ${failure}: all ranks are ended\n`)

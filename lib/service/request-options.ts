@@ -18,6 +18,7 @@ export interface TermRequest {
   attributes?: NamedLabels
 }
 
+/** What a request to an engine or a service asks for; each field is checked. */
 export interface SampleRequest {
   /** Name of a model of the engine. */
   model: string

@@ -36,6 +36,7 @@ export interface RequestLevel {
   denoised(): Promise<Float32Array>
 }
 
+/** What a request ends with: of `smc`, or of a sampler without weights. */
 export type RequestResult = SmcResult | SampleResult
 
 /** What of a request says how much work it is: checked before it is queued. */

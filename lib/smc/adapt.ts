@@ -38,6 +38,7 @@ export interface AdaptSigmasOptions
   rho?: number
 }
 
+/** What `adaptSigmas` returns. */
 export interface AdaptedSigmas {
   /** Strictly decreasing, exact at both ends: for `smc`, with the kernels that the pilot run had. */
   sigmas: Float64Array

@@ -11,11 +11,13 @@ export interface JsonOptions {
   arrays?: ArrayForm
 }
 
+/** Options of `save`. */
 export interface SaveOptions {
   /** Replace what a run before has left in the folder; default false. */
   overwrite?: boolean
 }
 
+/** Options of `resampled`. */
 export interface ResampledOptions {
   /** Default 'systematic'. */
   scheme?: ResamplingScheme
@@ -81,12 +83,15 @@ export abstract class WeightedSamples implements SampleFields {
     return this.#weights
   }
 
-  /** The weighted mean of each coordinate, shaped as one sample. Synchronous, as all that follows but `save`. */
+  /**
+   * The weighted mean of each coordinate, as long as one sample. Synchronous, as all that follows but `save`. Throws ArgumentError where the
+   * samples are one rank's.
+   */
   mean(): Float64Array {
     return this.#moments((x) => x)
   }
 
-  /** The weighted variance of each coordinate: sum_i w_i (x_i - mean)^2. */
+  /** The weighted variance of each coordinate: sum_i w_i (x_i - mean)^2. Errors as `mean`. */
   variance(): Float64Array {
     const mean = this.mean()
     return this.#moments((x, j) => (x - mean[j]) ** 2)
@@ -187,6 +192,7 @@ export class McmcResult extends WeightedSamples implements McmcFields {
     this.evaluations = fields.evaluations
   }
 
+  /** What drew them. */
   get kind(): 'mcmc' {
     return 'mcmc'
   }
@@ -206,6 +212,7 @@ export class SampleResult extends WeightedSamples {
     if (fields.first !== undefined) this.first = fields.first
   }
 
+  /** What drew them. */
   get kind(): 'sample' {
     return 'sample'
   }

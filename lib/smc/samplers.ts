@@ -54,6 +54,7 @@ export interface ResidentDenoiser extends DenoiserFunction {
 }
 
 export const sampleMethods = ['heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
+/** Samplers without weights. */
 export type SampleMethod = (typeof sampleMethods)[number]
 
 /** Noise added back before each step of stochastic Heun (Karras et al. 2022, algorithm 2). */
@@ -67,6 +68,7 @@ export interface Churn {
   noise?: number
 }
 
+/** Options of `sample`. */
 export interface SampleOptions {
   /** Number of samples. */
   particles: number

@@ -1,6 +1,7 @@
 import { finiteNumber, integer, knownOptions, numberList } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 
+/** Options of `sigmaGrid`. */
 export interface SigmaGridOptions {
   /** Transitions K; the grid has K + 1 levels. */
   steps: number

@@ -6,19 +6,29 @@ import type { Settings } from './settings.js'
 
 /** The batches of a run. A batch stays valid while the one after it is prepared: two buffers take turns. */
 export class Batches {
-  private readonly buffers: (Batch | undefined)[] = [undefined, undefined]
-  private readonly blocks: number[]
+  readonly #buffers: (Batch | undefined)[] = [undefined, undefined]
+  readonly #blocks: number[]
+  readonly #data: Dataset
+  readonly #labels: LabelSpec | null
+  readonly #settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'labelDropout'>
+  /** Entry that is set where a label has been left out; without it, none. */
+  readonly #nullClass?: number | null
+  /** Makes states of some samples, or of all. */
+  readonly #noisy?: NoisyStates
 
   constructor(
-    private readonly data: Dataset,
-    private readonly labels: LabelSpec | null,
-    private readonly settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'labelDropout'>,
-    /** Entry that is set where a label has been left out; without it, none. */
-    private readonly nullClass?: number | null,
-    /** Makes states of some samples, or of all. */
-    private readonly noisy?: NoisyStates,
+    data: Dataset,
+    labels: LabelSpec | null,
+    settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'labelDropout'>,
+    nullClass?: number | null,
+    noisy?: NoisyStates,
   ) {
-    this.blocks = labels?.attributes.map(({ size }) => size) ?? []
+    this.#data = data
+    this.#labels = labels
+    this.#settings = settings
+    this.#nullClass = nullClass
+    this.#noisy = noisy
+    this.#blocks = labels?.attributes.map(({ size }) => size) ?? []
   }
 
   /**
@@ -27,10 +37,10 @@ export class Batches {
    */
   async prepare(
     step: number,
-    own: readonly Rows[] = [{ first: 0, last: this.settings.batchSize }],
+    own: readonly Rows[] = [{ first: 0, last: this.#settings.batchSize }],
   ): Promise<NoisyBatch> {
-    const { data, labels, blocks, nullClass } = this
-    const { seed, batchSize, flips, labelDropout } = this.settings
+    const [data, labels, blocks, nullClass] = [this.#data, this.#labels, this.#blocks, this.#nullClass]
+    const { seed, batchSize, flips, labelDropout } = this.#settings
     const width = data.shape.at(-1)!
     const indices = batchIndices(seed, step, batchSize, data.size)
     const batch = await readSamples(
@@ -42,10 +52,10 @@ export class Batches {
         if (label && labelDropout > 0) dropLabels(label, blocks, labelDropout, seed, step, row)
         if (label && typeof nullClass === 'number' && label.every((v) => v === 0)) label[nullClass] = 1
       },
-      this.buffers[step % 2],
+      this.#buffers[step % 2],
       own,
     )
-    this.buffers[step % 2] = batch
-    return this.noisy ? this.noisy.of(batch, step, own) : batch
+    this.#buffers[step % 2] = batch
+    return this.#noisy ? this.#noisy.of(batch, step, own) : batch
   }
 }

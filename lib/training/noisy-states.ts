@@ -25,25 +25,38 @@ export interface NoisyBatch extends Batch {
   targets?: Float32Array
 }
 
+type NoisySettings = Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'pMean' | 'pStd' | 'references' | 'sharpened'>
+
 export class NoisyStates {
   /** All samples, where there are no more than references. */
   #all?: Batch
+  readonly #data: Dataset
+  readonly #labels: LabelSpec | null
+  readonly #settings: NoisySettings
+  readonly #range: { sigmaMin: number; sigmaMax: number }
+  /** Entry of labels that stands for none. */
+  readonly #nullClass?: number | null
 
   constructor(
-    private readonly data: Dataset,
-    private readonly labels: LabelSpec | null,
-    private readonly settings: Pick<Settings, 'seed' | 'batchSize' | 'flips' | 'pMean' | 'pStd' | 'references' | 'sharpened'>, // biome-ignore format: one line
-    private readonly range: { sigmaMin: number; sigmaMax: number },
-    /** Entry of labels that stands for none. */
-    private readonly nullClass?: number | null,
-  ) {}
+    data: Dataset,
+    labels: LabelSpec | null,
+    settings: NoisySettings,
+    range: { sigmaMin: number; sigmaMax: number },
+    nullClass?: number | null,
+  ) {
+    this.#data = data
+    this.#labels = labels
+    this.#settings = settings
+    this.#range = range
+    this.#nullClass = nullClass
+  }
 
   /** Makes states of clean samples in place: of the sharpened rows, and of all of them where there are references; of the rows `own` alone. */
   async of(batch: Batch, step: number, own: readonly Rows[]): Promise<NoisyBatch> {
-    const { seed, batchSize: rows, pMean, pStd, references, sharpened } = this.settings
-    const { sigmaMin, sigmaMax } = this.range
+    const { seed, batchSize: rows, pMean, pStd, references, sharpened } = this.#settings
+    const { sigmaMin, sigmaMax } = this.#range
     const { x0 } = batch
-    const d = sizeOf(this.data.shape)
+    const d = sizeOf(this.#data.shape)
     const draw = (row: number, index: number) => uniformAt(seed, purpose.sharpened, step, row, index)
     const z = new Float32Array(rows)
     native.normals(z, rows, seed, purpose.sigma, step)
@@ -76,22 +89,22 @@ export class NoisyStates {
     step: number,
     rows: readonly Rows[],
   ) {
-    const { seed, batchSize, references } = this.settings
-    const count = Math.min(references, this.data.size)
-    const order = count < this.data.size ? permutation(seed, ORDERS + step, this.data.size) : (i: number) => i
+    const { seed, batchSize, references } = this.#settings
+    const count = Math.min(references, this.#data.size)
+    const order = count < this.#data.size ? permutation(seed, ORDERS + step, this.#data.size) : (i: number) => i
     const indices = Int32Array.from({ length: count }, (_, i) => order(i))
     const known = await this.#read(indices, step)
-    const own = batchIndices(seed, step, batchSize, this.data.size)
+    const own = batchIndices(seed, step, batchSize, this.#data.size)
     const matches = new Uint8Array(batchSize * count)
     const dims = labels ? labels.length / batchSize : 0
     for (const row of listed(rows)) {
       const asked: number[] = []
-      for (let l = 0; l < dims; l++) if (labels![row * dims + l]! !== 0 && l !== this.nullClass) asked.push(l)
+      for (let l = 0; l < dims; l++) if (labels![row * dims + l]! !== 0 && l !== this.#nullClass) asked.push(l)
       for (let i = 0; i < count; i++)
         if (indices[i] !== own[row] && asked.every((l) => known.labels![i * dims + l] !== 0))
           matches[row * count + i] = 1
     }
-    const d = sizeOf(this.data.shape)
+    const d = sizeOf(this.#data.shape)
     for (const { first, last } of rows) {
       const of = <T extends Float32Array | Float64Array | Uint8Array>(array: T, width: number) =>
         array.subarray(first * width, last * width) as T
@@ -110,12 +123,12 @@ export class NoisyStates {
 
   async #read(indices: Int32Array, step: number): Promise<Batch> {
     if (this.#all) return this.#all
-    const { seed, flips } = this.settings
-    const width = this.data.shape.at(-1)!
-    const read = await readSamples(this.data, this.labels, indices, (row, x0) => {
+    const { seed, flips } = this.#settings
+    const width = this.#data.shape.at(-1)!
+    const read = await readSamples(this.#data, this.#labels, indices, (row, x0) => {
       if (x0 && flips && uniformAt(seed, purpose.sharpened, step, 2 ** 31 + row, 0) >= 0.5) mirror(x0, width)
     })
-    if (!flips && indices.length === this.data.size) this.#all = read
+    if (!flips && indices.length === this.#data.size) this.#all = read
     return read
   }
 }

@@ -44,6 +44,8 @@ export interface Situation {
   images: number
   /** Samples of the data. */
   samples: number
+  /** Whether these are latents of images. */
+  latent: boolean
   /** Attributes of the labels that the network is given; 0: none. */
   attributes: number
   network: NetworkConfig
@@ -82,8 +84,9 @@ function widthOf({ class: name, args }: NetworkConfig): number {
   return name === 'UNet2DModel' ? args.block_out_channels[0]! : args.model_channels
 }
 
-function smoothedFor({ objective, network }: Situation) {
-  const pictures = network.class !== 'ResidualMLP'
+/** Of pictures alone: nobody has measured what it does to latents. */
+function smoothedFor({ objective, network, latent }: Situation) {
+  const pictures = network.class !== 'ResidualMLP' && !latent
   return { references: pictures && objective === 'dsm' ? 1024 : 0, sharpened: pictures ? 0.5 : 0 }
 }
 

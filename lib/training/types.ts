@@ -30,11 +30,13 @@ export interface BestState {
   images: number
 }
 
+/** What a training learns from. */
 export interface DataOptions extends Omit<LoadDatasetOptions, 'signal' | 'onProgress'> {
   /** File of an autoencoder: the data are its latents. */
   autoencoder?: string
 }
 
+/** Options of every training. */
 export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
   data?: Dataset | string
@@ -90,6 +92,7 @@ export interface TrainingPlan {
   text: string
 }
 
+/** What a training returns. */
 export interface TrainingResult<M> {
   /** The trained model: the averaged weights. Its `dispose` is the caller's. */
   model: M

@@ -28,9 +28,12 @@ export const ARRAYS = {
   BOOL: Uint8Array,
 } as const
 
+/** Element types that a safetensors file may have. */
 export type Dtype = keyof typeof ARRAYS
+/** Numbers of a tensor, as they are in the file. */
 export type TensorData = InstanceType<(typeof ARRAYS)[Dtype]>
 
+/** A tensor of a weights file. */
 export interface Tensor {
   dtype: Dtype
   shape: number[]

@@ -17,6 +17,7 @@ import { checkedSigmas, evenLevels } from '../schedule.js'
 import { checkedModel } from '../targets/target.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
 
+/** Options of `calibrate`. */
 export interface CalibrateOptions {
   /** Samples without noise that the energy is of: a data set, or [n, ...shape]; taken evenly, more than once where there are fewer than `count`. */
   data: Dataset | Float32Array

@@ -19,6 +19,7 @@ import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImag
  */
 export type ClassifierArchitecture = Levels
 
+/** Options of `trainClassifier`. */
 export interface ClassifierOptions extends ImageTrainingOptions<ClassifierArchitecture> {
   /**
    * Largest standard deviation of the noise on the images (0), uniform between 0 and it for each: so that a little noise, as samples have,

@@ -13,6 +13,7 @@ import { inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 
+/** Options of `distill`. */
 export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {
   /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
   teacher?: Denoiser | string

@@ -20,6 +20,7 @@ export interface DenoisingOptions extends TrainingOptions {
   conditional?: boolean
 }
 
+/** Options of `trainEnergy`. */
 export interface EnergyOptions extends DenoisingOptions, JointHeadOptions {}
 
 /** Documented in late.ts. */

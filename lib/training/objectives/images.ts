@@ -17,7 +17,10 @@ import type { TrainingOptions, TrainingResult } from '../types.js'
 /** What the training of networks of images that know no noise levels shares: of autoencoders and classifiers. */
 
 export interface ImageTrainingOptions<Network>
-  extends Omit<TrainingOptions, 'network' | 'minutes' | 'holdOut' | 'onPlan' | (typeof ofNoiseLevels)[number]> {
+  extends Omit<
+    TrainingOptions,
+    'network' | 'minutes' | 'holdOut' | 'previewEvery' | 'onPlan' | (typeof ofNoiseLevels)[number]
+  > {
   /** A new network's shape (default: small). */
   network?: Network
   /** Standard deviation of the noise in training. */
@@ -62,7 +65,12 @@ export interface ImageObjective<M extends ImageModel, D extends ImageDefinition>
   /** The network of the options, or a small one; throws ArgumentError where there can be none for the data. */
   configure(network: object, data: Dataset): D['network']
   create(definition: D, data: Dataset, options: DeviceOptions & { seed: number }): Promise<M>
-  run(model: M, definition: D, data: Dataset): Pick<Run<M>, 'step' | 'batches' | 'finish' | 'smallestLoss'>
+  run(
+    model: M,
+    definition: D,
+    data: Dataset,
+    about: { images: number; create(): Promise<M> },
+  ): Pick<Run<M>, 'step' | 'batches' | 'finish' | 'smallestLoss' | 'previews'>
 }
 
 /**
@@ -97,7 +105,8 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
   const definition = await define(options, objective, stored, data, images)
 
   const { device, precision } = options
-  const model = await objective.create(definition, data, { device, precision, seed: definition.seed })
+  const create = () => objective.create(definition, data, { device, precision, seed: definition.seed })
+  const model = await create()
   try {
     const { network } = model
     if (!stored && options.microBatch === undefined)
@@ -115,7 +124,7 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
         sources: { data: source, teacher: null },
         images,
         drawsSigmas: false,
-        ...objective.run(model, definition, data),
+        ...objective.run(model, definition, data, { images, create }),
       },
       opened,
       options,
