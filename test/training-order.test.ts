@@ -109,10 +109,13 @@ describe('a rank’s part of the batch', () => {
     const data = await loadDataset('synthetic:shapes:count=30,size=8,seed=1')
     const size = sizeOf(data.shape)
     const read: number[] = []
-    const counted: Dataset = Object.assign(Object.create(data), {
-      read: (index: number, out: Float32Array, at: number) => {
-        read.push(at / size)
-        data.read(index, out, at)
+    const counted = new Proxy(data, {
+      get: (of, name: keyof Dataset) => {
+        if (name !== 'read') return typeof of[name] === 'function' ? of[name].bind(of) : of[name]
+        return (index: number, out: Float32Array, at: number) => {
+          read.push(at / size)
+          of.read(index, out, at)
+        }
       },
     })
     const general = { pMean: -1, pStd: 1, sharpened: 0.5, ...settings }
