@@ -217,7 +217,7 @@ describe('training a classifier', () => {
       { dataOptions: { autoencoder: 'x' } },
     ]
     const unknown = Object.assign(labelledImages(8), { label: () => [null, 0] })
-    await expect(trainClassifier({ ...options, images: 32, data: unknown })).rejects.toThrow(/known of no image/)
+    await expect(trainClassifier({ ...options, images: 32, data: unknown })).rejects.toThrow(/not known for any image/)
     for (const extra of wrong)
       await expect(trainClassifier({ ...options, images: 32, ...extra } as never)).rejects.toThrow(ArgumentError)
     await expect(trainClassifier(undefined as never)).rejects.toThrow(ArgumentError)

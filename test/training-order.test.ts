@@ -109,15 +109,15 @@ describe('a rank’s part of the batch', () => {
     const data = await loadDataset('synthetic:shapes:count=30,size=8,seed=1')
     const size = sizeOf(data.shape)
     const read: number[] = []
-    const counted = new Proxy(data, {
-      get: (of, name: keyof Dataset) => {
-        if (name !== 'read') return typeof of[name] === 'function' ? of[name].bind(of) : of[name]
-        return (index: number, out: Float32Array, at: number) => {
-          read.push(at / size)
-          of.read(index, out, at)
-        }
+    const { name, shape, labels } = data
+    const counted: Dataset = {
+      ...{ name, shape, labels, size: data.size },
+      label: (index) => data.label(index),
+      read: (index, out, at) => {
+        read.push(at / size)
+        data.read(index, out, at)
       },
-    })
+    }
     const general = { pMean: -1, pStd: 1, sharpened: 0.5, ...settings }
     const range = { sigmaMin: 0.01, sigmaMax: 80 }
     for (const references of [0, 8, 30]) {

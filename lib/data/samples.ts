@@ -9,7 +9,7 @@ export interface Batch {
 }
 
 /** Numbers copied between two turns of the event loop: about a millisecond. */
-const pieceNumbers = 2 ** 18
+const PIECE_NUMBERS = 2 ** 18
 
 /** Rows of a batch: first .. last - 1. */
 export interface Rows {
@@ -46,7 +46,7 @@ export async function readSamples(
     const x0 = isOwn ? batch.x0.subarray(row * size, (row + 1) * size) : undefined
     onRow?.(row, x0, batch.labels?.subarray(row * dims, (row + 1) * dims))
     copied += isOwn ? size : dims
-    if (copied < pieceNumbers) continue
+    if (copied < PIECE_NUMBERS) continue
     copied = 0
     await breathe()
   }

@@ -115,7 +115,7 @@ async function samplesOf({ samples, weights, dataOptions, limit, signal }: Evalu
       weights: given ?? loaded.weights,
     }
   }
-  if (path !== undefined) throw new ArgumentError('a file of weights goes with samples of a file: give an array')
+  if (path !== undefined) throw new ArgumentError('weights can be a file only where the samples are: give an array')
   return { samples, weights: given ?? null }
 }
 

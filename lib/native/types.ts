@@ -304,7 +304,7 @@ export interface NativeRanks {
   ): NativeJob<void>
   /** In place; in the order of native/ranks/tree_sum.h. stride: of every stride-th rank (1: of all). */
   sum(values: Float32Array, stride?: number): NativeJob<void>
-  /** Waits so many seconds for all ranks to leave. Returns why that cannot be, or ''. */
+  /** Waits up to this number of seconds for all ranks to leave. Returns why that cannot be, or ''. */
   leave(patience: number): string
   /** Ends all ranks, and this process at once. */
   abort(code: number): never

@@ -156,7 +156,7 @@ export function communicator(): Promise<Communicator> {
 
 async function open({ name, size, libraries }: Launcher): Promise<Communicator> {
   const { isMainThread } = await import('node:worker_threads')
-  if (!isMainThread) throw new ArgumentError('ranks are of the main thread, not of a worker')
+  if (!isMainThread) throw new ArgumentError('only the main thread can have ranks, not a worker')
   const checks = process.env.FEYNKAC_CHECK_RANKS === '1'
   // UCX, below either MPI, would patch brk and mmap while Node's threads call them: about one start in twenty crashed
   process.env.UCX_MEM_EVENTS ??= 'no'

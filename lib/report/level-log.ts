@@ -1,7 +1,7 @@
-import { appendFile, readFile, rm } from 'node:fs/promises'
+import { appendFile, readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
+import { fileError, makeFolder, prepareFolder, removeTrees, writeFileAtomic } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
 import type { Decoder } from '../data/dataset.js'
 import { EventFile } from '../data/event-file.js'
@@ -16,11 +16,11 @@ import type { ChainLevel, Level, LevelReport, Step } from '../smc/events.js'
  */
 
 const FILE = 'levels.jsonl'
-/** The folder, within that of the samples, of previews' pictures. */
+/** The folder of the previews' pictures, within that of the samples. */
 const PICTURES = 'levels'
-/** Of pictures, in a run. */
+/** Most previews of a run of pictures. */
 const PREVIEWS = 16
-/** Of a preview's pictures. */
+/** Most pictures in a preview. */
 const SHOWN = 16
 /** Ancestors of more particles would be most of the file. */
 const MOST_ANCESTORS = 1024
@@ -66,8 +66,8 @@ export class LevelLog {
     this.#lastLevel = plan.lastLevel
     this.#shape = plan.shape
     this.#begun = true
-    await makeFolder(this.#folder)
-    for (const name of [FILE, PICTURES]) await rm(join(this.#folder, name), { recursive: true, force: true })
+    await prepareFolder(this.#folder)
+    await removeTrees([FILE, PICTURES].map((name) => join(this.#folder!, name)))
     if (this.#tensorboard) this.#events = await EventFile.open(this.#folder)
     await this.#line({ ...this.#about, ...plan, process: process.pid, host: hostname() })
   }

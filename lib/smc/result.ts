@@ -51,7 +51,7 @@ export abstract class WeightedSamples implements SampleFields {
   /**
    * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
    * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
-   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
+   * number `diagnostics.families`. The samples are then copies of a few, and logZ means nothing. Never without weights.
    */
   readonly collapsed: boolean
   /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */
@@ -202,7 +202,7 @@ export class McmcResult extends WeightedSamples implements McmcFields {
 export class SampleResult extends WeightedSamples {
   /** Evaluations of a model at a particle. */
   readonly evaluations: number
-  /** Of a rank's own samples (`gather` of `sample`): the number of the first. */
+  /** The number of the first sample, where these are a rank's own (`gather` of `sample`). */
   readonly first?: number
 
   /** @internal */

@@ -156,7 +156,7 @@ async function start(
   const n = integer('particles', given.particles, 1, 0x7fffffff)
   const ranks = checkedRanks(given.ranks)
   oneOf('gather', given.gather ?? 'all', ['own', 'first', 'all'])
-  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: samples that ranks share have no stream')
+  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: with ranks there is no stream')
   return drawRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
 }
 

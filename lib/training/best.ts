@@ -5,7 +5,7 @@ import type { BestState } from './types.js'
 
 /**
  * The averaged weights that a run ends with: of those that were measured, the ones with the lowest loss on the samples held out. The last
- * ones, unless the run has begun to learn its samples by heart, or was spoilt, since.
+ * ones, unless the run has since begun to overfit, or has diverged.
  */
 
 export class BestAverage {

@@ -2,7 +2,16 @@ import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:f
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../base/errors.js'
-import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../base/files.js'
+import {
+  fileError,
+  found,
+  prepareFolder,
+  release,
+  removeFiles,
+  removeTrees,
+  textOf,
+  writeFileAtomic,
+} from '../base/files.js'
 import { native } from '../native/addon.js'
 import type { LogLine } from './events.js'
 
@@ -92,7 +101,7 @@ const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
 export class RunFolder {
   #last: string | null = null
 
-  /** Of the rank that writes. */
+  /** Releases the folder; only the rank that writes has it. */
   readonly #free: (() => Promise<void>) | null
 
   private constructor(
@@ -198,7 +207,7 @@ export class RunFolder {
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
     if (!this.writes) return
-    if (step < 0) await rm(join(this.path, PREVIEWS), { recursive: true, force: true })
+    if (step < 0) await removeTrees([join(this.path, PREVIEWS)])
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {

@@ -12,7 +12,7 @@ import type { Settings } from './settings.js'
 
 /** A step that no training run reaches: noise of the measurement is shared with none. */
 const STEP = 0xffffffff
-/** A run is measured so many times: cheap enough, and often enough to see it turn. */
+/** How often a run is measured: cheap enough, and often enough to see it turn. */
 export const MEASUREMENTS = 10
 /** Share of the run's images that one measurement evaluates, so that all ten cost some three in a hundred of the training. */
 const SHARE = 0.01

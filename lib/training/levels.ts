@@ -26,7 +26,7 @@ export interface LevelState {
   v: number[]
 }
 
-/** The range in which levels are classified: so many standard deviations of the training's ln sigma about its mean. */
+/** The range in which levels are classified: this many standard deviations of the training's ln sigma about its mean. */
 const REACH = 3
 /**
  * ln sigma of neighbouring levels lies SPACING posterior standard deviations apart. Noise in d dimensions says ln sigma with a variance of

@@ -41,9 +41,9 @@ export interface Loop {
   /** The sampler's own states beside the data (docs/residual.md). */
   own?: SelfPlay
   batches: Batches
-  /** Measured every so many images, and after the last step. */
+  /** Measured at equal distances of images, and after the last step. */
   heldOut?: { every: number; measure(images: number): Promise<number> }
-  /** Drawn every so many images, for the log. */
+  /** Drawn at equal distances of images, for the log. */
   previews?: { every: number; draw(images: number): Promise<Preview | undefined> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
@@ -65,7 +65,7 @@ export interface Loop {
   lastCheckpoint: () => string | null
 }
 
-const checkpointMs = 120_000
+const CHECKPOINT_MS = 120_000
 /** A run that diverges at a quarter of its rate diverges for another reason. */
 const MOST_SLOWED = 2
 
@@ -183,7 +183,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         ...(preview && { preview }),
       })
     await loop.onProgress?.(progress)
-    const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
+    const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > CHECKPOINT_MS
     if ((await ranks.any(due)) && step < steps) {
       await loop.checkpoint(state())
       saved = { step, at: performance.now() }

@@ -40,7 +40,7 @@ export interface PathState {
   seen: number[]
 }
 
-/** Where walks begin, uniformly in ln sigma: so many standard deviations of the training's ln sigma below and above its mean. */
+/** Where walks begin, uniformly in ln sigma: up to this many standard deviations of the training's ln sigma below and above its mean. */
 const REACH = { below: 2, above: 2.5 }
 const CELLS = 24
 /** A value of c moves as if it had been seen so often before. */

@@ -12,20 +12,20 @@ import { PREVIEWS } from './folder.js'
 
 /** What a training run shows of its averaged weights as it goes: samples, always from the same noise. To look at, and nothing depends on it. */
 
-const SAMPLES = 16
 /** Pixels of a picture's side, about. */
 export const SIDE = 512
-/** Of vectors. */
+/** Samples of a preview: pictures, and points where the data are vectors. */
+const SAMPLES = 16
 const POINTS = 64
-/** Of Heun's method. */
+/** Noise levels that Heun's method goes through. */
 const LEVELS = 9
 /** Less noise than this is not seen in pictures, and is taken off in one step. */
 const LEAST_NOISE = 0.02
-/** Previews of a run at most. */
+/** Most previews of a run. */
 const MOST = 10
 /** An evaluation costs about a third of what training on an image does. */
 const COST = 1 / 3
-/** Of the run, that previews may cost. */
+/** Share of the run that previews may cost. */
 const SHARE = 1 / 50
 
 const countFor = (shape: readonly number[]) => (shape.length === 3 ? SAMPLES : POINTS)

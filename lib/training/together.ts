@@ -66,11 +66,11 @@ export async function checkAlike(ranks: Communicator, device: string): Promise<v
   )
 }
 
-/** After the first step: says on rank 0 why the gradients of GPUs travel by way of the host, where they do. */
+/** After the first step: says on rank 0 why the gradients of GPUs go through the host, where they do. */
 export function tellExchange({ rank }: Communicator): void {
   const way = native.ranks.exchange()
   if (rank === 0 && way && 'reason' in way)
-    process.emitWarning(`gradients travel by way of the host, not by NCCL: ${way.reason}`, 'FeynkacWarning')
+    process.emitWarning(`gradients go through the host, not through NCCL: ${way.reason}`, 'FeynkacWarning')
 }
 
 /** Throws FeynkacError where the ranks' weights have drifted apart, which only a broken machine can do. */

@@ -202,6 +202,7 @@ export async function writeSafetensors(
   path: string,
   tensors: Iterable<readonly [string, WritableTensor]>,
   metadata: Readonly<Record<string, string>> = {},
+  ready?: () => Promise<void>,
 ): Promise<void> {
   for (const [key, value] of Object.entries(metadata))
     if (typeof value !== 'string') throw invalid(`metadata '${key}'`, 'a text', value)
@@ -238,5 +239,5 @@ export async function writeSafetensors(
     yield header
     for (const [, { data }] of list) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
   }
-  await writeFileAtomic(path, chunks(), { bytes: header.length + total })
+  await writeFileAtomic(path, chunks(), { bytes: header.length + total, ready })
 }

@@ -87,23 +87,9 @@ void testTraining(const std::string& where, const NetworkConfig& config, Kind ki
     network.initialise(3);
     const auto x0 = randomVector(kBatch * network.sampleSize(), 5, 0.5f);
     std::vector<double> losses(kBatch, NAN), sigmas(kBatch);
-    for (uint32_t k = 1; k <= 2; ++k) {
-      TrainStep step = {{kind, scaleOf(kind), 0.7},
-                        kBatch,
-                        1,
-                        x0.data(),
-                        nullptr,
-                        -1.2,
-                        1.2,
-                        0.01,
-                        80,
-                        0.1f,
-                        42,
-                        k,
-                        {1e-3, 0.9, 0.999, 1e-8, int(k), 1.0, 0.9},
-                        losses.data(),
-                        sigmas.data()};  // NOLINT
-      step.share = share;
+    for (int k = 1; k <= 2; ++k) {
+      TrainStep step = sharedStep(kind, k, x0, losses, sigmas, share);
+      step.microBatch = 1;
       network.train(step, nullptr, Stop());
     }
     std::vector<float> weights(network.parameters().torchSize());

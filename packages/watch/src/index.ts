@@ -26,7 +26,7 @@ export interface WatchServer {
 
 /** Milliseconds between looks, while anybody looks. */
 const PERIOD = 1000
-/** Of a description of the interface that the page may be beside. */
+/** Keeps the page out of the OpenAPI description of a server that it is part of. */
 const hidden = { schema: { hide: true } as object }
 /** Names by which a machine calls itself: pages of the web may not reach it by another (DNS rebinding). */
 const ownNames = ['localhost', '127.0.0.1', '[::1]']

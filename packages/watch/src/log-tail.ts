@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 
-/** A log of JSON lines that grows, or is begun anew. */
+/** A log of JSON lines that grows, or is started again. */
 
 /** Bytes of a log that are read: more is not of a run of feynkac. */
 const MOST = 2 ** 28

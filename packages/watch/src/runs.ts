@@ -17,7 +17,7 @@ export interface Run {
   /** Times in milliseconds since 1970. */
   started: number
   updated: number
-  /** Changes with every line of the log; another `epoch` where the log was begun anew. */
+  /** Changes with every line of the log; another `epoch` where the log was started again. */
   lines: number
   epoch: number
   /** Share that is done, and the words of the list. */
