@@ -38,10 +38,10 @@ interface LoopState {
   population: Record<string, unknown>
 }
 
-/** Where a checkpoint has the ancestors of a level. */
 /** Weights whose effective sample size lacks no more than this share of the particles are even. */
 const EVEN = 1e-6
 
+/** Where a checkpoint has the ancestors of a level. */
 const ancestorsOf = (level: number) => `ancestors ${level}`
 
 /** The algorithm: move, weight, resample where the weights have become too uneven, move within the level. */
