@@ -1,7 +1,8 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { ArgumentError, FormatError } from '../lib/base/errors.js'
 import { main } from '../lib/cli/index.js'
@@ -9,12 +10,14 @@ import type { Dataset } from '../lib/data/dataset.js'
 import { loadDataset } from '../lib/data/load.js'
 import { Autoencoder, autoencoderKL, givenAutoencoder } from '../lib/models/autoencoder.js'
 import { Denoiser } from '../lib/models/denoiser.js'
+import { EnergyModel } from '../lib/models/energy.js'
 import { latentDataset } from '../lib/models/latents.js'
 import { flatten } from '../lib/models/model-file.js'
 import { run } from '../lib/native/addon.js'
 import type { AutoencoderConfig, AutoencoderKLArgs } from '../lib/networks/autoencoder.js'
 import { residualMLP } from '../lib/networks/config.js'
 import { autoencoderFor, trainAutoencoder } from '../lib/training/objectives/autoencoder.js'
+import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
 import { readSafetensors, toFloat32 } from '../lib/weights/safetensors.js'
 
@@ -43,6 +46,13 @@ async function readImages(data: Dataset): Promise<Float32Array> {
   const x = new Float32Array(data.size * width)
   for (let i = 0; i < data.size; i++) data.read(i, x, i * width)
   return x
+}
+
+/** The upper half of a picture's pixels, and the lower, without the line between. */
+async function halves(file: string): Promise<[Float32Array, Float32Array]> {
+  const { data, info } = await sharp(file).greyscale().raw().toBuffer({ resolveWithObject: true })
+  const half = Math.floor((info.height * 8) / 17) * info.width
+  return [Float32Array.from(data.subarray(0, half)), Float32Array.from(data.subarray(data.length - half))]
 }
 
 const mse = (a: Float32Array, b: Float32Array) => a.reduce((sum, v, i) => sum + (v - b[i]!) ** 2, 0) / a.length
@@ -133,8 +143,9 @@ describe('training an autoencoder', () => {
     const x = await readImages(data)
     using untrained = await Autoencoder.create({ network: autoencoderFor([1, 8, 8], network) }, { seed: 2 })
     const seen: number[] = []
+    const output = join(folder, 'ae')
     const result = await trainAutoencoder({
-      ...{ ...options, data, images: 9600, output: join(folder, 'ae') },
+      ...{ ...options, data, images: 9600, output, previewEvery: 4800 },
       onProgress: ({ images }) => seen.push(images),
     })
     using model = result.model
@@ -145,16 +156,38 @@ describe('training an autoencoder', () => {
     expect(error).toBeLessThan(0.1 * before)
     expect(error).toBeLessThan(0.05)
 
+    // eight images above what is made of them, ever more alike
+    const previews = await readdir(join(output, 'previews'))
+    expect(previews).toEqual(['000004800.png', '000009600.png'])
+    const shown = await Promise.all(previews.map((name) => halves(join(output, 'previews', name))))
+    expect(shown[1]![0]).toEqual(shown[0]![0])
+    const [early, late] = shown.map(([above, below]) => mse(above, below))
+    expect(late!).toBeLessThan(early!)
+    expect(late!).toBeLessThan(127.5 ** 2 * 0.06)
+
     const latents = await latentDataset(data, model)
     expect(latents).toMatchObject({ size: 300, shape: [2, 4, 4], labels: data.labels, latent: true })
     expect(latents.label(17)).toEqual(data.label(17))
     const z = await readImages(latents)
     expect(relativeError(z, await model.encode(x))).toBeLessThan(1e-5)
     await expect(trainDenoiser({ data: latents, images: 32, flips: true })).rejects.toThrow(/flips/)
-    const trained = await trainDenoiser({ data: latents, images: 64, batchSize: 32, network: { width: 8, blocks: 1 } })
+    const small = { images: 64, batchSize: 32, network: { width: 8, blocks: 1 } }
+    const trained = await trainDenoiser({ ...small, data: latents, output: join(folder, 'latents'), previewEvery: 64 })
+    // decoded: four by four images of eight pixels
+    const picture = await sharp(join(folder, 'latents', 'previews', '000000064.png')).metadata()
+    expect(picture).toMatchObject({ width: 16 * (4 * 8 + 3), height: 16 * (4 * 8 + 3) })
     using denoiser = trained.model
     expect(denoiser.shape).toEqual([2, 4, 4])
     expect(denoiser.info.sigmaData).toBeCloseTo(0.5, 2)
+    // low temperatures of it are not weighed, nor was it trained for them: nobody has measured that
+    expect(denoiser.info).toMatchObject({ latent: true, training: { references: 0, sharpened: 0 } })
+    const path = join(folder, 'latents.safetensors')
+    const energy = await distill({ teacher: denoiser, data: latents, images: 64, batchSize: 32, calibrate: false })
+    await energy.model.save(path)
+    energy.model.dispose()
+    using loaded = await EnergyModel.load(path)
+    expect([loaded.latent, loaded.conditioned().latent]).toEqual([true, true])
+    expect(loaded.info.training).toMatchObject({ references: 0, sharpened: 0 })
     await expect(latentDataset(latents, model)).rejects.toThrow(/the autoencoder is for images of \[1,8,8\]/)
   })
 
@@ -221,6 +254,9 @@ it('the command line trains, distils and samples in latents', async () => {
     expect(await header('samples.npy')).toContain('(6, 1, 8, 8,)')
     expect(await header('latents.npy')).toContain('(6, 2, 4, 4,)')
     expect((await readFile(join(output, 'samples.png'))).subarray(1, 4).toString()).toBe('PNG')
+    // previews are decoded too: three by two images of eight pixels
+    const [preview] = await readdir(join(output, 'levels'))
+    expect(await sharp(join(output, 'levels', preview!)).metadata()).toMatchObject({ width: 21 * 26, height: 21 * 17 })
   }
   await command('inspect', file('ae'), '--json')
   expect(JSON.parse(out.at(-1)!)).toMatchObject({ kind: 'autoencoder', latentShape: [2, 4, 4] })

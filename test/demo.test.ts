@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -43,6 +43,19 @@ describe('runDemo', () => {
       expect(html.match(/<img /g)).toHaveLength(10)
       expect(html).not.toMatch(/src="(?!data:)/)
       expect(JSON.parse(await readFile(join(output, 'results.json'), 'utf8'))).toEqual(result)
+      // the stages as runs that can be watched: six trainings, and SMC by each method that weighs or is drawn
+      const runs = (await readdir(join(output, 'runs'))).sort()
+      const logs = await Promise.all(runs.map((name) => readdir(join(output, 'runs', name))))
+      const kinds = logs.map((files) => (files.includes('log.jsonl') ? 'training' : 'sampling'))
+      expect(kinds.filter((kind) => kind === 'training')).toHaveLength(6)
+      expect(kinds.filter((kind) => kind === 'sampling')).toHaveLength(8 + 8)
+      expect(runs).toContain('ring-and-bar-smc-distilled-energies')
+      expect(logs.flat().filter((name) => name.startsWith('checkpoint-'))).toEqual([])
+      const levels = await readFile(join(output, 'runs', 'bar3-smc-distilled-energies', 'levels.jsonl'), 'utf8')
+      const [first, ...lines] = levels.trim().split('\n').map((line) => JSON.parse(line)) // biome-ignore format: one line
+      expect(first).toMatchObject({ model: 'bar³', method: 'smc', particles: 512, shape: [2], lastLevel: 64 })
+      expect(lines.at(-1)).toMatchObject({ summary: { collapsed: expect.any(Boolean) } })
+      expect(lines.slice(0, -1).map(({ level }) => level)).toEqual(Array.from({ length: 65 }, (_, level) => level))
     } finally {
       await rm(output, { recursive: true, force: true })
     }

@@ -1,8 +1,10 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import type { Run } from 'feynkac-watch'
+import { describe, expect, it, vi } from 'vitest'
 import { ArgumentError, FileError } from '../lib/base/errors.js'
+import { main } from '../lib/cli/index.js'
 import type { ExperimentName } from '../lib/cli/lab.js'
 import { gaussianMixture } from '../lib/smc/mixtures.js'
 import { sigmaGrid } from '../lib/smc/schedule.js'
@@ -136,15 +138,41 @@ describe('runExperiment', () => {
     expect(recommended([{ ...row('tilt', 32, 0.5, 20), logZ: 0.6 }]).slice(3)).toEqual(calibrated.slice(2))
   })
 
-  it('gives the same numbers for the same seed', () =>
+  it('gives the same numbers for the same seed, and writes the levels of its runs', () =>
     inFolder(async (output) => {
       const data = async (seed: number) => {
         const { result } = await runExperiment('diversity', { output, budget: 'quick', seed })
         return JSON.stringify(result.data)
       }
       const first = await data(5)
-      expect(await data(5)).toBe(first)
       expect(await data(6)).not.toBe(first)
+      // by the command, and watched
+      const watched = join(output, 'watched')
+      let seen: Promise<Run[]> | undefined
+      vi.spyOn(console, 'log').mockImplementation(() => {})
+      vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+        const [, url] = /^watch at (http:\S+)/.exec(String(text)) ?? []
+        if (url) seen = follow(url)
+        return true
+      })
+      const follow = async (url: string): Promise<Run[]> => {
+        for (;;) {
+          const { runs } = (await (await fetch(`${url}api/runs`)).json()) as { runs: Run[] }
+          if (runs.some(({ state }) => state === 'done')) return runs
+          await new Promise((resolve) => setTimeout(resolve, 50))
+        }
+      }
+      const models = ['--models', join(output, 'models')]
+      expect(await main(['experiment', 'diversity', '--budget', 'quick', '--seed', '5', '--threads', '1', '--output', watched, ...models, '--watch', '0'])).toBe(0) // biome-ignore format: one line
+      vi.restoreAllMocks()
+      expect(JSON.stringify(JSON.parse(await readFile(join(watched, 'results.json'), 'utf8')).data)).toBe(first)
+      expect(await seen).toContainEqual(expect.objectContaining({ kind: 'sampling', state: 'done', said: expect.stringMatching(/^ESS/) })) // biome-ignore format: one line
+      const runs = await readdir(join(output, 'runs'))
+      expect(runs.length).toBeGreaterThan(5)
+      for (const name of runs) {
+        const log = await readFile(join(output, 'runs', name, 'levels.jsonl'), 'utf8')
+        expect(JSON.parse(log.trim().split('\n').at(-1)!)).toHaveProperty('summary')
+      }
     }))
 
   it('stops when told to', () =>

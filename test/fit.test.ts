@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
@@ -11,6 +11,7 @@ import { fitPictures } from '../lib/fit/pictures.js'
 import { sampleCommand } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
+import { holdFolder } from '../lib/training/folder.js'
 import { labelledImages } from './training-data.js'
 
 /** The first n of 8x8, without labels. */
@@ -32,7 +33,14 @@ describe('fit', () => {
   }, async () => {
     const stages = new Set<string>()
     let [last, findings] = [0, 0]
-    const options: FitOptions = { data: labelledImages(120), images: 64, output, seed: 3, device: 'cpu' }
+    const options: FitOptions = {
+      data: labelledImages(120),
+      images: 64,
+      output,
+      seed: 3,
+      device: 'cpu',
+      tensorboard: true,
+    }
     const result = await learn({
       ...options,
       onFindings: () => findings++,
@@ -68,7 +76,8 @@ describe('fit', () => {
       ...['by-first.png', 'by-second.png', 'classifier.safetensors', 'composition.png', 'data.png', 'fit.json'],
       ...['model.safetensors', 'report.html', 'report.md', 'runs', 'samples.png', 'teacher.safetensors'],
     ])
-    expect(await readdir(join(output, 'runs', 'energy'))).toEqual(['log.jsonl'])
+    for (const run of ['teacher', 'energy', 'classifier'])
+      expect((await readdir(join(output, 'runs', run))).sort()).toEqual([expect.stringMatching(/^events\.out\.tfevents\./), 'log.jsonl']) // biome-ignore format: one line
     expect(await readFile(join(output, 'report.html'), 'utf8')).not.toMatch(/src="(?!data:)/)
     using energy = await EnergyModel.load(result.model, { device: 'cpu' })
     expect(energy.calibration).toBeDefined()
@@ -88,7 +97,10 @@ describe('fit', () => {
       await expect(learn({ ...options, output: broken, signal: stop.signal, onProgress })).rejects.toBe(reason)
     }
     await expect(learn({ ...options, output: broken, seed: 1 })).rejects.toThrow(/other options \(seed\)/)
-    await learn({ ...options, output: broken })
+    const free = await holdFolder(broken)
+    await expect(learn({ ...options, output: broken })).rejects.toThrow(/in use by another run/)
+    await free()
+    await learn({ ...options, output: broken, overwrite: true }) // of this fit there is nothing to overwrite yet
     for (const name of ['model', 'teacher'].map((model) => `${model}.safetensors`).concat('samples.png'))
       expect(readFileSync(join(broken, name)).equals(readFileSync(join(whole, name))), name).toBe(true)
   })
@@ -108,6 +120,9 @@ describe('fit', () => {
     await refused({ minutes: 2e-5 }).rejects.toThrow(/min the teacher sees/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
+    await mkdir(join(output, 'runs', 'mine'), { recursive: true })
+    await refused({ data: labelledImages(20), overwrite: true }).rejects.toThrow(/runs is there, and not of a fit/)
+    expect(await readdir(join(output, 'runs'))).toEqual(['mine'])
     await refused({ output: '' }).rejects.toThrow(ArgumentError)
     await refused({ output: '/proc/none/fit' }).rejects.toThrow(FileError)
     await refused({ dataOptions: { autoencoder: 'x' } }).rejects.toThrow(ArgumentError)
@@ -214,7 +229,7 @@ describe('rows', () => {
   })
 
   it('are longer where there is more time', () => {
-    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 15, true).columns)).toEqual([4, 8, 12])
-    expect(budgetFor(1000, 4, false).work.classifier).toBe(0)
+    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 500, 15, true).columns)).toEqual([4, 8, 12])
+    expect(budgetFor(1000, 500, 4, false).work.classifier).toBe(0)
   })
 })

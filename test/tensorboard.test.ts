@@ -1,13 +1,16 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { EventFile } from '../lib/data/event-file.js'
 import { trainDenoiser } from '../lib/index.js'
 
 /**
  * TensorBoard's event files against the format's description, byte by byte: core/lib/io/record_writer.h (TFRecord, masked CRC-32C), core/util/event.proto
- * and core/framework/summary.proto of TensorFlow, and the wire format of protocol buffers. The reader here shares nothing with the writer.
+ * and core/framework/summary.proto of TensorFlow, and the wire format of protocol buffers. The reader here shares nothing with the writer. Where there is
+ * TensorBoard (pip install tensorboard), its own reader too.
  */
 
 let folder = ''
@@ -131,10 +134,42 @@ it('hold what the log of a run has, with pictures; a run that goes on says from 
       expect(png.equals(await readFile(join(output, line.preview)))).toBe(true)
     }
   }
-  await rm(join(output, (await files())[0]!))
+  const [first] = await files()
+  await rename(join(output, first!), join(folder, first!))
   const longer = await trainDenoiser({ ...options, images: 800, resume: true })
   longer.model.dispose()
   const [, session, next] = records(await readFile(join(output, (await files())[0]!)))
-  expect([one(session!, 2), fields(one(session!, 7) as Buffer)]).toEqual([40, [[1, 1]]])
+  expect([one(session!, 2), fields(one(session!, 7) as Buffer)]).toEqual([41, [[1, 1]]])
   expect(one(next!, 2)).toBe(45) // where the held-out loss is measured now
+
+  await rename(join(folder, first!), join(output, first!))
+  const told = await asTensorBoardReads(output)
+  if (!told)
+    return console.log('skipped: TensorBoard’s own reader is not there (TENSORBOARD_PYTHON=a Python that has it)')
+  const whole = (await readFile(join(output, 'log.jsonl'), 'utf8')).trim().split('\n').map((line) => JSON.parse(line)).filter(({ loss }) => loss !== undefined) // biome-ignore format: one line
+  expect(whole.length).toBeGreaterThan(log.length)
+  expect(told.scalars['loss/step']).toEqual(whole.map(({ step, loss }) => [step, Math.fround(loss)]))
+  const held = whole.filter(({ heldOutLoss }) => heldOutLoss !== undefined)
+  expect(told.scalars['loss/held out']).toEqual(held.map(({ step, heldOutLoss }) => [step, Math.fround(heldOutLoss)]))
+  const shown = whole.filter(({ preview }) => preview)
+  const pictures = await Promise.all(shown.map(({ preview }) => readFile(join(output, preview))))
+  expect(told.images.samples).toEqual(pictures.map((png, i) => [shown[i].step, png.readUInt32BE(16), png.readUInt32BE(20), png.toString('base64')])) // biome-ignore format: one line
 })
+
+type Told = { scalars: Record<string, [number, number][]>; images: Record<string, [number, number, number, string][]> }
+
+/** What TensorBoard's event accumulator makes of a folder; undefined where there is no TensorBoard. */
+async function asTensorBoardReads(folder: string): Promise<Told | undefined> {
+  const read = `
+import base64, json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+a = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0, 'images': 0}).Reload()
+print(json.dumps({
+  'scalars': {t: [[e.step, e.value] for e in a.Scalars(t)] for t in a.Tags()['scalars']},
+  'images': {t: [[e.step, e.width, e.height, base64.b64encode(e.encoded_image_string).decode()] for e in a.Images(t)] for t in a.Tags()['images']}}))`
+  const python = process.env.TENSORBOARD_PYTHON ?? 'python3'
+  const there = await promisify(execFile)(python, ['-c', 'import tensorboard']).then(() => true, () => false) // biome-ignore format: one line
+  if (!there) return undefined
+  const { stdout } = await promisify(execFile)(python, ['-c', read, folder], { maxBuffer: 2 ** 26 })
+  return JSON.parse(stdout)
+}

@@ -69,7 +69,7 @@ it.skipIf(!executablePath)(
 
       // sampling: level by level
       const sampling = main(['sample', join(folder, 'energy', 'model.safetensors'), '--weights', 'bridge', '--particles', '24', '--steps', '24', '--threads', '1', '--allow-collapse', '--output', join(folder, 'samples')]) // biome-ignore format: one line
-      await page.locator('button.run:has-text("samples")').click()
+      await page.locator('h2.title:text-is("samples")').waitFor() // followed
       await page.locator('figure:has-text("Particles") img').waitFor()
       expect(await sampling).toBe(0)
       await page.waitForFunction(() => document.querySelector('.tiles dd')?.textContent === '24 of 24')
@@ -79,12 +79,16 @@ it.skipIf(!executablePath)(
       await page.locator('img[alt="samples"]').waitFor()
       await keep('sampling')
 
+      expect(await page.evaluate(() => location.hash)).toBe('')
+      expect(await page.locator('header button:text-is("following")').getAttribute('aria-pressed')).toBe('true')
+
       // by keys: both beside each other; and how it looks elsewhere
       await page.locator('button.run:has-text("energy")').focus()
       await page.keyboard.press('x')
       await page.locator('th:text-is("particles")').waitFor()
       expect(await page.locator('h2.title').innerText()).toBe('samples · energy')
       expect(await page.locator('tr.differs').count()).toBeGreaterThan(5)
+      await page.locator('header button:text-is("follow")').waitFor()
       await page.keyboard.press('t')
       await page.keyboard.press('t')
       expect(await page.evaluate(() => document.documentElement.dataset.theme)).toBe('dark')

@@ -175,7 +175,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     effectiveSampleSize: [Float64Array.of(0, 1)],
     encodeLabel: [labels, [1], new Float32Array(2), 0],
     evaluate: [{ samples: data, data, training: data, metrics: ['mmd', 'frechet'], limit: 8, pairs: 8, batchSize: 4, seed: 0, weights: new Float64Array(16).fill(1) }], // biome-ignore format: one line
-    fit: [{ data, minutes: 1, output: `${folder}/fit`, overwrite: false, seed: 0, device: 'cpu' }], // of vectors, which it does not take
+    fit: [{ data, minutes: 1, output: `${folder}/fit`, overwrite: false, seed: 0, tensorboard: false, device: 'cpu' }], // of vectors, which it does not take
     frechetDistance: [x, moments, { dim: 2 }],
     gaussianMixture: [{ weights: [1, 1], means: [[0, 0], [1, 1]], covariances: [1, [1, 2]] }], // biome-ignore format: one line
     gridPng: [images, [1, 8, 8], { columns: 2, size: 64 }],
@@ -217,7 +217,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     slicedWasserstein: [x, x, { dim: 2, projections: 4, weightsA: new Float64Array(4).fill(1), seed: 0 }],
     smc: [product, { ...run, weighAbove: 0.5, moves: { kernel: 'mala', steps: 1 }, meanPrecisions: [Float64Array.of(1), Float64Array.of(1)], proposal: 'analytic', resampling: 'ssp', essThreshold: 0.5 }], // biome-ignore format: one line
     songUNet: [[1, 8, 8], { model_channels: 8 }],
-    trainAutoencoder: [{ ...pictures, network: { width: 8, channelMult: [1], latentChannels: 1 }, output: `${folder}/autoencoder` }], // biome-ignore format: one line
+    trainAutoencoder: [{ ...pictures, previewEvery: 0, network: { width: 8, channelMult: [1], latentChannels: 1 }, output: `${folder}/autoencoder` }], // biome-ignore format: one line
     trainClassifier: [{ ...pictures, network: { width: 8, channelMult: [1] }, holdOut: 0.5, noise: 0.1 }],
     trainDenoiser: [{ ...training, lr: 1e-3, warmUp: 0, clip: 1, beta1: 0.9, pMean: -1, labelDropout: 0, flips: false, logEvery: 8, device: 'cpu' }], // biome-ignore format: one line
     trainEnergy: [{ ...training, head: 'dot', headScale: 0.5, levelWeight: 0.5, levels: 2, levelBatch: 2 }],

@@ -9,6 +9,7 @@ import { applyThreads, type CommonOptions, common, count, partOption } from './o
 import { divisionOf, isTogether, speaks } from './ranks.js'
 import { stageBars } from './stages.js'
 import { printTable } from './tables.js'
+import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `experiment`: claims about control, each with its numbers. */
 
@@ -19,6 +20,7 @@ interface Flags extends CommonOptions {
   data?: string
   size?: number
   part?: Part
+  watch?: number | true
 }
 
 export function register(program: Command): void {
@@ -45,7 +47,7 @@ export function register(program: Command): void {
     )
     .option('--size <pixels>', 'the side that they are scaled to (16)', count(8, 64))
   partOption(command, '--output')
-  common(command, 'feynkac experiment exact --budget medium --seed 1').action(
+  common(watchFlag(command), 'feynkac experiment exact --budget medium --seed 1').action(
     async (name: ExperimentName, flags: Flags) => {
       await applyThreads(flags)
       const { runExperiment } = await loadLab()
@@ -53,12 +55,14 @@ export function register(program: Command): void {
       const { output = join('experiments', data === undefined ? name : `${name}-images`) } = flags
       if ((flags.part || isTogether) && !dividedExperiments.some((divided) => divided === name))
         throw new ArgumentError(`experiment ${name} is the work of one process: ${dividedExperiments.join(' and ')} can be divided`) // biome-ignore format: one line
-      const work = { experiment: name, budget, data, size, seed }
-      const division = flags.part || isTogether ? await divisionOf(flags, join(output, 'parts'), work) : undefined
+      const asked = { experiment: name, budget, data, size, seed }
+      const division = flags.part || isTogether ? await divisionOf(flags, join(output, 'parts'), asked) : undefined
       const bars = stageBars()
       const options = { output, budget, models, data, size, seed, device, division, onStage: bars.onStage }
       const run = (signal: AbortSignal) => runExperiment(name, { ...options, signal })
-      const { result, tables, files } = await interruptible(run).finally(bars.end)
+      const watched = { watch: flags.watch, output, also: [models] }
+      const work = () => interruptible(run)
+      const { result, tables, files } = await whileWatched(watched, speaks, work).finally(bars.end)
       await division?.close()
       if (!speaks) return
       if (json) return console.log(JSON.stringify({ ...result, files }))

@@ -11,8 +11,10 @@ import type { Communicator } from '../ranks/communicator.js'
 import type { Division } from '../ranks/division.js'
 import { sharesOf } from '../ranks/share.js'
 import { genealogyPng } from '../report/genealogy.js'
+import { describeTarget, type LevelLog } from '../report/level-log.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
-import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
+import { type AdaptedSigmas, adaptSigmas } from '../smc/adapt.js'
+import type { AdaptSigmasOptions } from '../smc/adapt-options.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import type { LevelReport } from '../smc/events.js'
@@ -24,7 +26,6 @@ import { SmcResult } from '../smc/smc-result.js'
 import { asTarget } from '../smc/targets/linear.js'
 import { deviceOf, inDashes } from './options.js'
 import { progress } from './progress.js'
-import type { SampleLog } from './sample-log.js'
 import { type Drawn, type SampleFlags, smcFlagRows } from './sample-types.js'
 
 /** Who else draws: ranks, or the parts of an array of jobs. */
@@ -38,11 +39,12 @@ export async function draw(
   file: string,
   flags: SampleFlags,
   others: Others,
-  log: SampleLog,
+  log: LevelLog,
   signal: AbortSignal,
 ): Promise<Drawn> {
   if (flags.autoencoder === undefined) return drawFrom(file, flags, others, log, signal)
   using autoencoder = await Autoencoder.load(flags.autoencoder, deviceOf(flags))
+  log.decodeBy(autoencoder)
   const drawn = await drawFrom(file, flags, others, log, signal, autoencoder.latentShape)
   if (others.ranks.rank > 0) return drawn
   const { result } = drawn
@@ -56,7 +58,7 @@ async function drawFrom(
   file: string,
   flags: SampleFlags,
   { ranks, division }: Others,
-  log: SampleLog,
+  log: LevelLog,
   signal: AbortSignal,
   wanted?: readonly number[],
 ): Promise<Drawn> {
@@ -69,9 +71,8 @@ async function drawFrom(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
     )
   const base = baseLabels(flags, labelSpecOf(info))
-  const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
-  if (ranks.size > 1 && flags.adaptLevels)
-    throw new ArgumentError('several processes share particles at given levels, not --adapt-levels')
+  const method = flags.method ?? (info.kind === 'denoiser' ? 'ancestral' : 'smc')
+  if (ranks.size > 1 && flags.adaptLevels) throw new ArgumentError('--adapt-levels needs a single process')
   if (division && method === 'smc')
     throw new ArgumentError('--part goes with methods without weights: the particles of smc need one another. Give each task a --seed and --output of its own') // biome-ignore format: one line
   const sigmas = sigmaGrid({
@@ -263,13 +264,6 @@ async function byParts(
 async function heard<E, R>(stream: Stream<E, R>, hear: (event: E) => Promise<void>): Promise<R> {
   for await (const event of stream) await hear(event)
   return stream.result
-}
-
-/** The density, in words and exponents. */
-function describeTarget(target: object): object {
-  const nameOf = (model: object) => ('name' in model ? model.name : 'energyGrad' in model ? 'an energy' : 'a denoiser')
-  const { models, exponents } = target as Partial<Target>
-  return { name: nameOf(target), ...(models && { models: models.map(nameOf) }), ...(exponents && { exponents }) }
 }
 
 /** The command's own labels. Other models of a composition may have labels where its own has none. */

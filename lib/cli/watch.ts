@@ -48,17 +48,18 @@ export function watchFlag(command: Command): Command {
   )
 }
 
-/** Runs work while its folder is watched, where --watch asks for it. The folder is made for that. */
+/** Runs work while its folder, and others that it works in, are watched, where --watch asks for it. They are made for that. */
 export async function whileWatched<T>(
-  { watch, output }: { watch?: number | true; output: string },
+  { watch, output, also = [] }: { watch?: number | true; output: string; also?: readonly string[] },
   speaks: boolean,
   work: () => Promise<T>,
 ): Promise<T> {
   if (watch === undefined || !speaks) return work()
   const { prepareFolder } = await import('../base/files.js')
   await loadWatching(await version()) // what is missing must stop a run before it has made a folder
-  await prepareFolder(output)
-  const server = await open([output], watch === true ? PORT : watch)
+  const folders = [output, ...also]
+  for (const folder of folders) await prepareFolder(folder)
+  const server = await open(folders, watch === true ? PORT : watch)
   process.stderr.write(`watch at ${server.url}\n`)
   try {
     return await work()

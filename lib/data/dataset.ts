@@ -16,6 +16,12 @@ export interface LabelSpec {
   attributes: Attribute[]
 }
 
+/** From latents [n, ...latentShape] to images [n, ...shape]. */
+export interface Decoder {
+  readonly shape: readonly number[]
+  decode(latents: Float32Array, options?: { signal?: AbortSignal }): Promise<Float32Array>
+}
+
 /** Samples in memory. */
 export interface Dataset {
   readonly name: string
@@ -26,6 +32,8 @@ export interface Dataset {
   readonly labels: LabelSpec | null
   /** The samples are latents of images: not of pixels in [-1, 1], and not to be mirrored. */
   readonly latent?: boolean
+  /** Of latents: what makes the images that they stand for of them, to look at. */
+  readonly decoder?: Decoder | undefined
   /** What tells the samples from others, where their bits differ between machines. */
   readonly origin?: string | undefined
   /** Writes sample `index` to out[offset ...]: images row-major in [-1, 1], channel by channel. Throws ArgumentError. */
@@ -59,7 +67,7 @@ export function checkDataset(data: unknown): Dataset {
 }
 
 /**
- * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels.
+ * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels. Throws ArgumentError.
  * @example
  * ```js
  * import { labelDim } from 'feynkac'
@@ -121,6 +129,7 @@ export interface DatasetParts {
   /** [size * attributes] class indices; -1: unknown. */
   classes?: Int32Array
   latent?: boolean
+  decoder?: Decoder
   origin?: string
 }
 
@@ -131,30 +140,32 @@ export class MemoryDataset implements Dataset {
   readonly shape: number[]
   readonly labels: LabelSpec | null
   readonly latent: boolean
+  readonly decoder: Decoder | undefined
   readonly origin: string | undefined
-  private readonly data: Uint8Array | Float32Array
-  private readonly classes: Int32Array
-  private readonly width: number
+  readonly #data: Uint8Array | Float32Array
+  readonly #classes: Int32Array
+  readonly #width: number
 
   /** Whether a data set has its samples as bytes here. */
   static holdsBytes(data: Dataset): boolean {
-    return data instanceof MemoryDataset && data.data instanceof Uint8Array
+    return data instanceof MemoryDataset && data.#data instanceof Uint8Array
   }
 
-  constructor({ name, shape, data, labels, classes, latent = false, origin }: DatasetParts) {
+  constructor({ name, shape, data, labels, classes, latent = false, decoder, origin }: DatasetParts) {
     this.origin = origin
     this.name = name
     this.shape = shape
-    this.data = data
+    this.#data = data
     this.labels = labels
     this.latent = latent
-    this.classes = classes ?? new Int32Array(0)
-    this.width = sizeOf(shape)
-    this.size = data.length / this.width
+    this.decoder = decoder
+    this.#classes = classes ?? new Int32Array(0)
+    this.#width = sizeOf(shape)
+    this.size = data.length / this.#width
   }
 
   read(index: number, out: Float32Array, offset: number): void {
-    const { data, width } = this
+    const [data, width] = [this.#data, this.#width]
     integer('index', index, 0, this.size - 1)
     checkPlace(float32Array('out', out), offset, width)
     const start = index * width
@@ -165,6 +176,6 @@ export class MemoryDataset implements Dataset {
   label(index: number): readonly (number | null)[] {
     integer('index', index, 0, this.size - 1)
     const count = this.labels?.attributes.length ?? 0
-    return Array.from(this.classes.subarray(index * count, (index + 1) * count), (c) => (c < 0 ? null : c))
+    return Array.from(this.#classes.subarray(index * count, (index + 1) * count), (c) => (c < 0 ? null : c))
   }
 }

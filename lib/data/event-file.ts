@@ -27,7 +27,8 @@ export class EventFile {
     const seconds = String(Math.floor(now / 1000)).padStart(10, '0')
     const file = new EventFile(join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`))
     await file.#append(event(now, 0, text(3, 'brain.Event:2')))
-    if (step > 0) await file.#append(event(now, step, message(7, varint(1, 1)))) // session_log: START
+    // session_log: START, which has TensorBoard forget its own step and those after
+    if (step > 0) await file.#append(event(now, step + 1, message(7, varint(1, 1))))
     return file
   }
 

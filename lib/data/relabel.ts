@@ -30,6 +30,7 @@ export function labelledAs(spec: LabelSpec, data: Dataset): Dataset {
     shape: data.shape,
     labels: spec,
     latent: data.latent,
+    decoder: data.decoder,
     origin: data.origin,
     read: (index, out, offset) => data.read(index, out, offset),
     label: (index) => data.label(index).map((c, a) => (c === null ? null : (places[a]?.[c] ?? c))),

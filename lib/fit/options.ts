@@ -22,6 +22,8 @@ export interface FitOptions extends DeviceOptions {
   overwrite?: boolean
   /** Seed of all random numbers (0). */
   seed?: number
+  /** Also write event files of TensorBoard's beside the log of each training, in `output`/runs (false). */
+  tensorboard?: boolean
   /** Aborting ends the fit after the step in progress, with a checkpoint. */
   signal?: AbortSignal
   /** What was found in the data; called before the work. */
@@ -37,4 +39,5 @@ export const fitRows = {
   images: whole('instead: images that the teacher sees; gives the same bits again'),
   overwrite: toggle('replace what another fit has left in --output', { default: false }),
   seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
-} satisfies RowsOf<FitOptions, 'minutes' | 'images' | 'overwrite' | 'seed'>
+  tensorboard: toggle('write event files for TensorBoard into the folder of each training', { default: false }),
+} satisfies RowsOf<FitOptions, 'minutes' | 'images' | 'overwrite' | 'seed' | 'tensorboard'>

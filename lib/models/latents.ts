@@ -2,9 +2,10 @@ import { knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
 import { sizeOf } from '../base/shape.js'
-import { checkDataset, type Dataset, MemoryDataset } from '../data/dataset.js'
+import { checkDataset, type Dataset, type Decoder, MemoryDataset } from '../data/dataset.js'
 import { Autoencoder } from './autoencoder.js'
 
+/** Options of `latentDataset`. */
 export interface LatentOptions {
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
@@ -15,7 +16,7 @@ const BATCH = 256
 
 /**
  * The latents of a data set of images, encoded once and kept in memory, with the labels of the images: models trained on it are models of
- * latents. Throws ArgumentError where the images do not fit the autoencoder; OutOfMemoryError; the signal's reason when aborted.
+ * latents. Previews of their training are decoded by the autoencoder, so keep it for as long. Throws ArgumentError where the images do not fit the autoencoder; OutOfMemoryError; the signal's reason when aborted.
  * @example
  * ```js
  * import { Autoencoder, latentDataset, loadDataset, trainDenoiser } from 'feynkac'
@@ -31,6 +32,15 @@ export async function latentDataset(
   options: LatentOptions = {},
 ): Promise<Dataset> {
   knownOptions('latentDataset', options, ['signal', 'onProgress'])
+  return encoded(data, autoencoder, options)
+}
+
+/** decoder: by what previews are decoded; default the autoencoder. */
+export async function encoded(
+  data: Dataset,
+  autoencoder: Autoencoder,
+  { decoder = autoencoder, ...options }: LatentOptions & { decoder?: Decoder },
+): Promise<Dataset> {
   if (!(autoencoder instanceof Autoencoder)) throw invalid('autoencoder', 'an Autoencoder', autoencoder)
   checkDataset(data)
   const { shape, latentShape } = autoencoder
@@ -63,6 +73,7 @@ export async function latentDataset(
     labels: data.labels,
     classes,
     latent: true,
+    decoder,
     // devices and instruction sets round the latents differently
     origin: `${await fingerprintData(data)} by ${await fingerprintNetwork(autoencoder.network)}`,
   })

@@ -61,7 +61,7 @@ export async function lossesBeside(
 
 /** A model like the one that is trained, with its averaged weights as they are. */
 export async function averaged<M extends { network: NetworkWeights }>(
-  trained: NativeNetwork,
+  trained: NetworkWeights,
   create: () => Promise<M>,
 ): Promise<M> {
   const model = await create()

@@ -2,14 +2,14 @@ import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, FileError, invalid } from '../base/errors.js'
 import { checkOptions, defaultsOf } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
-import { checkDataset, type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
+import { checkDataset, type Dataset, type Decoder, type LabelSpec, labelDim } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
 import { loadDataset } from '../data/load.js'
 import { readingRows } from '../data/options.js'
 import { Autoencoder } from '../models/autoencoder.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { latentDataset } from '../models/latents.js'
+import { encoded } from '../models/latents.js'
 import { run } from '../native/addon.js'
 import { deviceOptionNames, freeMemory } from '../native/devices.js'
 import type { NativeNetwork, NetworkKind } from '../native/types.js'
@@ -23,7 +23,7 @@ import {
 import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
-import { type Architecture, networkFor } from './architecture.js'
+import { networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
@@ -32,10 +32,11 @@ import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
+import type { Architecture } from './network-options.js'
 import { NoisyStates } from './noisy-states.js'
 import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
-import { Previews, previewEveryFor } from './previews.js'
+import { Previews, previewEveryFor, samplesOf } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
 import { imagesOf, imagesPerSecond } from './speed.js'
@@ -97,6 +98,8 @@ interface Found {
   shape: readonly number[]
   /** Samples. */
   size: number
+  /** Whether they are latents of images. */
+  latent: boolean
   /** Fingerprints. */
   data: string
   teacher: string | null
@@ -182,8 +185,15 @@ export async function openData(
   const { autoencoder: file, ...loading } = source.options
   const images = await loadDataset(source.spec, { ...loading, signal })
   if (file === undefined) return { data: images, source }
-  using autoencoder = await Autoencoder.load(file, { device: options.device, precision: options.precision })
-  return { data: await latentDataset(images, autoencoder, { signal }), source }
+  const open = () => Autoencoder.load(file, { device: options.device, precision: options.precision })
+  using autoencoder = await open()
+  const { shape } = autoencoder
+  // previews are few: in memory only while one is decoded
+  const decode: Decoder['decode'] = async (latents, call) => {
+    using decoder = await open()
+    return await decoder.decode(latents, call)
+  }
+  return { data: await encoded(images, autoencoder, { signal, decoder: { shape, decode } }), source }
 }
 
 /** Trains from the options, or on from the checkpoint. */
@@ -205,6 +215,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     labels: front.conditional ? data.labels : null,
     shape: data.shape,
     size: data.size,
+    latent: data.latent === true,
     data: await fingerprintFor(data, stored),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   }
@@ -288,6 +299,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
   const model = await front.create(definition, labels)
   try {
     const { network, info } = model
+    if (data.latent) info.latent = true
     if (!checkpoint && options.microBatch === undefined)
       definition.microBatch = await fittingBatch(
         network.device(),
@@ -307,8 +319,11 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
     })
     const previewsOf = () => {
       const every = options.previewEvery ?? previewEveryFor(images, data.shape)
-      const model = () => averaged(network, () => front.create(definition, labels))
-      return every > 0 && every <= images ? new Previews(every, seed, labels, model, signal) : undefined
+      const draw = async () => {
+        using model = await averaged(network, () => front.create(definition, labels))
+        return await samplesOf(model, { labels, decoder: data.decoder, seed, signal })
+      }
+      return every > 0 && every <= images ? new Previews(every, draw, signal) : undefined
     }
     const { kind, headScale, energyWeight } = definition
     const settings = onlySettings(definition) as Settings
@@ -366,10 +381,10 @@ function define<M extends Denoiser | EnergyModel>(
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
   const needsClass = teacher?.info.nullClass === null
   const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
-  const { images, labels, size } = found
+  const { images, labels, size, latent } = found
   const holdOut = options.holdOut ?? holdOutFor(size)
   const attributes = labels?.attributes.length ?? 0
-  const situation = { objective, images, samples: size, attributes, network: chosen }
+  const situation = { objective, images, samples: size, latent, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
   const classified = (stored ?? front.given).levelWeight
   const recipe = recipeFor(situation, {
@@ -399,7 +414,12 @@ function define<M extends Denoiser | EnergyModel>(
   if (shape.join() !== found.shape.join())
     throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
   const taken = configLabelDim(settled.network)
-  if (taken !== dims) throw new ArgumentError(`the network takes ${taken} label entries but the data have ${dims}`)
+  if (taken !== dims) {
+    const without = objective === 'dsm' ? ', or leave the labels out: conditional: false (--no-labels)' : ''
+    throw new ArgumentError(
+      `the network takes ${taken} label entries but the data have ${dims}: give it as many (label_dim, or num_class_embeds of UNet2DModel)${without}`,
+    )
+  }
   if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
   if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')

@@ -16,9 +16,12 @@ import { ago } from './words.js'
 const COLORS = 8
 const colorOf = (place: number) => `var(--series-${(place % COLORS) + 1})`
 
-/** The chosen runs are in the address, so that it can be kept. */
-function useChosen(): [string[], (ids: string[]) => void] {
-  const read = () => location.hash.slice(1).split(',').filter(Boolean).map(decodeURIComponent)
+/** What is shown: the runs that were chosen, which are in the address so that it can be kept, or whichever goes on (null). */
+function useChosen(): [string[] | null, (ids: string[] | null) => void] {
+  const read = () => {
+    const ids = location.hash.slice(1).split(',').filter(Boolean).map(decodeURIComponent)
+    return ids.length > 0 ? ids : null
+  }
   const [chosen, setChosen] = useState(read)
   useEffect(() => {
     const changed = () => setChosen(read())
@@ -28,14 +31,16 @@ function useChosen(): [string[], (ids: string[]) => void] {
   return [
     chosen,
     (ids) => {
-      history.replaceState(null, '', `#${ids.map(encodeURIComponent).join(',')}`)
+      history.replaceState(null, '', ids ? `#${ids.map(encodeURIComponent).join(',')}` : location.pathname)
       setChosen(ids)
     },
   ]
 }
 
 function App() {
-  const [chosen, setChosen] = useChosen()
+  const [wanted, setChosen] = useChosen()
+  const [followed, setFollowed] = useState<string[]>([])
+  const chosen = wanted ?? followed
   const { runs, folders, logs, connected } = useRuns(chosen)
   const theme = useTheme()
   const [now, setNow] = useState(Date.now())
@@ -47,9 +52,11 @@ function App() {
     return () => clearInterval(timer)
   }, [])
   useEffect(() => {
-    const known = chosen.filter((id) => runs.some((run) => run.id === id))
-    if (runs.length > 0 && known.length === 0) setChosen([runs[0]!.id])
-  }, [runs, chosen])
+    if (wanted && runs.length > 0 && !runs.some(({ id }) => wanted.includes(id))) setChosen(null)
+    // the first goes on, or is the last that began
+    const shown = runs.find(({ id }) => followed.includes(id))
+    if (runs[0] && runs[0] !== shown && shown?.state !== 'running') setFollowed([runs[0].id])
+  }, [runs, wanted])
 
   const only = (id: string) => setChosen([id])
   const toggle = (id: string) => {
@@ -74,6 +81,7 @@ function App() {
       else if (event.key === 'n' || event.key === 'p') {
         buttons[Math.max(0, Math.min(buttons.length - 1, shown + (event.key === 'n' ? 1 : -1)))]?.focus()
       } else if (event.key === 'x' && runs[shown]) toggle(runs[shown]!.id)
+      else if (event.key === 'f') setChosen(null)
       else if (event.key === 't') nextTheme()
       else if (event.key === '?') help.current?.showModal()
     }
@@ -112,6 +120,17 @@ function App() {
         <p class={`connection ${connected ? 'on' : 'off'}`} role="status">
           {connected ? (live > 0 ? `${live} running` : 'nothing running') : 'not connected'}
         </p>
+        {runs.length > 1 && (
+          <button
+            type="button"
+            class="quiet"
+            aria-pressed={wanted === null}
+            onClick={() => setChosen(null)}
+            title="show whichever run goes on (f)"
+          >
+            {wanted === null ? 'following' : 'follow'}
+          </button>
+        )}
         <button type="button" class="quiet" onClick={nextTheme} title="light, dark, or as the system (t)">
           {theme.split(' ')[0]}
         </button>
@@ -141,7 +160,8 @@ function App() {
               <h2>No runs yet</h2>
               <p>
                 This page shows them as soon as there are: <code>feynkac train</code>, <code>distill</code>,{' '}
-                <code>fit</code> and <code>sample</code> with <code>--output</code> in a folder that is watched.
+                <code>fit</code>, <code>sample</code>, <code>demo</code> and <code>experiment</code> with{' '}
+                <code>--output</code> in a folder that is watched.
               </p>
             </div>
           )}
@@ -167,6 +187,8 @@ function App() {
           <dd>go to the next, the one before, and leave what is shown</dd>
           <dt>x</dt>
           <dd>show this run beside the others, or no more</dd>
+          <dt>f</dt>
+          <dd>follow: whichever run goes on</dd>
           <dt>t</dt>
           <dd>light, dark, or as the system has it</dd>
           <dt>drag</dt>

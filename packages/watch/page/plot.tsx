@@ -17,6 +17,9 @@ export interface Series {
   dots?: boolean
 }
 
+/** The one axis that is not of whole numbers. */
+export const LOG_SIGMA = 'log₁₀ σ'
+
 export interface PlotProps {
   title: string
   hint?: string
@@ -80,6 +83,16 @@ function isRound(value: number): boolean {
   return Math.abs(digit - Math.round(digit)) < 1e-6 && [1, 2, 3, 5, 7].includes(Math.round(digit))
 }
 
+/** Steps, of images and levels. */
+const wholeSteps = [1, 2, 5].flatMap((digit) => Array.from({ length: 12 }, (_, power) => digit * 10 ** power)).sort((a, b) => a - b) // biome-ignore format: one line
+
+/** What a legend says of a series: where the cursor is, else its last value. */
+function saidOf({ data, cursor }: uPlot, value: number | null, series: number): number | null {
+  if (value !== null && value !== undefined) return value
+  if (typeof cursor.idx === 'number' && (cursor.left ?? -1) >= 0) return null
+  return [...data[series]!].findLast((one) => typeof one === 'number') ?? null
+}
+
 function resolved(color: string): string {
   const name = /^var\((--[\w-]+)\)$/.exec(color)?.[1]
   return name ? getComputedStyle(document.documentElement).getPropertyValue(name).trim() : color
@@ -102,13 +115,18 @@ function optionsOf(props: PlotProps, width: number, height: number): uPlot.Optio
       },
     },
     axes: [
-      { ...axis, size: 30, values: (_, all) => all.map((value) => (value === null ? '' : short(value))) },
+      {
+        ...axis,
+        size: 30,
+        ...(x !== LOG_SIGMA && { incrs: wholeSteps }),
+        values: (_, all) => all.map((value) => (value === null ? '' : short(value))),
+      },
       { ...axis, size: 46, values: (_, all) => all.map((value) => (value === null || (log && !isRound(value)) ? '' : format(value))) }, // biome-ignore format: one line
     ],
     cursor: { y: false, points: { size: 6 }, ...(sync && { sync: { key: sync } }), drag: { x: true, y: false } },
     legend: { markers: { width: 0 } },
     series: [
-      { label: x, value: (_, value) => short(value, 4) },
+      { label: x, value: (own, value) => short(saidOf(own, value, 0), 4) },
       ...series.map(({ label, color, faint, dashed, dots }) => ({
         label,
         stroke: resolved(color),
@@ -117,7 +135,7 @@ function optionsOf(props: PlotProps, width: number, height: number): uPlot.Optio
         spanGaps: true,
         ...(dashed && { dash: [5, 4] }),
         points: { show: dots ?? false, size: 6, fill: resolved(color) },
-        value: (_: uPlot, value: number | null) => format(value),
+        value: (own: uPlot, value: number | null, i: number) => format(saidOf(own, value, i)),
       })),
     ],
     hooks: {

@@ -1,5 +1,4 @@
-import { pictureOf } from './runs.js'
-import type { Shown } from './training.js'
+import { pictureOf, type Shown } from './runs.js'
 
 /** Pictures of reports: of a fit, the demo, an experiment. */
 export function Report({ shown }: { shown: readonly Shown[] }) {

@@ -10,8 +10,15 @@ export type Line = Record<string, unknown>
 export interface Log {
   epoch: number
   lines: Line[]
-  /** Of the result, beside those that lines name. */
+  /** Pictures of the result; those of the lines are named there. */
   pictures: string[]
+}
+
+/** A run that is shown, in its colour. */
+export interface Shown {
+  run: Run
+  log: Log
+  color: string
 }
 
 export interface Watched {

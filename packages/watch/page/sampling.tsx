@@ -1,123 +1,116 @@
+import { Frame, onlyOne, pointsOf, seriesOf } from './frame.js'
 import { Genealogy } from './genealogy.js'
-import { Notices, Tiles } from './parts.js'
-import { Plot, type Series } from './plot.js'
-import { Previews } from './previews.js'
-import { type Line, numberOf, pictureOf } from './runs.js'
-import type { Shown } from './training.js'
+import { Tiles } from './parts.js'
+import { Plot } from './plot.js'
+import { type Line, numberOf, pictureOf, type Shown } from './runs.js'
 import { lasting, percent, short } from './words.js'
 
-/** Runs of `sample`: sequential Monte Carlo level by level, and samplers without weights. */
+/** Runs of `sample`: sequential Monte Carlo level by level, Markov chains, and samplers without weights. */
+
+const levelsOf = ({ log }: Shown) => log.lines.filter(({ level }) => level !== undefined)
+const aboutOf = ({ log }: Shown) => ({
+  particles: Number(log.lines[0]?.particles ?? 1),
+  lastLevel: Number(log.lines[0]?.lastLevel ?? 1),
+})
 
 export function Sampling({ shown }: { shown: readonly Shown[] }) {
-  const one = shown.length === 1 ? shown[0] : undefined
-  const levels = ({ log }: Shown) => log.lines.filter(({ level }) => level !== undefined)
-  const about = ({ log }: Shown) => ({
-    particles: Number(log.lines[0]?.particles ?? 1),
-    lastLevel: Number(log.lines[0]?.lastLevel ?? 1),
-  })
-  const longest = Math.max(...shown.map((item) => about(item).lastLevel))
-  const weighted = shown.some((item) => levels(item).some(({ ess }) => ess !== undefined))
-  const points = (item: Shown, name: string, of = (value: number) => value) =>
-    levels(item).flatMap((line): [number, number][] => {
-      const y = numberOf(line, name)
-      return y === null ? [] : [[Number(line.level), of(y)]]
-    })
-  const line = (item: Shown, name: string, label: string, color: string, own: Partial<Series> = {}, of?: (value: number) => number): Series => ({ label: one ? label : `${item.run.name}${own.dashed ? `, ${label}` : ''}`, color, points: points(item, name, of), ...own }) // biome-ignore format: one line
-  const share = (item: Shown) => (value: number) => value / about(item).particles
-  const common = { x: 'level', xRange: [0, longest] as const, sync: 'sampling' }
+  const one = onlyOne(shown)
+  const has = (name: string) => shown.some((item) => levelsOf(item).some((line) => numberOf(line, name) !== null))
+  const weighted = has('ess')
+  const of = (name: string) => (item: Shown) => pointsOf(levelsOf(item), 'level', name)
+  const share = (name: string) => (item: Shown) =>
+    pointsOf(levelsOf(item), 'level', name, (value) => value / aboutOf(item).particles)
+  const dashed = { dashed: true, ...(one && { color: 'var(--series-3)' }) }
+  const xRange = [0, Math.max(...shown.map((item) => aboutOf(item).lastLevel))] as const
+  const common = { x: 'level', xRange, sync: 'sampling' }
+  const small = { ...common, height: 150 }
   return (
-    <>
-      {one && <Summary {...one} />}
-      {shown.map((item) => (
-        <Notices key={item.run.id} name={one ? undefined : item.run.name} all={troubleOf(item.log.lines)} />
-      ))}
-      <div class="grid">
-        <div class="charts">
-          {weighted && (
-            <Plot
-              {...common}
-              title="Effective sample size"
-              hint="share of the particles; dashed: of the step alone (conditional)"
-              range={[0, 1.02]}
-              format={percent}
-              height={220}
-              series={shown.flatMap((item) => [
-                line(item, 'ess', 'ESS', item.color, {}, share(item)),
-                line(item, 'conditionalEss', 'conditional', one ? 'var(--series-3)' : item.color, { dashed: true }, share(item)), // biome-ignore format: one line
-              ])}
-            />
-          )}
-          {weighted &&
-            shown.map((item) => (
-              <Genealogy
-                key={item.run.id}
-                lines={levels(item)}
-                {...about(item)}
-                name={one ? undefined : item.run.name}
-              />
-            ))}
-          {weighted && (
-            <div class="pair">
-              <Plot
-                {...common}
-                title="Roots"
-                hint="initial particles with descendants"
-                height={150}
-                series={shown.map((item) => line(item, 'distinctRoots', 'roots', item.color))}
-              />
-              <Plot
-                {...common}
-                title="Energy"
-                hint="weighted mean of U"
-                height={150}
-                series={shown.map((item) => line(item, 'meanEnergy', 'mean U', item.color))}
-              />
-            </div>
-          )}
-          <div class="pair">
-            {weighted && (
-              <Plot
-                {...common}
-                title="log Z"
-                height={150}
-                series={shown.map((item) => line(item, 'logZ', 'log Z', item.color))}
-              />
-            )}
-            <Plot
-              {...common}
-              title="Noise level"
-              hint="σ"
-              height={150}
-              log
-              series={shown.map((item) => ({ ...line(item, 'sigma', 'σ', item.color), points: points(item, 'sigma').filter(([, y]) => y > 0) }))} // biome-ignore format: one line
-            />
-          </div>
-        </div>
-        <div class="side">
-          {shown.map(({ run, log, color }) => (
-            <Previews
-              key={run.id}
-              run={run}
-              log={log}
-              color={one ? undefined : color}
-              title={one ? 'Particles' : run.name}
-              at={({ level, sigma }) => `level ${level}, σ ${short(Number(sigma))}`}
-            />
-          ))}
-          {shown
-            .filter(({ log }) => log.pictures.includes('samples.png'))
-            .map(({ run, color }) => (
-              <figure key={run.id} class="card previews">
-                <figcaption>
-                  {!one && <i class="swatch" style={{ background: color }} />}
-                  Samples <span class="hint">drawn by their weights</span>
-                </figcaption>
-                <img src={`${pictureOf(run, 'samples.png')}&lines=${run.lines}`} alt="samples" />
-              </figure>
-            ))}
-        </div>
+    <Frame
+      shown={shown}
+      summary={Summary}
+      troubleOf={troubleOf}
+      title="Particles"
+      at={({ level, sigma }) => `level ${level}, σ ${short(Number(sigma))}`}
+      beside={shown.map((item) => <Drawn key={item.run.id} {...item} several={!one} />)}
+    >
+      {weighted && (
+        <Plot
+          {...common}
+          title="Effective sample size"
+          hint="share of the particles; dashed: of the step alone (conditional)"
+          range={[0, 1.02]}
+          format={percent}
+          height={220}
+          series={[
+            ...seriesOf(shown, 'ESS', share('ess')),
+            ...seriesOf(shown, 'conditional', share('conditionalEss'), dashed),
+          ]}
+        />
+      )}
+      {weighted &&
+        shown.map((item) => (
+          <Genealogy
+            key={item.run.id}
+            lines={levelsOf(item)}
+            {...aboutOf(item)}
+            name={one ? undefined : item.run.name}
+          />
+        ))}
+      <div class="pair">
+        {weighted && (
+          <Plot
+            {...small}
+            title="Roots"
+            hint="initial particles with descendants"
+            series={seriesOf(shown, 'roots', of('distinctRoots'))}
+          />
+        )}{' '}
+        {/* biome-ignore format: one line */}
+        {has('meanEnergy') && (
+          <Plot
+            {...small}
+            title="Energy"
+            hint={weighted ? 'weighted mean of U' : 'mean of U'}
+            series={seriesOf(shown, 'mean U', of('meanEnergy'))}
+          />
+        )}{' '}
+        {/* biome-ignore format: one line */}
+        {has('acceptance') && (
+          <Plot
+            {...small}
+            title="Acceptance"
+            hint="of the moves"
+            range={[0, 1.02]}
+            format={percent}
+            series={seriesOf(shown, 'accepted', of('acceptance'))}
+          />
+        )}{' '}
+        {/* biome-ignore format: one line */}
+        {has('logZ') && <Plot {...small} title="log Z" series={seriesOf(shown, 'log Z', of('logZ'))} />}
+        <Plot
+          {...small}
+          title="Noise level"
+          hint="σ"
+          log
+          series={seriesOf(shown, 'σ', (item) => of('sigma')(item).filter(([, y]) => y > 0))}
+        />{' '}
+        {/* biome-ignore format: one line */}
       </div>
-    </>
+    </Frame>
+  )
+}
+
+/** What was drawn in the end. */
+function Drawn({ run, log, color, several }: Shown & { several: boolean }) {
+  if (!log.pictures.includes('samples.png')) return null
+  return (
+    <figure class="card previews">
+      <figcaption>
+        {several && <i class="swatch" style={{ background: color }} />}
+        Samples <span class="hint">drawn by their weights</span>
+      </figcaption>
+      <img src={`${pictureOf(run, 'samples.png')}&lines=${run.lines}`} alt="samples" />
+    </figure>
   )
 }
 

@@ -1,103 +1,69 @@
-import { Notices, Tiles } from './parts.js'
-import { Plot, type Series } from './plot.js'
-import { Previews } from './previews.js'
-import { type Line, type Log, numberOf, type Run } from './runs.js'
+import { Frame, onlyOne, pointsOf, seriesOf } from './frame.js'
+import { Tiles } from './parts.js'
+import { LOG_SIGMA, Plot, type Series } from './plot.js'
+import { type Line, numberOf, type Shown } from './runs.js'
 import { lasting, short } from './words.js'
 
 /** Training runs, one or several side by side. */
-
-export interface Shown {
-  run: Run
-  log: Log
-  color: string
-}
 
 const BINS = 10
 /** From the least noise to the most. */
 const binColor = (bin: number) => `oklch(0.64 0.15 ${(280 + (130 * bin) / (BINS - 1)) % 360})`
 
+const stepsOf = ({ log }: Shown) => log.lines.filter(({ loss }) => loss !== undefined)
+
 export function Training({ shown }: { shown: readonly Shown[] }) {
-  const one = shown.length === 1 ? shown[0] : undefined
-  const steps = ({ log }: Shown) => log.lines.filter(({ loss }) => loss !== undefined)
-  const points = (lines: readonly Line[], name: string) =>
-    lines.flatMap((line): [number, number][] => {
-      const [x, y] = [numberOf(line, 'images'), numberOf(line, name)]
-      return x === null || y === null ? [] : [[x, y]]
-    })
-  const each = (name: string, style: Partial<Series> = {}): Series[] =>
-    shown.map((item) => ({
-      label: one ? (style.label ?? name) : item.run.name,
-      color: item.color,
-      points: points(steps(item), name),
-      ...(!one && { label: item.run.name }),
-    }))
-  const loss: Series[] = shown.flatMap((item) => {
-    const lines = steps(item)
-    const held = points(lines, 'heldOutLoss')
-    const label = one ? '' : `${item.run.name}, `
-    return [
-      ...(one ? [{ label: 'step', color: item.color, points: points(lines, 'loss'), faint: true }] : []),
-      { label: one ? 'running median' : item.run.name, color: item.color, points: points(lines, 'median') },
-      ...(held.length > 0
-        ? [{ label: `${label}held out`, color: one ? 'var(--series-2)' : item.color, points: held, dashed: true, dots: true }] // biome-ignore format: one line
-        : []),
-    ]
-  })
-  const sync = 'training'
+  const one = onlyOne(shown)
+  const of = (name: string) => (item: Shown) => pointsOf(stepsOf(item), 'images', name)
+  const loss: Series[] = [
+    ...(one ? seriesOf(shown, 'step', of('loss'), { faint: true }) : []),
+    ...seriesOf(shown, 'running median', of('median')),
+    ...seriesOf(shown, 'held out', of('heldOutLoss'), { ...(one && { color: 'var(--series-2)' }), dashed: true, dots: true }).filter(({ points }) => points.length > 0), // biome-ignore format: one line
+  ]
+  const common = { x: 'images', sync: 'training' }
   return (
-    <>
-      {one && <Summary {...one} />}
-      {shown.map(({ run, log }) => (
-        <Notices key={run.id} name={one ? undefined : run.name} all={log.lines.flatMap(({ diverged }) => (diverged ? [String(diverged)] : []))} /> // biome-ignore format: one line
-      ))}
-      <div class="grid">
-        <div class="charts">
-          <Plot title="Loss" x="images" series={loss} log sync={sync} height={240} />
-          {one ? (
-            <LossByNoise lines={steps(one)} options={one.log.lines[0]?.options} sync={sync} />
-          ) : (
-            <LossAtLast shown={shown} />
-          )}
-          <div class="pair">
-            <Plot
-              title="Gradient norm"
-              x="images"
-              series={each('gradNorm', { label: 'norm' })}
-              log
-              sync={sync}
-              height={150}
-            />
-            <Plot
-              title="Speed"
-              hint="images/s"
-              x="images"
-              series={each('imagesPerSecond', { label: 'images/s' })}
-              sync={sync}
-              height={150}
-            />
-          </div>
-          <Plot title="Learning rate" x="images" series={each('lr', { label: 'rate' })} sync={sync} height={120} />
-        </div>
-        <div class="side">
-          {shown.map(({ run, log, color }) => (
-            <Previews
-              key={run.id}
-              run={run}
-              log={log}
-              color={one ? undefined : color}
-              title={one ? 'Samples of the averaged weights' : run.name}
-              at={({ images }) => `after ${short(Number(images), 4)} images`}
-            />
-          ))}
-          {shown.every(({ log }) => !log.lines.some(({ preview }) => preview)) && (
-            <p class="card empty">
-              No previews yet. They are drawn where they cost a fiftieth of the run at most;{' '}
-              <code>--preview-every 2k</code> asks for them.
-            </p>
-          )}
-        </div>
+    <Frame
+      shown={shown}
+      summary={Summary}
+      troubleOf={(lines) => lines.flatMap(({ diverged }) => (diverged ? [String(diverged)] : []))}
+      title={one && objectiveOf(one) === 'autoencoder' ? 'Images, and below what is made of them' : 'Samples of the averaged weights'} // biome-ignore format: one line
+      at={({ images }) => `after ${short(Number(images), 4)} images`}
+      beside={<NoPreviews shown={shown} />}
+    >
+      <Plot {...common} title="Loss" series={loss} log height={240} />
+      {one ? (
+        <LossByNoise lines={stepsOf(one)} options={one.log.lines[0]?.options} sync={common.sync} />
+      ) : (
+        <LossAtLast shown={shown} />
+      )}
+      <div class="pair">
+        <Plot {...common} title="Gradient norm" series={seriesOf(shown, 'norm', of('gradNorm'))} log height={150} />
+        <Plot
+          {...common}
+          title="Speed"
+          hint="images/s"
+          series={seriesOf(shown, 'images/s', of('imagesPerSecond'))}
+          height={150}
+        />{' '}
+        {/* biome-ignore format: one line */}
       </div>
-    </>
+      <Plot {...common} title="Learning rate" series={seriesOf(shown, 'rate', of('lr'))} height={120} />
+    </Frame>
+  )
+}
+
+const objectiveOf = ({ log }: Shown) => (log.lines[0]?.options as { objective?: string } | undefined)?.objective
+
+/** Why there is nothing to see. */
+function NoPreviews({ shown }: { shown: readonly Shown[] }) {
+  if (shown.some(({ log }) => log.lines.some(({ preview }) => preview))) return null
+  if (shown.every((item) => objectiveOf(item) === 'classifier'))
+    return <p class="card empty">A classifier draws nothing: it has no previews.</p>
+  return (
+    <p class="card empty">
+      No previews yet. They are drawn where they cost a fiftieth of the run at most; <code>--preview-every 2k</code>{' '}
+      asks for them.
+    </p>
   )
 }
 
@@ -169,7 +135,7 @@ function LossAtLast({ shown }: { shown: readonly Shown[] }) {
     <Plot
       title="Loss by noise level"
       hint="mean of the last eight lines"
-      x="log₁₀ σ"
+      x={LOG_SIGMA}
       series={series}
       log
       height={240}

@@ -13,8 +13,10 @@ import {
   type Target,
   trainDenoiser,
 } from 'feynkac'
+import { RunLog, runFolder } from '../run-log.js'
 import type { DemoContext } from './context.js'
 import { type Cloud, type Distance, GridDensity, uniformWeights } from './density.js'
+import { learnt } from './learnt.js'
 
 /**
  * The plane: a ring and a bar are learnt separately, distilled, and composed by Feynman–Kac sampling. Both are known in closed form at
@@ -100,26 +102,16 @@ function exactEnergies(): { ring: EnergyFunction; bar: EnergyFunction } {
   }
 }
 
-async function learn(name: string, data: string, { seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
-  const common = { data, pStd: 1.5, seed, signal }
+async function learn(name: string, data: string, context: DemoContext): Promise<EnergyModel> {
+  const { seed, shorter } = context
+  const common = { data, pStd: 1.5, seed }
   const images = Math.round(1_800_000 * shorter)
-  const teacher = await trainDenoiser({
-    ...common,
-    images,
-    network: { width: 64, blocks: 3 },
-    onProgress: (p) => stage(`plane: denoiser of the ${name}`, p.images, p.totalImages),
-  })
-  try {
-    const { model } = await distill({
-      ...common,
-      images: images / 5,
-      teacher: teacher.model,
-      onProgress: (p) => stage(`plane: energy of the ${name}`, p.images, p.totalImages),
-    })
-    return model
-  } finally {
-    teacher.model.dispose()
-  }
+  using teacher = await learnt(context, `plane: denoiser of the ${name}`, (where) =>
+    trainDenoiser({ ...common, images, network: { width: 64, blocks: 3 }, ...where }),
+  )
+  return await learnt(context, `plane: energy of the ${name}`, (where) =>
+    distill({ ...common, images: images / 5, teacher, ...where }),
+  )
 }
 
 export async function planarDemo(context: DemoContext): Promise<PlanarResult> {
@@ -135,7 +127,10 @@ export async function planarDemo(context: DemoContext): Promise<PlanarResult> {
 
 type Energies = ReturnType<typeof exactEnergies>
 
-async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoContext): Promise<PlanarResult> {
+async function compare(
+  own: Energies,
+  { seed, signal, shorter, stage, runs: folder }: DemoContext,
+): Promise<PlanarResult> {
   const exact = exactEnergies()
   const particles = shorter < 1 ? 512 : 2048
   const seeds = shorter < 1 ? 1 : 2
@@ -143,14 +138,23 @@ async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoC
   const result: PlanarResult = { particles, seeds, rows: [], clouds: [], ess: [] }
   const runs = problems.length * seeds
   for (const [p, { name, title, target }] of problems.entries()) {
-    const [known, distilled] = [target(exact.ring, exact.bar), target(learnt.ring, learnt.bar)]
+    const [known, distilled] = [target(exact.ring, exact.bar), target(own.ring, own.bar)]
     const density = await GridDensity.of(known, SIGMA.min)
     const found = new Map<Method, (Distance & { smallestEss?: number; distinctRoots?: number })[]>()
     for (let s = 0; s < seeds; s++) {
       stage('plane: compositions', p * seeds + s, runs)
       const options = { particles, sigmas, seed: seed + s, signal }
-      const weighted = async (t: Target) => {
-        const run = await smc(t, options)
+      const weighted = async (t: Target, method: 'smcExact' | 'smc') => {
+        const log = s === 0 ? runFolder({ runs: folder }, title, methods[method]) : undefined
+        const about = {
+          name: title,
+          method: 'smc',
+          target: t,
+          particles,
+          lastLevel: STEPS,
+          options: { seed: seed + s },
+        }
+        const run = await new RunLog(log).follow(smc.stream(t, options), about)
         const cloud = { x: run.samples, weights: run.logWeights.map(Math.exp) }
         return { cloud, ess: run.ess, distinctRoots: run.diagnostics.distinctRoots }
       }
@@ -160,8 +164,8 @@ async function compare(learnt: Energies, { seed, signal, shorter, stage }: DemoC
       }
       const all: Record<Method, { cloud: Cloud; ess?: Float64Array; distinctRoots?: number }> = {
         exact: { cloud: density.draw(particles, seed + s) },
-        smcExact: await weighted(known),
-        smc: await weighted(distilled),
+        smcExact: await weighted(known, 'smcExact'),
+        smc: await weighted(distilled, 'smc'),
         summedExact: await summed(known),
         summed: await summed(distilled),
       }

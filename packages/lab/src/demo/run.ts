@@ -1,9 +1,11 @@
+import { join } from 'node:path'
 import {
   finiteNumber,
   integer,
   knownOptions,
   loadPlotting,
   prepareFolder,
+  removeCheckpoints,
   writeReport,
   writeResults,
 } from 'feynkac/internal'
@@ -31,6 +33,8 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     seed: integer('seed', options.seed ?? 0, 0),
     shorter: finiteNumber('shorter', options.shorter ?? 1, { above: 0, max: 1 }),
     signal,
+    runs: join(output, 'runs'),
+    trained: [],
     stage: options.onStage ?? (() => {}),
   }
   await loadPlotting() // what the report needs had better be missed now than after the training
@@ -51,5 +55,6 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     blocks: reportBlocks(result, drawn),
     figures: drawn,
   })
+  for (const folder of context.trained) await removeCheckpoints(folder) // the next demo here starts from the beginning
   return { result, files: [results, ...report] }
 }

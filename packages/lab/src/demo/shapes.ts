@@ -2,7 +2,9 @@ import { distill, type EnergyModel, product, type Target, trainDenoiser } from '
 import { shapeLabels } from 'feynkac/internal'
 import type { Method } from '../experiments/methods.js'
 import { drawPictures, seenIn, share } from '../experiments/pictures.js'
+import { runFolder } from '../run-log.js'
 import type { DemoContext } from './context.js'
+import { learnt } from './learnt.js'
 
 /**
  * Small pictures of one shape in one quarter. "This shape AND this place" is composed of energies that each know one of the two, and
@@ -48,25 +50,16 @@ export async function shapesDemo(context: DemoContext): Promise<ShapesResult> {
   }
 }
 
-async function learn({ seed, signal, shorter, stage }: DemoContext): Promise<EnergyModel> {
-  const common = { data: `synthetic:shapes:count=8000,size=${SIDE}`, seed, signal }
-  const teacher = await trainDenoiser({
-    ...common,
-    images: Math.round(32_000 * shorter),
-    network: { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] },
-    onProgress: (p) => stage('pictures: denoiser', p.images, p.totalImages),
-  })
-  try {
-    const { model } = await distill({
-      ...common,
-      images: Math.round(12_800 * shorter),
-      teacher: teacher.model,
-      onProgress: (p) => stage('pictures: energy', p.images, p.totalImages),
-    })
-    return model
-  } finally {
-    teacher.model.dispose()
-  }
+async function learn(context: DemoContext): Promise<EnergyModel> {
+  const { seed, shorter } = context
+  const common = { data: `synthetic:shapes:count=8000,size=${SIDE}`, seed }
+  const network = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [3] }
+  using teacher = await learnt(context, 'pictures: denoiser', (where) =>
+    trainDenoiser({ ...common, images: Math.round(32_000 * shorter), network, ...where }),
+  )
+  return await learnt(context, 'pictures: energy', (where) =>
+    distill({ ...common, images: Math.round(12_800 * shorter), teacher, ...where }),
+  )
 }
 
 async function compose(energy: EnergyModel, context: DemoContext): Promise<ShapesResult> {
@@ -84,7 +77,8 @@ async function compose(energy: EnergyModel, context: DemoContext): Promise<Shape
     for (const [name, target] of targets)
       for (const method of ['smc', 'summed'] as const) {
         context.stage('pictures: compositions', result.rows.length, runs)
-        const options = { particles, steps: STEPS, seed: context.seed, signal: context.signal }
+        const log = runFolder(context, wanted, name, ways[method].name)
+        const options = { particles, steps: STEPS, seed: context.seed, signal: context.signal, log }
         const { images, smallestEss, distinctRoots } = await drawPictures(target, ways[method], options)
         const row: ShapesRow = {
           wanted,

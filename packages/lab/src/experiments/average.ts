@@ -1,3 +1,4 @@
+import { runFolder } from '../run-log.js'
 import type { ExactProblem } from './exact-problems.js'
 import { errorsOf } from './exact-problems.js'
 import { type ExperimentContext, mean, rms } from './experiment.js'
@@ -30,11 +31,14 @@ export async function averageOf(
   problem: ExactProblem,
   method: Method,
   { seeds, ...options }: AverageOptions,
-  { seed, signal }: Pick<ExperimentContext, 'seed' | 'signal'>,
+  { seed, signal, runs: folder }: Pick<ExperimentContext, 'seed' | 'signal' | 'runs'>,
 ): Promise<AverageRow> {
   const runs: Omit<AverageRow, 'method'>[] = []
   for (let s = 0; s < seeds; s++) {
-    const run = await runMethod(problem.target, method, { ...options, seed: seed + s, signal })
+    const { particles, sigmas } = options
+    const about = [problem.name, problem.d, method.name, `${particles} by ${sigmas.length - 1}`]
+    const log = s === 0 ? runFolder({ runs: folder }, ...about) : undefined
+    const run = await runMethod(problem.target, method, { ...options, seed: seed + s, signal, log })
     const { smallestEss, distinctRoots, evaluations, seconds, result } = run
     const resamplings = result?.diagnostics.resamplings ?? 0
     const errors = errorsOf(problem, run.samples, run.weights, run.logZ)

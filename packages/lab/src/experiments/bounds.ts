@@ -1,5 +1,6 @@
 import { bounded, type EnergyModel, scoreShapes, type Target } from 'feynkac'
 import { drawShape, type Figure } from 'feynkac/internal'
+import { runFolder } from '../run-log.js'
 import { byBudget, cell, type Experiment, mean, type Outcome, type Table } from './experiment.js'
 import type { Method } from './methods.js'
 import { drawPictures, type Pictures, rowsPng, seenIn, share } from './pictures.js'
@@ -111,7 +112,8 @@ export const bounds: Experiment = {
       const shown: Float32Array[] = []
       for (const { constrained, ...method } of methods) {
         context.stage(name, i, constraints.length)
-        const options = { particles, steps, seed: context.seed, signal: context.signal }
+        const log = runFolder(context, name, method.name)
+        const options = { particles, steps, seed: context.seed, signal: context.signal, log }
         const density = constrained ? target(base) : target(base).models[0]
         const { images, logZ: _, ...run } = await drawPictures(density as Target, method, options)
         const far = Array.from({ length: particles }, (_v, j) => violation(at(images, j)))

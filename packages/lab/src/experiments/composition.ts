@@ -1,4 +1,5 @@
 import { type Figure, sizeOf } from 'feynkac/internal'
+import { runFolder } from '../run-log.js'
 import { imagesSubject } from './composition-images.js'
 import { type Classes, type Problem, problemOf } from './composition-problems.js'
 import { shapesSubject } from './composition-shapes.js'
@@ -74,7 +75,8 @@ export const composition: Experiment = {
       for (const method of fitting) {
         context.stage('compositions', i, wishes.length)
         for (let s = 0; s < seeds; s++) {
-          const options = { particles, steps, seed: context.seed + s, signal: context.signal }
+          const log = s === 0 ? runFolder(context, problem.operation, problem.wanted, method.name) : undefined
+          const options = { particles, steps, seed: context.seed + s, signal: context.signal, log }
           const { images, ...run } = await drawPictures(problem.target, method, options)
           rows.push({ ...names(problem, method), ...(await scores(images, problem, subject)), ...run })
           if (s === 0) shown.push(images.subarray(0, SHOWN * sizeOf(shape)))

@@ -1,4 +1,5 @@
 import { type EnergyModel, lowTemperature, product, type Target } from 'feynkac'
+import { runFolder } from '../run-log.js'
 import { byBudget, cell, type ExperimentContext, type Finding, mean, standardError, type Table } from './experiment.js'
 import type { Method } from './methods.js'
 import { latentSpace, type PictureSpace, pixelSpace } from './picture-spaces.js'
@@ -51,7 +52,8 @@ async function runsIn(
     for (const particles of sizes)
       for (const method of methods) {
         context.stage(`a learnt energy, ${name}`, rows.length, total)
-        const { images, ...run } = await drawPictures(target, method, { particles, steps, seed, signal })
+        const log = runFolder(context, name, wanted, method.name, particles)
+        const { images, ...run } = await drawPictures(target, method, { particles, steps, seed, signal, log })
         const shown = share(await space.seen(images), right)
         rows.push({ space: name, target: wanted, method: method.name, particles, right: shown, ...run })
       }

@@ -1,5 +1,6 @@
 import { gaussianMixture, lowTemperature, type ResamplingScheme, sigmaGrid } from 'feynkac'
 import { plotPng, resamplingSchemes } from 'feynkac/internal'
+import { runFolder } from '../run-log.js'
 import { byBudget, cell, type Experiment, type Finding, mean, type Outcome } from './experiment.js'
 import { type Method, runMethod } from './methods.js'
 import { type DiagonalMixture, marginal, modeWeights, productOf, totalVariation } from './mixtures.js'
@@ -61,7 +62,8 @@ export const diversity: Experiment = {
       context.stage('schemes', i, cases.length)
       const runs: Omit<DiversityRow, keyof typeof names>[] = []
       for (let s = 0; s < seeds; s++) {
-        const options = { particles, sigmas, seed: context.seed + s, signal: context.signal }
+        const log = s === 0 ? runFolder(context, ...Object.values(names)) : undefined
+        const options = { particles, sigmas, seed: context.seed + s, signal: context.signal, log }
         const run = await runMethod(target, { ...method, smc: { ...method.smc, finalResample: true } }, options)
         const found = modeWeights(run.samples, run.weights, centres)
         runs.push({

@@ -10,6 +10,7 @@ import {
   sigmaGrid,
   type Target,
 } from 'feynkac'
+import { runFolder } from '../run-log.js'
 import { byBudget, cell, type ExperimentContext, mean, type Table } from './experiment.js'
 import { applies, type Method, runMethod, weightings } from './methods.js'
 
@@ -88,7 +89,8 @@ export async function line(context: ExperimentContext): Promise<LineRow[]> {
     const answer = await answerOf(target)
     const [above, logZ] = [[] as number[], [] as number[]]
     for (let s = 0; s < seeds; s++) {
-      const options = { particles, sigmas, seed: context.seed + s, signal: context.signal }
+      const log = s === 0 ? runFolder(context, 'line', name, method.name) : undefined
+      const options = { particles, sigmas, seed: context.seed + s, signal: context.signal, log }
       const run = await runMethod(target, method, options)
       above.push(run.weights.reduce((sum, w, i) => sum + (run.samples[i] > 0 ? w : 0), 0))
       logZ.push(run.logZ)

@@ -12,6 +12,8 @@ export interface ExperimentContext {
   device: string
   /** Folder of models that experiments train and share. */
   models: string
+  /** Folder below which runs are written level by level, each in its own (runFolder). */
+  runs?: string
   /** Images of the user's own, for `loadDataset`, and the side that they are scaled to. */
   images?: { data: string; size: number }
   signal?: AbortSignal

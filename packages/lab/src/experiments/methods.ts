@@ -9,6 +9,7 @@ import {
   smc,
   type Target,
 } from 'feynkac'
+import { RunLog } from '../run-log.js'
 
 /** Ways to sample a target, side by side. */
 
@@ -55,22 +56,37 @@ export interface RunOptions {
   seed: number
   device?: string
   signal?: AbortSignal
+  /** The folder that its levels are written into (runFolder). */
+  log?: string
 }
 
-export async function runMethod(target: Target, method: Method, options: RunOptions): Promise<Run> {
+export async function runMethod(target: Target, method: Method, { log: folder, ...options }: RunOptions): Promise<Run> {
   const began = performance.now()
-  const seconds = () => (performance.now() - began) / 1000
-  const { particles: n, ...common } = options
+  const log = new RunLog(folder)
+  const seconds = () => (performance.now() - began - log.spent) / 1000
+  const { particles: n, seed, ...common } = options
   const sigmas = thinned(options.sigmas, method.thin ?? 1)
+  const about = { name: method.name, target, particles: n, lastLevel: sigmas.length - 1 }
   if (!method.smc) {
     const { samples, evaluations } = method.mcmc
-      ? await mcmc(target, { ...common, ...method.mcmc, sigmas, chains: n })
-      : await sample(target, { ...options, sigmas, method: 'ancestral' })
+      ? await log.follow(mcmc.stream(target, { ...common, seed, ...method.mcmc, sigmas, chains: n }), {
+          ...about,
+          method: 'mcmc',
+          options: { seed, ...method.mcmc },
+        })
+      : await log.follow(sample.stream(target, { ...options, sigmas, method: 'ancestral' }), {
+          ...about,
+          method: 'ancestral',
+          options: { seed },
+        })
     const weights = new Float64Array(n).fill(1 / n)
     return { samples, weights, logZ: Number.NaN, smallestEss: n, distinctRoots: n, evaluations, seconds: seconds() }
   }
   const pilot = method.adapt ? await adapted(target, method.smc, { ...options, sigmas }) : { sigmas, evaluations: 0 }
-  const result = await smc(target, { ...options, sigmas: pilot.sigmas, weights: 'bridge', ...method.smc })
+  const all = { weights: 'bridge' as const, ...method.smc }
+  const stream = smc.stream(target, { ...options, sigmas: pilot.sigmas, ...all })
+  const lastLevel = pilot.sigmas.length - 1
+  const result = await log.follow(stream, { ...about, lastLevel, method: 'smc', options: { seed, ...all } })
   const { distinctRoots, evaluations } = result.diagnostics
   return {
     samples: result.samples,

@@ -26,12 +26,14 @@ export interface PictureOptions {
   steps: number
   seed: number
   signal?: AbortSignal
+  /** The folder that the levels are written into (runFolder). */
+  log?: string
 }
 
 export async function drawPictures(target: Target, method: Method, options: PictureOptions): Promise<Pictures> {
-  const { particles, steps, seed, signal } = options
+  const { particles, steps, seed, signal, log } = options
   const sigmas = sigmaGrid({ steps, min: PICTURE_SIGMA.weighted, max: PICTURE_SIGMA.max })
-  const run = await runMethod(target, method, { particles, sigmas, seed, signal })
+  const run = await runMethod(target, method, { particles, sigmas, seed, signal, log })
   const chosen = resample(run.weights, { seed })
   const d = run.samples.length / particles
   const initial = new Float32Array(run.samples.length)

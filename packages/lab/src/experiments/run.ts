@@ -1,4 +1,4 @@
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { ArgumentError } from 'feynkac'
 import {
   alone,
@@ -91,7 +91,8 @@ export async function runExperiment(
   await loadPlotting() // what the report needs had better be missed now than after the work
   const { writes } = context.division
   if (writes) await prepareFolder(output)
-  const outcome = await experiment.run({ ...context, ...(images && { images }) })
+  const runs = writes ? join(output, 'runs') : undefined
+  const outcome = await experiment.run({ ...context, runs, ...(images && { images }) })
   signal?.throwIfAborted()
   const { budget, seed } = context
   const seconds = Math.round((performance.now() - began) / 1000)

@@ -1,5 +1,6 @@
 import { type EnergyModel, guided, lowTemperature, type ShapeScore, type Target } from 'feynkac'
 import { plotPng, shapeLabels } from 'feynkac/internal'
+import { runFolder } from '../run-log.js'
 import {
   byBudget,
   cell,
@@ -76,7 +77,12 @@ export const temperature: Experiment = {
         const target = family.target(energy, shape, strength)
         // a target of two models has half the levels, so that every method evaluates a model as often
         const options = { particles, steps: Math.round(steps / target.models.length), seed: context.seed }
-        const { images, ...run } = await drawPictures(target, family.method, { ...options, signal: context.signal })
+        const log = runFolder(context, family.name, strength, shapeLabels.attributes[0].values![shape])
+        const { images, ...run } = await drawPictures(target, family.method, {
+          ...options,
+          signal: context.signal,
+          log,
+        })
         const { distinctRoots, evaluations, seconds } = run
         perShape.push({ ...scores(images, shape), distinctRoots, evaluations, seconds })
       }
