@@ -1,4 +1,4 @@
-import { types } from 'node:util'
+import * as types from 'node:util/types'
 import { plainObject, unchanged } from './base/args.js'
 import { invalid } from './base/errors.js'
 import { type Stream, streamOf } from './base/stream.js'

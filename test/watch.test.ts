@@ -47,6 +47,7 @@ describe('the runs of a folder', () => {
     await runAt('drawn', lines(about, { level: 0, ess: 10 }, { level: 4, ess: 5 }, { summary: {} }), 'levels.jsonl')
     await runAt('failed', lines(about, { level: 1, ess: 10 }, { failed: 'of memory' }), 'levels.jsonl')
     await runAt('odd', 'no json\n[1]\nnull\n')
+    await runAt('fitted/runs/teacher', lines(start, step(100)))
     const report = await runAt('fitted', '# Fit\n', 'report.md')
     await writeFile(join(report, 'samples.png'), '')
     await symlink('/', join(folder, 'outside'))
@@ -61,6 +62,7 @@ describe('the runs of a folder', () => {
       'deep/er/killed': { kind: 'training', state: 'stopped', done: 0.2, said: 'loss 1.00' },
       drawn: { kind: 'sampling', state: 'done', done: 1, said: 'ESS 50 %' },
       failed: { kind: 'sampling', state: 'stopped', done: 0.25, said: 'ESS 100 %' },
+      'fitted/teacher': { kind: 'training', state: 'done', done: 1, said: 'loss 1.00' },
       fitted: { kind: 'report', state: 'done', done: 1, said: '1 picture' },
       odd: { kind: 'training', state: 'stopped', done: 0, said: 'begins' },
     })

@@ -227,7 +227,7 @@ function Item({ run, place, several, now, onOnly, onToggle }: ItemProps) {
         onInput={() => onToggle(run.id)}
       />
       <button type="button" class="run" data-id={run.id} aria-current={place >= 0} onClick={() => onOnly(run.id)}>
-        <b>{run.name}</b>
+        <b title={run.name}>{run.name}</b>
         <Spark values={run.spark} color={color} />
         <small>
           <i class={run.state} />

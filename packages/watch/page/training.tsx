@@ -130,13 +130,14 @@ function LossAtLast({ shown }: { shown: readonly Shown[] }) {
       }),
     }
   })
-  if (!series.some(({ points }) => points.some(([, y]) => y !== null))) return null
+  const measured = series.filter(({ points }) => points.some(([, y]) => y !== null))
+  if (measured.length === 0) return null
   return (
     <Plot
       title="Loss by noise level"
       hint="mean of the last eight lines"
       x={LOG_SIGMA}
-      series={series}
+      series={measured}
       log
       height={240}
     />

@@ -126,7 +126,9 @@ export class Runs {
       const id = [root, within.split(sep).join('/'), kind].filter(Boolean).join('/')
       found.add(id)
       const name = within === '' ? basename(top) : this.#folders.length > 1 ? join(basename(top), within) : within
-      if (!this.#runs.has(id)) this.#runs.set(id, new Watched(id, folder, name.split(sep).join('/'), kind))
+      // a fit, the demo and experiments have theirs in a folder `runs`, which tells nothing
+      const words = name.split(sep).filter((word, i, all) => word !== 'runs' || i === all.length - 1)
+      if (!this.#runs.has(id)) this.#runs.set(id, new Watched(id, folder, words.join('/'), kind))
     }
     if (depth === 0) return
     // links are not followed: they may lead anywhere
