@@ -4,7 +4,7 @@
 //   node bench/consistency.mjs [--problem shapes|discs|fashion] [--ways dot,residual,...] [--seeds 1,2] [--teacher-images N]
 //     [--images N] [--batch N] [--lr RATE] [--folder DIR] [--fashion DIR] [--out FILE]
 //
-// Of each energy: the variance of the summed log-weights per octave of noise (V; "robust": by quartiles) at gamma = 1, where exact energies and
+// For each energy: the variance of the summed log-weights per octave of noise (V; "robust": by quartiles) at gamma = 1, where exact energies and
 // kernels have none, on noised data (random walks upwards) and on the sampler's own path without weights; what the plain samples at its end
 // show; the loss. --folder keeps teachers for other runs.
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'

@@ -1,10 +1,13 @@
 // Many GPUs on paper: what training and smc on 8 to 1000 of them would reach if the figures below were theirs. Nothing here was measured; the
-// exchange it counts is that of native/ranks/device_sum.h: slices to the 8 GPUs of a node, then to the same GPU of the other nodes, and back. The column with overlap is not
-// built yet.
+// exchange it counts is that of native/ranks/device_sum.h, two levels: slices to the 8 GPUs of a node by NCCL, then by way of the host to the same
+// GPU of the other nodes, and back. With overlap: as native/engine/trainable.cpp does it, parts of the gradient leave while the last backward
+// pass goes on, and what is left of the exchange after it is the last part at least.
 //
 //   node bench/ranks-model.mjs [seconds of host work a level, 0.02]
 const NVLINK = 370e9 // bytes a second of a GPU and direction within a node of 8 H100
 const PORT = 45e9 // the same between nodes, of one 400 Gb/s port a GPU
+const PCIE = 50e9 // the same between a GPU and its host
+const ADDED = 10e9 // bytes a second that a host's core adds up
 const FLOPS = 0.4 * 990e12 // reached in bf16
 const MESSAGE = 3e-6 // seconds
 const SLOWEST = 0.03 // share that the slowest of many nodes adds
@@ -17,13 +20,18 @@ const head = (...names) => {
   row(...names.map(() => '---'))
 }
 
-/** Seconds of an all-reduce of so many bytes. */
-function exchange(bytes, gpus) {
+/** Seconds of a sum of so many bytes, of which so many travel at a time. */
+function exchange(bytes, together, gpus) {
   const [local, nodes] = [Math.min(8, gpus), Math.max(1, gpus / 8)]
-  const inside = (((local - 1) / local) * bytes) / NVLINK + (local - 1) * MESSAGE
-  const between = nodes > 1 ? (((nodes - 1) / nodes) * bytes) / local / PORT + (nodes - 1) * MESSAGE : 0
-  return 2 * (inside + between)
+  const times = Math.ceil(bytes / together)
+  const inside = (((local - 1) / local) * bytes) / NVLINK + times * (local - 1) * MESSAGE
+  if (nodes === 1) return 2 * inside
+  const between = (((nodes - 1) / nodes) * bytes) / local / PORT + times * (nodes - 1) * MESSAGE
+  return 2 * (inside + between + bytes / local / PCIE) + bytes / local / ADDED
 }
+
+/** Bytes that travel at a time: atOnce() of device_sum.h. */
+const atOnce = (floats, gpus) => 4 * floats * Math.max(1, Math.floor(gpus / 128))
 
 head('network', 'images a GPU', 'GPUs', 'compute ms', 'exchange ms', 'efficiency', 'with overlap')
 for (const [name, parameters, forward] of [
@@ -33,10 +41,11 @@ for (const [name, parameters, forward] of [
   for (const images of [16, 64])
     for (const gpus of [8, 64, 256, 1000]) {
       const compute = (images * 7 * forward) / FLOPS // a step of distillation is seven forward passes
-      const all = exchange(4 * parameters, gpus)
-      // buckets would leave while the last micro-batch's weight gradients are made: 2 of its 7 units, but for the last eighth of them
+      const part = atOnce(2 ** 22, gpus)
+      const [all, last] = [exchange(4 * parameters, part, gpus), exchange(part, part, gpus)]
+      // parts leave while the last micro-batch of 16 makes its weight gradients, 2 of its 7 units
       const window = (2 / 7) * compute * Math.min(1, 16 / images)
-      const left = Math.max(all / 8, all - window)
+      const left = Math.max(Math.min(last, all), all - window)
       const efficiency = (t) => percent(compute / ((gpus > 8 ? 1 + SLOWEST : 1) * compute + t))
       row(name, images, gpus, ms(compute), ms(all), efficiency(all), efficiency(left))
     }

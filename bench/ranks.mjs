@@ -48,7 +48,7 @@ async function timed(work) {
 async function work() {
   setThreads(1)
   const ranks = await communicator()
-  /** Of all ranks: processor time in all, the longest wall time and the mean of the waiting. */
+  /** Over all ranks: the sum of the processor time, the longest wall time and the mean of the waiting. */
   const all = async ({ cpu, wall, waiting }) => {
     const list = await ranks.allGather(Float64Array.of(cpu, wall, waiting))
     const column = (k) => Array.from({ length: ranks.size }, (_, r) => list[3 * r + k])

@@ -113,9 +113,11 @@ async function read(executablePath) {
     await phone.goto(`${site}/start/own-pictures.html`)
     await phone.tap('.VPLocalNav .menu')
     await phone.waitForSelector('.VPSidebar.open')
+    await phone.waitForTimeout(500) // for the movement of the menu, in what is kept
     await keep(phone, 'phone-menu')
     await phone.tap('.VPSidebar.open a[href*="guides/compose"]')
     await phone.waitForURL('**/compose.html')
+    await phone.waitForTimeout(500)
     await keep(phone, 'phone')
 
     assert.deepEqual(complaints, [])

@@ -151,7 +151,8 @@ export type {
 export type { HttpOptions, HttpServer } from './service/options.js'
 export type { RequestLevel, RequestResult } from './service/request.js'
 export type { SampleRequest, TermRequest } from './service/request-options.js'
-export { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from './smc/adapt.js'
+export { type AdaptedSigmas, adaptSigmas } from './smc/adapt.js'
+export type { AdaptSigmasOptions } from './smc/adapt-options.js'
 export type { CheckEnergyOptions, EnergyCheck, EnergyCheckLevel } from './smc/check-energy.js'
 export type { SmcDiagnostics } from './smc/diagnostics.js'
 export type {
@@ -170,7 +171,8 @@ export type { FeynmanKacModel } from './smc/feynman-kac.js'
 export type { Kernel, Proposal } from './smc/kernels.js'
 export { type McmcOptions, type MoveKernel, type MoveOptions, mcmc } from './smc/mcmc.js'
 export { type GaussianMixture, type GaussianMixtureOptions, gaussianMixture } from './smc/mixtures.js'
-export { type CalibrateOptions, calibrate } from './smc/precision/calibrate.js'
+export { calibrate } from './smc/precision/calibrate.js'
+export type { CalibrateOptions } from './smc/precision/calibrate-options.js'
 export type { Calibration, CalibrationData, Groups } from './smc/precision/calibration.js'
 export type { ParticleRng } from './smc/random.js'
 export {
@@ -210,10 +212,15 @@ export { mixture } from './smc/targets/mixture.js'
 export { type Reward, type RewardValue, rewardTilt } from './smc/targets/reward.js'
 export type { Contains, ContainsOptions } from './smc/targets/set.js'
 export type { LambdaOption } from './smc/targets/target.js'
-export type { Architecture, Levels } from './training/architecture.js'
 export type { LogLine, Preview, TrainingProgress } from './training/events.js'
-export type { AutoencoderArchitecture, AutoencoderOptions } from './training/objectives/autoencoder.js'
-export type { ClassifierArchitecture, ClassifierOptions } from './training/objectives/classifier.js'
+export type {
+  Architecture,
+  AutoencoderArchitecture,
+  ClassifierArchitecture,
+  Levels,
+} from './training/network-options.js'
+export type { AutoencoderOptions } from './training/objectives/autoencoder.js'
+export type { ClassifierOptions } from './training/objectives/classifier.js'
 export type { DistillOptions } from './training/objectives/distill.js'
 export type { DenoisingOptions, EnergyOptions } from './training/objectives/dsm.js'
 export type { ImageTrainingOptions } from './training/objectives/images.js'

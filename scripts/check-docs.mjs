@@ -6,7 +6,7 @@ import { root } from './native.mjs'
 
 /**
  * Checks that what is cited is there: pages that comments name (docs/concepts/smc.md, with or without #a-heading), and what the pages
- * themselves link to inside the repository.
+ * themselves link to inside the repository; that every page is in the navigation; that explained messages are in the source.
  */
 
 /** Files that the program writes, which comments name too. */
@@ -68,6 +68,14 @@ for (const file of files.filter((name) => name.endsWith('.md') && !name.startsWi
     if (!generated.test(page)) check(from, resolved, heading && decodeURIComponent(heading))
   }
 }
+
+/** Every page has a place in the navigation of the site; reports of experiments are listed by their folder. */
+const navigation = read('docs/.vitepress/config.mjs')
+for (const file of files.filter(
+  (name) => /^docs\/.*\.md$/.test(name) && !/^docs\/(index\.md|experiments\/)/.test(name),
+))
+  if (!navigation.includes(`'/${file.slice('docs/'.length, -'.md'.length)}'`))
+    problems.push(`${file}: it is not in the navigation (docs/.vitepress/config.mjs)`)
 
 /** The messages of the page that explains them, with … for what varies: every part must be in the source. */
 const sources = files

@@ -58,6 +58,9 @@ function stage(folder) {
   const programs = fs.readdirSync(built).filter((name) => name.endsWith('_test') || name === 'gpu_bench')
   for (const name of [...programs, 'Release/feynkac.node'])
     copy(path.join(built, name), path.join('native/build', name))
+  // what stands for MPI and NCCL in tests, beside the programs
+  for (const name of fs.readdirSync(path.join(built, 'Release')).filter((file) => /^libmock_\w+\.so$/.test(file)))
+    copy(path.join(built, 'Release', name), path.join('native/build', name))
   run(
     'strip',
     programs.map((name) => path.join(folder, 'native/build', name)),

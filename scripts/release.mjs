@@ -6,8 +6,7 @@ import path from 'node:path'
 import { Command } from 'commander'
 import { examine, FLOOR } from './platforms/check.mjs'
 import { missingPrebuilds, missingTools, platforms, prebuildOf, root } from './platforms/list.mjs'
-import { loadInStub } from './platforms/stub-host.mjs'
-import { canRun, runNativeTests, runSmoke } from './platforms/test.mjs'
+import { missingToRun, runNativeTests, runSmoke } from './platforms/test.mjs'
 import { billOf } from './release/bill.mjs'
 import { folders, pack } from './release/pack.mjs'
 import { disagreements } from './release/version.mjs'
@@ -55,22 +54,15 @@ function provide(name) {
 
 /** How far an addon was tested here. */
 function tested(name, tarball) {
-  if (!canRun(name)) return 'not run: no such machine here'
+  const missing = missingToRun(name)
+  if (missing) return `not run: no ${missing} here`
   const notes = []
   const { count, failed } = options.nativeTests ? runNativeTests(name) : { count: 0, failed: [] }
   if (count) notes.push(`${count - failed.length} of ${count} native tests`)
   if (failed.length) problems.push(`${name}: ${failed.join(', ')} failed`)
-  if (platforms[name].node) {
-    const { ok, text } = runSmoke(name, tarball)
-    notes.push(ok ? text : 'the smoke test fails')
-    if (!ok) problems.push(`${name}: ${text}`)
-  } else {
-    try {
-      notes.push(loadInStub(name, prebuildOf(name)))
-    } catch (error) {
-      notes.push(`not loaded: ${error.message.split('\n')[0]}`)
-    }
-  }
+  const { ok, text } = runSmoke(name, tarball)
+  notes.push(ok ? text : 'the smoke test fails')
+  if (!ok) problems.push(`${name}: ${text}`)
   return notes.join('; ')
 }
 

@@ -10,12 +10,14 @@ import type { Dataset } from '../lib/data/dataset.js'
 import { loadDataset } from '../lib/data/load.js'
 import { Autoencoder, autoencoderKL, givenAutoencoder } from '../lib/models/autoencoder.js'
 import { Denoiser } from '../lib/models/denoiser.js'
+import { EnergyModel } from '../lib/models/energy.js'
 import { latentDataset } from '../lib/models/latents.js'
 import { flatten } from '../lib/models/model-file.js'
 import { run } from '../lib/native/addon.js'
 import type { AutoencoderConfig, AutoencoderKLArgs } from '../lib/networks/autoencoder.js'
 import { residualMLP } from '../lib/networks/config.js'
 import { autoencoderFor, trainAutoencoder } from '../lib/training/objectives/autoencoder.js'
+import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
 import { readSafetensors, toFloat32 } from '../lib/weights/safetensors.js'
 
@@ -177,6 +179,15 @@ describe('training an autoencoder', () => {
     using denoiser = trained.model
     expect(denoiser.shape).toEqual([2, 4, 4])
     expect(denoiser.info.sigmaData).toBeCloseTo(0.5, 2)
+    // low temperatures of it are not weighed, nor was it trained for them: nobody has measured that
+    expect(denoiser.info).toMatchObject({ latent: true, training: { references: 0, sharpened: 0 } })
+    const path = join(folder, 'latents.safetensors')
+    const energy = await distill({ teacher: denoiser, data: latents, images: 64, batchSize: 32, calibrate: false })
+    await energy.model.save(path)
+    energy.model.dispose()
+    using loaded = await EnergyModel.load(path)
+    expect([loaded.latent, loaded.conditioned().latent]).toEqual([true, true])
+    expect(loaded.info.training).toMatchObject({ references: 0, sharpened: 0 })
     await expect(latentDataset(latents, model)).rejects.toThrow(/the autoencoder is for images of \[1,8,8\]/)
   })
 

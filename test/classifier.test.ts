@@ -216,9 +216,8 @@ describe('training a classifier', () => {
       { data: unlabelled },
       { dataOptions: { autoencoder: 'x' } },
     ]
-    const images = labelledImages(8)
-    const unknown = Object.create(images, { label: { value: () => [null, 0] } }) as typeof images
-    await expect(trainClassifier({ ...options, images: 32, data: unknown })).rejects.toThrow(/known of no image/)
+    const unknown = Object.assign(labelledImages(8), { label: () => [null, 0] })
+    await expect(trainClassifier({ ...options, images: 32, data: unknown })).rejects.toThrow(/not known for any image/)
     for (const extra of wrong)
       await expect(trainClassifier({ ...options, images: 32, ...extra } as never)).rejects.toThrow(ArgumentError)
     await expect(trainClassifier(undefined as never)).rejects.toThrow(ArgumentError)

@@ -78,15 +78,15 @@ async function drawn(name: string, ...args: string[]) {
 }
 
 describe('feynkac sample of a denoiser', () => {
-  const sigmas = [...options.sigmas, 0]
+  const ancestral = { ...options, sigmas: [...options.sigmas, 0], method: 'ancestral' } as const
 
   it('is guided as by the library', async () => {
     using model = await Denoiser.load(file('denoiser'))
     const labels = { shape: 'bar', place: 2 }
     const flags = ['--attributes', 'shape=bar,place=2']
     const plain = await drawn('denoiser', ...flags)
-    expect(plain.samples).toEqual((await sample(model.conditioned(labels), { ...options, sigmas })).samples)
-    expect(plain.summary).toMatchObject({ method: 'heun', evaluations: 12 * 11 })
+    expect(plain.samples).toEqual((await sample(model.conditioned(labels), ancestral)).samples)
+    expect(plain.summary).toMatchObject({ method: 'ancestral', evaluations: 12 * 6 })
     expect((await drawn('denoiser', ...flags, '--guidance', '1')).samples).toEqual(plain.samples)
 
     for (const [scale, interval] of [
@@ -96,7 +96,7 @@ describe('feynkac sample of a denoiser', () => {
     ] as const) {
       const more = interval ? ['--guidance-interval', interval.join(',')] : []
       const { samples, summary } = await drawn('denoiser', ...flags, '--guidance', `${scale}`, ...more)
-      const library = await sample(guidedDenoiser(model, { labels, scale, interval }), { ...options, sigmas })
+      const library = await sample(guidedDenoiser(model, { labels, scale, interval }), ancestral)
       expect(samples).toEqual(library.samples)
       expect(summary.evaluations).toBe(library.evaluations)
       expect(samples).not.toEqual(plain.samples)
@@ -107,7 +107,7 @@ describe('feynkac sample of a denoiser', () => {
 
   it('takes classes where the file does not name labels', async () => {
     using model = await Denoiser.load(file('unnamed'))
-    const library = await sample(model.conditioned(Float32Array.of(0, 0, 1)), { ...options, sigmas })
+    const library = await sample(model.conditioned(Float32Array.of(0, 0, 1)), ancestral)
     expect((await drawn('unnamed', '--class', '2')).samples).toEqual(library.samples)
     expect((await drawn('unnamed', '--attributes', 'class=2')).samples).toEqual(library.samples)
     out = ''

@@ -108,7 +108,11 @@ test('calibrate measures it, the file keeps it and inspect shows it', async () =
   try {
     const file = join(folder, 'model.safetensors')
     using model = await EnergyModel.create({ network: residualMLP(2, { hidden: 8, layers: 1 }), kind: 'dot', sigmaMin: 0.1, sigmaMax: 6.4 }) // biome-ignore format: one line
-    await model.calibrate({ data: await loadDataset('synthetic:ring:count=64'), count: 16, levels: 4 })
+    const data = await loadDataset('synthetic:ring:count=64')
+    await model.calibrate({ data, count: 16, levels: 4 })
+    expect(model.calibration!.consistency).toMatchObject({ particles: 16 })
+    expect(model.calibration!.consistency).not.toHaveProperty('data')
+    await model.calibrate({ data, count: 64, levels: 4 })
     const { consistency } = model.calibration!
     expect(consistency).toMatchObject({ particles: 32 })
     expect(consistency!.bands).toHaveLength(6)

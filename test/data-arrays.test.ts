@@ -101,6 +101,34 @@ describe('IDX', () => {
     }
   })
 
+  it('reads the labels of QMNIST, the first of eight integers', async () => {
+    const rows = [5, 0, 7].flatMap((label) => [label, 4, 3, 9, 1, 2, 0, -1]) // class, series, writer, ...
+    const bytes = Buffer.alloc(4 * rows.length)
+    for (const [i, n] of rows.entries()) bytes.writeInt32BE(n, 4 * i)
+    await save('qmnist/qmnist-train-images-idx3-ubyte.gz', gzipSync(images))
+    for (const [name, labels] of [
+      ['qmnist-train-labels-idx2-int', idx([3, 8], bytes, 12)],
+      ['qmnist-train-labels-idx2-int.gz', gzipSync(idx([3, 8], bytes, 12))],
+    ] as const) {
+      const file = await save(`qmnist/${name}`, labels)
+      for (const path of ['qmnist/qmnist-train-images-idx3-ubyte.gz', 'qmnist']) {
+        const data = await loadDataset(join(folder, path))
+        expect([data.labels, ...[0, 1, 2].map((i) => data.label(i)[0])]).toEqual([
+          { attributes: [{ name: 'class', size: 8 }] },
+          ...[5, 0, 7],
+        ])
+      }
+      await rm(file)
+    }
+    const given = async (labels: Uint8Array) =>
+      (await failure(join(folder, 'qmnist'), { labels: await save('others', labels) })).message
+    expect(await given(idx([3, 4], bytes.subarray(0, 48), 12))).toMatch(/one dimension, or be QMNIST.* shape \[3,4\]/)
+    expect(await given(idx([2, 8], bytes.subarray(0, 64), 12))).toMatch(/2 labels for 3 images/)
+    expect(await given(idx([3, 8], bytes.subarray(0, 80), 12))).toMatch(/needs 96 bytes but 80 follow/)
+    expect(await given(idx([3], bytes.subarray(20, 32), 12))).toMatch(/label 2 is -1/)
+    expect(await given(idx([3], new Uint8Array(12), 13))).toMatch(/type 13 .* only unsigned bytes .* and 32-bit/)
+  })
+
   it('reads images without labels, or with labels given', async () => {
     const path = await save('pictures.gz', gzipSync(images))
     const plain = await loadDataset(path)

@@ -245,6 +245,29 @@ describe('folder of images', () => {
     expect([large.data.shape, large.images[0]]).toEqual([[1, 8, 8], Array(64).fill(70)])
   })
 
+  it('takes inks as Pillow does, by no profile but the one that is asked for', async () => {
+    // 16 x 8 by Pillow 9.4: inks 217, 163, 130, 69 on the left and 20, 0, 255, 7 on the right, and what its convert('RGB') says of them
+    const bytes = Buffer.from(
+      '/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwABAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB/8AAFAgACAAQBEMRAE0RAFkRAEsRAP/EABcAAAMBAAAAAAAAAAAAAAAAAAkKCwX/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oADgRDAE0AWQBLAAA/AFLw32OOgsUKjBBcfB//2Q==',
+      'base64',
+    )
+    const right = [28, 67, 91, 229, 248, 0]
+    const look = ({ images: [image] }: Awaited<ReturnType<typeof pixels>>) =>
+      [4, 12].flatMap((x) => [0, 1, 2].map((c) => image[128 * c + 64 + x]))
+    const root = await saveFolder('inks', { 'a.jpg': bytes })
+    expect(look(await pixels(root))).toEqual(right)
+    expect(look(await pixels(root, { icc: true }))).toEqual(right) // it has none
+    const grey = (await pixels(root, { channels: 1 })).images[0]
+    expect([grey[68], grey[76]]).toEqual([58, 214])
+    // inks with a profile: of themselves, and by the profile's colours
+    const profiled = await sharp(bytes).pipelineColourspace('cmyk').toColourspace('cmyk').withIccProfile('cmyk').tiff({ compression: 'none' }).toBuffer() // biome-ignore format: one line
+    const inks = await sharp(profiled, { ignoreIcc: true }).pipelineColourspace('cmyk').toColourspace('cmyk').raw().toBuffer() // biome-ignore format: one line
+    const of = (i: number) => [0, 1, 2].map((c) => Math.round(((255 - inks[4 * i + c]) * (255 - inks[4 * i + 3])) / 255)) // biome-ignore format: one line
+    const other = await saveFolder('profiled', { 'a.tif': profiled })
+    expect(look(await pixels(other))).toEqual([...of(68), ...of(76)])
+    expect(look(await pixels(other, { icc: true }))).not.toEqual([...of(68), ...of(76)])
+  })
+
   it('rejects what is no image and nothing at all', async () => {
     const root = await saveFolder('wrong', { '1.png': strToU8('not an image') })
     await rejected(root, /1\.png: no image that can be decoded/)

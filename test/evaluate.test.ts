@@ -164,7 +164,7 @@ describe('evaluate', () => {
       [{ data: 7 }, /Dataset for data/],
       [{ weights: weights.subarray(1) }, /60 weights were given for 61 samples/],
       [{ weights: [...weights] }, /Float64Array for weights/],
-      [{ weights: 'weights.npy' }, /file of weights/],
+      [{ weights: 'weights.npy' }, /weights can be a file only/],
       [{ features: 'inception' }, /'pixels', or the name of an .onnx file/],
       [{ features: pixelFeatures([3]) }, /for samples of \[3\]/],
       [{ featureOptions: { size: 4 } }, /options of an .onnx network/],

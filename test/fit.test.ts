@@ -11,6 +11,7 @@ import { fitPictures } from '../lib/fit/pictures.js'
 import { sampleCommand } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
+import { holdFolder } from '../lib/training/folder.js'
 import { labelledImages } from './training-data.js'
 
 /** The first n of 8x8, without labels. */
@@ -96,7 +97,10 @@ describe('fit', () => {
       await expect(learn({ ...options, output: broken, signal: stop.signal, onProgress })).rejects.toBe(reason)
     }
     await expect(learn({ ...options, output: broken, seed: 1 })).rejects.toThrow(/other options \(seed\)/)
-    await learn({ ...options, output: broken })
+    const free = await holdFolder(broken)
+    await expect(learn({ ...options, output: broken })).rejects.toThrow(/in use by another run/)
+    await free()
+    await learn({ ...options, output: broken, overwrite: true }) // of this fit there is nothing to overwrite yet
     for (const name of ['model', 'teacher'].map((model) => `${model}.safetensors`).concat('samples.png'))
       expect(readFileSync(join(broken, name)).equals(readFileSync(join(whole, name))), name).toBe(true)
   })
@@ -225,7 +229,7 @@ describe('rows', () => {
   })
 
   it('are longer where there is more time', () => {
-    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 15, true).columns)).toEqual([4, 8, 12])
-    expect(budgetFor(1000, 4, false).work.classifier).toBe(0)
+    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 500, 15, true).columns)).toEqual([4, 8, 12])
+    expect(budgetFor(1000, 500, 4, false).work.classifier).toBe(0)
   })
 })

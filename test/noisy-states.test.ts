@@ -45,7 +45,7 @@ describe('states of training', () => {
     const batch = await readSamples(data, data.labels, batchIndices(noise.seed, step, batchSize, data.size))
     const clean = batch.x0.slice()
     const states = new NoisyStates(data, data.labels, { ...noise, batchSize, ...settings }, everywhere)
-    return { clean, ...(await states.of(batch, step)) }
+    return { clean, ...(await states.of(batch, step, [{ first: 0, last: batchSize }])) }
   }
 
   it('have targets that are means of the posterior under their labels, at sharpened rows too', async () => {

@@ -7,9 +7,10 @@ import { prepareFile, prepareFolder, refuseOverwriting } from '../lib/base/files
 import { main } from '../lib/cli/index.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { fingerprintFirst } from '../lib/data/fingerprint.js'
-import { EnergyModel, residualMLP, trainDenoiser } from '../lib/index.js'
+import { Denoiser, EnergyModel, residualMLP, songUNet, trainDenoiser, unet2d } from '../lib/index.js'
 import { holdFolder } from '../lib/training/folder.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
+import { writeTorchStateDict } from '../lib/weights/torch-write.js'
 
 /** Folders that runs write to. */
 
@@ -146,6 +147,46 @@ describe('outputs of commands', () => {
       expect(await readFile(output, 'utf8')).toBe('mine')
       expect(await main(['convert', model, output, '--overwrite'])).toBe(0)
       expect(await readFile(output)).toEqual(await readFile(model))
+    } finally {
+      for (const spy of spies) spy.mockRestore()
+    }
+  })
+
+  it('convert never leaves weights beside the description of others', async () => {
+    const files: Record<string, string[]> = {
+      edm: ['edm.pt', 'edm.pt.json'],
+      diffusers: ['pipeline/unet/diffusion_pytorch_model.safetensors', 'pipeline/unet/config.json', 'pipeline/model_index.json'], // biome-ignore format: one line
+    }
+    const args = { block_out_channels: [8], down_block_types: ['DownBlock2D' as const], up_block_types: ['UpBlock2D' as const], layers_per_block: 1, norm_num_groups: 1 } // biome-ignore format: one line
+    const spies = silent()
+    try {
+      for (const [format, names] of Object.entries(files)) {
+        const network = format === 'edm' ? songUNet([1, 8, 8], { model_channels: 4, channel_mult: [1], num_blocks: 1 }) : unet2d([1, 8, 8], args) // biome-ignore format: one line
+        const model = join(folder, `${format}.safetensors`)
+        {
+          using made = await Denoiser.create({ network }, { seed: 1 })
+          await made.save(model)
+        }
+        const output = join(folder, names[0].split('/')[0])
+        const read = () => Promise.all(names.map((name) => readFile(join(folder, name)).catch(() => null)))
+        // an end between the files, as by SIGKILL: what describes is there alone, or nothing, and the next conversion goes on
+        expect(await main(['convert', model, output, '--to', format])).toBe(0)
+        const whole = await read()
+        expect(await main(['convert', model, output, '--to', format])).toBe(2)
+        await rm(join(folder, format === 'edm' ? names[0] : names[2]))
+        expect(await main(['convert', model, output, '--to', format])).toBe(0)
+        expect(await read()).toEqual(whole)
+        // where the weights cannot be written, all stays as it was
+        const seen: unknown[] = []
+        const path = join(folder, names[0])
+        const ready = () => read().then((found) => void seen.push(...found))
+        const tensors = [['w', { shape: [1], data: Float32Array.of(1) }]] as const
+        await (format === 'edm' ? writeTorchStateDict(path, tensors, ready) : writeSafetensors(path, tensors, {}, ready)) // biome-ignore format: one line
+        expect(seen).toEqual(whole)
+        const failed = writeSafetensors(path, tensors, {}, () => Promise.reject(new Error('no')))
+        await expect(failed).rejects.toThrow('no')
+      }
+      expect((await readdir(join(folder, 'pipeline/unet'))).sort()).toEqual(['config.json', 'diffusion_pytorch_model.safetensors']) // biome-ignore format: one line
     } finally {
       for (const spy of spies) spy.mockRestore()
     }

@@ -59,8 +59,8 @@ async function succeeds(mpi: Mpi, ranks: number, ...words: string[]): Promise<En
 async function begun(output: string, ended: Promise<Ended>): Promise<void> {
   let over = false
   void ended.then(() => (over = true))
-  while (!over && !(await readdir(output).catch(() => [])).some((name) => name > 'checkpoint-000000001'))
-    await sleep(10)
+  const later = (name: string) => name.startsWith('checkpoint-') && name > 'checkpoint-000000001'
+  while (!over && !(await readdir(output).catch(() => [])).some(later)) await sleep(10)
 }
 
 /** The files of a run, without what its clock says. */
@@ -147,6 +147,7 @@ describe.each(all)('%s', (mpi) => {
 
   under.each([
     ['SIGTERM', [143]],
+    ['SIGINT', [130, 143]],
     ['SIGUSR2', [140, 143]], // the launcher gives one rank's status, or the bits of all: the others end with 143
   ] as const)('%s to one rank stops all after the same step, with a checkpoint', async (signal, statuses) => {
     const output = join(folder, `${mpi}-${signal}`)
@@ -158,23 +159,38 @@ describe.each(all)('%s', (mpi) => {
     expect(err).toMatch(/stopped; resume with: feynkac train --resume/)
     expect(statuses).toContain(code)
   })
+
+  under('SIGINT to the launcher leaves whole files, from which any number of ranks goes on', async () => {
+    const words = (output: string) => train('--images', '1200', '--resume', 'auto', '--output', join(folder, output))
+    const [unbroken, broken] = [`${mpi}-unbroken`, `${mpi}-interrupted`]
+    expect(spawnSync(process.execPath, words(unbroken)).status).toBe(0)
+    const run = start(mpi, 2, words(broken))
+    await begun(join(folder, broken), run.ended)
+    run.child.kill('SIGINT')
+    const { code } = await run.ended
+    expect(mpi === 'openmpi' ? [1] : [0, 130]).toContain(code) // of the launcher; Open MPI's kills the ranks after a second
+    expect(await readdir(join(folder, broken))).not.toContain('model.safetensors')
+    await succeeds(mpi, 3, ...words(broken))
+    const [ended, whole] = [await written(join(folder, broken)), await written(join(folder, unbroken))]
+    expect(differing(ended, whole).filter((name) => name !== 'log.jsonl')).toEqual([]) // whose bins begin anew
+  })
 })
 
 under('goes on under another MPI to the bits of an unbroken run: energies, with walks and levels', async () => {
   const teacher = join(folder, 'teacher')
   const energy = (output: string, ...more: string[]) => [
     ...[cli, 'distill', ...training, '--teacher', join(teacher, 'model.safetensors'), '--output', join(folder, output)],
-    ...['--head', 'residual', '--path-weight', '0.5', '--no-calibrate', '--resume', 'auto', ...more],
+    ...['--images', '240', '--head', 'residual', '--path-weight', '0.5', '--no-calibrate', '--resume', 'auto', ...more],
   ]
   await succeeds('mpich', 2, ...train('--output', teacher))
   expect(spawnSync(process.execPath, energy('unbroken')).status).toBe(0)
   const broken = start('openmpi', 3, energy('broken'))
   await begun(join(folder, 'broken'), broken.ended)
   broken.child.kill('SIGTERM')
-  await broken.ended
+  expect((await broken.ended).code).not.toBe(0)
   await succeeds('mpich', 4, ...energy('broken'))
   const [ended, whole] = [await written(join(folder, 'broken')), await written(join(folder, 'unbroken'))]
-  for (const name of ['model.safetensors', 'checkpoint-000000006.safetensors'])
+  for (const name of ['model.safetensors', 'checkpoint-000000020.safetensors'])
     expect(ended[name] === whole[name], name).toBe(true)
 })
 
@@ -200,6 +216,13 @@ describe('without a launcher', () => {
     expect(await ranks.any(true)).toBe(true)
     expect(await share(ranks, ['a', 'b'], (text, i) => text + i)).toEqual(['a0', 'b1'])
     await expect(ranks.allGather(Float64Array.of(1), [2])).rejects.toThrow(/counts of 1 values in all/)
+    const into = new Int32Array(1)
+    expect(await ranks.allGather(Int32Array.of(4), [1], into)).toBe(into)
+    expect(into).toEqual(Int32Array.of(4))
+    for (const other of [new Int32Array(2), new Uint8Array(1) as unknown as Int32Array])
+      await expect(ranks.allGather(Int32Array.of(4), [1], other)).rejects.toThrow(
+        /another Int32Array of 1 values for into/,
+      )
   })
 
   it('tells launchers by their variables', () => {

@@ -243,6 +243,7 @@ it('the record of a model of before there were Muon, references and sharpened ro
   } = recipeFor({
     images: 1,
     samples: 1,
+    latent: false,
     attributes: 0,
     objective: 'dsm',
     network: residualMLP(2),
@@ -289,7 +290,7 @@ describe('label maps', () => {
 
 describe('the rules', () => {
   const network = songUNet([3, 16, 16], { model_channels: 32 })
-  const pictures = { images: 12_000, samples: 500, attributes: 2, objective: 'dsm', network } as const
+  const pictures = { images: 12_000, samples: 500, latent: false, attributes: 2, objective: 'dsm', network } as const
 
   it('choose the batch by the images, within the data', () => {
     const batch = (images: number, samples = 60_000) => recipeFor({ ...pictures, images, samples }).batchSize
@@ -323,7 +324,7 @@ describe('the rules', () => {
       return [references, sharpened]
     }
     expect([smoothed({}), smoothed({ objective: 'distill' })]).toEqual([[1024, 0.5], [0, 0.5]]) // biome-ignore format: one line
-    expect(smoothed({ network: residualMLP(2) })).toEqual([0, 0])
+    expect([smoothed({ network: residualMLP(2) }), smoothed({ latent: true })]).toEqual([[0, 0], [0, 0]]) // biome-ignore format: one line
   })
 
   it('train labelled pictures on higher noise', () => {

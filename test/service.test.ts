@@ -56,7 +56,7 @@ describe('an engine', () => {
       [engine.sample({ ...request, attributes: { side: 'left' }, guidance: 2 }), () => smc(both, run)] as const,
       [
         engine.sample({ ...request, model: 'denoiser', attributes: { side: 1 }, guidance: 2, seed: 4 }),
-        () => sample(guided, { particles: 6, sigmas: [...sigmas, 0], seed: 4 }),
+        () => sample(guided, { particles: 6, sigmas: [...sigmas, 0], method: 'ancestral', seed: 4 }),
       ] as const,
     ]
     for (const [served, alone] of pairs) {

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { batchIndices, dropLabels, flipped, mirror, permutation } from '../lib/base/order.js'
 import { philox4x32, uniformAt } from '../lib/base/random.js'
+import { sizeOf } from '../lib/base/shape.js'
+import type { Dataset } from '../lib/data/dataset.js'
+import { type Communicator, loadDataset } from '../lib/index.js'
+import { Batches } from '../lib/training/batches.js'
+import { NoisyStates } from '../lib/training/noisy-states.js'
+import { ownRows } from '../lib/training/together.js'
 
 describe('philox', () => {
   it('gives the known answers of Random123', () => {
@@ -82,5 +88,58 @@ describe('order of the data', () => {
     close(joint.first, 0.21)
     close(joint.second, 0.21)
     close(joint.none, 0.09)
+  })
+})
+
+describe('a rank’s part of the batch', () => {
+  const settings = { seed: 3, batchSize: 13, microBatch: 3, flips: true, labelDropout: 0.4 }
+  const ranksOf = (size: number) => Array.from({ length: size }, (_, rank) => ({ rank, size }) as Communicator)
+
+  it('is rows of its micro-batches, of which each rank has others', () => {
+    for (const size of [1, 2, 3, 5]) {
+      const parts = ranksOf(size).map((ranks) => ownRows(settings, [settings.batchSize], ranks))
+      expect(parts.flat().map(({ first }) => first)).toEqual([0, ...parts.flat().map(({ last }) => last)].slice(0, -1))
+      expect(parts.at(-1)!.at(-1)!.last).toBe(settings.batchSize)
+    }
+    // rows 0..2 walk besides: one of five micro-batches' worth for the second rank
+    expect(ownRows(settings, [13, 0, 4], ranksOf(2)[1]!)).toEqual([{ first: 1, last: 4 }, { first: 5, last: 13 }]) // biome-ignore format: one line
+  })
+
+  it('is read alone, and has the bits of the whole', async () => {
+    const data = await loadDataset('synthetic:shapes:count=30,size=8,seed=1')
+    const size = sizeOf(data.shape)
+    const read: number[] = []
+    const { name, shape, labels } = data
+    const counted: Dataset = {
+      ...{ name, shape, labels, size: data.size },
+      label: (index) => data.label(index),
+      read: (index, out, at) => {
+        read.push(at / size)
+        data.read(index, out, at)
+      },
+    }
+    const general = { pMean: -1, pStd: 1, sharpened: 0.5, ...settings }
+    const range = { sigmaMin: 0.01, sigmaMax: 80 }
+    for (const references of [0, 8, 30]) {
+      const batches = (from: Dataset) => {
+        const noisy = new NoisyStates(data, data.labels, { ...general, references }, range)
+        return new Batches(from, data.labels, settings, null, noisy)
+      }
+      const whole = await batches(data).prepare(2)
+      for (const ranks of ranksOf(3)) {
+        const own = ownRows(settings, [settings.batchSize, 5], ranks)
+        read.length = 0
+        const part = await batches(counted).prepare(2, own)
+        expect(read).toEqual(
+          own.flatMap(({ first, last }) => Array.from({ length: last - first }, (_, i) => first + i)),
+        )
+        expect([part.labels, part.states]).toEqual([whole.labels, whole.states])
+        for (const { first, last } of own)
+          for (const name of ['x0', 'targets'] as const)
+            expect(part[name]?.subarray(first * size, last * size)).toEqual(
+              whole[name]?.subarray(first * size, last * size),
+            )
+      }
+    }
   })
 })

@@ -57,6 +57,8 @@ const sidebar = [
     page('Denoiser and energy in one', '/joint'),
     page('The head residual', '/residual'),
     page('Weights by likelihood', '/likelihood'),
+    page('Targets averaged over the data', '/smoothed-targets'),
+    page('Weights of denoisers', '/denoiser-weights'),
     page('GPU', '/guides/gpu'),
     page('Many processes', '/guides/ranks'),
     page('Platforms', '/guides/platforms'),
@@ -64,6 +66,7 @@ const sidebar = [
     page('Containers', '/guides/containers'),
     page('Embed in a service', '/guides/embed'),
     page('Serve over HTTP', '/guides/serve'),
+    page('Watch runs', '/guides/watch'),
   ]),
   section('Diagnose', [
     page('From symptom to remedy', '/diagnose/symptoms'),
@@ -88,6 +91,7 @@ const sidebar = [
     page('Benchmarks', '/results/benchmarks'),
     page('Real images', '/results/pictures'),
     page('Sprites of 64 × 64', '/sprites'),
+    page('Reliability', '/results/reliability'),
   ]),
   section('Contribute', [
     page('A map of the floors', '/contribute/map'),

@@ -115,7 +115,7 @@ export interface components {
       /** @description Spacing of the noise levels; default 7. */
       rho?: number
       /**
-       * @description Smc for energies, heun for denoisers.
+       * @description Smc for energies, ancestral for denoisers.
        * @enum {string}
        */
       method?: 'smc' | 'heun' | 'stochastic-heun' | 'euler-maruyama' | 'ancestral'

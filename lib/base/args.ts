@@ -81,8 +81,8 @@ export function numberList(
   return Array.from({ length: count }, (_, i) => finiteNumber(`${name}[${i}]`, (value as ArrayLike<unknown>)[i], range))
 }
 
-/** Numbers that are copied between two turns of the event loop: about a millisecond. */
-const PIECE = 2 ** 20
+/** Numbers that are copied between two turns of the event loop: below a millisecond, into memory that is new too. */
+const PIECE = 2 ** 18
 
 /**
  * A copy of a caller's array. What is resized, transferred or written to while a call runs must harm neither the process nor the answer, so

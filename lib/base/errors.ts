@@ -3,7 +3,10 @@
  * `code` is stable and made for programs; messages are made for people and may change.
  */
 export class FeynkacError extends Error {
+  /** Stable, for programs: FEYNKAC_ and what the class names. */
   readonly code: string = 'FEYNKAC_ERROR'
+
+  /** message: what was wrong, where, and what to do; options: the cause. */
   constructor(message: string, options?: ErrorOptions) {
     super(message, options)
     this.name = new.target.name
@@ -12,14 +15,19 @@ export class FeynkacError extends Error {
 
 /** An argument or option has the wrong type, length or range. */
 export class ArgumentError extends FeynkacError {
+  /** Always 'FEYNKAC_ARGUMENT'. */
   override readonly code: string = 'FEYNKAC_ARGUMENT'
 }
 
 /** A file is missing, unreadable, unwritable, or the disk is full. */
 export class FileError extends FeynkacError {
+  /** Always 'FEYNKAC_FILE'. */
   override readonly code: string = 'FEYNKAC_FILE'
+
+  /** As FeynkacError, of the file at `path`. */
   constructor(
     message: string,
+    /** The file or folder. */
     readonly path: string,
     options?: ErrorOptions,
   ) {
@@ -29,24 +37,31 @@ export class FileError extends FeynkacError {
 
 /** A file was read, but its content is corrupt or not what it must be. */
 export class FormatError extends FileError {
+  /** Always 'FEYNKAC_FORMAT'. */
   override readonly code: string = 'FEYNKAC_FORMAT'
 }
 
 /** A computation gave NaN or infinity, diverged, or left no particle with weight. */
 export class NumericsError extends FeynkacError {
+  /** Always 'FEYNKAC_NUMERICS'. */
   override readonly code: string = 'FEYNKAC_NUMERICS'
 }
 
 /** A device is not there or cannot be used. */
 export class DeviceError extends FeynkacError {
+  /** Always 'FEYNKAC_DEVICE'. */
   override readonly code: string = 'FEYNKAC_DEVICE'
 }
 
 /** A package is needed that is not installed with feynkac; `packages` are the names to install. */
 export class MissingPackageError extends FeynkacError {
+  /** Always 'FEYNKAC_MISSING_PACKAGE'. */
   override readonly code: string = 'FEYNKAC_MISSING_PACKAGE'
+
+  /** As FeynkacError, with the packages to install. */
   constructor(
     message: string,
+    /** Names to give to `npm install`. */
     readonly packages: readonly string[],
     options?: ErrorOptions,
   ) {
@@ -56,16 +71,19 @@ export class MissingPackageError extends FeynkacError {
 
 /** Host or device memory ran out; the process goes on and a smaller batch may work. */
 export class OutOfMemoryError extends FeynkacError {
+  /** Always 'FEYNKAC_OUT_OF_MEMORY'. */
   override readonly code: string = 'FEYNKAC_OUT_OF_MEMORY'
 }
 
 /** An engine has more to do than it takes; the same request may be taken later. */
 export class BusyError extends FeynkacError {
+  /** Always 'FEYNKAC_BUSY'. */
   override readonly code: string = 'FEYNKAC_BUSY'
 }
 
 /** A request was not done within the time that it was given. */
 export class DeadlineError extends FeynkacError {
+  /** Always 'FEYNKAC_DEADLINE'. */
   override readonly code: string = 'FEYNKAC_DEADLINE'
 }
 

@@ -133,12 +133,13 @@ export async function readFileChecked(
 /**
  * Writes a file as a whole: to a temporary name in the same folder, flushed to the disk, then renamed over `path`. On any
  * failure (also one thrown by the iterable) the temporary is removed and an old file stays as it was.
- * bytes: the total, when known, for the message of a full disk. Throws FileError.
+ * bytes: the total, when known, for the message of a full disk. ready: called when all is on the disk, before the file takes its name: what belongs
+ * to it is changed there, so that a process which ends at any time leaves none beside those of another. Throws FileError.
  */
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array | Iterable<Uint8Array>,
-  options: { bytes?: number } = {},
+  options: { bytes?: number; ready?: () => Promise<void> } = {},
 ): Promise<void> {
   const chunks =
     typeof content === 'string' ? [Buffer.from(content)] : content instanceof Uint8Array ? [content] : content
@@ -162,6 +163,7 @@ export async function writeFileAtomic(
       } finally {
         await handle.close()
       }
+      await options.ready?.()
       await rename(temporary, target)
     } catch (error) {
       await rm(temporary, { force: true }).catch(() => {})
@@ -252,6 +254,16 @@ export async function removeFiles(paths: readonly string[]): Promise<void> {
   for (const path of paths)
     try {
       await rm(path, { force: true })
+    } catch (error) {
+      throw fileError(error, path, 'remove')
+    }
+}
+
+/** The same for folders with what is in them. */
+export async function removeTrees(paths: readonly string[]): Promise<void> {
+  for (const path of paths)
+    try {
+      await rm(path, { force: true, recursive: true })
     } catch (error) {
       throw fileError(error, path, 'remove')
     }

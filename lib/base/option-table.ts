@@ -1,4 +1,4 @@
-import { boolean, finiteNumber, integer, numberList, oneOf } from './args.js'
+import { boolean, finiteNumber, integer, isList, numberList, oneOf } from './args.js'
 import { invalid } from './errors.js'
 
 /** Options as rows of a table: each is described once, and its check, its default, its flag on the command line and the help are made of it. */
@@ -6,7 +6,7 @@ import { invalid } from './errors.js'
 type Range = { min?: number; max?: number; above?: number }
 
 export interface OptionRow<T> {
-  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair' | 'list'
+  kind: 'number' | 'whole' | 'switch' | 'choice' | 'text' | 'pair' | 'list' | 'wholes'
   range: Range
   /** All values of a choice; of numbers the words that may stand in their place, such as auto. */
   words?: readonly string[]
@@ -20,6 +20,8 @@ export interface OptionRow<T> {
   value?: string
   /** The name on the command line, where it is not the option's in dashes (micro-batch); false: the option is the library's alone. */
   flag?: string | false
+  /** What the help says of the flag that says no (--no-label-maps), where there is one. */
+  no?: string
   /** Where it is not given; the help shows it. Without it something else chooses. */
   default?: T
 }
@@ -27,7 +29,7 @@ export interface OptionRow<T> {
 /** A row for every option of an interface. */
 export type Rows<T> = { [K in keyof T]-?: OptionRow<Required<T>[K]> }
 
-type About<T> = Partial<Pick<OptionRow<T>, 'value' | 'flag' | 'default'>>
+type About<T> = Partial<Pick<OptionRow<T>, 'value' | 'flag' | 'default' | 'no'>>
 
 /** A row for every named option of an interface. */
 export type RowsOf<T, K extends keyof T> = Rows<Pick<T, K>>
@@ -87,6 +89,20 @@ export function pair(help: string, what: string, { min, ...about }: Range & Abou
 
 export function list(help: string, about: About<number[]> = {}): OptionRow<number[]> {
   return { kind: 'list', range: {}, check: (name, value) => numberList(name, value, { max: 4096 }), help, ...about }
+}
+
+/** Whole numbers, as many as the caller likes, up to 64. */
+export function wholes(help: string, { min = 1, max, ...about }: Range & About<number[]> = {}): OptionRow<number[]> {
+  const check = (name: string, value: unknown): number[] => {
+    if (!isList(value, 64)) throw invalid(name, 'a list of whole numbers', value)
+    return value.map((number, i) => integer(`${name}[${i}]`, number, min, max))
+  }
+  return { kind: 'wholes', range: { min, max }, check, help, value: 'list', ...about }
+}
+
+/** A number, or false in its place; no: what the help says of that. */
+export function orFalse(row: OptionRow<number>, no: string): OptionRow<number | false> {
+  return { ...row, no, check: (name, value) => (value === false ? false : row.check(name, value)) }
 }
 
 /** A number, or a word in its place. */

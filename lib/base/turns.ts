@@ -2,7 +2,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 
 const SLICE_MS = 1
 /** Numbers that are gone through between two looks at the clock: below a millisecond. */
-const NUMBERS = 2 ** 15
+export const NUMBERS = 2 ** 15
 /** Texts that are sorted or merged between two looks at the clock: below a millisecond. */
 const PIECE = 2048
 
@@ -45,16 +45,23 @@ async function merge(a: readonly string[], b: readonly string[], turn: () => Pro
   return out
 }
 
-/** Calls `visit` with ranges first .. end - 1 that make up 0 .. n - 1, in turns. */
+/** Work that is new to the process takes many times as long until it is compiled: its first piece is so much smaller, the next twice that. */
+const COLD = 16
+
+/** Calls `visit` with ranges first .. end - 1 that make up 0 .. n - 1, in turns. piece: the longest of them. */
 export async function inPieces(
   n: number,
   turn: () => Promise<void>,
   visit: (first: number, end: number) => void,
+  piece = NUMBERS,
 ): Promise<void> {
-  for (let first = 0; first < n; first += NUMBERS) {
-    const end = Math.min(n, first + NUMBERS)
+  let size = Math.ceil(piece / COLD)
+  for (let first = 0; first < n; ) {
+    const end = Math.min(n, first + size)
     visit(first, end)
     if (end < n) await turn()
+    first = end
+    size = Math.min(piece, 2 * size)
   }
 }
 

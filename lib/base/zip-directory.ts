@@ -8,14 +8,15 @@ const WINDOW = 1 << 16
 
 /** Serves the many small reads of an archive's directory from one large one. */
 class WindowReader extends RandomAccessReader {
-  private window = new Uint8Array(0)
-  private start = 0
+  #window = new Uint8Array(0)
+  #start = 0
+  readonly #handle: FileHandle
+  readonly #size: number
 
-  constructor(
-    private readonly handle: FileHandle,
-    private readonly size: number,
-  ) {
+  constructor(handle: FileHandle, size: number) {
     super()
+    this.#handle = handle
+    this.#size = size
   }
 
   override read(
@@ -25,23 +26,23 @@ class WindowReader extends RandomAccessReader {
     position: number,
     callback: (error: Error | null) => void,
   ): void {
-    this.fill(position, length).then(
+    this.#fill(position, length).then(
       () => {
-        const at = position - this.start
-        out.set(this.window.subarray(at, at + length), offset)
+        const at = position - this.#start
+        out.set(this.#window.subarray(at, at + length), offset)
         setImmediate(callback, null)
       },
       (error) => setImmediate(callback, error),
     )
   }
 
-  private async fill(position: number, length: number): Promise<void> {
-    if (position >= this.start && position + length <= this.start + this.window.length) return
-    if (position < 0 || position + length > this.size) throw new Error('it is truncated')
-    const window = new Uint8Array(Math.min(this.size - position, Math.max(length, WINDOW)))
-    await readFully(this.handle, window, position, '')
-    this.window = window
-    this.start = position
+  async #fill(position: number, length: number): Promise<void> {
+    if (position >= this.#start && position + length <= this.#start + this.#window.length) return
+    if (position < 0 || position + length > this.#size) throw new Error('it is truncated')
+    const window = new Uint8Array(Math.min(this.#size - position, Math.max(length, WINDOW)))
+    await readFully(this.#handle, window, position, '')
+    this.#window = window
+    this.#start = position
   }
 }
 

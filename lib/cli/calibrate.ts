@@ -1,24 +1,22 @@
 import type { Command } from 'commander'
 import { prepareFile, refuseOverwriting } from '../base/files.js'
+import { readingRows } from '../data/options.js'
 import type { Communicator } from '../ranks/communicator.js'
+import { calibrateRows, tableRows } from '../smc/precision/calibrate-options.js'
 import { interruptible } from './interrupt.js'
-import { applyThreads, type CommonOptions, common, count, deviceOf } from './options.js'
+import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
 import { given } from './train-options.js'
 
 interface Flags extends CommonOptions {
   data: string
-  labelFile?: string
-  resize?: number
-  channels?: number
-  limit?: number
   autoencoder?: string
-  count: number
-  levels: number
   output?: string
   overwrite?: boolean
 }
+
+const rows = { ...calibrateRows, ...tableRows }
 
 export function register(program: Command): void {
   const command = program
@@ -31,13 +29,8 @@ export function register(program: Command): void {
       '--data <spec>',
       'data that the energy is of: IDX, CIFAR-10, zip, .npy, a folder, or synthetic:NAME',
     )
-    .option('--label-file <file>', 'IDX file of class indices, where the data bring no labels')
-    .option('--resize <side>', 'resize images to this side', count(1, 4096))
-    .option('--channels <number>', '1: to grey, 3: to colour', count(1, 3))
-    .option('--limit <number>', 'only the first so many samples', count())
     .option('--autoencoder <file>', 'the energy is of its latents of the data')
-    .option('--count <number>', 'draws of data at every noise level', count(2), 4096)
-    .option('--levels <number>', "noise levels, over the model's range", count(2, 1000), 32)
+  tableFlags(command, { ...readingRows, ...rows })
     .option('--output <file>', 'where the calibrated model goes (in place)')
     .option('--overwrite', 'replace the file of --output')
   common(
@@ -64,14 +57,13 @@ async function run(file: string, flags: Flags, ranks: Communicator, signal: Abor
   // before the work, so that it is not lost
   if (speaks) await prepareFile(path)
   if (speaks && flags.output !== undefined) await refuseOverwriting([path], flags.overwrite ?? false)
-  const { labelFile: labels, resize, channels, limit, autoencoder } = flags
-  const dataOptions = given({ labels, resize, channels: channels as 1 | 3 | undefined, limit, autoencoder })
+  const dataOptions = given({ ...tableValues(flags, readingRows), autoencoder: flags.autoencoder })
   const { data } = await openData({ data: flags.data, dataOptions, ...deviceOf(flags), signal }, { checkpoint: null })
   const began = performance.now()
   let shown: ReturnType<typeof progress> | undefined
   try {
     await model.calibrate({
-      ...{ data, count: flags.count, levels: flags.levels, seed: flags.seed, ranks, signal },
+      ...{ data, ...tableValues(flags, rows), seed: flags.seed, ranks, signal },
       onProgress: ({ done, total }) => {
         shown ??= progress(total)
         shown.update(done, 'draws at a noise level')

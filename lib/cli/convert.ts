@@ -33,9 +33,9 @@ export function register(program: Command): void {
       const { isAutoencoder } = await import('../models/import.js')
       const format = flags.to ?? 'feynkac'
       const options = await sourceOptions(flags)
-      // a folder that is empty is no output
+      // a folder that is empty is no output, nor are arguments without weights, as a conversion leaves them that was ended
       const there = format === 'diffusers' ? [join(output, 'model_index.json'), join(output, 'config.json')] : [output]
-      await refuseOverwriting(format === 'edm' ? [output, `${output}.json`] : there, flags.overwrite ?? false)
+      await refuseOverwriting(there, flags.overwrite ?? false)
       const source = await readSource(path, { network: options.network })
       const { info, parameters, notes } = isAutoencoder(source)
         ? await ofAutoencoder(source, output, format)

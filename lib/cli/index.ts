@@ -96,7 +96,7 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-/** Of what fails while parts of the program are loaded, the system's reasons are the caller's to mend. */
+/** Where a part of the program fails to load: an error that says what the user can do about it. */
 function understood(error: unknown): unknown {
   const { code, path, message } = (error ?? {}) as NodeJS.ErrnoException
   if (code === 'ERR_MODULE_NOT_FOUND') {

@@ -231,11 +231,11 @@ function needOf(
   }
 }
 
-function describeModel({ kind, headScale, network }: ModelInfo): string[] {
+function describeModel({ kind, headScale, network, latent }: ModelInfo): string[] {
   const scale = kind === 'dot' || kind === 'joint' ? `, a = ${headScale}` : ''
   const what =
     kind === 'denoiser' ? 'denoiser' : `${kind === 'joint' ? 'denoiser and ' : ''}energy, head ${kind}${scale}`
-  return [`kind        ${what}`, `samples     ${network.shape.join(' x ')}`]
+  return [`kind        ${what}`, `samples     ${network.shape.join(' x ')}${latent ? ', latents of pictures' : ''}`]
 }
 
 function describeNetwork({ class: name, args }: { class: string; args: object }, parameters: number): string[] {

@@ -114,6 +114,7 @@ export function tableFlags(command: Command, table: OptionTable): Command {
     if (kind === 'choice') command.addOption(choice(flagOf(name, row), text, words))
     else if (kind === 'switch') command.option(flagOf(name, row), text)
     else command.option(flagOf(name, row), text, parserOf(row))
+    if (row.no) command.option(`--no-${row.flag || inDashes(name)}`, row.no)
   }
   return command
 }
@@ -121,6 +122,7 @@ export function tableFlags(command: Command, table: OptionTable): Command {
 function parserOf({ kind, range, words = [], expected }: OptionRow<unknown>): (text: string) => unknown {
   if (kind === 'text') return (text) => text
   if (kind === 'list') return (text) => text.split(',').map(number())
+  if (kind === 'wholes') return counts(range.min)
   if (kind === 'pair') {
     return (text) => {
       const [lo, hi, ...rest] = text.split(',').map(number(range))

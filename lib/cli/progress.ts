@@ -10,7 +10,7 @@ export interface Progress {
   end(): void
 }
 
-const lineEveryMs = 5000
+const LINE_EVERY_MS = 5000
 
 export function progress(total: number, start = 0): Progress {
   if (!speaks) return { update: () => {}, note: () => {}, end: () => {} }
@@ -47,7 +47,7 @@ function lines(total: number, start: number): Progress {
     update(done, text) {
       const now = performance.now()
       const eta = left(done)
-      if (now - last < lineEveryMs && done < total) return
+      if (now - last < LINE_EVERY_MS && done < total) return
       last = now
       process.stderr.write(`${done}/${total} ${text}${eta && `, ${eta}`}\n`)
     },

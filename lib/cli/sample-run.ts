@@ -13,7 +13,8 @@ import { sharesOf } from '../ranks/share.js'
 import { genealogyPng } from '../report/genealogy.js'
 import { describeTarget, type LevelLog } from '../report/level-log.js'
 import { composeTarget, type NamedLabels } from '../service/composition.js'
-import { type AdaptedSigmas, type AdaptSigmasOptions, adaptSigmas } from '../smc/adapt.js'
+import { type AdaptedSigmas, adaptSigmas } from '../smc/adapt.js'
+import type { AdaptSigmasOptions } from '../smc/adapt-options.js'
 import { bearableAbove } from '../smc/consistency.js'
 import type { EnergyFunction, Target } from '../smc/energy-function.js'
 import type { LevelReport } from '../smc/events.js'
@@ -70,9 +71,8 @@ async function drawFrom(
       `the autoencoder has latents of [${wanted}] but the model is for samples of [${info.network.shape}]`,
     )
   const base = baseLabels(flags, labelSpecOf(info))
-  const method = flags.method ?? (info.kind === 'denoiser' ? 'heun' : 'smc')
-  if (ranks.size > 1 && flags.adaptLevels)
-    throw new ArgumentError('several processes share particles at given levels, not --adapt-levels')
+  const method = flags.method ?? (info.kind === 'denoiser' ? 'ancestral' : 'smc')
+  if (ranks.size > 1 && flags.adaptLevels) throw new ArgumentError('--adapt-levels needs a single process')
   if (division && method === 'smc')
     throw new ArgumentError('--part goes with methods without weights: the particles of smc need one another. Give each task a --seed and --output of its own') // biome-ignore format: one line
   const sigmas = sigmaGrid({

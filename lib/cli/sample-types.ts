@@ -44,7 +44,7 @@ export interface SampleFlags
 
 /** What the command `sample` draws. */
 export interface Drawn {
-  /** Of several ranks the first has all samples. */
+  /** With several ranks, the first has all samples. */
   result: SmcResult | SampleResult
   /** What was decoded, where the model is one of latents. */
   latents?: { samples: Float32Array; shape: readonly number[] }

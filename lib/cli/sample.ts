@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { ArgumentError, formatFailure, MissingPackageError } from '../base/errors.js'
 import {
   found,
@@ -17,6 +17,7 @@ import { isObject, parseJsonObject } from '../base/json.js'
 import { LevelLog } from '../report/level-log.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
+import { adaptRows } from '../smc/adapt-options.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, partOption, repeated, tableFlags, usage } from './options.js'
 import { divisionOf, openRanks, speaks } from './ranks.js'
@@ -43,7 +44,7 @@ export function register(program: Command): void {
     .option('--overwrite', 'replace what a run before has left in --output')
     .option('--autoencoder <file>', 'the autoencoder of a model of latents: its samples are decoded')
   tableFlags(command, { ...particlesRow, ...gridRows })
-    .addOption(choice('--method <name>', 'smc for energies, heun for denoisers', methods))
+    .addOption(choice('--method <name>', 'smc for energies, ancestral for denoisers', methods))
     .option('--class <class>', 'class of a model with one attribute, by index or name', parseClass)
     .option('--null-class <row>', 'of a model with a class table: the row that stands for no class', count(0))
     .option('--attributes <list>', 'labels, such as hair=3,pose=front', usage(parseAttributes))
@@ -53,7 +54,7 @@ export function register(program: Command): void {
     .option(
       '--adapt-levels [cess]',
       'of smc: place --steps levels by pilot runs, or as many as keep this conditional ESS',
-      parseShare,
+      number(adaptRows.conditionalEss.range),
     )
     .option('--allow-collapse', 'exit with 0 where the population collapsed, not 3')
   partOption(command, '--output')
@@ -204,12 +205,6 @@ function text(value: unknown): string {
 
 function parseClass(value: string): number | string {
   return /^\d+$/.test(value) ? Number(value) : value
-}
-
-function parseShare(value: string): number {
-  const share = number({ above: 0 })(value)
-  if (share >= 1) throw new InvalidArgumentError('Expected a share of the particles below 1.')
-  return share
 }
 
 /** What the command writes; of another run there may be more of them. */

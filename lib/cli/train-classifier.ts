@@ -1,23 +1,17 @@
 import type { Command } from 'commander'
 import type { LabelSpec } from '../data/dataset.js'
 import type { Accuracy } from '../models/classifier.js'
-import { classifierRows } from '../training/options.js'
-import { common, number, tableFlags } from './options.js'
+import { classifierNetworkRows } from '../training/network-options.js'
+import { classifierRows, imageNoiseRows } from '../training/options.js'
+import { common, tableFlags, tableValues } from './options.js'
 import {
   dataFlags,
-  given,
   givenIfAny,
-  levelFlags,
   loopFlags,
   runTrainingCommand,
   type TrainFlags,
   trainingOptions,
 } from './train-options.js'
-
-interface Flags extends TrainFlags {
-  noise?: number
-  holdOut?: number
-}
 
 export function register(program: Command): void {
   const command = program
@@ -25,18 +19,15 @@ export function register(program: Command): void {
     .description(
       'Train a classifier of labelled images, which tells the attributes of samples and gives features of them.',
     )
-  tableFlags(levelFlags(loopFlags(dataFlags(command)), '1,2,4,8'), classifierRows).option(
-    '--noise <std>',
-    'largest standard deviation of the noise on the images (0)',
-    number({ min: 0 }),
-  )
+  const rows = { ...classifierRows, ...imageNoiseRows }
+  tableFlags(loopFlags(dataFlags(command)), { ...classifierNetworkRows, ...rows })
   common(
     command,
     'feynkac train-classifier --data images.zip --output runs/classifier --images 400k --noise 0.1',
-  ).action(async (flags: Flags) => {
+  ).action(async (flags: TrainFlags) => {
     const { trainClassifier } = await import('../training/objectives/classifier.js')
-    const { width, channelMult, blocks, noise, holdOut } = flags
-    const own = given({ noise, holdOut, network: givenIfAny({ width, channelMult, blocks }) })
+    const network = givenIfAny(tableValues(flags, classifierNetworkRows))
+    const own = { ...tableValues(flags, rows), ...(network && { network }) }
     await runTrainingCommand(
       'train-classifier',
       flags,

@@ -5,14 +5,14 @@ import { readFileChecked } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
 import { readingRows } from '../data/options.js'
 import type { NetworkConfig } from '../networks/config.js'
-import { type Head, heads } from '../networks/energy-heads.js'
+import type { Head } from '../networks/energy-heads.js'
 import { Stopped } from '../ranks/stopped.js'
+import { architectureRows } from '../training/network-options.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
 import {
   holdOutRows,
   type LevelOptions,
   lengthRows,
-  levelRows,
   type PathOptions,
   previewRows,
   recordRows,
@@ -21,17 +21,7 @@ import type { TrainingProgress } from '../training/run.js'
 import { loopRows, noiseRows, type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
-import {
-  applyThreads,
-  type CommonOptions,
-  choice,
-  count,
-  counts,
-  deviceOf,
-  number,
-  tableFlags,
-  tableValues,
-} from './options.js'
+import { applyThreads, type CommonOptions, deviceOf, tableFlags, tableValues } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
 import { watchFlag, whileWatched } from './watch.js'
@@ -50,11 +40,6 @@ export interface TrainFlags
   minutes?: number
   batch?: number
   network?: string
-  width?: number
-  channelMult?: number[]
-  blocks?: number
-  attention?: number[]
-  labelMaps?: boolean
   head?: Head | 'joint'
   headScale?: number
   watch?: number | true
@@ -84,44 +69,16 @@ export function loopFlags(command: Command): Command {
   )
 }
 
-/** The levels of a network of images without noise levels; multiples: those of the width by default. */
-export function levelFlags(command: Command, multiples: string): Command {
-  return command
-    .option('--width <channels>', 'network: channels of the first level (32)', count())
-    .option('--channel-mult <list>', `network: multiples of the width per level (${multiples})`, counts())
-    .option('--blocks <number>', 'network: residual blocks per level (1)', count())
-}
-
 /** The options of training denoisers and energies. */
 export function trainingFlags(command: Command): Command {
   tableFlags(loopFlags(dataFlags(command)), { minutes: lengthRows.minutes, ...holdOutRows, ...previewRows }).option(
     '--autoencoder <file>',
     'train on its latents of the data (train-autoencoder makes it)',
   )
-  return tableFlags(command, noiseRows)
-    .option('--width <channels>', 'network: channels of the first level (32; vectors 128)', count())
-    .option('--channel-mult <list>', 'network: multiples of the width per level, such as 1,2,2', counts())
-    .option('--blocks <number>', 'network: residual blocks per level (2; vectors 4)', count())
-    .option('--attention <list>', 'network: resolutions that attend, such as 16,8, or none', counts())
-    .option('--label-maps', 'network: labels also as learnt images (up to 32x32 pixels)')
-    .option('--no-label-maps', 'network: labels as a vector alone, as in NVlabs/edm')
-    .option(
-      '--network <file>',
-      'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
-    )
-}
-
-export function headFlags(command: Command, without: string, more: readonly string[] = []): Command {
-  command
-    .addOption(choice('--head <form>', `form of the energy (${without})`, [...heads, ...more]))
-    .option('--head-scale <a>', 'a of the dot head, 0.5 or 1 (0.5)', number({ above: 0 }))
-  return tableFlags(command, levelRows)
-}
-
-/** The options of an energy from the flags. */
-export function headOptions(flags: TrainFlags) {
-  const { head, headScale } = flags
-  return { ...given({ head, headScale }), ...tableValues(flags, levelRows) }
+  return tableFlags(command, { ...noiseRows, ...architectureRows }).option(
+    '--network <file>',
+    'network: JSON with class and args, such as NCSN++ or UNet2DModel, instead of the above',
+  )
 }
 
 /** Options of the library from the flags, but for the network; what was not given is left out. */
@@ -151,10 +108,9 @@ async function networkFile(path: string): Promise<NetworkConfig> {
 
 /** The same with the network of a denoiser or an energy. */
 export async function modelTrainingOptions(flags: TrainFlags): Promise<TrainingOptions> {
-  const { width, channelMult, blocks, attention, labelMaps } = flags
-  const own = given({ width, channelMult, blocks, attention, labelMaps })
+  const own = tableValues(flags, architectureRows)
   if (flags.network !== undefined && Object.keys(own).length)
-    throw new ArgumentError(`--network has all of the network: leave out ${Object.keys(own).join(', ')}`)
+    throw new ArgumentError(`--network describes the whole network: leave out ${Object.keys(own).join(', ')}`)
   const network = flags.network === undefined ? own : await networkFile(flags.network)
   return { ...trainingOptions(flags), ...(Object.keys(network).length > 0 && { network }) }
 }

@@ -1,7 +1,8 @@
 import { dirname, join } from 'node:path'
 import { FormatError } from '../base/errors.js'
 import { textOf } from '../base/files.js'
-import { allocateBytes, inSlices, readContent } from './content.js'
+import { inPieces, turns } from '../base/turns.js'
+import { allocateBytes, readContent } from './content.js'
 import type { Attribute, DatasetParts } from './dataset.js'
 
 /** The binary formats of CIFAR-10 and CIFAR-100: records of label bytes and three 32 x 32 planes (Krizhevsky 2009). */
@@ -65,7 +66,7 @@ export async function readCifar(paths: readonly string[], signal?: AbortSignal):
         data.set(bytes.subarray(i * record + width, (i + 1) * record), (base + i) * CIFAR_PIXELS)
       }
     }
-    await inSlices(records, 500, copy, signal)
+    await inPieces(records, turns(signal), copy, 500)
     first += records
   }
   const attributes: Attribute[] = []

@@ -1,8 +1,8 @@
-import { setImmediate } from 'node:timers/promises'
 import { createGunzip } from 'node:zlib'
 import { FormatError, formatFailure, OutOfMemoryError } from '../base/errors.js'
 import { formatBytes, readFileChecked } from '../base/files.js'
 import { requireMemory } from '../base/memory.js'
+import { inPieces, turns } from '../base/turns.js'
 
 /** The most that a compressed file may unfold to: a small file can claim a thousand times its size. */
 const MAX_CONTENT = 2 ** 31
@@ -69,22 +69,8 @@ async function joined(chunks: Uint8Array[], total: number, path: string, signal?
       at += chunk.length
     }
   }
-  await inSlices(chunks.length, 16, copy, signal)
+  await inPieces(chunks.length, turns(signal), copy, 16)
   return out
-}
-
-/** Runs `work` over [0, count) in slices of about `slice`, giving the event loop a turn between them. */
-export async function inSlices(
-  count: number,
-  slice: number,
-  work: (from: number, to: number) => void,
-  signal?: AbortSignal,
-): Promise<void> {
-  for (let from = 0; from < count; from += slice) {
-    signal?.throwIfAborted()
-    work(from, Math.min(count, from + slice))
-    await setImmediate()
-  }
 }
 
 /** Bytes for samples, or OutOfMemoryError. */

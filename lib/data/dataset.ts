@@ -67,7 +67,7 @@ export function checkDataset(data: unknown): Dataset {
 }
 
 /**
- * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels.
+ * Length of the label vector: the sum of the attributes' sizes, 0 for null, which is no labels. Throws ArgumentError.
  * @example
  * ```js
  * import { labelDim } from 'feynkac'
@@ -142,30 +142,30 @@ export class MemoryDataset implements Dataset {
   readonly latent: boolean
   readonly decoder: Decoder | undefined
   readonly origin: string | undefined
-  private readonly data: Uint8Array | Float32Array
-  private readonly classes: Int32Array
-  private readonly width: number
+  readonly #data: Uint8Array | Float32Array
+  readonly #classes: Int32Array
+  readonly #width: number
 
   /** Whether a data set has its samples as bytes here. */
   static holdsBytes(data: Dataset): boolean {
-    return data instanceof MemoryDataset && data.data instanceof Uint8Array
+    return data instanceof MemoryDataset && data.#data instanceof Uint8Array
   }
 
   constructor({ name, shape, data, labels, classes, latent = false, decoder, origin }: DatasetParts) {
     this.origin = origin
     this.name = name
     this.shape = shape
-    this.data = data
+    this.#data = data
     this.labels = labels
     this.latent = latent
     this.decoder = decoder
-    this.classes = classes ?? new Int32Array(0)
-    this.width = sizeOf(shape)
-    this.size = data.length / this.width
+    this.#classes = classes ?? new Int32Array(0)
+    this.#width = sizeOf(shape)
+    this.size = data.length / this.#width
   }
 
   read(index: number, out: Float32Array, offset: number): void {
-    const { data, width } = this
+    const [data, width] = [this.#data, this.#width]
     integer('index', index, 0, this.size - 1)
     checkPlace(float32Array('out', out), offset, width)
     const start = index * width
@@ -176,6 +176,6 @@ export class MemoryDataset implements Dataset {
   label(index: number): readonly (number | null)[] {
     integer('index', index, 0, this.size - 1)
     const count = this.labels?.attributes.length ?? 0
-    return Array.from(this.classes.subarray(index * count, (index + 1) * count), (c) => (c < 0 ? null : c))
+    return Array.from(this.#classes.subarray(index * count, (index + 1) * count), (c) => (c < 0 ? null : c))
   }
 }

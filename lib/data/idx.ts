@@ -1,5 +1,5 @@
 import { basename, dirname, join } from 'node:path'
-import { FormatError, formatFailure } from '../base/errors.js'
+import { formatFailure } from '../base/errors.js'
 import { found } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
 import { readContent } from './content.js'
@@ -36,22 +36,32 @@ function idxHeader(bytes: Uint8Array): { shape: number[]; start: number } | null
   return { shape: Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i)), start }
 }
 
-/** The length of a whole IDX file of unsigned bytes, by its first ones; undefined where they are none of such a file. */
+/** Bytes of a number of the types that are read: unsigned bytes, and the 32-bit integers of QMNIST's labels. */
+const WIDTHS: Record<number, number> = { 8: 1, 12: 4 }
+
+/** The length of a whole IDX file, by its first bytes; undefined where they are none of such a file. */
 export function idxLength(head: Uint8Array): number | undefined {
-  const header = looksLikeIdx(head) && head[2] === 8 ? idxHeader(head) : null
-  return header ? header.start + sizeOf(header.shape) : undefined
+  const width = looksLikeIdx(head) ? WIDTHS[head[2]] : undefined
+  const header = width ? idxHeader(head) : null
+  return header ? header.start + width! * sizeOf(header.shape) : undefined
 }
 
 /** Reads IDX of unsigned bytes. Throws FormatError. */
 export function parseIdx(bytes: Uint8Array, path: string): Idx {
+  const { shape, start } = wholeHeader(bytes, path, [8], 'unsigned bytes (8)')
+  return { shape, data: bytes.subarray(start) }
+}
+
+/** The header of a file of one of the types, whose numbers are all there. Throws FormatError. */
+function wholeHeader(bytes: Uint8Array, path: string, types: readonly number[], named: string) {
   const fail: (what: string) => never = formatFailure(path)
   if (!looksLikeIdx(bytes)) fail('no IDX file: it must begin with 0, 0, a type and a number of dimensions')
-  if (bytes[2] !== 8) fail(`IDX of type ${bytes[2]} is not supported: only unsigned bytes (8)`)
+  if (!types.includes(bytes[2])) fail(`IDX of type ${bytes[2]} is not supported: only ${named}`)
   const { shape, start } = idxHeader(bytes) ?? fail('the IDX header is truncated')
-  const count = sizeOf(shape)
+  const count = WIDTHS[bytes[2]] * sizeOf(shape)
   if (count !== bytes.length - start)
     fail(`IDX of shape [${shape}] needs ${count} bytes but ${bytes.length - start} follow: truncated or corrupt`)
-  return { shape, data: bytes.subarray(start) }
+  return { shape, start }
 }
 
 async function ofFile(path: string): Promise<'file' | 'folder' | null> {
@@ -76,6 +86,7 @@ export async function labelsBeside(images: string): Promise<string | null> {
   const bare = labels.replace(/\.gz$/, '')
   // one and the same set is found as train-labels-idx1-ubyte and as train-labels.idx1-ubyte
   const names = [labels, bare, `${bare}.gz`, ...[bare, `${bare}.gz`].map((n) => n.replace(/[.-]idx1/, (s) => (s[0] === '.' ? '-idx1' : '.idx1')))] // biome-ignore format: one line
+  names.push(...names.filter((n) => n.includes('idx1-ubyte')).map((n) => n.replace('idx1-ubyte', 'idx2-int'))) // QMNIST
   const home = dirname(images)
   // the folder that is called as the file has its like beside it
   const folders = basename(home) === name ? [home, dirname(home)] : [home]
@@ -87,17 +98,32 @@ export async function labelsBeside(images: string): Promise<string | null> {
   return null
 }
 
-/** Reads class indices, one for each of `count` samples, from an IDX file. Throws FileError, FormatError. */
+/** More classes than this are no classes: a column of something else. */
+const MOST_CLASSES = 2 ** 16
+
+/**
+ * Reads class indices, one for each of `count` samples, from an IDX file; also from QMNIST's, whose rows of eight 32-bit integers begin with
+ * them (Yadav & Bottou 2019). Throws FileError, FormatError.
+ */
 export async function readIdxLabels(
   path: string,
   count: number,
   signal?: AbortSignal,
 ): Promise<{ labels: LabelSpec; classes: Int32Array }> {
-  const { shape, data } = parseIdx(await readContent(path, signal, idxLength), path)
-  if (shape.length !== 1)
-    throw new FormatError(`${path}: labels must have one dimension but have shape [${shape}]`, path)
-  if (shape[0] !== count) throw new FormatError(`${path}: ${shape[0]} labels for ${count} images`, path)
-  return classLabels(data)
+  const fail: (what: string) => never = formatFailure(path)
+  const bytes = await readContent(path, signal, idxLength)
+  const { shape, start } = wholeHeader(bytes, path, [8, 12], 'unsigned bytes (8) and 32-bit integers (12)')
+  const isQmnist = bytes[2] === 12 && shape.length === 2 && shape[1] === 8
+  if (shape.length !== 1 && !isQmnist)
+    fail(`labels must have one dimension, or be QMNIST's [n, 8] of 32-bit integers, but have shape [${shape}]`)
+  if (shape[0] !== count) fail(`${shape[0]} labels for ${count} images`)
+  if (bytes[2] === 8) return classLabels(bytes.subarray(start))
+  const view = new DataView(bytes.buffer, bytes.byteOffset + start)
+  const stride = isQmnist ? 32 : 4
+  const classes = Int32Array.from({ length: count }, (_, i) => view.getInt32(i * stride))
+  const wrong = classes.findIndex((c) => !(c >= 0 && c < MOST_CLASSES))
+  if (wrong >= 0) fail(`label ${wrong} is ${classes[wrong]}: expected a class from 0 to ${MOST_CLASSES - 1}`)
+  return classLabels(classes)
 }
 
 /** Labels by one attribute, of class indices. */

@@ -24,7 +24,7 @@ const MAX_ATTRIBUTES = { bytes: 2 ** 22, values: 2 ** 18 }
 
 /**
  * Loads the images of a collection in the order of their names, with the labels of `dataset.json`, else of the folders they
- * lie in. limit: only the first so many. Throws FileError, FormatError.
+ * lie in. limit: how many of the first are taken. Throws FileError, FormatError.
  */
 export async function loadSource(
   source: ImageSource,

@@ -3,7 +3,9 @@ import type { Metadata, Sharp } from 'sharp'
 import { ArgumentError, FormatError } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { standIn } from '../base/stand-ins.js'
-import { allocateBytes, inSlices } from './content.js'
+import { inPieces, turns } from '../base/turns.js'
+import { rgbOfCmyk } from './cmyk.js'
+import { allocateBytes } from './content.js'
 import { withoutTexts } from './png.js'
 import { resampler } from './resize.js'
 import { checkTiff } from './tiff.js'
@@ -169,6 +171,8 @@ function undecodable({ name }: Picture, cause: unknown): never {
 interface Head {
   /** Grey levels, with or without transparency; sharp decodes them to colour. */
   grey: boolean
+  /** Inks for print in bytes; whether a profile says which colours they are. */
+  inks: { profile: boolean } | null
   pixels: number
 }
 
@@ -184,13 +188,14 @@ async function look(sharp: Loaded, picture: Picture): Promise<Head> {
   const found: Metadata = await sharp(bytes)
     .metadata()
     .catch((cause) => undecodable(picture, cause))
-  const { width, height, channels, depth } = found
+  const { width, height, channels, depth, space } = found
   if (depth !== 'uchar' && depth !== 'ushort')
     throw new FormatError(
       `${name}: its pixels are of type ${depth}, of which nothing says what is black and white: save it with 8 or 16 bits, or as .npy`,
       name,
     )
-  return { grey: channels <= 2, pixels: width * height }
+  const inks = space === 'cmyk' && channels === 4 && depth === 'uchar' ? { profile: found.hasProfile === true } : null
+  return { grey: channels <= 2, inks, pixels: width * height }
 }
 
 interface Decoded {
@@ -203,17 +208,20 @@ interface Decoded {
 async function decode(
   sharp: Loaded,
   picture: Picture,
-  { grey }: Head,
+  { grey, inks }: Head,
   channels: 1 | 3,
   { resize, icc = false, signal }: ImageOptions,
   defects: Defects,
 ): Promise<Decoded> {
+  const asInks = inks !== null && !(icc && inks.profile)
   const { data, info } = await tolerantly(picture, defects, (bytes, failOn) => {
-    const file = sharp(bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn })
-    return rawPixels(file.autoOrient().flatten({ background: '#000' }), grey ? 1 : 3)
+    const file = sharp(bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn }).autoOrient()
+    if (asInks) return rawPixels(file.pipelineColourspace('cmyk'), 'cmyk')
+    return rawPixels(file.flatten({ background: '#000' }), grey ? 'b-w' : 'srgb')
   })
   let { width, height } = info
-  let planes = await sorted(data, grey ? 1 : 3, channels, signal)
+  const pixels = asInks ? await rgbOfCmyk(data, signal) : data
+  let planes = await sorted(pixels, grey ? 1 : 3, channels, signal)
   if (resize === undefined) return { planes, width, height }
   const [h, w] = sides(resize)
   if (width * height > SMALL) {
@@ -222,7 +230,7 @@ async function decode(
     )
     const raw = { raw: { width, height, channels: 1 as const } }
     const resized = areas.map((plane) =>
-      rawPixels(sharp(plane, raw).resize({ height: h, width: w, fit: 'cover' }), 1).catch((cause) =>
+      rawPixels(sharp(plane, raw).resize({ height: h, width: w, fit: 'cover' }), 'b-w').catch((cause) =>
         undecodable(picture, cause),
       ),
     )
@@ -264,11 +272,8 @@ async function tolerantly<T>(
   }
 }
 
-function rawPixels(image: Sharp, channels: 1 | 3) {
-  return image
-    .toColourspace(channels === 1 ? 'b-w' : 'srgb')
-    .raw({ depth: 'uchar' })
-    .toBuffer({ resolveWithObject: true })
+function rawPixels(image: Sharp, space: 'b-w' | 'srgb' | 'cmyk') {
+  return image.toColourspace(space).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
 }
 
 /** Interleaved pixels, channel by channel, in as many channels as are wanted. */
@@ -319,7 +324,7 @@ export async function convertImages(images: Images, name: string, options: Image
         else resample(plane, out)
       }
   }
-  await inSlices(count, Math.max(1, Math.floor(2 ** 15 / (given * area))), convert, signal)
+  await inPieces(count, turns(signal), convert, Math.max(1, Math.floor(2 ** 15 / (given * area))))
   return { shape: [channels, h, w], data }
 }
 

@@ -133,7 +133,7 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
   return labelled(await loadSource(await folderSource(path, signal), options), path, options)
 }
 
-/** Of MNIST and its like, and of CIFAR; `test` may be a folder of pictures. */
+/** Whether a file is the test half of MNIST, of data laid out like it, or of CIFAR; a folder named `test` may be one of pictures. */
 function isTestHalf(entry: Dirent): boolean {
   if (/^(t10k-images.idx3-ubyte(\.gz)?|test_batch(\.bin)?|test\.bin)$/.test(entry.name)) return true
   return entry.name === 'test' && entry.isFile()

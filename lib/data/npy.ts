@@ -1,6 +1,6 @@
 import { formatFailure } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
-import { inSlices } from './content.js'
+import { inPieces, turns } from '../base/turns.js'
 import type { DatasetParts } from './dataset.js'
 
 /** NumPy's .npy: magic, version, header length, a Python dict as text, the numbers (numpy.lib.format). */
@@ -184,7 +184,7 @@ async function channelsFirst(data: Uint8Array, channels: number, area: number, s
       for (let c = 0; c < channels; c++)
         for (let i = 0; i < area; i++) out[at + c * area + i] = data[at + i * channels + c]
   }
-  await inSlices(data.length / size, Math.max(1, Math.floor(2 ** 18 / size)), move, signal)
+  await inPieces(data.length / size, turns(signal), move, Math.max(1, Math.floor(2 ** 18 / size)))
   return out
 }
 
@@ -201,6 +201,6 @@ async function floats(numbers: Float32Array | Float64Array, fail: (what: string)
       if (!Number.isFinite(out[i])) fail(`number ${i} is ${numbers[i]}: expected finite float32 numbers`)
     }
   }
-  await inSlices(numbers.length, 1 << 18, convert, signal)
+  await inPieces(numbers.length, turns(signal), convert, 1 << 18)
   return { out, least, most }
 }

@@ -8,7 +8,7 @@ import type { ImageOptions } from './images.js'
 export interface LoadDatasetOptions extends ImageOptions {
   /** IDX file of class indices, where the data set does not bring its own labels. */
   labels?: string
-  /** Only the first so many samples. */
+  /** Only the first samples, at most this number. */
   limit?: number
 }
 
@@ -40,5 +40,5 @@ export const readingRows: RowsOf<LoadDatasetOptions, 'labels' | 'resize' | 'chan
   resize,
   channels,
   icc: toggle('convert the colours of pictures to sRGB by the profiles in their files'),
-  limit: whole('only the first so many samples'),
+  limit: whole('only the first samples, at most this number'),
 }

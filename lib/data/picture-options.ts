@@ -7,6 +7,7 @@ export interface GridOptions {
   size?: number
 }
 
+/** What `scatterPng` draws. */
 export interface ScatterOptions {
   /** Numbers of one sample; default 2. */
   dim?: number

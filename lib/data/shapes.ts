@@ -88,6 +88,7 @@ export function shapeCoverage(
 /** Between which a picture's brightness is uniform. */
 export const brightness = { min: 0.8, max: 1 }
 
+/** What `scoreShapes` recognises in one image. */
 export interface ShapeScore {
   /** Class indices, null where the picture shows no such shape. */
   shape: number | null

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../base/errors.js'
 import { purpose, uniformAt } from '../base/random.js'
-import { allocateBytes, inSlices } from './content.js'
+import { inPieces, turns } from '../base/turns.js'
+import { allocateBytes } from './content.js'
 import type { DatasetParts } from './dataset.js'
 import { type PlanarSet, planarSets } from './planar.js'
 import { drawShape, shapeLabels } from './shapes.js'
@@ -63,7 +64,7 @@ async function points(
   const fill = (from: number, to: number) => {
     for (let i = from; i < to; i++) data.set(set.point(uniforms(values.seed, i, 4), values), 2 * i)
   }
-  await inSlices(values.count, 256, fill, signal)
+  await inPieces(values.count, turns(signal), fill, 256)
   return { name: `synthetic:${name}`, shape: [2], data, labels: null }
 }
 
@@ -75,6 +76,6 @@ async function shapes({ count, seed, size, correlation }: typeof SHAPES, signal?
     for (let i = from; i < to; i++)
       classes.set(drawShape(uniforms(seed, i, 6), size, correlation, data.subarray(i * area, (i + 1) * area)), 2 * i)
   }
-  await inSlices(count, Math.max(1, Math.floor(16384 / area)), fill, signal)
+  await inPieces(count, turns(signal), fill, Math.max(1, Math.floor(16384 / area)))
   return { name: 'synthetic:shapes', shape: [1, size, size], data, labels: shapeLabels, classes }
 }

@@ -14,12 +14,14 @@ export interface Budget {
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-/** Of the energy's work; the fewest draws cost as much as so many of its images. */
+/** Share of the energy's work that its calibration may take; the fewest draws cost as much as FEWEST_CALIBRATION_IMAGES images of it. */
 const CALIBRATION_SHARE = 0.15
-const FEWEST_CALIBRATION_IMAGES = 1500
+const FEWEST_CALIBRATION_IMAGES = 500
 const CLASSIFIER_COST = 0.05
-/** A classifier that has seen fewer images tells little. */
-const FEWEST_CLASSIFIER_IMAGES = 2000
+/** It sees so many times the teacher's images, but each of the data no more often than EPOCHS; one that has seen fewer than FEWEST tells little. */
+const CLASSIFIER_SHARE = 2
+const CLASSIFIER_EPOCHS = 40
+const FEWEST_CLASSIFIER_IMAGES = 4000
 /** A sample: 36 gradients. */
 const SAMPLE_COST = 25
 /** Share of the teacher's work that pictures may cost. */
@@ -28,12 +30,16 @@ const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
 /** Share of the time of a fit that the teacher gets. */
 export const TEACHER_SHARE =
-  1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_COST + PICTURES_SHARE)
+  1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_SHARE * CLASSIFIER_COST + PICTURES_SHARE)
 
-/** images: that the teacher sees. rows: of samples that are drawn, in evaluations of the energy. labelled: whether a classifier is trained. */
-export function budgetFor(images: number, rows: number, labelled: boolean): Budget {
+/**
+ * images: that the teacher sees. pictures: of the data. rows: of samples that are drawn, in evaluations of the energy. labelled: whether a classifier
+ * is trained.
+ */
+export function budgetFor(images: number, pictures: number, rows: number, labelled: boolean): Budget {
   const energyImages = Math.ceil(images * ENERGY_SHARE)
-  const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, images) : 0
+  const enough = Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures)
+  const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, enough) : 0
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
   const calibrationImages = Math.max(FEWEST_CALIBRATION_IMAGES, energyImages * CALIBRATION_SHARE)

@@ -17,6 +17,7 @@ export interface Findings {
   odd: string[]
 }
 
+/** What a check says of one attribute of the labels. */
 export interface AttributeFindings {
   name: string
   /** How many pictures have each value. */

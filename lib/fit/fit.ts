@@ -34,15 +34,14 @@ const FEWEST_IMAGES = 500
 /** Pictures that were held out, of which the nearest training picture is looked for. */
 const MOST_COMPARED = 128
 
-/** Chosen by hand for a small classifier that has minutes. */
-const classifierRecipe = { batchSize: 32, lr: 2e-3, decay: 0.5, noise: 0.1, network: { width: 16 } }
+/** A small classifier, and samples are a little noisy. */
+const classifierRecipe = { noise: 0.1, network: { width: 16 } }
 
 /** Documented in late.ts. */
 export async function fit(options: FitOptions): Promise<FitResult> {
-  const { minutes, images } = checked(options)
   const began = performance.now()
-  const { output, overwrite = false, seed = 0, device, precision, tensorboard, signal, onProgress } = options
-  const place = { device, precision }
+  const { minutes, images } = checked(options)
+  const { output, overwrite = false, seed = 0, signal } = options
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
   const { data, changes } = await fitPictures(options)
   const findings = await findingsOf(data, changes, signal)
@@ -50,6 +49,28 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const layout = layoutOf(findings.attributes)
   const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
   const folder = await FitFolder.open(output, asked, reportFiles(data, layout), overwrite)
+  try {
+    return await fitIn(folder, options, { minutes, images, data, findings, layout, asked, began })
+  } finally {
+    await folder.close()
+  }
+}
+
+interface Given extends Pick<FitOptions, 'minutes' | 'images'> {
+  data: Dataset
+  findings: Findings
+  layout: Layout
+  asked: FitResult['asked']
+  /** When the call began, as performance.now() says. */
+  began: number
+}
+
+async function fitIn(
+  folder: FitFolder,
+  { output, seed = 0, device, precision, tensorboard, signal, onPlan, onProgress }: FitOptions,
+  { minutes, images, data, findings, layout, asked, began }: Given,
+): Promise<FitResult> {
+  const place = { device, precision }
   const labelled = findings.attributes.length > 0
   const shared = { ...place, data, seed, tensorboard, signal, resume: 'auto' as const }
   const run = (stage: Stage) => ({ ...shared, output: folder.run(stage) })
@@ -65,8 +86,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       tooFew = tooFewImages(found, minutes, findings)
       if (tooFew) throw tooFew
       plan = found
-      budget = budgetFor(found.images, layout.cost, labelled)
-      options.onPlan?.(found)
+      budget = budgetFor(found.images, findings.pictures, layout.cost, labelled)
+      onPlan?.(found)
     },
     onProgress: report('teacher'),
   }).catch(async (error) => {

@@ -1,10 +1,10 @@
-import { readFile, rename, rm } from 'node:fs/promises'
+import { readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { ArgumentError, formatFailure } from '../base/errors.js'
-import { found, prepareFolder, refuseOverwriting, writeFileAtomic } from '../base/files.js'
+import { fileError, found, prepareFolder, refuseOverwriting, removeTrees, writeFileAtomic } from '../base/files.js'
 import { isObject, parseJsonObject } from '../base/json.js'
-import { removeCheckpoints } from '../training/folder.js'
+import { holdFolder, removeCheckpoints } from '../training/folder.js'
 
 /** The folder of a fit: fit.json says from the beginning what it is of, so that the same call goes on with it. */
 
@@ -15,39 +15,53 @@ export type Stage = keyof typeof models
 const RECORD = 'fit.json'
 
 export class FitFolder {
-  private constructor(readonly path: string) {}
+  private constructor(
+    readonly path: string,
+    /** Lets other processes have the folder. */
+    readonly close: () => Promise<void>,
+  ) {}
 
   /**
-   * Makes the folder, or opens that of the same fit before; `asked`: what defines it. Throws ArgumentError where another fit, or a finished
-   * one, is there and may not be overwritten.
+   * Makes the folder, or opens that of the same fit before, for this process alone: close it. `asked`: what defines the fit. Throws ArgumentError where
+   * another fit, or a finished one, is there and may not be overwritten; FileError where another process has the folder.
    */
   static async open(path: string, asked: object, outputs: readonly string[], overwrite: boolean): Promise<FitFolder> {
     await prepareFolder(path)
-    const folder = new FitFolder(path)
-    const before = await folder.record()
-    if (before && !overwrite) {
-      if (before.finished)
-        throw new ArgumentError(`${path} holds a fit that is finished: give another --output, or --overwrite`)
+    const folder = new FitFolder(path, await holdFolder(path))
+    try {
+      await folder.#begin(asked, outputs, overwrite)
+      return folder
+    } catch (error) {
+      await folder.close()
+      throw error
+    }
+  }
+
+  async #begin(asked: object, outputs: readonly string[], overwrite: boolean): Promise<void> {
+    const { path } = this
+    const before = await this.#record()
+    if (before) {
       const names = Object.keys(asked) as (keyof typeof asked)[]
       const others = names.filter((name) => !isDeepStrictEqual(asked[name], (before.asked as typeof asked)[name]))
-      if (others.length > 0)
+      if (!before.finished && others.length === 0) return
+      if (before.finished && !overwrite)
+        throw new ArgumentError(`${path} holds a fit that is finished: give another --output, or --overwrite`)
+      if (!overwrite)
         throw new ArgumentError(
           `${path} holds a fit with other options (${others.join(', ')}): give those to go on with it, another --output, or --overwrite`,
         )
-      return folder
     }
-    if (!before && (await found(folder.runs)))
-      throw new ArgumentError(`${folder.runs} is there, and not of a fit: give another --output`)
+    if (!before && (await found(this.#runs)))
+      throw new ArgumentError(`${this.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
-    for (const file of [...files, folder.runs]) await rm(file, { force: true, recursive: true })
-    await folder.write({ asked, finished: false })
-    return folder
+    await removeTrees([...files, this.#runs])
+    await this.write({ asked, finished: false })
   }
 
   /** Where a training has its checkpoints and its log. */
   run(stage: Stage): string {
-    return join(this.runs, stage)
+    return join(this.#runs, stage)
   }
 
   model(stage: Stage): string {
@@ -63,7 +77,12 @@ export class FitFolder {
 
   /** Moves the models of the runs to the top; their names. */
   async takeModels(stages: readonly Stage[]): Promise<string[]> {
-    for (const stage of stages) await rename(join(this.run(stage), 'model.safetensors'), this.model(stage))
+    for (const stage of stages)
+      try {
+        await rename(join(this.run(stage), 'model.safetensors'), this.model(stage))
+      } catch (error) {
+        throw fileError(error, this.model(stage), 'write')
+      }
     return stages.map((stage) => this.model(stage))
   }
 
@@ -74,14 +93,14 @@ export class FitFolder {
 
   /** As if there had been no fit: of one that was refused before its first step. */
   async forget(): Promise<void> {
-    for (const path of [join(this.path, RECORD), this.runs]) await rm(path, { force: true, recursive: true })
+    await removeTrees([this.#runs, join(this.path, RECORD)]) // the record last: what it explains must not outlive it
   }
 
-  private get runs(): string {
+  get #runs(): string {
     return join(this.path, 'runs')
   }
 
-  private async record(): Promise<{ asked: object; finished: boolean } | null> {
+  async #record(): Promise<{ asked: object; finished: boolean } | null> {
     const path = join(this.path, RECORD)
     const bytes = await readFile(path).catch(() => null)
     if (!bytes) return null

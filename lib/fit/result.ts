@@ -6,6 +6,7 @@ import type { Budget } from './budget.js'
 import type { Findings } from './findings.js'
 import type { Shown } from './judge.js'
 
+/** Where a fit is. */
 export interface FitProgress {
   stage: keyof Budget['work']
   /** Work of all stages, in images of the teacher's training. */
@@ -16,6 +17,7 @@ export interface FitProgress {
   heldOutLoss?: number
 }
 
+/** What a training of a fit came to: images seen, steps, losses, and the step whose average was kept. */
 export type Learnt = Pick<TrainingResult<unknown>, 'images' | 'steps' | 'loss' | 'heldOutLoss' | 'averagedAt'>
 
 /** A group of rows with their samples. */

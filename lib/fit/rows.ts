@@ -63,7 +63,7 @@ export function layoutOf(attributes: readonly AttributeFindings[]): Layout {
   return { values, compositions, cost: PLAIN_ROWS + values.length + COMPOSED_COST * compositions.length }
 }
 
-/** The groups with so many samples in a row. */
+/** The groups, with a given number of samples in a row. */
 export function rowGroups(data: Dataset, { values, compositions }: Layout, columns: number, seed: number): RowGroup[] {
   const { labels, size } = data
   if (!labels)

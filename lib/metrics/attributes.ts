@@ -17,7 +17,7 @@ export interface AttributeShares {
 export interface Asked {
   /** Value of every attribute asked for, by index or name. */
   attributes: Readonly<Record<string, number | string>>
-  /** The first so many samples, and their normalised weights; null: equal ones. */
+  /** The first samples, at most this number, and their normalised weights; null: equal ones. */
   count: number
   weights: Float64Array | null
   batch: number

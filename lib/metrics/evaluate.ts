@@ -22,6 +22,7 @@ export type { MetricName, MetricValues } from './registry.js'
 /** Most samples of either side, drawn at random: the nearest of all training data is looked for. */
 const MOST_COMPARED = 512
 
+/** What `evaluate` measured, and how. */
 export interface EvaluationResult {
   /** Numbers of samples and of data. */
   samples: number
@@ -114,7 +115,7 @@ async function samplesOf({ samples, weights, dataOptions, limit, signal }: Evalu
       weights: given ?? loaded.weights,
     }
   }
-  if (path !== undefined) throw new ArgumentError('a file of weights goes with samples of a file: give an array')
+  if (path !== undefined) throw new ArgumentError('weights can be a file only where the samples are: give an array')
   return { samples, weights: given ?? null }
 }
 

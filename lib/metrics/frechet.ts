@@ -5,6 +5,7 @@ import { innerBlocks } from './blocks.js'
 import { FeatureMoments } from './moments.js'
 import { choleskyFactor, symmetricEigenvalues } from './symmetric.js'
 
+/** What `frechetDistance` takes beside the two sides. */
 export interface FrechetOptions {
   /** Number of features of a sample; needed where features are given, and not their moments. */
   dim?: number

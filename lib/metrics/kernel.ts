@@ -5,6 +5,7 @@ import { turns } from '../base/turns.js'
 import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, rowsAt } from './inputs.js'
 
+/** What `kernelDistance` takes beside the two sides. */
 export interface KernelDistanceOptions {
   /** Number of features of a sample. */
   dim: number
@@ -17,6 +18,7 @@ export interface KernelDistanceOptions {
   signal?: AbortSignal
 }
 
+/** What `kernelDistance` returns. */
 export interface KernelDistance {
   /** Squared maximum mean discrepancy, unbiased: it may be below 0 where both are alike. */
   mean: number

@@ -2,6 +2,7 @@ import { integer, knownOptions } from '../base/args.js'
 import { distanceBlocks } from './blocks.js'
 import { heldRows } from './inputs.js'
 
+/** What `precisionRecall` and `densityCoverage` take beside the two sides. */
 export interface ManifoldOptions {
   /** Number of features of a sample. */
   dim: number
@@ -10,6 +11,7 @@ export interface ManifoldOptions {
   signal?: AbortSignal
 }
 
+/** What `precisionRecall` returns. */
 export interface PrecisionRecall {
   /** Share of the samples that lie in a ball of the data: are samples like the data? */
   precision: number
@@ -17,6 +19,7 @@ export interface PrecisionRecall {
   recall: number
 }
 
+/** What `densityCoverage` returns. */
 export interface DensityCoverage {
   /** Mean number of balls of the data around a sample, over k; may exceed 1. */
   density: number

@@ -5,6 +5,7 @@ import { turns } from '../base/turns.js'
 import { distanceBlocks, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 
+/** What `mmd` takes beside the two sides. */
 export interface MmdOptions {
   /** Number of features of a sample. */
   dim: number
@@ -18,6 +19,7 @@ export interface MmdOptions {
   signal?: AbortSignal
 }
 
+/** What `mmd` returns. */
 export interface Mmd {
   /** Squared maximum mean discrepancy, unbiased for equal weights: it may be below 0 where both are alike. */
   squared: number

@@ -1,13 +1,14 @@
 import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError } from '../base/errors.js'
 import { requireMemory } from '../base/memory.js'
-import { turns } from '../base/turns.js'
+import { inPieces, NUMBERS, turns } from '../base/turns.js'
 import { innerProducts } from './blocks.js'
 import { heldRows } from './inputs.js'
 
-/** Samples that are taken in at a time, and the side of the covariance's blocks. */
+/** Samples that are taken in at a time, and the rows and columns of the covariance's blocks: short of 5 ms even before they are compiled. */
 const SAMPLES = 256
-const SIDE = 64
+const ROWS = 16
+const COLUMNS = 64
 
 /**
  * Mean and covariance of features in float64, of any number of samples: none is kept. Blocks are joined by the update of Chan,
@@ -25,7 +26,9 @@ const SIDE = 64
 export class FeatureMoments {
   /** Samples so far. */
   count = 0
+  /** Numbers of a sample's features. */
   readonly dim: number
+  /** Their mean so far [dim]. */
   readonly mean: Float64Array
   /** Sums of products of deviations from the mean [dim, dim], on and above the diagonal's blocks. */
   readonly #scatter: Float64Array
@@ -38,7 +41,7 @@ export class FeatureMoments {
     this.#scatter = new Float64Array(dim * dim)
   }
 
-  /** Moments of features [n, dim] that are there already. */
+  /** Moments of features [n, dim] that are there already. Throws what the constructor and `add` throw. */
   static async of(features: Float32Array, dim: number, options?: { signal?: AbortSignal }): Promise<FeatureMoments> {
     const moments = new FeatureMoments(dim)
     await moments.add(features, options)
@@ -58,18 +61,25 @@ export class FeatureMoments {
     const { dim, mean } = this
     const rows = block.length / dim
     const centre = new Float64Array(dim)
-    for (let r = 0; r < rows; r++) for (let k = 0; k < dim; k++) centre[k] += block[r * dim + k] / rows
     const columns = new Float64Array(dim * rows) // deviations from the block's mean, feature by feature
-    for (let r = 0; r < rows; r++) for (let k = 0; k < dim; k++) columns[k * rows + r] = block[r * dim + k] - centre[k]
+    const sum = (first: number, end: number) => {
+      for (let r = first; r < end; r++) for (let k = 0; k < dim; k++) centre[k] += block[r * dim + k] / rows
+    }
+    const centred = (first: number, end: number) => {
+      for (let r = first; r < end; r++)
+        for (let k = 0; k < dim; k++) columns[k * rows + r] = block[r * dim + k] - centre[k]
+    }
+    await inPieces(rows, breath, sum, Math.ceil(NUMBERS / dim))
+    await inPieces(rows, breath, centred, Math.ceil(NUMBERS / dim))
     const shift = centre.map((c, k) => c - mean[k])
     const share = rows / (this.count + rows)
     const joint = this.count * share // n m / (n + m), the weight of the shift's products
     for (let k = 0; k < dim; k++) mean[k] += share * shift[k]
     this.count += rows
-    const products = new Float64Array(SIDE * SIDE)
-    for (let i = 0; i < dim; i += SIDE)
-      for (let j = i; j < dim; j += SIDE) {
-        const [m, n] = [Math.min(SIDE, dim - i), Math.min(SIDE, dim - j)]
+    const products = new Float64Array(ROWS * COLUMNS)
+    for (let i = 0; i < dim; i += ROWS)
+      for (let j = i; j < dim; j += COLUMNS) {
+        const [m, n] = [Math.min(ROWS, dim - i), Math.min(COLUMNS, dim - j)]
         innerProducts(columns.subarray(i * rows), m, columns.subarray(j * rows), n, rows, products)
         for (let p = 0; p < m; p++)
           for (let q = 0; q < n; q++)
@@ -85,7 +95,7 @@ export class FeatureMoments {
     return out
   }
 
-  /** The same in pieces, for many features. */
+  /** The same as `covariance`, with pauses for the event loop, for many features. Throws ArgumentError; the signal's reason when aborted. */
   async covarianceInTurns(signal?: AbortSignal): Promise<Float64Array> {
     const out = this.#emptyCovariance()
     const breath = turns(signal)

@@ -31,11 +31,13 @@ export interface OnnxRuntime {
   Tensor: new (type: 'float32', data: Float32Array, dims: readonly number[]) => OnnxTensor
 }
 
+/** A tensor of onnxruntime. */
 export interface OnnxTensor {
   readonly data: unknown
   readonly dims: readonly number[]
 }
 
+/** A session of onnxruntime: as much of it as is used. */
 export interface OnnxSession {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]

@@ -13,6 +13,7 @@ import type { MetricName } from './registry.js'
 /** As many as coverage takes with its fifth nearest neighbours. */
 export const LEAST = 6
 
+/** What `evaluate` compares, and by what. */
 export interface EvaluateOptions {
   /** What `feynkac sample` wrote (its folder or samples.npy), any data of `loadDataset`, or a Dataset. */
   samples: string | Dataset
@@ -33,7 +34,7 @@ export interface EvaluateOptions {
   precision?: Precision
   /** Default all. */
   metrics?: readonly MetricName[]
-  /** Only the first so many of either side. */
+  /** Only the first samples of either side, at most this number. */
   limit?: number
   /** Weights of the samples, or their .npy file; default weights.npy in `samples`, where that is a folder. */
   weights?: string | Float64Array
@@ -51,6 +52,7 @@ export interface EvaluateOptions {
   onProgress?: (progress: EvaluationProgress) => void
 }
 
+/** Where an evaluation is. */
 export interface EvaluationProgress {
   /** Samples of both sides whose features are there. */
   done: number
@@ -60,7 +62,7 @@ export interface EvaluationProgress {
 
 /** The options, once: ranges, defaults, flags and help. */
 export const evaluateRows: RowsOf<EvaluateOptions, 'limit' | 'pairs' | 'batchSize' | 'seed'> = {
-  limit: whole('only the first so many of either side'),
+  limit: whole('only the first samples of either side, at most this number'),
   pairs: whole('most samples of either side for metrics of pairs, drawn at random', { min: LEAST, default: 5000 }),
   batchSize: whole('samples whose features are computed at once', { flag: 'batch', default: 64 }),
   seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),

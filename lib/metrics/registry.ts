@@ -128,6 +128,7 @@ export const measures = all(
   },
 )
 
+/** The metrics of `evaluate`, by name. */
 export type MetricName = (typeof measures)[number]['names'][number]
 export const metricNames: readonly MetricName[] = measures.flatMap(({ names }) => names)
 

@@ -20,7 +20,7 @@ interface SampleLoading extends Pick<LoadDatasetOptions, 'resize' | 'channels' |
 
 /**
  * Samples from a folder with samples.npy (and weights.npy, if the method gave weights), or whatever `loadDataset` takes.
- * weights: a .npy file instead of the folder's. limit: only the first so many. Throws FileError, FormatError, ArgumentError.
+ * weights: a .npy file instead of the folder's. limit: how many of the first are taken. Throws FileError, FormatError, ArgumentError.
  */
 export async function loadSamples(spec: string, { weights: file, ...options }: SampleLoading = {}): Promise<Samples> {
   const { limit } = options

@@ -4,6 +4,7 @@ import { turns } from '../base/turns.js'
 import { ParticleRng } from '../smc/random.js'
 import { heldRows, normalisedWeights, ownWeights } from './inputs.js'
 
+/** What `slicedWasserstein` takes beside the two sides. */
 export interface SlicedWassersteinOptions {
   /** Number of features of a sample. */
   dim: number

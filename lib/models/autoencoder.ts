@@ -24,6 +24,7 @@ export interface AutoencoderInfo {
   network: AutoencoderConfig
 }
 
+/** Options of a call of an autoencoder. */
 export interface Call {
   /** Cancels the call within one layer of the network. */
   signal?: AbortSignal
@@ -99,11 +100,14 @@ export class Autoencoder {
   /** Shape of the latents of one image. */
   readonly latentShape: readonly [channels: number, height: number, width: number]
 
+  #description: AutoencoderInfo
+
   private constructor(
-    private description: AutoencoderInfo,
+    description: AutoencoderInfo,
     /** The native network. @internal */
     readonly network: NativeAutoencoder,
   ) {
+    this.#description = description
     this.latentShape = network.latentShape()
   }
 
@@ -115,7 +119,7 @@ export class Autoencoder {
     return Autoencoder.from(source.extra.vae === undefined ? source : await readSource(source.extra.vae), options)
   }
 
-  /** The autoencoder of a file that was read. */
+  /** The autoencoder of a file that was read. Throws ArgumentError, FormatError. */
   static async from(source: SourceModel, options: DeviceOptions = {}): Promise<Autoencoder> {
     knownOptions('Autoencoder.from', options, deviceOptionNames)
     const { path } = checkSource(source)
@@ -127,7 +131,10 @@ export class Autoencoder {
     return new Autoencoder({ kind: 'autoencoder', network: config }, network)
   }
 
-  /** A new, randomly initialised autoencoder (`autoencoderKL` makes configurations); the same seed gives the same weights. */
+  /**
+   * A new, randomly initialised autoencoder (`autoencoderKL` makes configurations); the same seed gives the same weights.
+   * Throws ArgumentError, DeviceError, OutOfMemoryError.
+   */
   static async create(
     model: { network: AutoencoderConfig },
     options: DeviceOptions & { seed?: number } = {},
@@ -144,7 +151,7 @@ export class Autoencoder {
 
   /** Its configuration, with the shift and scale of its latents. */
   get info(): AutoencoderInfo {
-    return this.description
+    return this.#description
   }
 
   /** Shape of one image. */
@@ -162,16 +169,16 @@ export class Autoencoder {
    * configuration. Throws ArgumentError on wrong lengths; OutOfMemoryError; the signal's reason when aborted.
    */
   async encode(x: Float32Array, options: Call = {}): Promise<Float32Array> {
-    const latents = await this.inChunks('encode', x, options, (rows, mean, signal) =>
+    const latents = await this.#inChunks('encode', x, options, (rows, mean, signal) =>
       run(() => this.network.encode({ x: rows, mean }), signal),
     )
     const { shift, scale } = latentNorm(this.info.network)
-    return this.affine(latents, (c) => [scale[c]!, -shift[c]! * scale[c]!])
+    return this.#affine(latents, (c) => [scale[c]!, -shift[c]! * scale[c]!])
   }
 
   /**
    * The latents' mean as the network gives it, not normalised, and the logarithm of their variance in [-30, 20] (null where the autoencoder
-   * is deterministic).
+   * is deterministic): [n, ...latentShape]. Errors as `encode`.
    */
   async moments(
     x: Float32Array,
@@ -180,7 +187,7 @@ export class Autoencoder {
     const batch = batchOf('x', x, sizeOf(this.shape))
     const logVariance = this.info.network.args.double_z ? new Float32Array(batch * sizeOf(this.latentShape)) : null
     let done = 0
-    const mean = await this.inChunks('encode', x, options, (rows, out, signal) => {
+    const mean = await this.#inChunks('encode', x, options, (rows, out, signal) => {
       const part = logVariance?.subarray(done, done + out.length)
       done += out.length
       return run(() => this.network.encode({ x: rows, mean: out, ...(part && { logVariance: part }) }), signal)
@@ -188,17 +195,20 @@ export class Autoencoder {
     return { mean, logVariance }
   }
 
-  /** The images of normalised latents. Errors as `encode`. */
+  /** The images [n, ...shape] of normalised latents [n, ...latentShape]. Errors as `encode`. */
   async decode(latents: Float32Array, options: Call = {}): Promise<Float32Array> {
     batchOf('latents', latents, sizeOf(this.latentShape))
     const { shift, scale } = latentNorm(this.info.network)
-    const z = this.affine(latents.slice(), (c) => [1 / scale[c]!, shift[c]!])
-    return this.inChunks('decode', z, options, (rows, x, signal) =>
+    const z = this.#affine(latents.slice(), (c) => [1 / scale[c]!, shift[c]!])
+    return this.#inChunks('decode', z, options, (rows, x, signal) =>
       run(() => this.network.decode({ latents: rows, x }), signal),
     )
   }
 
-  /** Sets shift and scale so that the latents of these images have mean 0 and standard deviation 0.5 in every channel. */
+  /**
+   * Sets shift and scale so that the latents of these images have mean 0 and standard deviation 0.5 in every channel. Throws ArgumentError,
+   * NumericsError where the latents are not finite, the signal's reason when aborted.
+   */
   async calibrate(x: Float32Array, options: Call = {}): Promise<void> {
     const { mean: latents } = await this.moments(x, options)
     const [channels, height, width] = this.latentShape
@@ -214,7 +224,7 @@ export class Autoencoder {
     }
     const deviations = sums.map(({ n, squares }) => Math.sqrt(squares / n))
     if (!deviations.every(Number.isFinite)) throw new NumericsError('the latents of these images are not finite')
-    const { network } = this.description
+    const { network } = this.#description
     const args = {
       ...network.args,
       scaling_factor: 0.5,
@@ -222,10 +232,10 @@ export class Autoencoder {
       latents_mean: sums.map(({ mean }) => mean),
       latents_std: deviations.map((deviation) => deviation || 1), // a channel that is always the same stays so
     }
-    this.description = { kind: 'autoencoder', network: { ...network, args } }
+    this.#description = { kind: 'autoencoder', network: { ...network, args } }
   }
 
-  /** Writes the autoencoder atomically as safetensors. */
+  /** Writes the autoencoder atomically as safetensors. Throws FileError. */
   async save(path: string): Promise<void> {
     await saveModel(path, this.info, this.network)
   }
@@ -240,7 +250,7 @@ export class Autoencoder {
   }
 
   /** In place: y = a y + b, with a and b of the channel. */
-  private affine(values: Float32Array, of: (channel: number) => [number, number]): Float32Array {
+  #affine(values: Float32Array, of: (channel: number) => [number, number]): Float32Array {
     const [channels, height, width] = this.latentShape
     const area = height * width
     for (let at = 0, c = 0; at < values.length; at += area, c = (c + 1) % channels) {
@@ -251,7 +261,7 @@ export class Autoencoder {
   }
 
   /** Runs a job over a batch, as many samples at a time as the working memory allows. */
-  private async inChunks(
+  async #inChunks(
     job: 'encode' | 'decode',
     values: Float32Array,
     options: Call,

@@ -9,6 +9,7 @@ import { batchOf, chunkSize, chunksOf } from './chunks.js'
 import type { ModelInfo } from './info.js'
 import { type Labels, labelSpecOf, type Part, resolveLabels, vectorsOf, withNullClass } from './labels.js'
 
+/** Options of a call of a model. */
 export interface CallOptions {
   /** Labels of the samples; none = unconditional (zero labels). */
   labels?: Labels

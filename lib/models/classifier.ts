@@ -23,6 +23,7 @@ export interface ClassifierInfo {
   accuracy: Accuracy
 }
 
+/** What `classify` returns. */
 export interface Classes {
   /** [n, attributes]: the likeliest class of each attribute. */
   classes: Int32Array
@@ -30,6 +31,7 @@ export interface Classes {
   probabilities: Float32Array
 }
 
+/** Options of a call of a classifier. */
 export interface Call {
   /** Cancels the call within one layer of the network. */
   signal?: AbortSignal
@@ -86,11 +88,14 @@ export class Classifier {
   /** Numbers of one image's features. */
   readonly featureSize: number
 
+  #description: ClassifierInfo
+
   private constructor(
-    private description: ClassifierInfo,
+    description: ClassifierInfo,
     /** The native network. @internal */
     readonly network: NativeClassifier,
   ) {
+    this.#description = description
     this.featureSize = description.network.args.block_out_channels.at(-1)!
   }
 
@@ -101,7 +106,7 @@ export class Classifier {
     return Classifier.from(await readSource(path), options)
   }
 
-  /** The classifier of a file that was read. */
+  /** The classifier of a file that was read. Throws ArgumentError, FormatError. */
   static async from(source: SourceModel, options: DeviceOptions = {}): Promise<Classifier> {
     knownOptions('Classifier.from', options, deviceOptionNames)
     const { path, metadata, tensors } = checkSource(source)
@@ -110,7 +115,7 @@ export class Classifier {
     return new Classifier(info, network)
   }
 
-  /** A new, randomly initialised classifier; the same seed gives the same weights. */
+  /** A new, randomly initialised classifier; the same seed gives the same weights. Throws ArgumentError, DeviceError, OutOfMemoryError. */
   static async create(
     model: { network: ClassifierConfig; labels: LabelSpec },
     options: DeviceOptions & { seed?: number } = {},
@@ -127,8 +132,9 @@ export class Classifier {
     return new Classifier(info, network)
   }
 
+  /** What is written to its file: network, labels, and once measured the accuracy. */
   get info(): ClassifierInfo {
-    return this.description
+    return this.#description
   }
 
   /** Shape of one image. */
@@ -150,7 +156,7 @@ export class Classifier {
     const checked = checkAccuracy(accuracy, this.labels.attributes.length, (what) => {
       throw new ArgumentError(what)
     })
-    this.description = { ...this.description, accuracy: checked }
+    this.#description = { ...this.#description, accuracy: checked }
   }
 
   /** The device it is on. */
@@ -163,13 +169,13 @@ export class Classifier {
    * OutOfMemoryError; the signal's reason when aborted.
    */
   async features(images: Float32Array, options: Call = {}): Promise<Float32Array> {
-    return this.outputs('features', this.featureSize, images, options)
+    return this.#outputs('features', this.featureSize, images, options)
   }
 
   /** Classes of images [n, ...shape]. Errors as `features`. */
   async classify(images: Float32Array, options: Call = {}): Promise<Classes> {
     const width = labelDim(this.labels)
-    const logits = await this.outputs('logits', width, images, options)
+    const logits = await this.#outputs('logits', width, images, options)
     const sizes = this.info.network.args.classes
     const classes = new Int32Array((logits.length / width) * sizes.length)
     let [at, out] = [0, 0]
@@ -181,7 +187,7 @@ export class Classifier {
     return { classes, probabilities: logits }
   }
 
-  /** Writes the classifier atomically as safetensors. */
+  /** Writes the classifier atomically as safetensors. Throws FileError. */
   async save(path: string): Promise<void> {
     await saveModel(path, this.info, this.network)
   }
@@ -195,7 +201,7 @@ export class Classifier {
     this.dispose()
   }
 
-  private async outputs(
+  async #outputs(
     name: 'features' | 'logits',
     outWidth: number,
     images: Float32Array,

@@ -27,6 +27,7 @@ import { completeInfo, type NewModel, newNetwork } from './new-model.js'
  */
 export class Denoiser {
   private constructor(
+    /** What is written to its file: kind, network, preconditioning, noise levels, labels, training. */
     readonly info: ModelInfo,
     /** The native network. @internal */
     readonly network: NativeNetwork,
@@ -54,7 +55,7 @@ export class Denoiser {
     return new Denoiser(info, network)
   }
 
-  /** A new, randomly initialised denoiser; the same seed gives the same weights. */
+  /** A new, randomly initialised denoiser; the same seed gives the same weights. Throws ArgumentError, DeviceError, OutOfMemoryError. */
   static async create(model: NewModel, options: DeviceOptions & { seed?: number } = {}): Promise<Denoiser> {
     const info = completeInfo(model, 'denoiser')
     if (info.kind !== 'denoiser') throw invalid('kind of a denoiser', "'denoiser'", info.kind)
@@ -87,7 +88,7 @@ export class Denoiser {
     return denoised
   }
 
-  /** denoise of particles in a space of the model's device. */
+  /** `denoise` of particles [n, ...shape] in a space of the model's device; in the same space. Errors as `denoise`. */
   denoiseIn(space: Space, x: Floats, sigma: number, options?: CallOptions): Promise<Floats> {
     return denoiseIn(this.network, this.info, space, x, sigma, options)
   }
@@ -103,7 +104,7 @@ export class Denoiser {
     }
   }
 
-  /** Writes the model atomically as safetensors. */
+  /** Writes the model atomically as safetensors. Throws FileError. */
   async save(path: string): Promise<void> {
     await saveModel(path, this.info, this.network)
   }

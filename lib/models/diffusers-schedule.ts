@@ -28,7 +28,7 @@ const chains: Readonly<Record<string, readonly [start: number, end: number]>> = 
   LMSDiscreteScheduler: [0.0001, 0.02],
 }
 const edmClasses = ['EDMEulerScheduler', 'EDMDPMSolverMultistepScheduler']
-const veClass = 'ScoreSdeVeScheduler'
+const VE_CLASS = 'ScoreSdeVeScheduler'
 
 /** What the model was trained with. */
 const modelOptions = [
@@ -63,14 +63,14 @@ export function diffusersSchedule(config: unknown, unet: Json, fail: Fail): Nois
   if (typeof config !== 'object' || config === null || Array.isArray(config)) return fail('expected an object')
   const read = new Reader(config as Json, fail)
   const name = read.text('_class_name')
-  if (!Object.hasOwn(chains, name) && !edmClasses.includes(name) && name !== veClass)
+  if (!Object.hasOwn(chains, name) && !edmClasses.includes(name) && name !== VE_CLASS)
     return fail(
-      `${name} is not supported: one of ${[...Object.keys(chains), ...edmClasses, veClass].map(short).join(', ')}`,
+      `${name} is not supported: one of ${[...Object.keys(chains), ...edmClasses, VE_CLASS].map(short).join(', ')}`,
     )
   read.onlyKnown(name)
-  if (name === veClass) return varianceExploding(read, unet, fail)
-  if (unet.center_input_sample === true) fail(`center_input_sample of the network goes with ${veClass} only`)
-  if (unet.time_embedding_type === 'fourier') fail(`time_embedding_type 'fourier' goes with ${veClass} only`)
+  if (name === VE_CLASS) return varianceExploding(read, unet, fail)
+  if (unet.center_input_sample === true) fail(`center_input_sample of the network goes with ${VE_CLASS} only`)
+  if (unet.time_embedding_type === 'fourier') fail(`time_embedding_type 'fourier' goes with ${VE_CLASS} only`)
   if (edmClasses.includes(name)) return edm(read, fail)
   return chain(read, chains[name], unet.time_embedding_type === 'learned' ? 'nearest' : 'linear', fail)
 }
@@ -119,7 +119,7 @@ function edm(read: Reader, fail: Fail): NoiseSchedule {
  */
 function varianceExploding(read: Reader, unet: Json, fail: Fail): NoiseSchedule {
   if (unet.time_embedding_type !== 'fourier')
-    fail(`${veClass} goes with the network's time_embedding_type 'fourier' only`)
+    fail(`${VE_CLASS} goes with the network's time_embedding_type 'fourier' only`)
   const scale = unet.center_input_sample === true ? 2 : 1
   const { sigmaMin, sigmaMax } = read.range(0.01, 1348)
   return {

@@ -21,6 +21,7 @@ import { type ModelTables, readTables, storeTables } from './tables.js'
 /** What a joint model gives as the gradient of its energy. */
 export type EnergyGradient = 'energy' | 'score'
 
+/** Where an energy is placed, and what it gives as its gradient. */
 export interface EnergyLoadOptions extends DeviceOptions {
   /**
    * What `energyGrad` of a joint model gives as the gradient. 'score' (the default): (x - D(x, sigma)) / sigma^2 by the model's denoiser, which
@@ -54,6 +55,7 @@ export class EnergyModel implements ResidentEnergy {
   #tables?: ModelTables
 
   private constructor(
+    /** What is written to its file: kind, network, preconditioning, noise levels, labels, training. */
     readonly info: ModelInfo,
     /** The native network. @internal */
     readonly network: NativeNetwork,
@@ -85,7 +87,7 @@ export class EnergyModel implements ResidentEnergy {
     }
   }
 
-  /** A new, randomly initialised energy; the same seed gives the same weights. */
+  /** A new, randomly initialised energy; the same seed gives the same weights. Throws ArgumentError, DeviceError, OutOfMemoryError. */
   static async create(
     model: NewModel & { kind: Head | 'joint' },
     options: EnergyLoadOptions & { seed?: number } = {},
@@ -98,7 +100,7 @@ export class EnergyModel implements ResidentEnergy {
     return new EnergyModel(info, await newNetwork(info, rest), checked)
   }
 
-  /** The same model, network and memory with another gradient. */
+  /** The same model, network and memory with another gradient. Throws ArgumentError where the model has no such one. */
   withGradient(gradient: EnergyGradient): EnergyModel {
     return new EnergyModel(this.info, this.network, checkedGradient(this.info, gradient))
   }
@@ -108,7 +110,13 @@ export class EnergyModel implements ResidentEnergy {
     return this.info.network.shape
   }
 
+  /** That it is fitted, not exact: what `smc` chooses its default weights by. */
   readonly learnt = true
+
+  /** Whether its samples are an autoencoder's latents. */
+  get latent(): boolean {
+    return this.info.latent === true
+  }
 
   /** The device it is on. */
   get residence(): string {
@@ -137,7 +145,7 @@ export class EnergyModel implements ResidentEnergy {
     return { energy, grad }
   }
 
-  /** energyGrad of particles in a space of the model's device. */
+  /** `energyGrad` of particles [n, ...shape] in a space of the model's device; in the same space. Errors as `energyGrad`. */
   async energyGradIn(
     space: Space,
     x: Floats,
@@ -173,7 +181,7 @@ export class EnergyModel implements ResidentEnergy {
     return this.gradient === 'score' ? { scoreGrad: grad } : { grad }
   }
 
-  /** E(x, sigma) alone, without its gradient: half the work of the exact one. */
+  /** E(x, sigma) [B] alone, without its gradient: half the work of the exact one. Errors as `energyGrad`. */
   async energy(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float64Array> {
     const { batch, sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const energy = new Float64Array(batch)
@@ -191,7 +199,7 @@ export class EnergyModel implements ResidentEnergy {
     return logNormaliserAt(logNormaliser, sigma)
   }
 
-  /** The energy's own denoiser, D = x - sigma^2 grad_x E; of a joint model that of its denoiser. */
+  /** The energy's own denoiser, D = x - sigma^2 grad_x E, like x; of a joint model that of its denoiser. Errors as `energyGrad`. */
   async denoise(x: Float32Array, sigma: number | Float64Array, options: CallOptions = {}): Promise<Float32Array> {
     const { sigmas } = checkBatch(x, sigma, sizeOf(this.shape))
     const denoised = new Float32Array(x.length)
@@ -199,7 +207,7 @@ export class EnergyModel implements ResidentEnergy {
     return denoised
   }
 
-  /** denoise of particles in a space of the model's device. */
+  /** `denoise` of particles [n, ...shape] in a space of the model's device; in the same space. Errors as `denoise`. */
   denoiseIn(space: Space, x: Floats, sigma: number, options?: CallOptions): Promise<Floats> {
     return denoiseIn(this.network, this.info, space, x, sigma, options)
   }
@@ -211,13 +219,14 @@ export class EnergyModel implements ResidentEnergy {
       shape: this.shape,
       residence: this.residence,
       learnt: true,
+      latent: this.latent,
       calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),
       energyGrad: (x, sigma, options) => this.energyGrad(x, sigma, { ...options, labels }),
     }
   }
 
-  /** Writes the model atomically as safetensors. */
+  /** Writes the model atomically as safetensors. Throws FileError. */
   async save(path: string): Promise<void> {
     await saveModel(path, this.info, this.network)
   }

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../base/errors.js'
-import { writeFileAtomic } from '../base/files.js'
+import { removeFiles, writeFileAtomic } from '../base/files.js'
 import { run } from '../native/addon.js'
 import type { NativeAutoencoder, NativeNetwork } from '../native/types.js'
 import type { DhariwalUNetArgs, SongUNetArgs } from '../networks/edm.js'
@@ -70,9 +70,12 @@ async function toEdm(path: string, info: ModelInfo, tensors: Tensors): Promise<v
     )
   if (network.class === 'SongUNet' && network.args.label_maps)
     throw new ArgumentError('NVlabs/edm has no label_maps: train with labelMaps: false to write a model for it')
-  await writeTorchStateDict(path, [...tensors, ...resampleFilters(network, tensors)])
   const description = { ...network, preconditioning, sigmaMin, sigmaMax, ...(labels && { labels }) }
-  await writeFileAtomic(`${path}.json`, `${JSON.stringify(description, null, 2)}\n`)
+  // the weights last: they are what counts as the output, and never beside the arguments of others
+  await writeTorchStateDict(path, [...tensors, ...resampleFilters(network, tensors)], async () => {
+    await removeFiles([path])
+    await writeFileAtomic(`${path}.json`, `${JSON.stringify(description, null, 2)}\n`)
+  })
 }
 
 /** The buffers f f^T / sum(f)^2 of every layer that resamples, which a strict load_state_dict wants. */

@@ -25,6 +25,7 @@ export interface ConditionalDenoiser extends DenoiserFunction {
   denoiseIn?(space: Space, x: Floats, sigma: number, options?: DenoiseOptions & { labels?: Labels }): Promise<Floats>
 }
 
+/** Options of `guidedDenoiser`. */
 export interface GuidanceOptions {
   /** Labels c to guide towards. May be left out where there is a guide: autoguidance of an unconditional model. */
   labels?: Labels

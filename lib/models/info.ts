@@ -30,6 +30,8 @@ export interface ModelInfo {
    * without a class. Networks that were trained here know zeros as no class.
    */
   nullClass?: number | null
+  /** For a model of an autoencoder's latents, not of pixels, that was trained here. */
+  latent?: true
   /** For an energy that was calibrated. */
   calibration?: StoredTables
   /** For an energy whose levels were learnt (docs/levelled.md). */
@@ -103,6 +105,7 @@ export function checkModelInfo(
     network,
     labels,
     ...(json.nullClass !== undefined && { nullClass: checkNullClass(json.nullClass, network, fail) }),
+    ...(json.latent === true && { latent: true }),
     ...(json.calibration !== undefined && {
       calibration: storeTables(readTables(json.calibration, network.shape, fail)),
     }),

@@ -5,6 +5,7 @@ import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, type Decoder, MemoryDataset } from '../data/dataset.js'
 import { Autoencoder } from './autoencoder.js'
 
+/** Options of `latentDataset`. */
 export interface LatentOptions {
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void

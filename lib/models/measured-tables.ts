@@ -1,16 +1,18 @@
 import * as types from 'node:util/types'
 import { ArgumentError } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
 import { checkDataset, type Dataset, encodeLabel } from '../data/dataset.js'
 import { labelledAs } from '../data/relabel.js'
 import { measureConsistency } from '../smc/consistency.js'
 import type { EnergyFunction } from '../smc/energy-function.js'
-import { type CalibrateOptions, calibrate, checkedData, measure } from '../smc/precision/calibrate.js'
+import { calibrate, checkedData, measure } from '../smc/precision/calibrate.js'
+import { type CalibrateOptions, tableRows } from '../smc/precision/calibrate-options.js'
 import { Calibration } from '../smc/precision/calibration.js'
 import { evenLevels } from '../smc/schedule.js'
 import type { ModelInfo } from './info.js'
 import { type Labels, labelSpecOf } from './labels.js'
-import { type ModelTables, pathsFor } from './tables.js'
+import { type ModelTables, onDataToo, pathsFor } from './tables.js'
 
 /** Options of a model's own calibration. */
 export interface ModelCalibrateOptions extends Omit<CalibrateOptions, 'data' | 'pool'> {
@@ -29,17 +31,23 @@ export interface Calibrated extends EnergyFunction {
 /** Measures a model's tables: without labels and, where it takes labels, under those of the data. Errors as `calibrate`. */
 export async function measureTables(
   model: Calibrated,
-  { levels = 32, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
+  { levels, sigmas, onProgress, ...rest }: ModelCalibrateOptions,
 ): Promise<ModelTables> {
+  const count = reader(tableRows, { levels })('levels')
   const data = await checkedData(rest.data, model.shape, rest.signal)
   const { sigmaMin, sigmaMax } = model.info
-  const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, levels) }
+  const options = { ...rest, data, sigmas: sigmas ?? evenLevels(sigmaMin, sigmaMax, count) }
   const dim = model.labelDim
+  const samplesAt = (spread: Int32Array): Float32Array => {
+    const size = sizeOf(model.shape)
+    const samples = new Float32Array(spread.length * size)
+    for (const [row, index] of spread.entries()) data.read(index, samples, row * size)
+    return samples
+  }
   const consistent = async (energy: EnergyFunction, table: Calibration, spread: Int32Array): Promise<Calibration> => {
-    const clean = new Float32Array(spread.length * sizeOf(model.shape))
-    for (const [row, index] of spread.entries()) data.read(index, clean, row * sizeOf(model.shape))
-    const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, clean, seed: table.data.seed, signal: rest.signal } // biome-ignore format: one line
-    const consistency = await measureConsistency({ ...energy, calibration: table }, path)
+    const path = { max: sigmaMax, min: sigmaMin, particles: spread.length, seed: table.data.seed, signal: rest.signal }
+    const clean = onDataToo(table) ? samplesAt(spread) : undefined
+    const consistency = await measureConsistency({ ...energy, calibration: table }, { ...path, clean })
     return new Calibration({ ...table.data, consistency })
   }
   if (dim === 0) {

@@ -126,5 +126,11 @@ function groupsOf(shape: readonly number[], edges: unknown, pool: unknown, wrong
   }
 }
 
-/** Paths to measure consistency by, for at most about the work of the table: quartiles want some thirty. */
-export const pathsFor = ({ count }: Calibration): number => Math.min(256, Math.max(32, Math.floor(count / 2)))
+/** Tables of fewer draws were measured in a hurry. */
+const UNHURRIED = 64
+
+/** Paths to measure consistency by: half as many as draws of the table, of which quartiles want some thirty where there is time for them. */
+export const pathsFor = ({ count }: Calibration): number => Math.min(256, Math.max(16, Math.floor(count / 2)))
+
+/** Whether it is measured on noised data too, for `inspect` alone: that takes as long again. */
+export const onDataToo = ({ count }: Calibration): boolean => count >= UNHURRIED

@@ -32,7 +32,8 @@ export interface DeviceOptions {
 export const deviceOptionNames = ['device', 'precision']
 
 /**
- * The devices of this machine, the best one for `device: 'auto'` first.
+ * The devices of this machine, the best one for `device: 'auto'` first. GPUs older than compute capability 8.0 are not
+ * among them; `feynkac doctor` says why a GPU is not.
  * @example
  * ```js
  * import { devices } from 'feynkac'

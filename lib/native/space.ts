@@ -35,7 +35,7 @@ export const host: Space = {
   close() {},
 }
 
-/** A space whose arrays are used anew: what `keep` frees is what the next ones of the same type and length are made of. */
+/** A space whose arrays are used again: what `keep` frees is what the next ones of the same type and length are made of. */
 abstract class Recycling<A extends Values> implements Space {
   readonly #used = new Map<A, number>() // and when they were made
   readonly #free = new Map<string, A[]>()
@@ -95,7 +95,7 @@ abstract class Recycling<A extends Values> implements Space {
   }
 }
 
-/** Memory of a device, ordered by one stream: an array that is free may be used anew while its last reader still runs. */
+/** Memory of a device, ordered by one stream: an array that is free may be used again while its last reader still runs. */
 class DeviceSpace extends Recycling<DeviceArray> {
   constructor(
     device: string,

@@ -33,6 +33,7 @@ export interface ConvolutionInfo {
   packedBytes: number
 }
 
+/** Types of the numbers in an array of a device. */
 export type ElementType = 'float32' | 'float64' | 'int32' | 'uint8'
 
 /** A typed array in the memory of a device; lib/native/space.ts makes them. */
@@ -272,12 +273,16 @@ export interface NativeClassifier extends NativeTrainable {
 /** Arrays of a run: all on the host, or all in one space of a device. */
 export type Floats = Float32Array | DeviceArray
 
+/** As Floats, in float64. */
 export type Doubles = Float64Array | DeviceArray
 
+/** As Floats, of whole numbers. */
 export type Ints = Int32Array | DeviceArray
 
+/** As Floats, of bytes. */
 export type Bytes = Uint8Array | DeviceArray
 
+/** As Floats, of any type. */
 export type Values = Floats | Doubles | Ints | Bytes
 
 /** What writes and reads the weights of a network of any kind. */
@@ -299,7 +304,7 @@ export interface NativeRanks {
   ): NativeJob<void>
   /** In place; in the order of native/ranks/tree_sum.h. stride: of every stride-th rank (1: of all). */
   sum(values: Float32Array, stride?: number): NativeJob<void>
-  /** Waits so many seconds for all ranks to leave. Returns why that cannot be, or ''. */
+  /** Waits up to this number of seconds for all ranks to leave. Returns why that cannot be, or ''. */
   leave(patience: number): string
   /** Ends all ranks, and this process at once. */
   abort(code: number): never

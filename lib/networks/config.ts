@@ -23,6 +23,7 @@ export interface ResidualMLPArgs {
   channel_mult_noise: number
 }
 
+/** A network of a denoiser or an energy: its class, its arguments, and the shape of one sample. */
 export type NetworkConfig =
   | { class: 'SongUNet'; args: SongUNetArgs; shape: ImageShape }
   | { class: 'DhariwalUNet'; args: DhariwalUNetArgs; shape: ImageShape }
@@ -62,7 +63,7 @@ export function songUNet(shape: readonly number[], args: Partial<SongUNetArgs> =
 }
 
 /**
- * EDM's DhariwalUNet (ADM; Dhariwal & Nichol 2021), likewise.
+ * EDM's DhariwalUNet (ADM; Dhariwal & Nichol 2021), likewise. Throws ArgumentError.
  * @example
  * ```js
  * import { dhariwalUNet } from 'feynkac'
@@ -77,7 +78,7 @@ export function dhariwalUNet(shape: readonly number[], args: Partial<DhariwalUNe
 }
 
 /**
- * diffusers' UNet2DModel (that of DDPM, Ho et al. 2020), likewise, with diffusers' defaults.
+ * diffusers' UNet2DModel (that of DDPM, Ho et al. 2020), likewise, with diffusers' defaults. Throws ArgumentError.
  * @example
  * ```js
  * import { unet2d } from 'feynkac'

@@ -32,6 +32,7 @@ export interface DhariwalUNetArgs {
   label_dropout: number
 }
 
+/** Arguments of SongUNet (DDPM++ and NCSN++) as NVlabs/edm names them. */
 export interface SongUNetArgs extends DhariwalUNetArgs {
   /** 'fourier' and a noise channel multiplier of 2: NCSN++. */
   embedding_type: 'positional' | 'fourier'

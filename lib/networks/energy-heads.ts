@@ -4,6 +4,7 @@
  */
 export const heads = ['dot', 'l2', 'norm', 'residual'] as const
 
+/** How an energy is made of its trunk (docs/concepts/energies.md). */
 export type Head = (typeof heads)[number]
 
 /** For messages. */

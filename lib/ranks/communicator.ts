@@ -23,8 +23,11 @@ export interface Communicator {
   readonly library: string | null
   /** Waits until all ranks have come here. */
   barrier(): Promise<void>
-  /** The values of all ranks, one after the other. counts: how many each of them has (as many as this one). */
-  allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T>
+  /**
+   * The values of all ranks, one after the other. counts: how many each of them has (as many as this one). into: an array of that length for the
+   * result, another one than `own`; a new one of many values takes as long as the exchange.
+   */
+  allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T>
   /** Sends each rank its `counts` of the values, which lie one after the other, and returns those from every rank, `outCounts` of them. */
   allToAll<T extends Numbers>(values: T, counts: readonly number[], outCounts: readonly number[]): Promise<T>
   /** Whether any rank says so. */
@@ -43,10 +46,11 @@ export class Alone implements Communicator {
   readonly library: string | null = null
 
   async barrier(): Promise<void> {}
-  async allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T> {
+  async allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T> {
     const { length } = checkNumbers('own', own)
-    checkCounts(this, 'counts', counts ?? [length], length)
-    return own.slice() as T
+    const out = result(own, checkCounts(this, 'counts', counts ?? [length], length), into)
+    out.set(own)
+    return out
   }
   async allToAll<T extends Numbers>(values: T, counts: readonly number[], outCounts: readonly number[]): Promise<T> {
     const { length } = checkNumbers('values', values)
@@ -62,7 +66,7 @@ export class Alone implements Communicator {
 
 class Ranks implements Communicator {
   readonly host = os.hostname()
-  private ended = false
+  #ended = false
 
   constructor(
     readonly rank: number,
@@ -76,10 +80,10 @@ class Ranks implements Communicator {
     return run(() => native.ranks.barrier())
   }
 
-  async allGather<T extends Numbers>(own: T, counts?: readonly number[]): Promise<T> {
+  async allGather<T extends Numbers>(own: T, counts?: readonly number[], into?: T): Promise<T> {
     checkNumbers('own', own)
     const all = counts ?? new Array<number>(this.size).fill(own.length)
-    const out = like(own, checkCounts(this, 'counts', all))
+    const out = result(own, checkCounts(this, 'counts', all), into)
     if (all[this.rank] !== own.length) throw invalid('counts', `${own.length} for rank ${this.rank}`, all)
     await run(() => native.ranks.allGather(own, out, bytes(own, all)))
     return out
@@ -102,8 +106,8 @@ class Ranks implements Communicator {
 
   /** Ends this rank: quietly where all end well, else all of them. */
   leave(code: number): void {
-    if (this.ended) return
-    this.ended = true
+    if (this.#ended) return
+    this.#ended = true
     const failure = code === 0 ? native.ranks.leave(patience()) : `it exits with ${code}`
     if (!failure) return
     writeSync(2, `feynkac [rank ${this.rank} ${this.host}]: ${failure}: all ranks are ended\n`)
@@ -126,6 +130,12 @@ function checkCounts({ size }: Communicator, name: string, counts: readonly numb
   return sum
 }
 
+function result<T extends Numbers>(own: T, length: number, into?: T): T {
+  if (into === undefined) return like(own, length)
+  if (into?.constructor === own.constructor && into.length === length && into.buffer !== own.buffer) return into
+  throw invalid('into', `another ${own.constructor.name} of ${length} values`, into)
+}
+
 const bytes = (array: Numbers, counts: readonly number[]) => counts.map((n) => n * array.BYTES_PER_ELEMENT)
 const like = <T extends Numbers>(array: T, length: number) => new (array.constructor as new (n: number) => T)(length)
 
@@ -146,7 +156,7 @@ export function communicator(): Promise<Communicator> {
 
 async function open({ name, size, libraries }: Launcher): Promise<Communicator> {
   const { isMainThread } = await import('node:worker_threads')
-  if (!isMainThread) throw new ArgumentError('ranks are of the main thread, not of a worker')
+  if (!isMainThread) throw new ArgumentError('only the main thread can have ranks, not a worker')
   const checks = process.env.FEYNKAC_CHECK_RANKS === '1'
   // UCX, below either MPI, would patch brk and mmap while Node's threads call them: about one start in twenty crashed
   process.env.UCX_MEM_EVENTS ??= 'no'

@@ -23,29 +23,33 @@ export type Results<W extends readonly (() => Promise<unknown>)[]> = { -readonly
 
 /** Item i is rank i mod size's. */
 export class SharedWork implements Division {
-  constructor(private readonly ranks: Communicator) {}
+  readonly #ranks: Communicator
+
+  constructor(ranks: Communicator) {
+    this.#ranks = ranks
+  }
 
   get writes(): boolean {
-    return this.ranks.rank === 0
+    return this.#ranks.rank === 0
   }
 
   async share<T, R>(items: readonly T[], work: (item: T, index: number) => R | Promise<R>): Promise<R[]> {
-    const { rank, size } = this.ranks
+    const { rank, size } = this.#ranks
     const own: R[] = []
     for (let i = rank; i < items.length; i += size) own.push(await work(items[i]!, i))
     if (size === 1) return own
-    const all = (await gatherBytes(this.ranks, serialize(own))).map((bytes) => deserialize(bytes) as R[])
+    const all = (await gatherBytes(this.#ranks, serialize(own))).map((bytes) => deserialize(bytes) as R[])
     return items.map((_, i) => all[i % size]![Math.floor(i / size)]!)
   }
 
   async *stream<T, R>(items: readonly T[], work: (item: T, index: number) => R | Promise<R>): AsyncGenerator<R> {
-    const { rank, size } = this.ranks
+    const { rank, size } = this.#ranks
     for (let first = 0; first < items.length; first += size) {
       const i = first + rank
       const own = i < items.length ? await work(items[i]!, i) : undefined
       if (size === 1) yield own as R
       else
-        for (const bytes of (await gatherBytes(this.ranks, serialize(own))).slice(0, items.length - first))
+        for (const bytes of (await gatherBytes(this.#ranks, serialize(own))).slice(0, items.length - first))
           yield deserialize(bytes) as R
     }
   }

@@ -13,13 +13,15 @@ import { type Part, PartDone } from './part.js'
  */
 export class JobPart implements Division {
   readonly writes = true
-  private lists = 0
-  private items = 0
+  #lists = 0
+  #items = 0
+  readonly #folder: string
+  readonly #part: Part
 
-  private constructor(
-    private readonly folder: string,
-    private readonly part: Part,
-  ) {}
+  private constructor(folder: string, part: Part) {
+    this.#folder = folder
+    this.#part = part
+  }
 
   /** `work`: all that the results depend on. Throws ArgumentError where the folder has results of another one, FileError. */
   static async open(folder: string, part: Part, work: unknown): Promise<JobPart> {
@@ -40,14 +42,14 @@ export class JobPart implements Division {
   }
 
   async *stream<T, R>(items: readonly T[], work: (item: T, index: number) => R | Promise<R>): AsyncGenerator<R> {
-    const list = this.lists++
-    const path = (i: number) => join(this.folder, `${list}-${i}.bin`)
-    const { index, count } = this.part
+    const list = this.#lists++
+    const path = (i: number) => join(this.#folder, `${list}-${i}.bin`)
+    const { index, count } = this.#part
     for (const [i, item] of items.entries())
-      if (this.items++ % count === index && !(await found(path(i)))) await writeFileAtomic(path(i), serialize(await work(item, i))) // biome-ignore format: one line
+      if (this.#items++ % count === index && !(await found(path(i)))) await writeFileAtomic(path(i), serialize(await work(item, i))) // biome-ignore format: one line
     let missing = 0
     for (const i of items.keys()) if (!(await found(path(i)))) missing++
-    if (missing > 0) throw new PartDone(index + 1, count, missing, this.folder)
+    if (missing > 0) throw new PartDone(index + 1, count, missing, this.#folder)
     for (const i of items.keys()) yield deserialize(await readFileChecked(path(i))) as R
   }
 
@@ -62,14 +64,14 @@ export class JobPart implements Division {
         if (!(error instanceof PartDone)) throw error
         missing += error.missing
       }
-    if (missing > 0) throw new PartDone(this.part.index + 1, this.part.count, missing, this.folder)
+    if (missing > 0) throw new PartDone(this.#part.index + 1, this.#part.count, missing, this.#folder)
     return results as Results<W>
   }
 
   /** What the parts have left is no longer needed. Throws FileError. */
   async close(): Promise<void> {
-    await rm(this.folder, { recursive: true, force: true }).catch((error: unknown) => {
-      throw fileError(error, this.folder, 'remove')
+    await rm(this.#folder, { recursive: true, force: true }).catch((error: unknown) => {
+      throw fileError(error, this.#folder, 'remove')
     })
   }
 }

@@ -10,11 +10,11 @@ export interface Launcher {
 }
 
 const mac = process.platform === 'darwin'
-/** Of Open MPI 3 to 5. */
+/** Libraries of Open MPI 3 to 5. */
 export const openMpi = mac ? ['libmpi.40.dylib'] : ['libmpi.so.40']
-/** Of MPICH, Intel MPI and MVAPICH; Debian's name. */
+/** Libraries of MPICH, Intel MPI and MVAPICH, and Debian's name for them. */
 export const mpich = mac ? ['libmpi.12.dylib'] : ['libmpi.so.12', 'libmpich.so.12']
-/** Of the interface of the standard, MPI 5. */
+/** Libraries with the binary interface of the standard, MPI 5. */
 export const standard = mac ? ['libmpi_abi.0.dylib'] : ['libmpi_abi.so.0']
 
 /** Null where none did. `SLURM_NTASKS` says nothing: the batch script has it too, which is one process. */

@@ -1,7 +1,7 @@
-import { appendFile, readFile, rm } from 'node:fs/promises'
+import { appendFile, readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
+import { fileError, makeFolder, prepareFolder, removeTrees, writeFileAtomic } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
 import type { Decoder } from '../data/dataset.js'
 import { EventFile } from '../data/event-file.js'
@@ -16,11 +16,11 @@ import type { ChainLevel, Level, LevelReport, Step } from '../smc/events.js'
  */
 
 const FILE = 'levels.jsonl'
-/** The folder, within that of the samples, of previews' pictures. */
+/** The folder of the previews' pictures, within that of the samples. */
 const PICTURES = 'levels'
-/** Of pictures, in a run. */
+/** Most previews of a run of pictures. */
 const PREVIEWS = 16
-/** Of a preview's pictures. */
+/** Most pictures in a preview. */
 const SHOWN = 16
 /** Ancestors of more particles would be most of the file. */
 const MOST_ANCESTORS = 1024
@@ -42,13 +42,16 @@ export class LevelLog {
   #events: EventFile | undefined
   #previews: boolean
   #decoder: Decoder | undefined
+  readonly #folder: string | null
+  readonly #about: Drawing
+  /** Whether TensorBoard is told too. */
+  readonly #tensorboard: boolean
 
   /** folder: null writes nothing, as ranks but the first do. tensorboard: whether that is told too. */
-  constructor(
-    private readonly folder: string | null,
-    private readonly about: Drawing,
-    private readonly options: { previews?: boolean; tensorboard?: boolean } = {},
-  ) {
+  constructor(folder: string | null, about: Drawing, options: { previews?: boolean; tensorboard?: boolean } = {}) {
+    this.#folder = folder
+    this.#about = about
+    this.#tensorboard = options.tensorboard ?? false
     this.#previews = options.previews ?? true
   }
 
@@ -59,25 +62,25 @@ export class LevelLog {
 
   /** Once it is known what is run; what a run before has left goes. */
   async begin(plan: { method: string; target: object; shape: readonly number[]; lastLevel: number }): Promise<void> {
-    if (this.folder === null) return
+    if (this.#folder === null) return
     this.#lastLevel = plan.lastLevel
     this.#shape = plan.shape
     this.#begun = true
-    await makeFolder(this.folder)
-    for (const name of [FILE, PICTURES]) await rm(join(this.folder, name), { recursive: true, force: true })
-    if (this.options.tensorboard) this.#events = await EventFile.open(this.folder)
-    await this.#line({ ...this.about, ...plan, process: process.pid, host: hostname() })
+    await prepareFolder(this.#folder)
+    await removeTrees([FILE, PICTURES].map((name) => join(this.#folder!, name)))
+    if (this.#tensorboard) this.#events = await EventFile.open(this.#folder)
+    await this.#line({ ...this.#about, ...plan, process: process.pid, host: hostname() })
   }
 
   async level(told: Told): Promise<void> {
-    if (this.folder === null) return
+    if (this.#folder === null) return
     const preview = 'samples' in told && this.#previews ? await this.#preview(told) : undefined
     const { weights: _, ancestors, samples: __, denoised: ___, energy, ...rest } = told as Partial<Level & ChainLevel>
     const report = energy ? { ...rest, meanEnergy: energy.reduce((sum, e) => sum + e, 0) / energy.length } : rest
     const kept = ancestors && ancestors.length <= MOST_ANCESTORS && [...ancestors]
     await this.#line({ ...report, ...(kept && { ancestors: kept }), ...(preview && { preview }) })
     if (!this.#events) return
-    const images = typeof preview === 'string' ? { particles: await readFile(join(this.folder, preview)) } : undefined
+    const images = typeof preview === 'string' ? { particles: await readFile(join(this.#folder, preview)) } : undefined
     const { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots } = report
     await this.#events.add(told.level, { scalars: { sigma, ess, conditionalEss, logZ, meanEnergy, distinctRoots }, ...(images && { images }) }) // biome-ignore format: one line
   }
@@ -98,11 +101,11 @@ export class LevelLog {
     this.#drawn = due
     const name = `${PICTURES}/${String(level.level).padStart(6, '0')}.png`
     try {
-      await makeFolder(join(this.folder!, PICTURES))
+      await makeFolder(join(this.#folder!, PICTURES))
       const few = all.subarray(0, Math.min(all.length, SHOWN * sizeOf(shape)))
       const decoder = this.#decoder
       const png = await gridPng(decoder ? await decoder.decode(few) : few, decoder?.shape ?? shape, { size: 512 })
-      await writeFileAtomic(join(this.folder!, name), [png])
+      await writeFileAtomic(join(this.#folder!, name), [png])
       return name
     } catch (error) {
       this.#previews = false
@@ -111,7 +114,7 @@ export class LevelLog {
   }
 
   async #line(line: object): Promise<void> {
-    const file = join(this.folder!, FILE)
+    const file = join(this.#folder!, FILE)
     try {
       await appendFile(file, `${JSON.stringify({ time: new Date().toISOString(), ...line })}\n`)
     } catch (error) {

@@ -33,6 +33,7 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
+/** Options of `createEngine`. */
 export interface EngineOptions extends DeviceOptions, EngineLimits {
   /** The models by the names that requests know them by: files, which the engine loads and frees, or models, which stay the caller's. */
   models: Readonly<Record<string, string | EnergyModel | Denoiser>>
@@ -48,6 +49,7 @@ export interface ServeOptions {
   signal?: AbortSignal
 }
 
+/** What `health` says of an engine. */
 export interface EngineHealth {
   status: 'ok' | 'closing'
   queued: number
@@ -71,6 +73,10 @@ export interface EngineModel {
 const optionNames = ['models', ...Object.keys(limitRows), 'logger', ...deviceOptionNames]
 const serveNames = ['client', 'deadline', 'signal']
 
+/**
+ * Models and a queue of requests for samples from them, made by `createEngine`. Requests that run at the same time share the evaluations of a
+ * model; what each returns does not depend on the others.
+ */
 export class Engine {
   readonly #models = new Map<string, MergedModel>()
   readonly #owned: (EnergyModel | Denoiser)[] = []
@@ -81,8 +87,10 @@ export class Engine {
   #served = 0
 
   private constructor(
+    /** The most that a request may ask for. */
     readonly limits: { particles: number; steps: number },
     queue: FairQueue,
+    /** What is told of requests, where there is a log. */
     readonly logger?: Logger,
   ) {
     this.#queue = queue
@@ -159,7 +167,7 @@ export class Engine {
     return this.stream(request, options).result
   }
 
-  /** The same as a loop over its levels, with previews; it starts with the loop, and waits for its turn. */
+  /** The same as a loop over its levels, with previews; it starts with the loop, and waits for its turn. Errors as `run`. */
   stream(request: SampleRequest, options: ServeOptions = {}): Stream<RequestLevel, RequestResult> {
     knownOptions('stream', options, serveNames)
     const checked = checkRequest(request, this.#models, this.limits)
@@ -184,7 +192,7 @@ export class Engine {
 
   /**
    * Runs work of one's own in its turn, with the engine's limits: smc on targets of `energy`, or anything that heeds the signal.
-   * memory: bytes that it takes (0).
+   * memory: bytes that it takes (0). Throws BusyError, DeadlineError, what the work throws, the signal's reason when aborted.
    */
   async run<T>(options: ServeOptions & { memory?: number }, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     knownOptions('run', options, [...serveNames, 'memory'])
@@ -227,6 +235,7 @@ export class Engine {
     return this.#metrics.text()
   }
 
+  /** How it is: requests that wait and run, the memory of their particles, and whether it is closing. */
   health(): EngineHealth {
     const { queued, running, memory } = this.#queue
     const uptime = (performance.now() - this.#began) / 1000

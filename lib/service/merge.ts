@@ -56,11 +56,12 @@ export class MergedModel {
     const { model } = this
     if (!(model instanceof EnergyModel))
       throw new ArgumentError('a denoiser has no energy to compose and weigh: distil it first (feynkac distill)')
-    const { calibration, shape } = model.conditioned(labels)
+    const { calibration, shape, latent } = model.conditioned(labels)
     return {
       shape,
       calibration,
       learnt: true,
+      latent,
       energyGrad: async (x, sigma, { signal } = {}) => {
         const { energy, out } = await this.#call('energyGrad', x, sigma, labels, signal)
         return { energy: energy!, grad: out }

@@ -28,6 +28,7 @@ export const limitRows: Rows<EngineLimits> = {
   batchRows: whole('most samples of one merged batch', { default: 256 }),
 }
 
+/** Where and for whom `serve` listens. */
 export interface HttpOptions {
   /** Default 127.0.0.1: this machine alone. */
   host?: string
@@ -64,6 +65,7 @@ export const httpRows: Rows<HttpOptions> = {
   version: text("of the description's info.version", 'a text', { flag: false, default: '1' }),
 }
 
+/** A server that `serve` started. */
 export interface HttpServer {
   /** http://host:port */
   readonly url: string

@@ -1,7 +1,7 @@
 import { ArgumentError, BusyError, DeadlineError } from '../base/errors.js'
 import { formatBytes } from '../base/files.js'
 
-/** Who runs when: so many at once, within a limit of memory, clients in turn. */
+/** Who runs when: a limited number at once, within a limit of memory, clients in turn. */
 
 export interface QueueLimits {
   maxConcurrent: number

@@ -1,6 +1,17 @@
-import { choice, pair, positive, type Rows, type RowsOf, real, rowsOf, toggle, whole } from '../base/option-table.js'
+import {
+  choice,
+  type OptionRow,
+  pair,
+  positive,
+  type Rows,
+  type RowsOf,
+  real,
+  rowsOf,
+  toggle,
+} from '../base/option-table.js'
 import { moveKernels } from '../smc/mcmc.js'
 import { sampleMethods } from '../smc/samplers.js'
+import { sigmaGridRows } from '../smc/schedule.js'
 import { runRows, type SmcOptions, targetRows } from '../smc/smc-options.js'
 import type { NamedLabels } from './composition.js'
 
@@ -18,6 +29,7 @@ export interface TermRequest {
   attributes?: NamedLabels
 }
 
+/** What a request to an engine or a service asks for; each field is checked. */
 export interface SampleRequest {
   /** Name of a model of the engine. */
   model: string
@@ -29,7 +41,7 @@ export interface SampleRequest {
   sigmaMin?: number
   sigmaMax?: number
   rho?: number
-  /** Default 'smc' for energies, 'heun' for denoisers. */
+  /** Default 'smc' for energies, 'ancestral' for denoisers. */
   method?: (typeof requestMethods)[number]
   attributes?: NamedLabels
   /** The density to this power. */
@@ -42,11 +54,11 @@ export interface SampleRequest {
   dividePrior?: boolean
   /** Guidance towards the attributes; 1: none. */
   guidance?: number
-  /** Of a denoiser: guide at these noise levels only. */
+  /** For denoisers: guide at these noise levels only. */
   guidanceInterval?: [number, number]
   /** Keeps all coordinates between two bounds. */
   box?: [number, number]
-  /** Of smc: as for `smc`. */
+  /** As for `smc`, where the method is 'smc'. */
   weights?: SmcOptions['weights']
   weighAbove?: number | 'auto'
   kernel?: SmcOptions['kernel']
@@ -60,12 +72,18 @@ export interface SampleRequest {
   seed?: number
 }
 
-/** Noise levels. */
+/** A level that the model says where it is not given. */
+const ofModel = ({ flag: _, default: __, help, ...row }: OptionRow<number>): OptionRow<number> => ({
+  ...row,
+  help: `${help} (the model's)`,
+})
+
+/** Noise levels: those of `sigmaGrid`. */
 export const gridRows: RowsOf<SampleRequest, 'steps' | 'sigmaMin' | 'sigmaMax' | 'rho'> = {
-  steps: whole('noise levels to go through', { default: 64 }),
-  sigmaMin: positive("smallest noise level (the model's)"),
-  sigmaMax: positive("largest noise level (the model's)"),
-  rho: positive('spacing of the noise levels', { default: 7 }),
+  steps: { ...sigmaGridRows.steps, help: 'noise levels to go through', flag: undefined, default: 64 },
+  sigmaMin: ofModel(sigmaGridRows.min),
+  sigmaMax: ofModel(sigmaGridRows.max),
+  rho: sigmaGridRows.rho,
 }
 
 /** What is sampled, beside the models and their labels. */
@@ -107,7 +125,7 @@ export const smcRows: Rows<SmcChoices> = {
 export const requestRows = {
   particles: { ...runRows.particles, default: 16 },
   ...gridRows,
-  method: choice('smc for energies, heun for denoisers', requestMethods),
+  method: choice('smc for energies, ancestral for denoisers', requestMethods),
   ...compositionRows,
   ...smcRows,
   weights: choice(

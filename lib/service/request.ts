@@ -36,6 +36,7 @@ export interface RequestLevel {
   denoised(): Promise<Float32Array>
 }
 
+/** What a request ends with: of `smc`, or of a sampler without weights. */
 export type RequestResult = SmcResult | SampleResult
 
 /** What of a request says how much work it is: checked before it is queued. */
@@ -115,7 +116,7 @@ export function runRequest(
     const [min, max] = [request.sigmaMin ?? info.sigmaMin, request.sigmaMax ?? info.sigmaMax]
     const sigmas = sigmaGrid({ steps, min, max, ...(rho !== undefined && { rho }) })
     const isEnergy = model instanceof EnergyModel
-    const method = request.method ?? (isEnergy ? 'smc' : 'heun')
+    const method = request.method ?? (isEnergy ? 'smc' : 'ancestral')
     if (method !== 'smc') refuseSmc(request, `method '${method}'`)
     const source = isEnergy ? await targetOf(request, models) : denoiserOf(request, models)
     if (method === 'smc') {

@@ -1,43 +1,12 @@
-import { finiteNumber, integer, knownOptions, renamed } from '../base/args.js'
+import { integer, knownOptions, renamed } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
+import { reader } from '../base/option-table.js'
+import { type AdaptSigmasOptions, adaptOptionNames, adaptRows, MOST_STEPS } from './adapt-options.js'
 import type { EnergyFunction } from './energy-function.js'
 import { sigmaGrid } from './schedule.js'
 import { smc } from './smc.js'
-import type { SmcOptions } from './smc-options.js'
 
-/** Options of the pilot runs as for smc; their weights are 'bridge' by default, as it is weights that the levels are placed by. */
-export interface AdaptSigmasOptions
-  extends Pick<
-    SmcOptions,
-    | 'weights'
-    | 'kernel'
-    | 'proposal'
-    | 'moves'
-    | 'controlDrift'
-    | 'seed'
-    | 'batchSize'
-    | 'batch'
-    | 'device'
-    | 'signal'
-    | 'onProgress'
-  > {
-  /** Transitions of the result; or give `conditionalEss`. */
-  steps?: number
-  /**
-   * Share of the particles, above 0 and below 1, that the conditional effective sample size of each step is to keep: as many steps as it
-   * takes until a pilot run keeps it, or six have not.
-   */
-  conditionalEss?: number
-  /** Particles of a pilot run; default 128. */
-  particles?: number
-  /** Transitions of the first pilot run; default `steps`, or 64. */
-  pilotSteps?: number
-  /** Smallest and largest noise level, and spacing in the pilot run: as for sigmaGrid. */
-  min?: number
-  max?: number
-  rho?: number
-}
-
+/** What `adaptSigmas` returns. */
 export interface AdaptedSigmas {
   /** Strictly decreasing, exact at both ends: for `smc`, with the kernels that the pilot run had. */
   sigmas: Float64Array
@@ -47,13 +16,6 @@ export interface AdaptedSigmas {
   evaluations: number
 }
 
-const known = [
-  ...['steps', 'conditionalEss', 'particles', 'pilotSteps', 'min', 'max', 'rho'],
-  ...['weights', 'kernel', 'proposal', 'moves', 'controlDrift', 'seed', 'batchSize', 'device', 'signal', 'onProgress'],
-]
-
-/** More steps than this are refused. */
-const MOST_STEPS = 100_000
 /** Least rate: rare particles of large weight in long steps escape pilot runs, so that no step may pass for free. */
 const LEAST_RATE = 0.2
 /** Pilot runs at most: the second is on the grid that the first gave, and so on, with MARGIN times the steps where those were too few. */
@@ -78,17 +40,16 @@ const MARGIN = 1.2
  */
 export async function adaptSigmas(target: EnergyFunction, options: AdaptSigmasOptions): Promise<AdaptedSigmas> {
   const given = renamed('adaptSigmas', options, { batch: 'batchSize' })
-  knownOptions('adaptSigmas', given, known)
-  const { steps, conditionalEss, particles = 128, pilotSteps, min, max, rho, seed = 0, ...rest } = given
+  knownOptions('adaptSigmas', given, adaptOptionNames)
+  const { steps, conditionalEss, particles: _, pilotSteps, min, max, rho, seed = 0, ...rest } = given
   if (rest.weights === 'none') throw invalid('weights of adaptSigmas', 'a scheme that weighs', rest.weights)
   if ((steps === undefined) === (conditionalEss === undefined))
     throw new ArgumentError('adaptSigmas: give steps or conditionalEss, one of the two')
-  if (steps !== undefined) integer('steps', steps, 1, MOST_STEPS)
-  if (conditionalEss !== undefined && finiteNumber('conditionalEss', conditionalEss, { above: 0 }) >= 1)
-    throw invalid('conditionalEss', 'a share of the particles below 1', conditionalEss)
-  integer('particles', particles, 2, 0x7fffffff)
+  const option = reader(adaptRows, { ...given, pilotSteps: pilotSteps ?? steps ?? 64 })
+  option(steps === undefined ? 'conditionalEss' : 'steps')
+  const particles = option('particles')
   const first = integer('seed', seed, 0)
-  let sigmas = sigmaGrid({ steps: integer('pilotSteps', pilotSteps ?? steps ?? 64, 1, MOST_STEPS), min, max, rho })
+  let sigmas = sigmaGrid({ steps: option('pilotSteps'), min, max, rho })
   let rates: Rates | undefined
   let evaluations = 0
   for (let pilot = 0; pilot < (steps ? PILOTS.steps : PILOTS.conditionalEss); pilot++) {

@@ -86,7 +86,7 @@ export class Advisor {
     const { weights, kernel, proposal, moves, learnt } = this.setting
     if (weights === undefined) return 'Use more particles, or proposals nearer to the model'
     const better = []
-    if (learnt) better.push("weights above some noise alone (weighAbove, --weigh-above) or none (weights: 'none', --weights none), as a network's energy errs between noise levels, or a model that was trained longer") // biome-ignore format: one line
+    if (learnt) better.push("weights only above some noise (weighAbove, --weigh-above) or none (weights: 'none', --weights none), as a network's energy errs between noise levels, or a model that was trained longer") // biome-ignore format: one line
     if (weights !== 'bridge' || kernel !== 'scaled') better.push("weights: 'bridge' with kernel: 'scaled'")
     if (proposal === 'analytic' || proposal === 'posterior' || proposal === 'sde')
       better.push("proposal: 'calibrated' or 'analytic-diagonal'")
@@ -103,7 +103,7 @@ export class Advisor {
     if (essThreshold > 0.3) better.push('a lower essThreshold (--ess-threshold 0.3)')
     if (essAfter === 1 && essThreshold <= 0.8) better.push('partial resampling (essAfter, --ess-after 0.8)')
     if ((weights === 'bridge' || weights === 'none') && !moves)
-      better.push("moves: { kernel: 'mala' } (--moves mala), which part the copies")
+      better.push("moves: { kernel: 'mala' } (--moves mala), which move the copies apart")
     return `Use ${better.join(', or ')}`
   }
 }

@@ -8,7 +8,7 @@ import type { Doubles, Floats, Values } from '../native/types.js'
 import { ControlDrift, type ControlState } from './control-drift.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, type Extra, notANumber, type TargetEvaluation } from './evaluation.js'
-import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
+import type { Gather, Population, PopulationState } from './feynman-kac.js'
 import {
   calibratedKernel,
   type Kernel,
@@ -19,7 +19,7 @@ import {
   type WeightScheme,
 } from './kernels.js'
 import { type MoveOptions, Mover, type MoverState } from './mcmc.js'
-import type { PopulationRows } from './rows.js'
+import type { Increment, PopulationRows } from './rows.js'
 
 /** What one proposal of native code reports beside the new particles. */
 interface Move {
@@ -271,10 +271,10 @@ export class AnnealedPopulation implements Population {
   }
 
   /** What concerns all particles: the increment, and their energies. */
-  async #whole({ terms, ...rest }: Increment): Promise<Increment> {
-    const [energy, ...all] = await this.rows.whole([this.#state.energy, ...terms])
-    this.#energy = energy
-    return { ...rest, terms: all }
+  async #whole(own: Increment): Promise<Increment> {
+    const increment = await this.rows.increment(own)
+    this.#energy = await this.rows.whole(this.#state.energy, this.#energy)
+    return increment
   }
 
   async resample(gather: Gather): Promise<void> {

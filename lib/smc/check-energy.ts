@@ -33,6 +33,7 @@ export interface EnergyCheckLevel {
   noiseSlopeError?: number
 }
 
+/** What `checkEnergy` found. */
 export interface EnergyCheck {
   ok: boolean
   /** What is wrong and what to look at, in sentences. */

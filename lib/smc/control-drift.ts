@@ -5,8 +5,7 @@ import type { Doubles, Floats } from '../native/types.js'
 import { weightedMean } from './diagnostics.js'
 import { DriftFit, type DriftFitState, type DriftSample } from './drift-fit.js'
 import type { TargetEvaluation } from './evaluation.js'
-import type { Increment } from './feynman-kac.js'
-import type { PopulationRows } from './rows.js'
+import type { Increment, PopulationRows } from './rows.js'
 
 /** What a step did: the particles and their evaluations before and after, v of its kernel, and the weights before. */
 export interface DriftedStep {
@@ -156,8 +155,7 @@ export class ControlDrift {
 
   /** The numbers of all particles, of all ranks. */
   async #onHost(array: Promise<Doubles>): Promise<Float64Array> {
-    const [all] = await this.rows.whole([await array])
-    return toHost(all, this.signal)
+    return toHost(await this.rows.whole(await array), this.signal)
   }
 
   async #inBasis(x: Floats): Promise<Floats> {

@@ -9,8 +9,8 @@ import { isLearnt, modelsOf } from './learnt.js'
  * of levels. A network has them as well as it was trained: in a few dimensions well enough that the bridge samples nearer to the target
  * than no weights do, while of pictures its errors add up to hundreds of nats below a tenth of the data's scale, and the population ends
  * as copies of one picture. Likelihoods (docs/likelihood.md), which no energy's error between noise levels enters, bring the low temperature of one
- * model nearer to the truth than no weights, and products no nearer. A form of weights is the default for a kind of model and target only where it was measured to beat no weights
- * (`feynkac experiment consistency`).
+ * model of pictures nearer to the truth than no weights, and products no nearer; of latents nobody has measured them. A form of weights is the
+ * default for a kind of model and target only where it was measured to beat no weights (`feynkac experiment consistency`).
  */
 export function usualWeights(target: Target): WeightScheme {
   if (!isPicture(target.shape) || !isLearnt(target)) return 'bridge'
@@ -18,7 +18,7 @@ export function usualWeights(target: Target): WeightScheme {
   if (target.factored) return isFactored(target.models[0]) ? 'bridge' : 'tilt'
   // a set or a reward within is seen by weights alone
   if (isFactored(target)) return 'bridge'
-  return isCold(target) ? 'likelihood' : 'none'
+  return isCold(target) && !target.models[0].latent ? 'likelihood' : 'none'
 }
 
 /** Samples of [channels, height, width], of pixels or of an autoencoder's latents; vectors and other shapes are not pictures. */

@@ -27,6 +27,8 @@ export interface EnergyFunction {
    * weights by it where it is told none (default-weights.ts), and words its advice.
    */
   readonly learnt?: boolean | undefined
+  /** Whether its samples are an autoencoder's latents rather than pictures; default false. */
+  readonly latent?: boolean | undefined
 }
 
 /** An energy function that can also work in a device's memory, where smc/ and mcmc() then keep the particles. */
@@ -136,6 +138,7 @@ export interface ConsistencyBand {
   above: number
 }
 
+/** How far an energy is from consistent across its noise levels, as `calibrate` measures it. */
 export interface Consistency {
   /** Along the path of the energy's own samples. */
   bands: ConsistencyBand[]

@@ -29,7 +29,7 @@ export interface LevelReport {
   ess: number
   /**
    * Conditional effective sample size of the step that led here (Zhou, Johansen & Aston 2016): N (sum W G)^2 / sum W G^2 with the weights W
-   * before it. Unlike `ess` it starts anew at every step: N where the step changed no weight, near 0 where it was too large.
+   * before it. Unlike `ess` it starts again at every step: N where the step changed no weight, near 0 where it was too large.
    */
   conditionalEss: number
   /** log Z-hat so far; NaN without weights. */

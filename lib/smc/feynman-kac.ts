@@ -4,7 +4,7 @@ import { host, type Space } from '../native/space.js'
 import type { Doubles, Floats, Values } from '../native/types.js'
 import { callback } from './evaluation.js'
 import { ParticleRng } from './random.js'
-import type { PopulationRows } from './rows.js'
+import type { Increment, PopulationRows } from './rows.js'
 
 /**
  * A Feynman–Kac model in the convention of Chopin & Papaspiliopoulos and of the Python package `particles`: an initial law M_0, Markov
@@ -19,13 +19,6 @@ export interface FeynmanKacModel {
   propagate(k: number, x: Float32Array, rng: ParticleRng): Float32Array | Promise<Float32Array>
   /** log G_k for every particle, -Infinity allowed; xPrev is null at k = 0. */
   logPotential(k: number, xPrev: Float32Array | null, x: Float32Array): Float64Array | Promise<Float64Array>
-}
-
-/** log-weight += constant + sum_j coefficients[j] terms[j] */
-export interface Increment {
-  terms: readonly Doubles[]
-  coefficients: readonly number[]
-  constant: number
 }
 
 /** Copies of row-wise arrays with the ancestors' rows. */
@@ -154,6 +147,6 @@ export class ModelPopulation implements Population {
     )
     this.evaluations += this.rows.total
     const own = new Float64Array(float64Array(`the result of ${where}`, logG, this.rows.count))
-    return { terms: await this.rows.whole([own]), coefficients: [1], constant: 0 }
+    return { terms: [await this.rows.whole(own)], coefficients: [1], constant: 0 }
   }
 }

@@ -14,6 +14,7 @@ export const weightSchemes = ['bridge', 'tilt', 'fkc', 'rne', 'likelihood', 'non
 export type WeightScheme = (typeof weightSchemes)[number]
 
 export const kernels = ['scaled', 'plain'] as const
+/** What moves the particles from a noise level to the next. */
 export type Kernel = (typeof kernels)[number]
 
 /**
@@ -22,6 +23,7 @@ export type Kernel = (typeof kernels)[number]
  * noise of Skreta et al. 2025 (1/sqrt(beta), eta = (1 + beta)/2).
  */
 export const proposals = ['analytic', 'analytic-diagonal', 'calibrated', 'posterior', 'sde', 'tempered'] as const
+/** Where the steps of a kernel take the spread of the particles from. */
 export type Proposal = (typeof proposals)[number]
 
 /** Whether a proposal needs the path's precision m of the particles, and in what form. */

@@ -7,10 +7,10 @@ import type { Doubles, Floats, Values } from '../native/types.js'
 import { AnnealedPopulation, type AnnealingOptions, NOTHING } from './annealing.js'
 import type { EnergyFunction, Target } from './energy-function.js'
 import { Evaluator, hasNaN, notANumber } from './evaluation.js'
-import type { Gather, Increment, Population, PopulationState } from './feynman-kac.js'
+import type { Gather, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
 import { effectiveSampleSize } from './resampling.js'
-import { OwnRows } from './rows.js'
+import { type Increment, OwnRows } from './rows.js'
 import { asTarget, linear } from './targets/linear.js'
 
 /**

@@ -19,6 +19,7 @@ import { checkedSigmas } from './schedule.js'
 import { asTarget } from './targets/linear.js'
 
 export const moveKernels = ['mala', 'hmc', 'ula', 'uhmc'] as const
+/** Kernels of moves: Langevin and Hamiltonian, with and without the accept step. */
 export type MoveKernel = (typeof moveKernels)[number]
 
 /** MCMC moves that leave exp(-U) of one level invariant (ula, uhmc: up to a bias of the step size). */
@@ -159,7 +160,7 @@ export class Mover {
       : await this.#hamiltonian(state, sigma, evaluator)
     const { next, logRatio } = proposed
     if (this.kernel === 'ula' || this.kernel === 'uhmc') {
-      const [all] = await this.rows.whole([next.energy])
+      const all = await this.rows.whole(next.energy)
       if (hasNaN(await toHost(all, this.signal)))
         throw notANumber(`sigma = ${digits(sigma)} in an MCMC move`, await this.rows.firstText(await next.suspect?.()))
       Object.assign(state, next)
@@ -235,6 +236,7 @@ function rowsOf({ x, energy, grad, extra, modelGrads = [] }: ChainState): Rows[]
   return [x, energy, grad, ...(extra ? [extra] : []), ...modelGrads]
 }
 
+/** Options of `mcmc`. */
 export interface McmcOptions extends MoveOptions {
   /** Independent chains, run side by side. */
   chains: number

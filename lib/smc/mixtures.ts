@@ -7,6 +7,7 @@ import { host } from '../native/space.js'
 import { type HostEvaluation, type ResidentEnergy, trust } from './energy-function.js'
 import { checkedPoints } from './evaluation.js'
 
+/** The components of a mixture. */
 export interface GaussianMixtureOptions {
   /** Positive or zero; normalised here. */
   weights: ArrayLike<number>
@@ -16,6 +17,7 @@ export interface GaussianMixtureOptions {
   covariances: readonly (number | ArrayLike<number> | readonly ArrayLike<number>[])[]
 }
 
+/** A Gaussian mixture as an energy, exact at every noise level, and its draws. */
 export interface GaussianMixture extends ResidentEnergy {
   /** n independent draws [n, d] of the mixture without noise. Reproducible from the seed (default 0). */
   sample(n: number, options?: { seed?: number }): Float32Array

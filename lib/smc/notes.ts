@@ -20,7 +20,7 @@ export function noteOf(
 ): string | undefined {
   const learnt = isLearnt(target)
   if (collapsed) {
-    const left = `the samples are copies of few: all descend from ${distinctRoots} of ${logWeights.length} particles, in effect from ${families.toFixed(1)}, and logZ says nothing`
+    const left = `the samples are copies of a few: all descend from ${distinctRoots} of ${logWeights.length} particles, in effect from ${families.toFixed(1)}, and logZ means nothing`
     const means = learnt
       ? "Try no weights, weights: 'none' (--weights none): weights hold the error of a learnt energy between noise levels"
       : 'Try four times the levels (sigmas, --steps)'
@@ -31,20 +31,20 @@ export function noteOf(
     const how = learnt ? above : "weights: 'bridge' (--weights bridge)"
     return isSingle(target)
       ? `no weights: the samples are the model's own, as its gradients draw them. To weigh: ${how}`
-      : `no weights: the samples are what the gradients of target '${target.name}' lead to, which is near it and not it: nothing corrects the shares of its modes. To weigh: ${how}`
+      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. To weigh: ${how}`
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
   if (weights === 'likelihood') {
     if (weighAbove === 0) return undefined // one model: plain samples of it are what was asked for
     const found = Number(weighAbove.toPrecision(3))
-    const how = `at noise levels from ${found} up${target.models.length > 1 ? ' (experimental of more than one model)' : ''}`
+    const how = `at noise levels from ${found} up${target.models.length > 1 ? ' (experimental for more than one model)' : ''}`
     return weighAbove < sigmas[0]
-      ? `weighed by likelihoods ${how}: the samples are plain ones of a model, as often as target '${target.name}' has them there; below, nothing corrects them`
-      : 'not weighed: likelihoods would leave less than half of the particles at the largest noise already, and the samples are plain ones of a model. More draws make them less noisy (draws)'
+      ? `weighed by likelihoods ${how}: plain samples of a model, in the shares that target '${target.name}' has there; below that, nothing corrects them`
+      : 'not weighed: likelihoods would leave less than half of the particles at the largest noise already, so these are plain samples of a model. More draws (draws) make likelihoods less noisy'
   }
   if (weighAbove > sigmas[sigmas.length - 1])
-    return `weighed at noise levels from ${weighAbove} up alone: below, the samples follow the gradients of target '${target.name}', and nothing corrects them`
+    return `weighed only at noise levels from ${weighAbove} up: below that, the samples follow the gradients of target '${target.name}', and nothing corrects them`
   return undefined
 }
 

@@ -14,22 +14,27 @@ export const seedAfter = (seed: number): number => (seed < 2 ** 52 ? seed + 2 **
  */
 export class ParticleRng {
   #calls = 0
+
+  /** `smc` makes them. */
   constructor(
+    /** Seed of the run. */
     readonly seed: number,
+    /** Level of the annealing that the numbers are for. */
     readonly level: number,
+    /** Particles that get numbers. */
     readonly particles: number,
     /** Number of the first of them. */
     readonly first = 0,
   ) {}
 
-  /** Standard normals, `each` for every particle: [particles, each]. */
+  /** Standard normals, `each` for every particle: [particles, each]. Throws ArgumentError. */
   normals(each = 1): Float32Array {
     const out = new Float32Array(this.#length(each))
     native.normals(out, this.particles, this.seed, purpose.user, this.#step(), this.first)
     return out
   }
 
-  /** Uniforms in (0, 1), `each` for every particle: [particles, each]. */
+  /** Uniforms in (0, 1), `each` for every particle: [particles, each]. Throws ArgumentError. */
   uniforms(each = 1): Float64Array {
     const out = new Float64Array(this.#length(each))
     native.uniforms(out, this.particles, this.seed, purpose.user, this.#step(), this.first)

@@ -8,8 +8,10 @@ import type { LogWeightStats } from '../native/particle-ops.js'
  * SSP (Gerber, Chopin & Whiteley 2019) is consistent as well; killing needs as many draws as weights and keeps survivors in place.
  */
 export const resamplingSchemes = ['systematic', 'stratified', 'multinomial', 'residual', 'ssp', 'killing'] as const
+/** Ways to draw ancestors by their weights. */
 export type ResamplingScheme = (typeof resamplingSchemes)[number]
 
+/** Options of `resample`. */
 export interface ResampleOptions {
   /** Default 'systematic'. */
   scheme?: ResamplingScheme

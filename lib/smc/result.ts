@@ -11,11 +11,13 @@ export interface JsonOptions {
   arrays?: ArrayForm
 }
 
+/** Options of `save`. */
 export interface SaveOptions {
   /** Replace what a run before has left in the folder; default false. */
   overwrite?: boolean
 }
 
+/** Options of `resampled`. */
 export interface ResampledOptions {
   /** Default 'systematic'. */
   scheme?: ResamplingScheme
@@ -49,7 +51,7 @@ export abstract class WeightedSamples implements SampleFields {
   /**
    * Whether weights have left next to nothing of the population: the samples' weight belongs to fewer families than 8, or than a
    * sixteenth of the particles where those are fewer (but 1.5 at least), a family being what descends from one initial particle, and their
-   * number `diagnostics.families`. The samples are then copies of few, and logZ says nothing. Never without weights.
+   * number `diagnostics.families`. The samples are then copies of a few, and logZ means nothing. Never without weights.
    */
   readonly collapsed: boolean
   /** What the samples are of where that is not the target itself, or what to try where they collapsed: one sentence or two. */
@@ -81,12 +83,15 @@ export abstract class WeightedSamples implements SampleFields {
     return this.#weights
   }
 
-  /** The weighted mean of each coordinate, shaped as one sample. Synchronous, as all that follows but `save`. */
+  /**
+   * The weighted mean of each coordinate, as long as one sample. Synchronous, as all that follows but `save`. Throws ArgumentError where the
+   * samples are one rank's.
+   */
   mean(): Float64Array {
     return this.#moments((x) => x)
   }
 
-  /** The weighted variance of each coordinate: sum_i w_i (x_i - mean)^2. */
+  /** The weighted variance of each coordinate: sum_i w_i (x_i - mean)^2. Errors as `mean`. */
   variance(): Float64Array {
     const mean = this.mean()
     return this.#moments((x, j) => (x - mean[j]) ** 2)
@@ -187,6 +192,7 @@ export class McmcResult extends WeightedSamples implements McmcFields {
     this.evaluations = fields.evaluations
   }
 
+  /** What drew them. */
   get kind(): 'mcmc' {
     return 'mcmc'
   }
@@ -196,7 +202,7 @@ export class McmcResult extends WeightedSamples implements McmcFields {
 export class SampleResult extends WeightedSamples {
   /** Evaluations of a model at a particle. */
   readonly evaluations: number
-  /** Of a rank's own samples (`gather` of `sample`): the number of the first. */
+  /** The number of the first sample, where these are a rank's own (`gather` of `sample`). */
   readonly first?: number
 
   /** @internal */
@@ -206,6 +212,7 @@ export class SampleResult extends WeightedSamples {
     if (fields.first !== undefined) this.first = fields.first
   }
 
+  /** What drew them. */
   get kind(): 'sample' {
     return 'sample'
   }

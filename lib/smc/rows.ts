@@ -5,6 +5,13 @@ import type { Doubles, Floats, Ints } from '../native/types.js'
 import type { Communicator } from '../ranks/communicator.js'
 import { gatherTexts, sharesOf } from '../ranks/share.js'
 
+/** log-weight += constant + sum_j coefficients[j] terms[j] */
+export interface Increment {
+  terms: readonly Doubles[]
+  coefficients: readonly number[]
+  constant: number
+}
+
 /** Draws ancestors, and in the same job gathers rows where it is given some: to[j] = the ancestors' rows of from[j]. */
 export type Draw = (rows?: { from: (Floats | Doubles)[]; to: (Floats | Doubles)[] }) => Promise<void>
 
@@ -26,8 +33,10 @@ export interface PopulationRows {
     draw: Draw,
     signal?: AbortSignal,
   ): Promise<T>
-  /** One number a particle: of all, from those of the particles here. Of several arrays at once. */
-  whole(values: readonly Doubles[]): Promise<Doubles[]>
+  /** One number a particle: of all, from those of the particles here. `into`: what it gave for others, which are not needed any more. */
+  whole(values: Doubles, into?: Doubles): Promise<Doubles>
+  /** That of all particles, from that of those here. It holds until the next one. */
+  increment(own: Increment): Promise<Increment>
   /** As native.meanSquares over all particles; weights: of all. */
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void>
   sum(value: number): Promise<number>
@@ -58,8 +67,12 @@ export class OwnRows implements PopulationRows {
     return to
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    return [...values]
+  async whole(values: Doubles): Promise<Doubles> {
+    return values
+  }
+
+  async increment(own: Increment): Promise<Increment> {
+    return own
   }
 
   meanSquares(out: Float64Array, grad: Floats, weights: Doubles, signal?: AbortSignal): Promise<void> {
@@ -85,18 +98,24 @@ type HostRows = Float32Array | Float64Array
 export class RankRows implements PopulationRows {
   readonly count: number
   readonly first: number
-  private readonly starts: number[]
-  private readonly counts: number[]
+  readonly #starts: number[]
+  readonly #counts: number[]
+  readonly #ranks: Communicator
+  // kept from level to level
+  #own?: Float64Array
+  #increments?: Doubles
+  #squares?: Doubles
 
   constructor(
     readonly total: number,
-    private readonly ranks: Communicator,
+    ranks: Communicator,
   ) {
+    this.#ranks = ranks
     if (total < ranks.size) throw new ArgumentError(`particles: ${total} are too few for ${ranks.size} ranks`)
-    this.starts = sharesOf(total, ranks.size)
-    this.counts = this.starts.slice(1).map((start, r) => start - this.starts[r]!)
-    this.count = this.counts[ranks.rank]!
-    this.first = this.starts[ranks.rank]!
+    this.#starts = sharesOf(total, ranks.size)
+    this.#counts = this.#starts.slice(1).map((start, r) => start - this.#starts[r]!)
+    this.count = this.#counts[ranks.rank]!
+    this.first = this.#starts[ranks.rank]!
   }
 
   async gather<T extends Record<string, Floats | Doubles>>(
@@ -107,7 +126,7 @@ export class RankRows implements PopulationRows {
     signal?: AbortSignal,
   ): Promise<T> {
     await draw()
-    const { here, elsewhere, give, need } = this.routes(await toHost(ancestors, signal))
+    const { here, elsewhere, give, need } = this.#routes(await toHost(ancestors, signal))
     const to = Object.fromEntries(Object.entries(from).map(([name, array]) => [name, space.like(array)])) as T
     await run(() => native.gather({ ancestors: here, from: Object.values(from), to: Object.values(to) }), signal)
     // a row that travels is the bytes of its values in all arrays
@@ -127,7 +146,7 @@ export class RankRows implements PopulationRows {
         given.set(source.bytes.subarray(row * source.width, (row + 1) * source.width), at)
         at += source.width
       }
-    const got = await this.ranks.allToAll(given, counts(give), counts(need))
+    const got = await this.#ranks.allToAll(given, counts(give), counts(need))
     for (const { row, at: place } of elsewhere) {
       let start = place * width
       for (const target of targets) {
@@ -142,9 +161,10 @@ export class RankRows implements PopulationRows {
    * here: of each row here the row its ancestor has here (0 where it lies elsewhere); elsewhere: rows whose ancestor is the at-th that comes; give,
    * need: rows here that each rank is to get, and particles that are to come from each, each once, in the order of the offspring.
    */
-  private routes(ancestors: Int32Array) {
-    const { rank, size } = this.ranks
-    const { first, count, starts } = this
+  #routes(ancestors: Int32Array) {
+    const { rank, size } = this.#ranks
+    const { first, count } = this
+    const starts = this.#starts
     const lists = () => Array.from({ length: size }, () => [] as number[])
     const [give, need] = [lists(), lists()]
     const given = new Int32Array(count).fill(-1) // the last rank that it was given to
@@ -182,22 +202,18 @@ export class RankRows implements PopulationRows {
     return { here, elsewhere, give, need }
   }
 
-  async whole(values: readonly Doubles[]): Promise<Doubles[]> {
-    const { count, total, counts, starts } = this
-    const own = new Float64Array(values.length * count)
-    for (const [k, array] of values.entries()) own.set(array as Float64Array, k * count)
-    const all = await this.ranks.allGather(
-      own,
-      counts.map((n) => n * values.length),
-    )
-    return values.map((_, k) => {
-      const out = new Float64Array(total)
-      for (const [r, n] of counts.entries()) {
-        const at = values.length * starts[r]! + k * n
-        out.set(all.subarray(at, at + n), starts[r])
-      }
-      return out
-    })
+  async whole(values: Doubles, into?: Doubles): Promise<Doubles> {
+    return this.#ranks.allGather(values as Float64Array, this.#counts, into as Float64Array)
+  }
+
+  /** Its terms are summed before they travel, in the order in which reweighting does. */
+  async increment({ terms, coefficients, constant }: Increment): Promise<Increment> {
+    if (terms.length === 0) return { terms, coefficients, constant }
+    this.#own ??= new Float64Array(this.count)
+    const request = { out: this.#own, terms, coefficients: Float64Array.from(coefficients), constant }
+    await run(() => native.sumTerms(request))
+    this.#increments = await this.whole(this.#own, this.#increments)
+    return { terms: [this.#increments], coefficients: [1], constant: 0 }
   }
 
   /** In the order of one process: by the squares of all rows, or, for each coordinate, one rank going on from the sums of the one before. */
@@ -205,36 +221,37 @@ export class RankRows implements PopulationRows {
     const d = grad.length / this.count
     const own = (weights as Float64Array).subarray(this.first, this.first + this.count)
     if (out.length === 1) {
-      const squares = new Float64Array(this.count)
-      await run(() => native.rowSquares({ out: squares, terms: [grad], coefficients: Float64Array.of(1) }), signal)
-      const [all] = (await this.whole([squares])) as [Float64Array]
-      out[0] = native.weightedSum(all, weights as Float64Array) / d
+      this.#own ??= new Float64Array(this.count)
+      const request = { out: this.#own, terms: [grad], coefficients: Float64Array.of(1) }
+      await run(() => native.rowSquares(request), signal)
+      this.#squares = await this.whole(this.#own, this.#squares)
+      out[0] = native.weightedSum(this.#squares as Float64Array, weights as Float64Array) / d
       return
     }
     out.fill(0)
-    for (let r = 0; r < this.ranks.size; r++) {
-      const mine = r === this.ranks.rank
+    for (let r = 0; r < this.#ranks.size; r++) {
+      const mine = r === this.#ranks.rank
       if (mine) await run(() => native.meanSquares({ out, grad, weights: own, goesOn: true }), signal)
-      const counts = this.counts.map((_, other) => (other === r ? d : 0))
-      out.set(await this.ranks.allGather(mine ? out : new Float64Array(0), counts))
+      const counts = this.#counts.map((_, other) => (other === r ? d : 0))
+      out.set(await this.#ranks.allGather(mine ? out : new Float64Array(0), counts))
     }
   }
 
   async sum(value: number): Promise<number> {
-    return (await this.ranks.allGather(Float64Array.of(value))).reduce((a, b) => a + b, 0)
+    return (await this.#ranks.allGather(Float64Array.of(value))).reduce((a, b) => a + b, 0)
   }
 
   async firstText(own: string | undefined): Promise<string | undefined> {
-    return (await gatherTexts(this.ranks, own ?? '')).find((text) => text !== '')
+    return (await gatherTexts(this.#ranks, own ?? '')).find((text) => text !== '')
   }
 
   async collect(own: Float32Array, gather: 'own' | 'first' | 'all'): Promise<Float32Array> {
-    const { rank, size } = this.ranks
-    const lengths = this.counts.map((n) => (n * own.length) / this.count)
-    if (gather === 'all') return this.ranks.allGather(own, lengths)
+    const { rank, size } = this.#ranks
+    const lengths = this.#counts.map((n) => (n * own.length) / this.count)
+    if (gather === 'all') return this.#ranks.allGather(own, lengths)
     if (gather === 'own') return own.slice()
     const toFirst = Array.from({ length: size }, (_, r) => (r === 0 ? own.length : 0))
-    const all = await this.ranks.allToAll(own, toFirst, rank === 0 ? lengths : lengths.map(() => 0))
+    const all = await this.#ranks.allToAll(own, toFirst, rank === 0 ? lengths : lengths.map(() => 0))
     return rank === 0 ? all : own.slice()
   }
 }

@@ -54,6 +54,7 @@ export interface ResidentDenoiser extends DenoiserFunction {
 }
 
 export const sampleMethods = ['heun', 'stochastic-heun', 'euler-maruyama', 'ancestral'] as const
+/** Samplers without weights. */
 export type SampleMethod = (typeof sampleMethods)[number]
 
 /** Noise added back before each step of stochastic Heun (Karras et al. 2022, algorithm 2). */
@@ -67,6 +68,7 @@ export interface Churn {
   noise?: number
 }
 
+/** Options of `sample`. */
 export interface SampleOptions {
   /** Number of samples. */
   particles: number
@@ -154,7 +156,7 @@ async function start(
   const n = integer('particles', given.particles, 1, 0x7fffffff)
   const ranks = checkedRanks(given.ranks)
   oneOf('gather', given.gather ?? 'all', ['own', 'first', 'all'])
-  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: samples that ranks share have no stream')
+  if (ranks.size > 1 && onStep) throw new ArgumentError('sample: with ranks there is no stream')
   return drawRows(model, given, ranks.size > 1 ? new RankRows(n, ranks) : new OwnRows(n), onStep)
 }
 

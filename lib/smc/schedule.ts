@@ -1,6 +1,8 @@
-import { finiteNumber, integer, knownOptions, numberList } from '../base/args.js'
+import { knownOptions, numberList } from '../base/args.js'
 import { invalid } from '../base/errors.js'
+import { positive, type Rows, reader, whole } from '../base/option-table.js'
 
+/** Options of `sigmaGrid`. */
 export interface SigmaGridOptions {
   /** Transitions K; the grid has K + 1 levels. */
   steps: number
@@ -9,6 +11,14 @@ export interface SigmaGridOptions {
   max?: number
   /** Spacing; 7 puts most levels at small noise, 1 is even. */
   rho?: number
+}
+
+/** The options, once: ranges, defaults and help; where they are flags, the defaults are the model's. */
+export const sigmaGridRows: Rows<SigmaGridOptions> = {
+  steps: whole('transitions: the grid has one level more', { max: 1_000_000, flag: false }),
+  min: positive('smallest noise level', { flag: false, default: 0.002 }),
+  max: positive('largest noise level', { flag: false, default: 80 }),
+  rho: positive('spacing of the noise levels', { default: 7 }),
 }
 
 /**
@@ -22,12 +32,10 @@ export interface SigmaGridOptions {
  * ```
  */
 export function sigmaGrid(options: SigmaGridOptions): Float64Array {
-  knownOptions('sigmaGrid', options, ['steps', 'min', 'max', 'rho'])
-  const steps = integer('steps', options.steps, 1, 1_000_000)
-  const max = finiteNumber('max', options.max ?? 80, { above: 0 })
-  const min = finiteNumber('min', options.min ?? 0.002, { above: 0 })
+  knownOptions('sigmaGrid', options, Object.keys(sigmaGridRows))
+  const option = reader(sigmaGridRows, options)
+  const [steps, max, min, rho] = [option('steps'), option('max'), option('min'), option('rho')]
   if (min >= max) throw invalid('min', `a number below max = ${max}`, min)
-  const rho = finiteNumber('rho', options.rho ?? 7, { above: 0 })
   const [from, to] = [max ** (1 / rho), min ** (1 / rho)]
   const grid = Float64Array.from({ length: steps + 1 }, (_, k) => (from + (k / steps) * (to - from)) ** rho)
   grid[0] = max

@@ -24,6 +24,7 @@ export class SmcResult extends WeightedSamples implements SmcFields {
   readonly first?: number
   /** Ancestors drawn at each level, null where there was no resampling: the genealogy. */
   readonly ancestors: (Int32Array | null)[]
+  /** What each level came to: effective sample sizes, weights, roots, acceptance of moves. */
   readonly diagnostics: SmcDiagnostics
 
   /** @internal */
@@ -37,6 +38,7 @@ export class SmcResult extends WeightedSamples implements SmcFields {
     this.diagnostics = fields.diagnostics
   }
 
+  /** What drew them. */
   get kind(): 'smc' {
     return 'smc'
   }

@@ -114,9 +114,9 @@ const isShared = ({ rows }: CheckedRun) => rows instanceof RankRows
 /** What particles that ranks share cannot have. Throws ArgumentError. */
 function checkShared({ checkpoint }: SmcRunOptions, onLevel: unknown, device = 'cpu', weights?: string): void {
   if (onLevel || checkpoint !== undefined)
-    throw new ArgumentError('smc: particles that ranks share have no checkpoint and no stream')
+    throw new ArgumentError('smc: with ranks there is neither checkpoint nor stream')
   if (device !== 'auto' && device !== 'cpu') throw invalid('device of particles that ranks share', "'cpu'", device)
-  if (weights === 'likelihood') throw new ArgumentError("smc: ranks share particles of other weights than 'likelihood'")
+  if (weights === 'likelihood') throw new ArgumentError("smc: ranks cannot share particles with weights: 'likelihood'")
 }
 
 function isFeynmanKac(model: unknown): model is FeynmanKacModel {

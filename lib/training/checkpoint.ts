@@ -37,7 +37,7 @@ export interface Checkpoint extends CheckpointState {
   tensors: ReadonlyMap<string, Tensor>
 }
 
-const format = 'feynkac-checkpoint-1'
+const FORMAT = 'feynkac-checkpoint-1'
 const slots: readonly ParameterSlot[] = ['params', 'ema', 'm', 'v']
 /** Prefix of the averaged weights with the lowest held-out loss so far. */
 const BEST = 'best'
@@ -58,7 +58,10 @@ export async function writeCheckpoint(
   }
   if (best) tensors.push(...unflatten(network, best, `${BEST}.`))
   const { info, ...rest } = state
-  await writeSafetensors(path, tensors, { ...modelMetadata(info), training: JSON.stringify({ format, ...rest }) })
+  await writeSafetensors(path, tensors, {
+    ...modelMetadata(info),
+    training: JSON.stringify({ format: FORMAT, ...rest }),
+  })
 }
 
 /** `parse` checks the model's description. Throws FileError, or FormatError where the file is not a whole checkpoint. */
@@ -77,7 +80,7 @@ export async function readCheckpoint(
   } catch {
     return fail('the state of the training in the metadata is not JSON')
   }
-  if (json?.format !== format) return fail('not a checkpoint of a training run (is it a model file?)')
+  if (json?.format !== FORMAT) return fail('not a checkpoint of a training run (is it a model file?)')
   const { loop, definition, sources } = json
   const numbers = (value: unknown) => Array.isArray(value) && value.every(Number.isFinite)
   if (

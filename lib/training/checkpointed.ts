@@ -17,7 +17,7 @@ import type { TrainingOptions, TrainingResult } from './types.js'
 /** What the objectives differ in. */
 export interface Run<M>
   extends Pick<Loop, 'step' | 'drawsSigmas' | 'levels' | 'path' | 'own' | 'batches' | 'smallestLoss'> {
-  /** Measured every so many images, and after the last step. */
+  /** Measured at equal distances of images, and after the last step. */
   heldOut?: { every: number; measure(): Promise<number> }
   previews?: Previews
   /** Its network is what the steps train. */

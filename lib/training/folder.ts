@@ -2,7 +2,16 @@ import { appendFile, type FileHandle, open, readdir, readFile, rm } from 'node:f
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { FileError, FormatError } from '../base/errors.js'
-import { fileError, found, prepareFolder, release, removeFiles, textOf, writeFileAtomic } from '../base/files.js'
+import {
+  fileError,
+  found,
+  prepareFolder,
+  release,
+  removeFiles,
+  removeTrees,
+  textOf,
+  writeFileAtomic,
+} from '../base/files.js'
 import { native } from '../native/addon.js'
 import type { LogLine } from './events.js'
 
@@ -90,13 +99,17 @@ const temporary = /^\..*\.[0-9a-f]+\.tmp$/
 const checkpointName = /^checkpoint-(\d{9})\.safetensors$/
 
 export class RunFolder {
-  private last: string | null = null
+  #last: string | null = null
+
+  /** Releases the folder; only the rank that writes has it. */
+  readonly #free: (() => Promise<void>) | null
 
   private constructor(
     readonly path: string,
-    /** Of the rank that writes. */
-    private readonly free: (() => Promise<void>) | null,
-  ) {}
+    free: (() => Promise<void>) | null,
+  ) {
+    this.#free = free
+  }
 
   /** The directory that another rank has opened: all that would write does nothing. */
   static read(path: string): RunFolder {
@@ -104,7 +117,7 @@ export class RunFolder {
   }
 
   get writes(): boolean {
-    return this.free !== null
+    return this.#free !== null
   }
 
   /** Opens or makes the directory, for this run alone: close it. Throws FileError where it cannot be written, or another run has it. */
@@ -124,7 +137,7 @@ export class RunFolder {
 
   /** Lets other runs have the directory. */
   async close(): Promise<void> {
-    await this.free?.()
+    await this.#free?.()
   }
 
   get model(): string {
@@ -137,10 +150,10 @@ export class RunFolder {
 
   /** The last checkpoint that was written or read whole in this process. */
   get lastCheckpoint(): string | null {
-    return this.last
+    return this.#last
   }
 
-  private async names(): Promise<string[]> {
+  async #names(): Promise<string[]> {
     try {
       return await readdir(this.path)
     } catch (error) {
@@ -150,7 +163,7 @@ export class RunFolder {
 
   /** Paths of the checkpoints, newest first. */
   async checkpoints(): Promise<string[]> {
-    const names = (await this.names()).filter((name) => checkpointName.test(name)).sort()
+    const names = (await this.#names()).filter((name) => checkpointName.test(name)).sort()
     return names.reverse().map((name) => join(this.path, name))
   }
 
@@ -161,7 +174,7 @@ export class RunFolder {
     for (const path of paths)
       try {
         const content = await read(path)
-        this.last = path
+        this.#last = path
         return content
       } catch (error) {
         if (!(error instanceof FormatError)) throw error
@@ -174,15 +187,15 @@ export class RunFolder {
   /** Has `write` save the checkpoint of a step, then removes all but the last two. */
   async checkpoint(step: number, write: (path: string) => Promise<void>): Promise<void> {
     const path = join(this.path, `checkpoint-${String(step).padStart(9, '0')}.safetensors`)
-    if (this.writes) await this.explained(() => write(path))
-    this.last = path
+    if (this.writes) await this.#explained(() => write(path))
+    this.#last = path
     if (this.writes) await removeFiles((await this.checkpoints()).slice(KEPT))
   }
 
   /** Appends one line to log.jsonl. */
   async log(line: LoggedLine): Promise<void> {
     if (!this.writes) return
-    await this.explained(async () => {
+    await this.#explained(async () => {
       try {
         await appendFile(this.logFile, `${JSON.stringify(line)}\n`)
       } catch (error) {
@@ -194,7 +207,7 @@ export class RunFolder {
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
     if (!this.writes) return
-    if (step < 0) await rm(join(this.path, PREVIEWS), { recursive: true, force: true })
+    if (step < 0) await removeTrees([join(this.path, PREVIEWS)])
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {
@@ -206,12 +219,12 @@ export class RunFolder {
     if (text) await writeFileAtomic(this.logFile, kept.map((line) => `${line}\n`).join(''))
   }
 
-  private async explained(write: () => Promise<void>): Promise<void> {
+  async #explained(write: () => Promise<void>): Promise<void> {
     try {
       await write()
     } catch (error) {
       if (!(error instanceof FileError)) throw error
-      const rest = this.last ? `The last good checkpoint is ${this.last}` : 'There is no checkpoint yet'
+      const rest = this.#last ? `The last good checkpoint is ${this.#last}` : 'There is no checkpoint yet'
       throw new FileError(`training stopped: ${error.message}. ${rest}`, error.path, { cause: error })
     }
   }

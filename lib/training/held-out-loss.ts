@@ -12,7 +12,7 @@ import type { Settings } from './settings.js'
 
 /** A step that no training run reaches: noise of the measurement is shared with none. */
 const STEP = 0xffffffff
-/** A run is measured so many times: cheap enough, and often enough to see it turn. */
+/** How often a run is measured: cheap enough, and often enough to see it turn. */
 export const MEASUREMENTS = 10
 /** Share of the run's images that one measurement evaluates, so that all ten cost some three in a hundred of the training. */
 const SHARE = 0.01
@@ -46,21 +46,24 @@ export class HeldOutLoss {
   /** Noised samples; a sample may be among them several times. */
   readonly count: number
 
-  constructor(private readonly options: HeldOutOptions) {
+  readonly #options: HeldOutOptions
+
+  constructor(options: HeldOutOptions) {
+    this.#options = options
     this.count = Math.min(MOST, Math.max(FEWEST, Math.ceil(SHARE * options.images)))
   }
 
   async measure(model: Model): Promise<number> {
     return withAverage(model, async () => {
       let sum = 0
-      for (let first = 0; first < this.count; first += BATCH) sum += await this.part(model, first)
+      for (let first = 0; first < this.count; first += BATCH) sum += await this.#part(model, first)
       return sum / this.count
     })
   }
 
   /** Sum over the noised samples from `first` on. */
-  private async part(model: Model, first: number): Promise<number> {
-    const { data, held, labels: spec, teacher, settings, range, signal } = this.options
+  async #part(model: Model, first: number): Promise<number> {
+    const { data, held, labels: spec, teacher, settings, range, signal } = this.#options
     const n = Math.min(BATCH, this.count - first)
     const indices = Int32Array.from({ length: n }, (_, i) => held[(first + i) % held.length]!)
     const { x0, labels } = await readSamples(data, spec, indices)

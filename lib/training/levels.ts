@@ -26,7 +26,7 @@ export interface LevelState {
   v: number[]
 }
 
-/** The range in which levels are classified: so many standard deviations of the training's ln sigma about its mean. */
+/** The range in which levels are classified: this many standard deviations of the training's ln sigma about its mean. */
 const REACH = 3
 /**
  * ln sigma of neighbouring levels lies SPACING posterior standard deviations apart. Noise in d dimensions says ln sigma with a variance of
@@ -38,39 +38,42 @@ const LEARNING_RATE = 0.02
 const row = 0xffffffff // particle number of nothing else in a step
 
 export class Levels {
-  private readonly min: number
-  private readonly max: number
-  private readonly spacing: number
-  private readonly state: LevelState
-  private readonly request: NativeLevels
-  private readonly edges: Float64Array
+  readonly #min: number
+  readonly #max: number
+  readonly #spacing: number
+  readonly #state: LevelState
+  readonly #request: NativeLevels
+  readonly #edges: Float64Array
 
   /** dims: numbers of a sample; sigmaData: of the preconditioning, for the start; range: noise levels that the network can be told. */
+  readonly #settings: LevelSettings
+
   constructor(
-    private readonly settings: LevelSettings,
+    settings: LevelSettings,
     dims: number,
     sigmaData: number,
     range: { sigmaMin: number; sigmaMax: number },
     state?: LevelState,
   ) {
+    this.#settings = settings
     const { levels, levelBatch, levelWeight, pMean, pStd } = settings
-    this.min = Math.max(pMean - REACH * pStd, Math.log(range.sigmaMin))
-    this.max = Math.min(pMean + REACH * pStd, Math.log(range.sigmaMax))
+    this.#min = Math.max(pMean - REACH * pStd, Math.log(range.sigmaMin))
+    this.#max = Math.min(pMean + REACH * pStd, Math.log(range.sigmaMax))
     const told = (lnSigma: number) =>
       Number.isFinite(Math.fround(Math.exp(lnSigma))) && Math.fround(Math.exp(lnSigma)) > 0
-    if (!(this.max > this.min && told(this.min) && told(this.max)))
+    if (!(this.#max > this.#min && told(this.#min) && told(this.#max)))
       throw invalid(
         'pMean and pStd',
         `noise within ${REACH} standard deviations that the network can be told and levels can lie in`,
         [pMean, pStd],
       )
-    this.spacing = Math.min(SPACING / Math.sqrt(2 * dims), (this.max - this.min) / (levels - 1))
-    const cells = Math.ceil((this.max - this.min) / Math.min(this.spacing / 2, 0.25))
-    this.edges = new Float64Array(cells + 1)
+    this.#spacing = Math.min(SPACING / Math.sqrt(2 * dims), (this.#max - this.#min) / (levels - 1))
+    const cells = Math.ceil((this.#max - this.#min) / Math.min(this.#spacing / 2, 0.25))
+    this.#edges = new Float64Array(cells + 1)
     if (state && Object.values(state).some((values) => values.length !== cells))
       throw new ArgumentError(`the checkpoint's levels are not the ${cells} of this run`)
-    this.state = state ?? gaussian(this.min, this.max, cells, dims, sigmaData)
-    this.request = {
+    this.#state = state ?? gaussian(this.#min, this.#max, cells, dims, sigmaData)
+    this.#request = {
       count: levels,
       weight: levelWeight / dims,
       sigma: new Float64Array(levels * levelBatch),
@@ -81,11 +84,16 @@ export class Levels {
     }
   }
 
+  /** Of a batch, the first ones, that are classified. */
+  get rows(): number {
+    return this.#settings.levelBatch
+  }
+
   /** The classifications of a step: its levels are functions of the seed and the step. Valid until the next one. */
   prepare(step: number): NativeLevels {
-    const { min, max, spacing, edges, request } = this
-    const { seed, levels, levelBatch } = this.settings
-    this.state.increments.forEach((increment, cell) => {
+    const [min, max, spacing, edges, request] = [this.#min, this.#max, this.#spacing, this.#edges, this.#request]
+    const { seed, levels, levelBatch } = this.#settings
+    this.#state.increments.forEach((increment, cell) => {
       edges[cell + 1] = edges[cell]! + increment
     })
     const room = max - min - (levels - 1) * spacing
@@ -96,7 +104,7 @@ export class Levels {
         const at = j * levelBatch + i
         // as the noise is scaled: in float32
         request.sigma[at] = Math.fround(Math.exp(lowest + j * spacing))
-        request.free[at] = interpolate(edges, this.cell(request.sigma[at]!))
+        request.free[at] = interpolate(edges, this.#cell(request.sigma[at]!))
       }
     }
     return request
@@ -104,12 +112,12 @@ export class Levels {
 
   /** Moves the free energies after a step, by Adam, and their average with the weights'. Returns the mean cross-entropy. */
   learn(step: number, emaDecay: number): number {
-    const { levelBatch, beta1, beta2, eps } = this.settings
-    const { increments, average, m, v } = this.state
-    const { sigma, residual, losses } = this.request
+    const { levelBatch, beta1, beta2, eps } = this.#settings
+    const { increments, average, m, v } = this.#state
+    const { sigma, residual, losses } = this.#request
     const gradient = new Float64Array(increments.length + 1)
     for (let i = 0; i < sigma.length; i++) {
-      const { cell, part } = this.cell(sigma[i]!)
+      const { cell, part } = this.#cell(sigma[i]!)
       gradient[cell]! += ((1 - part) * residual[i]!) / levelBatch
       gradient[cell + 1]! += (part * residual[i]!) / levelBatch
     }
@@ -128,18 +136,18 @@ export class Levels {
   }
 
   stored(): LevelState {
-    return structuredClone(this.state)
+    return structuredClone(this.#state)
   }
 
   /** log Z = -F of the averaged increments; at the highest level that of the Gaussian with Phi = 0, to which all energies come near. */
   normaliser(dims: number, sigmaData: number): LogNormaliser {
-    const values = [gaussianLogZ(this.max, dims, sigmaData)]
-    for (const increment of this.state.average.toReversed()) values.push(values.at(-1)! + increment)
-    return { sigmaMin: Math.exp(this.min), sigmaMax: Math.exp(this.max), values: values.toReversed() }
+    const values = [gaussianLogZ(this.#max, dims, sigmaData)]
+    for (const increment of this.#state.average.toReversed()) values.push(values.at(-1)! + increment)
+    return { sigmaMin: Math.exp(this.#min), sigmaMax: Math.exp(this.#max), values: values.toReversed() }
   }
 
-  private cell(sigma: number) {
-    return cellAt(Math.log(sigma), this.min, this.max, this.state.increments.length)
+  #cell(sigma: number) {
+    return cellAt(Math.log(sigma), this.#min, this.#max, this.#state.increments.length)
   }
 }
 

@@ -12,7 +12,7 @@ import type { PathLoss } from './path-loss.js'
 import { emaDecay, learningRate } from './schedule.js'
 import type { SelfPlay } from './self-play.js'
 import type { Settings } from './settings.js'
-import { tellExchange } from './together.js'
+import { ownRows, tellExchange } from './together.js'
 import type { LoopState } from './types.js'
 import { LossWatch, SigmaBins } from './watch.js'
 
@@ -41,9 +41,9 @@ export interface Loop {
   /** The sampler's own states beside the data (docs/residual.md). */
   own?: SelfPlay
   batches: Batches
-  /** Measured every so many images, and after the last step. */
+  /** Measured at equal distances of images, and after the last step. */
   heldOut?: { every: number; measure(images: number): Promise<number> }
-  /** Drawn every so many images, for the log. */
+  /** Drawn at equal distances of images, for the log. */
   previews?: { every: number; draw(images: number): Promise<Preview | undefined> }
   /** Losses below this count as this where divergence is watched for (1e-3). */
   smallestLoss?: number
@@ -65,7 +65,7 @@ export interface Loop {
   lastCheckpoint: () => string | null
 }
 
-const checkpointMs = 120_000
+const CHECKPOINT_MS = 120_000
 /** A run that diverges at a quarter of its rate diverges for another reason. */
 const MOST_SLOWED = 2
 
@@ -94,11 +94,12 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
     ...(path && { path: path.stored() }),
     ...(slowed > 0 && { slowed }),
   })
+  const rows = ownRows(settings, [batchSize, levels?.rows ?? 0, path?.rows ?? 0], ranks)
   const began = performance.now()
   let saved = { step, at: began }
   // signals and clocks are each rank's own: all stop, and save, after the same step
   let stops = await ranks.any(signal?.aborted ?? false)
-  let batch = step < steps ? await batches.prepare(step + 1) : undefined
+  let batch = step < steps ? await batches.prepare(step + 1, rows) : undefined
 
   while (batch && step < steps) {
     if (stops) {
@@ -132,7 +133,10 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
       }),
     )
     // the next batch is put together while the step runs on the addon's threads
-    const [{ loss, gradNorm, energyLoss }, next] = await both(job, step < steps ? batches.prepare(step + 1) : undefined)
+    const [{ loss, gradNorm, energyLoss }, next] = await both(
+      job,
+      step < steps ? batches.prepare(step + 1, rows) : undefined,
+    )
     batch = next
     if (ranks.size > 1 && step === firstStep + 1) tellExchange(ranks)
     if (watch.diverged(loss) || !Number.isFinite(gradNorm)) {
@@ -179,7 +183,7 @@ export async function trainingLoop(loop: Loop): Promise<LoopState & { median: nu
         ...(preview && { preview }),
       })
     await loop.onProgress?.(progress)
-    const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > checkpointMs
+    const due = loop.checkpointEvery ? passes(loop.checkpointEvery, images, batchSize) : now - saved.at > CHECKPOINT_MS
     if ((await ranks.any(due)) && step < steps) {
       await loop.checkpoint(state())
       saved = { step, at: performance.now() }

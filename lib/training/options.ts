@@ -1,4 +1,5 @@
-import { notNegative, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
+import { choice, notNegative, orFalse, positive, type Rows, real, share, toggle, whole } from '../base/option-table.js'
+import { heads } from '../networks/energy-heads.js'
 
 /** Options of losses beside the objective's own, once: what they mean, ranges, defaults, flags and help. */
 
@@ -7,6 +8,49 @@ export const lengthRows: Rows<{ images: number; minutes: number }> = {
   images: whole('images to see in all, such as 200k'),
   minutes: positive('instead of --images: as many as this time allows, by the speed at the start'),
 }
+
+/** What training on data is given beside its data. */
+export const denoisingRows: Rows<{ sigmaData: number; conditional: boolean }> = {
+  sigmaData: positive('standard deviation of the data (0.5; vectors: measured)'),
+  conditional: toggle('give the network the labels of the data, of which there must be some (where there are any)', {
+    flag: 'labels',
+    no: 'ignore the labels of the data',
+  }),
+}
+
+/** What an energy is made of; without: what holds where no head is given. */
+export const headRows = <H extends string>(
+  without: string,
+  forms: readonly H[],
+): Rows<{ head: H; headScale: number }> => ({
+  head: choice(`form of the energy (${without})`, forms, { value: 'form' }),
+  headScale: positive('a of the dot head, 0.5 or 1 (0.5)', { value: 'a' }),
+})
+
+export const distilledHeadRows = headRows('dot', heads)
+export const trainedHeadRows = {
+  ...headRows('without: a denoiser; joint: both in one network', [...heads, 'joint'] as const),
+  energyWeight: positive("of the energy's part of the joint loss (1)"),
+}
+
+/** Where a distillation begins, what it also learns from, and what it ends with. */
+export const distillRows: Rows<{ init: 'teacher' | 'random'; selfPlay: number; calibrate: number | false }> = {
+  init: choice("begin with the teacher's weights or new ones (teacher)", ['teacher', 'random'], { value: 'weights' }),
+  selfPlay: whole("also train on states of the energy's own paths, such as 32 (0: none)", {
+    min: 0,
+    max: 2 ** 16,
+    value: 'paths',
+  }),
+  calibrate: orFalse(
+    whole("draws of data for the energy's table of precisions (a twentieth of the run)"),
+    'make no table: feynkac calibrate can do it later',
+  ),
+}
+
+/** Noise while networks of images that know no noise levels are trained. */
+const noise = (help: string, usual: number) => notNegative(help, { value: 'std', default: usual })
+export const latentNoiseRows = { noise: noise('standard deviation of the noise on the latents', 0.1) }
+export const imageNoiseRows = { noise: noise('largest standard deviation of the noise on the images', 0) }
 
 /** What is held out of training. */
 export const holdOutRows: Rows<{ holdOut: number }> = {

@@ -40,7 +40,7 @@ export interface PathState {
   seen: number[]
 }
 
-/** Where walks begin, uniformly in ln sigma: so many standard deviations of the training's ln sigma below and above its mean. */
+/** Where walks begin, uniformly in ln sigma: up to this many standard deviations of the training's ln sigma below and above its mean. */
 const REACH = { below: 2, above: 2.5 }
 const CELLS = 24
 /** A value of c moves as if it had been seen so often before. */
@@ -50,30 +50,35 @@ const row = 0xffffffff // particle number of nothing else in a step
 const EDGES = [0.3, 1, Number.POSITIVE_INFINITY]
 
 export class PathLoss {
-  private readonly min: number
-  private readonly max: number
-  private readonly state: PathState
-  private readonly request: NativeWalks
-  private readonly firsts: Int32Array
-  private readonly squares = new Float64Array(EDGES.length)
-  private readonly counts = new Float64Array(EDGES.length)
+  readonly #min: number
+  readonly #max: number
+  readonly #state: PathState
+  readonly #request: NativeWalks
+  readonly #firsts: Int32Array
+  readonly #squares = new Float64Array(EDGES.length)
+  readonly #counts = new Float64Array(EDGES.length)
 
   /** range: noise levels that the network can be told; table: of the teacher's precisions. */
+  readonly #settings: PathSettings & Pick<Settings, 'seed' | 'pMean' | 'pStd'>
+  readonly #table: Calibration
+
   constructor(
-    private readonly settings: PathSettings & Pick<Settings, 'seed' | 'pMean' | 'pStd'>,
+    settings: PathSettings & Pick<Settings, 'seed' | 'pMean' | 'pStd'>,
     range: { sigmaMin: number; sigmaMax: number },
-    private readonly table: Calibration,
+    table: Calibration,
     state?: PathState,
   ) {
+    this.#settings = settings
+    this.#table = table
     const { pathBatch, pathSteps, pathWeight } = settings
-    ;[this.min, this.max] = startsWithin(settings, range)
+    ;[this.#min, this.#max] = startsWithin(settings, range)
     if (state && [state.means, state.seen].some(({ length }) => length !== CELLS + 1))
       throw new ArgumentError(`the checkpoint's path loss has not the ${CELLS + 1} constants of this run`)
     const zeros = () => new Array<number>(CELLS + 1).fill(0)
-    this.state = state ?? { means: zeros(), seen: zeros() }
+    this.#state = state ?? { means: zeros(), seen: zeros() }
     const { groups } = table.data
-    this.firsts = Int32Array.from({ length: groups.count }, (_, g) => groups.of.indexOf(g))
-    this.request = {
+    this.#firsts = Int32Array.from({ length: groups.count }, (_, g) => groups.of.indexOf(g))
+    this.#request = {
       steps: pathSteps,
       groups: groups.count,
       weight: pathWeight / groups.of.length,
@@ -87,13 +92,19 @@ export class PathLoss {
     }
   }
 
+  /** Of a batch, the first ones, that walk. */
+  get rows(): number {
+    return this.#settings.pathBatch
+  }
+
   /**
    * The walks of a step: their levels are functions of the seed and the step, but for rows that are states at a noise of their own. Valid until
    * the next one.
    */
   prepare(step: number, states?: Float64Array): NativeWalks {
-    const { request, min, max, firsts, table, state } = this
-    const { seed, pathBatch, pathSteps, pathStep } = this.settings
+    const [min, max, firsts] = [this.#min, this.#max, this.#firsts]
+    const [request, table, state] = [this.#request, this.#table, this.#state]
+    const { seed, pathBatch, pathSteps, pathStep } = this.#settings
     for (let i = 0; i < pathBatch; i++) {
       const own = states?.[i] ?? 0
       const start = own > 0 ? Math.log(own) : min + (max - min) * uniformAt(seed, purpose.walk, step, row - i, 0)
@@ -117,12 +128,12 @@ export class PathLoss {
 
   /** Moves c after a step. Returns the mean of 32 ln cosh(r / 4) over the walks that were learnt from, undefined where none were. */
   learn(): number | undefined {
-    const { sigma, constant, share, residual } = this.request
-    const { means, seen } = this.state
+    const { sigma, constant, share, residual } = this.#request
+    const { means, seen } = this.#state
     const [sums, starts, counts] = [0, 0, 0].map(() => new Float64Array(CELLS + 1))
     let [loss, rows] = [0, 0]
     residual.forEach((r, i) => {
-      const { cell, part } = cellAt(Math.log(sigma[i]!), this.min, this.max, CELLS)
+      const { cell, part } = cellAt(Math.log(sigma[i]!), this.#min, this.#max, CELLS)
       for (const [knot, weight] of [
         [cell, 1 - part],
         [cell + 1, part],
@@ -137,8 +148,8 @@ export class PathLoss {
       loss += 32 * (x + Math.log1p(Math.exp(-2 * x)) - Math.LN2)
       rows++
       const bin = EDGES.findIndex((edge) => sigma[i]! < edge)
-      this.squares[bin]! += r * r
-      this.counts[bin]! += 1
+      this.#squares[bin]! += r * r
+      this.#counts[bin]! += 1
     })
     counts!.forEach((count, knot) => {
       if (count === 0) return
@@ -150,14 +161,14 @@ export class PathLoss {
 
   /** Mean r^2 since the last call, of walks that began below sigma = 0.3, below 1 and above; null where there were none. */
   take(): (number | null)[] {
-    const found = Array.from(this.squares, (sum, i) => (this.counts[i]! > 0 ? sum / this.counts[i]! : null))
-    this.squares.fill(0)
-    this.counts.fill(0)
+    const found = Array.from(this.#squares, (sum, i) => (this.#counts[i]! > 0 ? sum / this.#counts[i]! : null))
+    this.#squares.fill(0)
+    this.#counts.fill(0)
     return found
   }
 
   stored(): PathState {
-    return structuredClone(this.state)
+    return structuredClone(this.#state)
   }
 }
 

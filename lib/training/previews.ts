@@ -12,20 +12,20 @@ import { PREVIEWS } from './folder.js'
 
 /** What a training run shows of its averaged weights as it goes: samples, always from the same noise. To look at, and nothing depends on it. */
 
-const SAMPLES = 16
 /** Pixels of a picture's side, about. */
 export const SIDE = 512
-/** Of vectors. */
+/** Samples of a preview: pictures, and points where the data are vectors. */
+const SAMPLES = 16
 const POINTS = 64
-/** Of Heun's method. */
+/** Noise levels that Heun's method goes through. */
 const LEVELS = 9
 /** Less noise than this is not seen in pictures, and is taken off in one step. */
 const LEAST_NOISE = 0.02
-/** Previews of a run at most. */
+/** Most previews of a run. */
 const MOST = 10
 /** An evaluation costs about a third of what training on an image does. */
 const COST = 1 / 3
-/** Of the run, that previews may cost. */
+/** Share of the run that previews may cost. */
 const SHARE = 1 / 50
 
 const countFor = (shape: readonly number[]) => (shape.length === 3 ? SAMPLES : POINTS)
@@ -47,25 +47,30 @@ interface Sampled {
 /** Draws previews; `preview`: points, or a picture of PNG. */
 export class Previews {
   #failed = false
+  readonly #preview: () => Promise<Exclude<Preview, string> | Uint8Array>
+  readonly #signal?: AbortSignal
 
   constructor(
     readonly every: number,
-    private readonly preview: () => Promise<Exclude<Preview, string> | Uint8Array>,
-    private readonly signal?: AbortSignal,
-  ) {}
+    preview: () => Promise<Exclude<Preview, string> | Uint8Array>,
+    signal?: AbortSignal,
+  ) {
+    this.#preview = preview
+    this.#signal = signal
+  }
 
   /** One preview, with its picture in the folder. What keeps it from being drawn is a warning, once: the run goes on. */
   async draw(folder: string, images: number): Promise<Preview | undefined> {
     if (this.#failed) return undefined
     try {
-      const drawn = await this.preview()
+      const drawn = await this.#preview()
       if (!(drawn instanceof Uint8Array)) return drawn
       const name = `${PREVIEWS}/${String(images).padStart(9, '0')}.png`
       await makeFolder(join(folder, PREVIEWS))
       await writeFileAtomic(join(folder, name), [drawn])
       return name
     } catch (error) {
-      if (this.signal?.aborted) return undefined // the loop says so
+      if (this.#signal?.aborted) return undefined // the loop says so
       this.#failed = true
       process.emitWarning(`the run goes on without previews: ${(error as Error).message}`, 'FeynkacWarning')
     }

@@ -44,6 +44,8 @@ export interface Situation {
   images: number
   /** Samples of the data. */
   samples: number
+  /** Whether these are latents of images. */
+  latent: boolean
   /** Attributes of the labels that the network is given; 0: none. */
   attributes: number
   network: NetworkConfig
@@ -82,8 +84,9 @@ function widthOf({ class: name, args }: NetworkConfig): number {
   return name === 'UNet2DModel' ? args.block_out_channels[0]! : args.model_channels
 }
 
-function smoothedFor({ objective, network }: Situation) {
-  const pictures = network.class !== 'ResidualMLP'
+/** Of pictures alone: nobody has measured what it does to latents. */
+function smoothedFor({ objective, network, latent }: Situation) {
+  const pictures = network.class !== 'ResidualMLP' && !latent
   return { references: pictures && objective === 'dsm' ? 1024 : 0, sharpened: pictures ? 0.5 : 0 }
 }
 
@@ -96,8 +99,8 @@ function averagedOver(images: number) {
   return { warmUp: Math.min(10_000, twentieth), emaHalfLife: Math.min(500_000, twentieth) }
 }
 
-/** Networks that know no noise levels (autoencoders, classifiers) have a constant rate, which no study has looked at. */
-export function imageRecipe(images: number): Recipe {
+/** Networks that know no noise levels have none of what is about them; the rate of an autoencoder is constant, which no study has looked at. */
+export function autoencoderRecipe(images: number): Recipe {
   return {
     batchSize: 128,
     lr: 1e-3,
@@ -109,6 +112,11 @@ export function imageRecipe(images: number): Recipe {
     ...averagedOver(images),
     ...edmNoise,
   }
+}
+
+/** Muon, small batches, and a high rate that falls from the start: half of the errors of a constant rate of Adam's (docs/recipe.md). */
+export function classifierRecipe(images: number): Recipe {
+  return { ...autoencoderRecipe(images), batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1 }
 }
 
 /** So few samples are all trained on. */

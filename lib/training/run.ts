@@ -23,7 +23,7 @@ import {
 import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
-import { type Architecture, networkFor } from './architecture.js'
+import { networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
@@ -32,6 +32,7 @@ import { RunFolder } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
+import type { Architecture } from './network-options.js'
 import { NoisyStates } from './noisy-states.js'
 import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
@@ -97,6 +98,8 @@ interface Found {
   shape: readonly number[]
   /** Samples. */
   size: number
+  /** Whether they are latents of images. */
+  latent: boolean
   /** Fingerprints. */
   data: string
   teacher: string | null
@@ -212,6 +215,7 @@ export async function train<M extends Denoiser | EnergyModel>(
     labels: front.conditional ? data.labels : null,
     shape: data.shape,
     size: data.size,
+    latent: data.latent === true,
     data: await fingerprintFor(data, stored),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   }
@@ -295,6 +299,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
   const model = await front.create(definition, labels)
   try {
     const { network, info } = model
+    if (data.latent) info.latent = true
     if (!checkpoint && options.microBatch === undefined)
       definition.microBatch = await fittingBatch(
         network.device(),
@@ -376,10 +381,10 @@ function define<M extends Denoiser | EnergyModel>(
   const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
   const needsClass = teacher?.info.nullClass === null
   const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
-  const { images, labels, size } = found
+  const { images, labels, size, latent } = found
   const holdOut = options.holdOut ?? holdOutFor(size)
   const attributes = labels?.attributes.length ?? 0
-  const situation = { objective, images, samples: size, attributes, network: chosen }
+  const situation = { objective, images, samples: size, latent, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
   const classified = (stored ?? front.given).levelWeight
   const recipe = recipeFor(situation, {
@@ -409,7 +414,12 @@ function define<M extends Denoiser | EnergyModel>(
   if (shape.join() !== found.shape.join())
     throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
   const taken = configLabelDim(settled.network)
-  if (taken !== dims) throw new ArgumentError(`the network takes ${taken} label entries but the data have ${dims}`)
+  if (taken !== dims) {
+    const without = objective === 'dsm' ? ', or leave the labels out: conditional: false (--no-labels)' : ''
+    throw new ArgumentError(
+      `the network takes ${taken} label entries but the data have ${dims}: give it as many (label_dim, or num_class_embeds of UNet2DModel)${without}`,
+    )
+  }
   if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
     throw invalid('init', "'random', as the network is not the teacher's", settled.init)
   if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')

@@ -17,13 +17,13 @@ export function learningRate(
 }
 
 /** The half-life of the average is at most this share of the images seen. */
-const rampUp = 0.05
+const RAMP_UP = 0.05
 
 /**
  * Factor that the averaged weights keep in a step of `batchSize` images, for a half-life in images. Early on the half-life
  * is at most 5 % of the images seen before the step, so that the average forgets the start.
  */
 export function emaDecay(halfLife: number, imagesBefore: number, batchSize: number): number {
-  const effective = Math.min(halfLife, imagesBefore * rampUp)
+  const effective = Math.min(halfLife, imagesBefore * RAMP_UP)
   return effective > 0 ? 0.5 ** (batchSize / effective) : 0
 }

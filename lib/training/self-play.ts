@@ -38,16 +38,27 @@ export class SelfPlay {
   #states = noStates()
 
   /** paths: of each target in a round; tensors: of the checkpoint. */
+  readonly #paths: number
+  readonly #settings: Pick<Settings, 'seed' | 'batchSize'>
+  readonly #labels: LabelSpec | null
+  /** Lowest and highest noise of the paths. */
+  readonly #range: readonly [number, number]
+  /** A model of the averaged weights as they are. */
+  readonly #averaged: () => Promise<EnergyModel>
+
   constructor(
-    private readonly paths: number,
-    private readonly settings: Pick<Settings, 'seed' | 'batchSize'>,
-    private readonly labels: LabelSpec | null,
-    /** Lowest and highest noise of the paths. */
-    private readonly range: readonly [number, number],
-    /** A model of the averaged weights as they are. */
-    private readonly averaged: () => Promise<EnergyModel>,
+    paths: number,
+    settings: Pick<Settings, 'seed' | 'batchSize'>,
+    labels: LabelSpec | null,
+    range: readonly [number, number],
+    averaged: () => Promise<EnergyModel>,
     tensors?: ReadonlyMap<string, Tensor>,
   ) {
+    this.#paths = paths
+    this.#settings = settings
+    this.#labels = labels
+    this.#range = range
+    this.#averaged = averaged
     if (!tensors?.has('own.sigma')) return
     const stored = (name: keyof States) => {
       const found = tensors.get(`own.${name}`)?.data
@@ -65,9 +76,9 @@ export class SelfPlay {
   mix({ x0, labels }: Batch, step: number): Float64Array | undefined {
     const { x, sigma, labels: own } = this.#states
     if (sigma.length === 0) return undefined
-    const { seed, batchSize } = this.settings
+    const { seed, batchSize } = this.#settings
     const d = x.length / sigma.length
-    const dims = labelDim(this.labels)
+    const dims = labelDim(this.#labels)
     return Float64Array.from({ length: batchSize }, (_, row) => {
       if (uniformAt(seed, purpose.ownStates, step, row, 0) >= SHARE) return 0
       const from = Math.floor(sigma.length * uniformAt(seed, purpose.ownStates, step, row, 1))
@@ -80,7 +91,7 @@ export class SelfPlay {
   /** Draws the next round's paths where a step of the run is the first past one of ROUNDS. */
   async after(step: number, steps: number, signal?: AbortSignal): Promise<void> {
     if (!ROUNDS.some((part) => step >= part * steps && step - 1 < part * steps) || step === steps) return
-    using model = await this.averaged()
+    using model = await this.#averaged()
     const parts: States[] = []
     for (const [k, { target, asked }] of this.#targets(model, step).entries())
       parts.push(...(await this.#path(target, asked, step, k, signal)))
@@ -110,7 +121,7 @@ export class SelfPlay {
 
   /** p and p^2 without labels, under one and under all; p(x|a) p(x|b) / p(x). `asked`: label vectors of every path for each of the energies. */
   #targets(model: EnergyModel, step: number): { target: Target; asked: Float32Array[] }[] {
-    const { labels, paths } = this
+    const [labels, paths] = [this.#labels, this.#paths]
     const dims = labelDim(labels)
     const powers = (asked: Float32Array, gamma: number) => ({
       target: product([model.conditioned(dims > 0 ? asked : undefined)], { weights: [gamma] }),
@@ -118,7 +129,7 @@ export class SelfPlay {
     })
     const classes = Array.from({ length: paths }, (_, i) =>
       (labels?.attributes ?? []).map(({ size }, a) =>
-        Math.floor(size * uniformAt(this.settings.seed, purpose.ownStates, step, 2 ** 31 + i, a)),
+        Math.floor(size * uniformAt(this.#settings.seed, purpose.ownStates, step, 2 ** 31 + i, a)),
       ),
     )
     /** Indices of the attributes `kept`. */
@@ -149,12 +160,12 @@ export class SelfPlay {
   /** The states of a path for each of what the energies are asked under. */
   async #path(target: Target, asked: Float32Array[], step: number, k: number, signal?: AbortSignal): Promise<States[]> {
     const d = sizeOf(target.shape)
-    const rows = this.paths
-    const [min, max] = this.range
+    const rows = this.#paths
+    const [min, max] = this.#range
     const sigmas = evenLevels(min, max, Math.ceil(PER_OCTAVE * Math.log2(max / min)) + 1).map(Math.fround)
     const normals = (level: number) => {
       const out = new Float32Array(rows * d)
-      native.normals(out, rows, this.settings.seed, purpose.ownPaths, ((step * 8 + k) * 64 + level) >>> 0)
+      native.normals(out, rows, this.#settings.seed, purpose.ownPaths, ((step * 8 + k) * 64 + level) >>> 0)
       return out
     }
     let x = normals(0).map((z) => (sigmas[0]! / Math.sqrt(target.lambda)) * z)

@@ -21,7 +21,7 @@ const TRIAL_IMAGES = 10_000
 const MOST_TRIALS = 3
 
 /**
- * Images for so many minutes, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
+ * The images that a number of minutes allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
  * have another batch, the speed is measured again with that one.
  */
 export async function imagesOf(
@@ -76,7 +76,7 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
   return rate
 }
 
-/** Images for so many minutes at a speed: rounded down to two digits, to be given again by hand; 1 at least. */
+/** The images that a number of minutes allows at a speed: rounded down to two digits, to be given again by hand; 1 at least. */
 export function imagesWithin(minutes: number, rate: number): number {
   const images = Math.max(1, Math.floor(TRAINING * rate * 60 * minutes))
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 1)

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { ArgumentError, DeviceError, FeynkacError } from '../base/errors.js'
+import type { Rows } from '../data/samples.js'
 import { native, run } from '../native/addon.js'
 import { glibcVersion } from '../native/glibc.js'
 import type { NetworkWeights } from '../native/types.js'
@@ -18,6 +19,30 @@ export function checkShared(
   throw new ArgumentError(
     `batchSize ${batchSize} in micro-batches of ${microBatch} is ${count} of them, too few for ${size} ranks: choose a smaller microBatch`,
   )
+}
+
+/**
+ * The rows of a step's batch that a rank's micro-batches are made of: of each kind of samples, of which there are so many from the first row on, its
+ * run of them, as the engine cuts them. Ascending and apart.
+ */
+export function ownRows(
+  { batchSize, microBatch }: { batchSize: number; microBatch: number },
+  kinds: readonly number[],
+  { rank, size }: Communicator,
+): Rows[] {
+  const count = Math.ceil(batchSize / microBatch)
+  const part = (n: number, p: number, parts: number) => Math.floor((n * p) / parts)
+  const runs = kinds.map((n) => {
+    const [first, last] = [rank, rank + 1].map((r) => part(n, part(count, r, size), count))
+    return { first: first!, last: last! }
+  })
+  const rows: Rows[] = []
+  for (const { first, last } of runs.filter((run) => run.last > run.first).sort((a, b) => a.first - b.first)) {
+    const before = rows.at(-1)
+    if (before && first <= before.last) before.last = Math.max(before.last, last)
+    else rows.push({ first, last })
+  }
+  return rows
 }
 
 /**
@@ -41,11 +66,11 @@ export async function checkAlike(ranks: Communicator, device: string): Promise<v
   )
 }
 
-/** After the first step: says on rank 0 why the gradients of GPUs travel by way of the host, where they do. */
+/** After the first step: says on rank 0 why the gradients of GPUs go through the host, where they do. */
 export function tellExchange({ rank }: Communicator): void {
   const way = native.ranks.exchange()
   if (rank === 0 && way && 'reason' in way)
-    process.emitWarning(`gradients travel by way of the host, not by NCCL: ${way.reason}`, 'FeynkacWarning')
+    process.emitWarning(`gradients go through the host, not through NCCL: ${way.reason}`, 'FeynkacWarning')
 }
 
 /** Throws FeynkacError where the ranks' weights have drifted apart, which only a broken machine can do. */

@@ -3,9 +3,9 @@ import type { LoadDatasetOptions } from '../data/options.js'
 import type { DeviceOptions } from '../native/devices.js'
 import type { NetworkConfig } from '../networks/config.js'
 import type { Communicator } from '../ranks/communicator.js'
-import type { Architecture } from './architecture.js'
 import type { TrainingProgress } from './events.js'
 import type { LevelState } from './levels.js'
+import type { Architecture } from './network-options.js'
 import type { PathState } from './path-loss.js'
 import type { Recipe } from './recipe.js'
 import type { Settings } from './settings.js'
@@ -30,11 +30,13 @@ export interface BestState {
   images: number
 }
 
+/** What a training learns from. */
 export interface DataOptions extends Omit<LoadDatasetOptions, 'signal' | 'onProgress'> {
   /** File of an autoencoder: the data are its latents. */
   autoencoder?: string
 }
 
+/** Options of every training. */
 export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   /** Training data, or its specification for `loadDataset`. Only a resumed run can do without: its checkpoint knows. */
   data?: Dataset | string
@@ -90,6 +92,7 @@ export interface TrainingPlan {
   text: string
 }
 
+/** What a training returns. */
 export interface TrainingResult<M> {
   /** The trained model: the averaged weights. Its `dispose` is the caller's. */
   model: M

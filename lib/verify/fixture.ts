@@ -18,6 +18,7 @@ export interface VerifyRow {
   ok: boolean
 }
 
+/** What `verifyFixture` found. */
 export interface VerifyResult {
   file: string
   network: string

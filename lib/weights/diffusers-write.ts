@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { invalid } from '../base/errors.js'
-import { fileError, makeFolder, writeFileAtomic } from '../base/files.js'
+import { fileError, makeFolder, removeFiles, writeFileAtomic } from '../base/files.js'
 import { isObject } from '../base/json.js'
 import { type WritableTensor, writeSafetensors } from './safetensors.js'
 
@@ -24,13 +24,21 @@ export interface DiffusersPipeline {
 
 /**
  * Writes a model into a folder, made if need be: its weights, then config.json. Each file is written atomically; the
- * arrays from where they lie. Throws ArgumentError, FileError.
+ * arrays from where they lie. What a model before says of itself, and `before`, goes when the weights are on the disk, so that no weights are ever beside
+ * the description of others. Throws ArgumentError, FileError.
  */
-export async function writeDiffusersModel(folder: string, model: DiffusersModel): Promise<void> {
+export async function writeDiffusersModel(
+  folder: string,
+  model: DiffusersModel,
+  before: readonly string[] = [],
+): Promise<void> {
   const config = jsonOf(model.config, 'config')
+  const described = join(folder, 'config.json')
   await make(folder)
-  await writeSafetensors(join(folder, 'diffusion_pytorch_model.safetensors'), model.tensors, { format: 'pt' })
-  await writeFileAtomic(join(folder, 'config.json'), config)
+  await writeSafetensors(join(folder, 'diffusion_pytorch_model.safetensors'), model.tensors, { format: 'pt' }, () =>
+    removeFiles([...before, described]),
+  )
+  await writeFileAtomic(described, config)
 }
 
 /** Writes a pipeline into a folder: its parts in folders of their own, and model_index.json last. Throws as writeDiffusersModel. */
@@ -40,11 +48,12 @@ export async function writeDiffusersPipeline(folder: string, pipeline: Diffusers
   const part = (config: Readonly<Record<string, unknown>>) => ['diffusers', config._class_name]
   const index = { _class_name: className, scheduler: part(scheduler), unet: part(unet.config) }
   const all = jsonOf(vae ? { ...index, vae: part(vae.config) } : index, 'pipeline')
-  await writeDiffusersModel(join(folder, 'unet'), unet)
+  const described = join(folder, 'model_index.json')
+  await writeDiffusersModel(join(folder, 'unet'), unet, [described])
   if (vae) await writeDiffusersModel(join(folder, 'vae'), vae)
   await make(join(folder, 'scheduler'))
   await writeFileAtomic(join(folder, 'scheduler', 'scheduler_config.json'), schedulerConfig)
-  await writeFileAtomic(join(folder, 'model_index.json'), all)
+  await writeFileAtomic(described, all)
 }
 
 async function make(folder: string): Promise<void> {

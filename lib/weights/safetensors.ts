@@ -28,9 +28,12 @@ export const ARRAYS = {
   BOOL: Uint8Array,
 } as const
 
+/** Element types that a safetensors file may have. */
 export type Dtype = keyof typeof ARRAYS
+/** Numbers of a tensor, as they are in the file. */
 export type TensorData = InstanceType<(typeof ARRAYS)[Dtype]>
 
+/** A tensor of a weights file. */
 export interface Tensor {
   dtype: Dtype
   shape: number[]
@@ -199,6 +202,7 @@ export async function writeSafetensors(
   path: string,
   tensors: Iterable<readonly [string, WritableTensor]>,
   metadata: Readonly<Record<string, string>> = {},
+  ready?: () => Promise<void>,
 ): Promise<void> {
   for (const [key, value] of Object.entries(metadata))
     if (typeof value !== 'string') throw invalid(`metadata '${key}'`, 'a text', value)
@@ -235,5 +239,5 @@ export async function writeSafetensors(
     yield header
     for (const [, { data }] of list) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
   }
-  await writeFileAtomic(path, chunks(), { bytes: header.length + total })
+  await writeFileAtomic(path, chunks(), { bytes: header.length + total, ready })
 }

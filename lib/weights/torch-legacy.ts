@@ -18,44 +18,53 @@ const MAX_DEPTH = 4
 
 /** A storage in a file that is in memory. Its bytes are moved to where they are aligned, over the count before them. */
 class MemoryData implements StorageData {
-  private place: { begin: number; end: number } | undefined
-  private bytes: Uint8Array<ArrayBuffer> | undefined
+  #place: { begin: number; end: number } | undefined
+  #bytes: Uint8Array<ArrayBuffer> | undefined
+  readonly #file: Uint8Array<ArrayBuffer>
+  readonly #bigEndian: () => boolean
+  readonly #fail: (what: string) => never
 
   constructor(
     readonly name: string,
-    private readonly file: Uint8Array<ArrayBuffer>,
+    file: Uint8Array<ArrayBuffer>,
     readonly size: number,
     readonly count: number,
-    private readonly bigEndian: () => boolean,
-    private readonly fail: (what: string) => never,
-  ) {}
+    bigEndian: () => boolean,
+    fail: (what: string) => never,
+  ) {
+    this.#file = file
+    this.#bigEndian = bigEndian
+    this.#fail = fail
+  }
 
   /** Takes the storage at a place of the file; where it ends. */
   locate(at: number): number {
-    if (this.place) this.fail(`storage ${this.name} comes twice`)
-    const { file, count, size } = this
-    if (at + 8 > file.length) this.fail(`it is truncated before storage ${this.name}`)
-    const stated = new DataView(file.buffer, file.byteOffset + at, 8).getBigInt64(0, !this.bigEndian())
+    if (this.#place) this.#fail(`storage ${this.name} comes twice`)
+    const { count, size } = this
+    const file = this.#file
+    if (at + 8 > file.length) this.#fail(`it is truncated before storage ${this.name}`)
+    const stated = new DataView(file.buffer, file.byteOffset + at, 8).getBigInt64(0, !this.#bigEndian())
     if (stated !== BigInt(count))
-      this.fail(`storage ${this.name} has ${stated} numbers where its tensors need ${count}`)
+      this.#fail(`storage ${this.name} has ${stated} numbers where its tensors need ${count}`)
     const end = at + 8 + count * size
     if (end > file.length)
-      this.fail(
+      this.#fail(
         `storage ${this.name} needs ${count * size} bytes but ${file.length - at - 8} are left: it is truncated`,
       )
-    this.place = { begin: at + 8, end }
+    this.#place = { begin: at + 8, end }
     return end
   }
 
   async load(): Promise<Uint8Array<ArrayBuffer>> {
-    if (this.bytes) return this.bytes
-    const { begin, end } = this.place ?? this.fail(`the numbers of storage ${this.name} are missing`)
-    const { file, size } = this
+    if (this.#bytes) return this.#bytes
+    const { begin, end } = this.#place ?? this.#fail(`the numbers of storage ${this.name} are missing`)
+    const { size } = this
+    const file = this.#file
     const shift = (file.byteOffset + begin) % 8
     if (shift > 0) file.copyWithin(begin - shift, begin, end)
-    this.bytes = file.subarray(begin - shift, end - shift)
-    if (this.bigEndian()) swapBytes(this.bytes, size)
-    return this.bytes
+    this.#bytes = file.subarray(begin - shift, end - shift)
+    if (this.#bigEndian()) swapBytes(this.#bytes, size)
+    return this.#bytes
   }
 }
 

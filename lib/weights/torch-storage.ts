@@ -5,13 +5,17 @@ import { type StorageData, TorchStorage } from './torch-tensor.js'
 
 /** The storages that the pickle of a PyTorch file refers to by persistent ids, each kept once. */
 export class StorageTable<D extends StorageData> {
-  private readonly byKey = new Map<string, { data: D; dtype: Dtype | null; count: number }>()
+  readonly #byKey = new Map<string, { data: D; dtype: Dtype | null; count: number }>()
 
   /** make: the data of a new storage of `count` numbers, or bytes without a type. */
-  constructor(private readonly make: (key: string, dtype: Dtype | null, count: number) => D) {}
+  readonly #make: (key: string, dtype: Dtype | null, count: number) => D
+
+  constructor(make: (key: string, dtype: Dtype | null, count: number) => D) {
+    this.#make = make
+  }
 
   get(key: string): D | undefined {
-    return this.byKey.get(key)?.data
+    return this.#byKey.get(key)?.data
   }
 
   /**
@@ -26,10 +30,10 @@ export class StorageTable<D extends StorageData> {
       return host.fail('a persistent id is not that of a storage that is known')
     if (typeof key !== 'string' || !Number.isSafeInteger(count) || count < 0)
       return host.fail('the key or the size of a storage is not valid')
-    let entry = this.byKey.get(key)
+    let entry = this.#byKey.get(key)
     if (!entry) {
-      entry = { data: this.make(key, type.dtype, count), dtype: type.dtype, count }
-      this.byKey.set(key, entry)
+      entry = { data: this.#make(key, type.dtype, count), dtype: type.dtype, count }
+      this.#byKey.set(key, entry)
     }
     if (entry.dtype !== type.dtype || entry.count !== count) return host.fail(`storage ${key} has two types or sizes`)
     if (view === undefined || view === null) return new TorchStorage(type.dtype, count, entry.data)

@@ -52,6 +52,7 @@ interface Entry {
 export async function writeTorchStateDict(
   path: string,
   tensors: Iterable<readonly [string, TorchTensorData]>,
+  ready?: () => Promise<void>,
 ): Promise<void> {
   const keys = new Map<TensorData, string>()
   const entries = new Map<string, Entry>()
@@ -76,6 +77,7 @@ export async function writeTorchStateDict(
     )
   await writeFileAtomic(path, archive(await import('fflate'), statePickle([...entries.values()]), keys), {
     bytes,
+    ready,
   })
 }
 

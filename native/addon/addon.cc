@@ -86,6 +86,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initClassifier(env, exports);
   initDeviceArrays(env, exports);
   initParticles(env, exports);
+  initParticleEnergies(env, exports);
+  initPopulation(env, exports);
   initRanks(env, exports);
   initFileLock(env, exports);
   keepLoaded();

@@ -10,6 +10,8 @@ void initAutoencoder(Napi::Env env, Napi::Object exports);
 void initClassifier(Napi::Env env, Napi::Object exports);
 void initDeviceArrays(Napi::Env env, Napi::Object exports);
 void initParticles(Napi::Env env, Napi::Object exports);
+void initParticleEnergies(Napi::Env env, Napi::Object exports);
+void initPopulation(Napi::Env env, Napi::Object exports);
 void initRanks(Napi::Env env, Napi::Object exports);
 void initFileLock(Napi::Env env, Napi::Object exports);
 void keepLoaded();

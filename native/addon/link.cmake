@@ -18,10 +18,6 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   if(ZIG_TARGET) # asks for every symbol to be there, which Node's are not
     target_link_options(feynkac PRIVATE LINKER:-z,undefs)
   endif()
-  if(ZIG_TARGET MATCHES "^x86_64") # whose own runtime cannot tell the instruction sets of a CPU (__cpu_model)
-    execute_process(COMMAND gcc -print-libgcc-file-name OUTPUT_VARIABLE libgcc OUTPUT_STRIP_TRAILING_WHITESPACE)
-    target_link_libraries(feynkac PRIVATE ${libgcc})
-  endif()
 elseif(APPLE)
   target_link_options(feynkac PRIVATE LINKER:-undefined,dynamic_lookup LINKER:-dead_strip)
   if(ZIG_TARGET) # whose linker knows neither bundles nor lists of exports: what of the C++ library is visible stays so

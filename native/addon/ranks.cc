@@ -172,6 +172,7 @@ Share shareOf(const Napi::Object& request) {
   share.rank = all.place().rank;
   share.size = all.place().size;
   share.sum = [&all](const std::vector<float*>& nodes, size_t leaves, size_t n) { all.sum(nodes, leaves, n); };
+  share.part = atOnce(share.part, share.size / all.place().localSize);
   share.onDevice = [&all](Kernels& kernels) { return directSum(all, kernels); };
   share.gather = [&all](const double* own, double* out, const std::vector<size_t>& counts) {
     std::vector<size_t> bytes;

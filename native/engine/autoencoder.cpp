@@ -211,7 +211,7 @@ Trainable::Pass Autoencoder::passOf(const AutoencoderStep& step, const Stop& sto
     kernels_->run(op::AddNoise{plan.at(run.noise), plan.at(run.noise), plan.at(run.std), step.seed, kLatent, step.step,
                                static_cast<uint32_t>(first), n, latentSize()});
     run.setLossWeight(1.0 / (double(step.batch) * imageSize()));
-    plan.run(*kernels_, stop);
+    runPasses(run.program, stop);
     return plan.at<double>(run.losses);
   };
 }

@@ -141,7 +141,7 @@ Trainable::Pass Classifier::passOf(const ClassifierStep& step, double known, con
                                  static_cast<uint32_t>(first), n, d});
     }
     run.setLossWeight(1.0 / known);
-    plan.run(*kernels_, stop);
+    runPasses(run.program, stop);
     return plan.at<double>(run.losses);
   };
 }

@@ -18,6 +18,8 @@ struct ConvLayer final : Layer {
   int index;  // of the packed weights
   ConvShape shape;
 
+  std::vector<size_t> parameters() const override { return {w, bias}; }
+
   void primal(Program& g) override {
     const Buffer y = g.x(out), x = g.x(in), r = residual == kNone ? kNone : g.x(residual);
     g.plan.op({y, x, r}, [=, &g, this](Kernels& k) {
@@ -74,6 +76,8 @@ struct NormLayer final : Layer {
   NormShape shape;
   Buffer stats;
   Buffer rowGamma = kNone, rowBeta = kNone;  // [batch, channels], of the modulated gamma and beta
+
+  std::vector<size_t> parameters() const override { return {gamma, beta}; }
 
   const float* gammaOf(const Program& g) const { return rowGamma == kNone ? parameter(g, gamma) : g.plan.at(rowGamma); }
   const float* betaOf(const Program& g) const { return rowBeta == kNone ? parameter(g, beta) : g.plan.at(rowBeta); }

@@ -2,6 +2,7 @@
 // appends kernel calls to a plan.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,6 +31,13 @@ struct Var {
 };
 using VarId = int;
 
+// Floats first .. last - 1 of an array.
+struct FloatRange {
+  size_t first, last;
+};
+
+using GradientPart = std::vector<FloatRange>;
+
 // What the backward pass of a training step needs.
 struct Backward {
   bool weights;  // parameter gradients and the adjoints of what does not depend on u, into `b`; otherwise plain pass 2,
@@ -47,6 +55,8 @@ class Layer {
   virtual void backward(Program& g, Backward mode) = 0;
   // `weights`: also the weight gradient's first term, adjoint (outer) tangent, while both are at hand.
   virtual void tangent(Program& g, bool weights) = 0;
+  // Where its parameters begin in the network's arrays; Program::kNoParameter for none.
+  virtual std::vector<size_t> parameters() const { return {}; }
 };
 
 // A network laid out for one batch size: variables and layers; passes are emitted into `plan`.
@@ -109,8 +119,12 @@ class Program {
   };
   std::vector<Packing> packings;  // of the convolutions, in program order
   bool dataGrads = false;         // whether the passes so far call convDataGrad
+  // The gradient, an array of n floats, in parts of at least so many but for the last: nothing adds to part i after section i of the plan,
+  // which is cut there.
+  const std::vector<GradientPart>& gradientParts(size_t n, size_t least);
 
  private:
+  void writes(const Layer& layer);
   // Puts the layer at the end; returns its output, a new variable.
   template <class L>
   VarId append(std::unique_ptr<L> layer, int height, int width, int channels, bool active);
@@ -118,6 +132,9 @@ class Program {
   uint32_t dropouts_ = 0;
   std::vector<Var> vars_;
   std::vector<char> written_;
+  // Where gradients of the passes so far begin: how many operations the plan had after the last one that adds to them.
+  std::map<size_t, int> gradients_;
+  std::vector<GradientPart> parts_;
   std::vector<std::unique_ptr<Layer>> layers_;
 };
 

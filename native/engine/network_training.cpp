@@ -88,7 +88,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
   const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
   const LevelStep* levels = step.levels;
   // losses and, where joint, the energy's, of the samples; then those of the levels: [samples] and [levels, samples]
-  double* losses = beginStep((joint ? 2 : 1) * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0), cut);
+  double* losses =
+      beginStep((joint ? 2 : 1) * step.batch + (levels ? (1 + levels->levels) * levels->samples : 0), cut, step.share);
   double* levelLosses = losses + (joint ? 2 : 1) * step.batch;
 
   // ln sigma ~ N(P_mean, P_std^2); rounded to float32, as the kernels use it
@@ -133,12 +134,12 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
       setTarget(run, Levels(n, sigma, preconditioning_));
     }
     setLoss(run, step.head, 1.0 / (double(step.batch) * d));
-    plan.run(*kernels_, stop);
+    runPasses(run.program, stop);
     kernels_->copy(losses + first, plan.at(run.losses), n * sizeof(double));
     if (joint) kernels_->copy(losses + step.batch + first, plan.at(run.energyLosses), n * sizeof(double));
   }
 
-  foldMicroBatches(step.share, cut);
+  foldMicroBatches();
 
   std::vector<double> energy(joint ? step.batch : 0);
   std::vector<Values> values = {{step.losses, step.batch}};

@@ -57,21 +57,33 @@ void Plan::layOut() {
   }
 }
 
-void Plan::run(Kernels& kernels, const Stop& stop) {
-  const auto calls = [&] {
-    for (const auto& op : ops_) {
-      stop.check();
-      op(kernels);
-    }
-  };
+void Plan::cut(std::vector<int> ends) {
+  cuts_ = std::move(ends);
+  changed();
+}
+
+void Plan::run(Kernels& kernels, const Stop& stop, const std::function<void(size_t)>& done) {
   stop.check();
-  if (epoch_ == kernels.recordingEpoch()) {
-    if (recording_ == nullptr) recording_ = kernels.record(calls);
-    if (recording_ != nullptr) return kernels.replay(*recording_);
+  const bool records = epoch_ == kernels.recordingEpoch();
+  if (!records) recordings_.clear();
+  recordings_.resize(cuts_.size() + 1);
+  for (size_t i = 0; i <= cuts_.size(); ++i) {
+    const int first = i == 0 ? 0 : cuts_[i - 1], last = i < cuts_.size() ? cuts_[i] : size();
+    const auto calls = [&] {
+      for (int k = first; k < last; ++k) {
+        stop.check();
+        ops_[k](kernels);
+      }
+    };
+    auto& recording = recordings_[i];
+    if (records && recording == nullptr && last > first) recording = kernels.record(calls);
+    if (recording != nullptr)
+      kernels.replay(*recording);
+    else
+      calls();
+    if (done) done(i);
   }
-  recording_.reset();
-  calls();
-  epoch_ = kernels.recordingEpoch();
+  if (!records) epoch_ = kernels.recordingEpoch();
 }
 
 }  // namespace feynkac

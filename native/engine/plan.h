@@ -29,11 +29,15 @@ class Plan {
   void layOut();  // after the last op: chooses the offsets
   size_t arenaBytes() const { return arenaBytes_; }
 
-  // Runs the operations on the arena in use; polls `stop` between them. From the second run on they are one recorded unit
-  // where the backend can: then `stop` is polled once.
-  void run(Kernels& kernels, const Stop& stop);
+  int size() const { return static_cast<int>(ops_.size()); }
+  // Sections of the plan end after so many operations, ascending, and at the end.
+  void cut(std::vector<int> ends);
+
+  // Runs the operations on the arena in use; polls `stop` between them. From the second run on each section is one recorded unit where
+  // the backend can: then `stop` is polled once. done(i): the operations of section i have been called.
+  void run(Kernels& kernels, const Stop& stop, const std::function<void(size_t)>& done = {});
   // Call when something that the operations read on the host has changed.
-  void changed() { recording_.reset(); }
+  void changed() { recordings_.clear(); }
 
   // The memory of a buffer in the arena in use; null for kNone.
   template <class T = float>
@@ -55,8 +59,9 @@ class Plan {
   std::vector<Buffer> pinned_;
   size_t arenaBytes_ = 0;
   void* arena_ = nullptr;
-  std::unique_ptr<Kernels::Recording> recording_;
-  int epoch_ = -1;  // the backend's recordingEpoch() after the last plain run, which the recording is for
+  std::vector<int> cuts_;
+  std::vector<std::unique_ptr<Kernels::Recording>> recordings_;  // of the sections
+  int epoch_ = -1;  // the backend's recordingEpoch() after the last plain run, which the recordings are for
 };
 
 }  // namespace feynkac

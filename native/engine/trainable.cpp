@@ -135,7 +135,10 @@ static size_t mostWaiting(const MicroBatches& cut) {
   return most;
 }
 
-double* Trainable::beginStep(int batch, const MicroBatches& cut) {
+double* Trainable::beginStep(int batch, const MicroBatches& cut, const Share& share) {
+  cut_ = cut;
+  share_ = share;
+  departures_.clear();
   for (const Slot s : {Slot::kEma, Slot::kM, Slot::kV}) slot(s);
   slot(Slot::kGrad);
   for (Waiting& w : waiting_) spare_.push_back(std::move(w.sum));
@@ -181,32 +184,59 @@ void Trainable::beginMicroBatch(int k) {
   kernels_->zero(weights_.grad, bytes);
 }
 
-void Trainable::foldMicroBatches(const Share& share, const MicroBatches& cut) {
+// The last micro-batch's parts of the gradient are marked as they are done. They leave when all is called, as the calls run ahead of a
+// device. On the CPU they do not, and nothing leaves early: the core that would move it is the one that computes.
+void Trainable::runPasses(Program& program, const Stop& stop) {
+  if (share_.size == 1 || node_.last < size_t(cut_.last)) return program.plan.run(*kernels_, stop);
+  if (!link_) link_ = makeKernels_();
+  direct_ = share_.onDevice ? share_.onDevice(*link_) : nullptr;
+  if (!direct_ && kernels_->device() < 0) return program.plan.run(*kernels_, stop);
+  const auto& parts = program.gradientParts(parameters_.engineSize(), share_.part);
+  program.plan.run(*kernels_, stop, [&](size_t section) {
+    if (section < parts.size()) departures_.push_back({&parts[section], kernels_->mark()});
+  });
+}
+
+void Trainable::foldMicroBatches() {
   std::vector<TreeNode> nodes;
-  nodesOf({0, size_t(cut.count)}, size_t(cut.first), size_t(cut.last), nodes);
-  while (!waiting_.empty() && waiting_.back().node.first >= nodes.back().first) addYoungest();
-  if (share.size == 1) return;
-  const size_t n = parameters_.engineSize();
+  nodesOf({0, size_t(cut_.count)}, size_t(cut_.first), size_t(cut_.last), nodes);
+  size_t kept = waiting_.size();  // sums that are nodes of their own
+  while (kept > 0 && waiting_[kept - 1].node.first >= nodes.back().first) --kept;
+  if (departures_.empty()) return fold(*kernels_, kept, {0, parameters_.engineSize()});
+  for (const Departure& departure : departures_) {
+    if (departure.mark) link_->after(*departure.mark);
+    for (const FloatRange& range : *departure.part) fold(*link_, kept, range);
+  }
+  kernels_->after(link_->context());
+}
+
+// The sums that wait but for the oldest `kept` join the gradient, and that those of the other processes.
+void Trainable::fold(Kernels& kernels, size_t kept, const FloatRange& range) {
+  const size_t n = range.last - range.first;
+  float* const gradient = weights_.grad + range.first;
+  const auto waiting = [&](size_t i) { return static_cast<float*>(waiting_[i].sum->data()) + range.first; };
+  for (size_t i = waiting_.size(); i-- > kept;) kernels.run(op::Combine{gradient, 1, waiting(i), 1, gradient, n});
+  if (share_.size == 1) return;
   std::vector<float*> sums;
-  for (const Waiting& w : waiting_) sums.push_back(static_cast<float*>(w.sum->data()));
-  sums.push_back(weights_.grad);
-  if (DeviceSum* const direct = share.onDevice ? share.onDevice(*kernels_) : nullptr) {
-    const size_t room = direct->room(size_t(cut.count), n);
+  for (size_t i = 0; i < kept; ++i) sums.push_back(waiting(i));
+  sums.push_back(gradient);
+  if (direct_) {
+    const size_t room = direct_->room(size_t(cut_.count), parameters_.engineSize());
     if (!exchange_ || exchange_->bytes() < room) {
       exchange_.reset();
       exchange_ = hold(room);
     }
-    return direct->sum(*kernels_, sums, size_t(cut.count), n, exchange_->data());
+    return direct_->sum(kernels, sums, size_t(cut_.count), n, exchange_->data());
   }
-  if (kernels_->device() < 0) return share.sum(sums, size_t(cut.count), n);
+  if (kernels.device() < 0) return share_.sum(sums, size_t(cut_.count), n);
   onHost_.resize(std::max(onHost_.size(), sums.size()));
   for (size_t i = 0; i < sums.size(); ++i) {
-    onHost_[i].resize(n);
-    kernels_->download(onHost_[i].data(), sums[i], n * sizeof(float));
+    onHost_[i].resize(std::max(onHost_[i].size(), n));
+    kernels.download(onHost_[i].data(), sums[i], n * sizeof(float));
     sums[i] = onHost_[i].data();
   }
-  share.sum(sums, size_t(cut.count), n);
-  kernels_->upload(weights_.grad, sums.back(), n * sizeof(float));
+  share_.sum(sums, size_t(cut_.count), n);
+  kernels.upload(gradient, sums.back(), n * sizeof(float));
 }
 
 void Trainable::gather(const Share& share, const MicroBatches& cut, const std::vector<Values>& values) {
@@ -298,13 +328,13 @@ double Trainable::passes(const TrainingStep& step, double d, const Pass& pass, c
   stop.check();
   makeReady();
   const MicroBatches cut = microBatchesOf(step.batch, step.microBatch, step.share);
-  double* losses = beginStep(step.batch, cut);
+  double* losses = beginStep(step.batch, cut, step.share);
   for (int k = cut.first; k < cut.last; ++k) {
     const int first = cut.begin(step.batch, k), n = cut.begin(step.batch, k + 1) - first;
     beginMicroBatch(k);
     kernels_->copy(losses + first, pass(first, n), n * sizeof(double));
   }
-  foldMicroBatches(step.share, cut);
+  foldMicroBatches();
   kernels_->download(step.losses, losses, step.batch * sizeof(double));
   gather(step.share, cut, {{step.losses, step.batch}});
   return meanLoss(step.losses, step.batch, d);

@@ -35,6 +35,7 @@ struct Share {
       gather;  // counts: of each process
   // What does the same as `sum` with arrays of a device; null: they go by way of the host. All processes call it at the same time.
   std::function<DeviceSum*(Kernels&)> onDevice;
+  size_t part = size_t{1} << 22;  // floats of a device's gradient that leave together, at least
 
   int begin(int n, int process) const {  // of its part of n things
     return static_cast<int>(partBegin(n, process, size));
@@ -105,11 +106,12 @@ class Trainable {
   void equip(Program& program);
 
   // A training step: what comes before the passes, and what follows them.
-  double* beginStep(int batch, const MicroBatches& cut);  // returns memory for `batch` losses
-  // beginMicroBatch clears Slot::kGrad, which then takes the gradient of micro-batch k; foldMicroBatches leaves the sum of all
-  // there. One alone is left as it is.
+  double* beginStep(int batch, const MicroBatches& cut, const Share& share);  // returns memory for `batch` losses
+  // beginMicroBatch clears Slot::kGrad, which then takes the gradient of micro-batch k, to which runPasses adds last; foldMicroBatches
+  // leaves the sum of all there. One alone is left as it is.
   void beginMicroBatch(int k);
-  void foldMicroBatches(const Share& share, const MicroBatches& cut);
+  void runPasses(Program& program, const Stop& stop);
+  void foldMicroBatches();
   // Per-sample values on the host, of which each process has those of its micro-batches.
   struct Values {
     double* data;
@@ -138,6 +140,7 @@ class Trainable {
   // Fills the step's losses, which become means over the d numbers of a sample; returns their mean.
   double passes(const TrainingStep& step, double d, const Pass& pass, const Stop& stop);
   void addYoungest();
+  void fold(Kernels& kernels, size_t kept, const FloatRange& range);
 
   MakeKernels makeKernels_;
   std::atomic<size_t> bytesHeld_{0};
@@ -152,9 +155,19 @@ class Trainable {
   std::vector<std::unique_ptr<Memory>> spare_;  // kept: as many as the step with the most micro-batches had waiting
   std::vector<std::vector<float>> onHost_;      // the sums of a device, on their way through the host
   TreeNode node_ = {0, 0};                      // in Slot::kGrad
-  Plan packing_;                                // of all convolutions
-  bool isPacked_ = false;                       // the parameters as they are now
-  bool packsForGrads_ = false;                  // from the first program on that has gradients of data
+  MicroBatches cut_ = {};                       // of the step
+  Share share_;
+  // On a device parts of the gradient leave on a stream of their own while the last passes go on.
+  std::unique_ptr<Kernels> link_;
+  DeviceSum* direct_ = nullptr;
+  struct Departure {
+    const GradientPart* part;
+    std::unique_ptr<Kernels::Mark> mark;
+  };
+  std::vector<Departure> departures_;
+  Plan packing_;                // of all convolutions
+  bool isPacked_ = false;       // the parameters as they are now
+  bool packsForGrads_ = false;  // from the first program on that has gradients of data
 };
 
 // Memory of the network's device.

@@ -44,7 +44,7 @@ class Communicator {
   void sum(const std::vector<float*>& nodes, size_t leaves, size_t n, int stride = 1);
   double secondsWaiting() const { return waiting_; }
 
-  // Leaves, from any thread. Waits so many seconds for the others to do so too. Returns why that cannot be, or nothing.
+  // Leaves, from any thread. Waits up to this number of seconds for the others to do so too. Returns why that cannot be, or nothing.
   std::string leave(double patience);
   // Ends all ranks, and this process with them.
   [[noreturn]] void abort(int code);

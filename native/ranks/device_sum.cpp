@@ -8,7 +8,7 @@
 namespace feynkac {
 namespace {
 
-constexpr size_t kSegment = size_t{1} << 22;  // floats that are added up at a time
+constexpr size_t kSegment = size_t{1} << 22;  // floats, of few machines
 constexpr size_t kLine = 32;                  // floats that slices begin at multiples of
 
 // Slice i of `count` of an array of n floats.
@@ -58,7 +58,8 @@ std::string agreed(const HostLinks& links, const std::string& own) {
 
 }  // namespace
 
-DeviceSum::DeviceSum(std::shared_ptr<NcclApi> api, const HostLinks& links) : api_(std::move(api)), links_(links) {}
+DeviceSum::DeviceSum(std::shared_ptr<NcclApi> api, const HostLinks& links)
+    : api_(std::move(api)), links_(links), segment_(atOnce(kSegment, links.size / links.localSize)) {}
 
 std::unique_ptr<DeviceSum> DeviceSum::open(const std::string& library, const HostLinks& links, Kernels& kernels,
                                            std::string& reason) {
@@ -103,7 +104,7 @@ std::vector<TreeNode> DeviceSum::nodesHere(size_t leaves, std::vector<size_t>& e
 
 size_t DeviceSum::room(size_t leaves, size_t n) const {
   std::vector<size_t> ends;
-  const Slices slices(std::min(n, kSegment), links_.localSize);
+  const Slices slices(std::min(n, segment_), links_.localSize);
   return nodesHere(leaves, ends).size() * slices.each * sizeof(float);
 }
 
@@ -118,8 +119,8 @@ void DeviceSum::sum(Kernels& kernels, const std::vector<float*>& own, size_t lea
   nodesOf({0, leaves}, partBegin(leaves, host, hosts), partBegin(leaves, host + 1, hosts), whole);
   const NcclApi::Stream stream = streamOf(kernels.context());
 
-  for (size_t at = 0; at < n; at += kSegment) {
-    const Slices slices(std::min(kSegment, n - at), local);
+  for (size_t at = 0; at < n; at += segment_) {
+    const Slices slices(std::min(segment_, n - at), local);
     const size_t length = slices.length(mine);
     std::vector<float*> parts;
     parts.reserve(nodes.size());

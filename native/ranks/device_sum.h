@@ -3,6 +3,7 @@
 // Communicator::sum. Between machines each value travels once for all GPUs of a machine, not once for each.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,6 +22,9 @@ struct HostLinks {
   // As Communicator::sum, among every localSize-th rank.
   std::function<void(const std::vector<float*>& nodes, size_t leaves, size_t n)> sum;
 };
+
+// Of so many floats at least that travel at a time: more between many machines, where each message costs.
+inline size_t atOnce(size_t floats, int hosts) { return floats * std::max(1, hosts / 16); }
 
 class DeviceSum {
  public:
@@ -43,6 +47,7 @@ class DeviceSum {
 
   std::shared_ptr<NcclApi> api_;
   HostLinks links_;
+  const size_t segment_;  // floats that are added up at a time
   std::unique_ptr<NcclApi::Group> group_;
   std::vector<std::vector<float>> onHost_;
 };

@@ -19,7 +19,7 @@ class NcclApi {
   static std::shared_ptr<NcclApi> load(const std::string& library);
   std::string version;  // after load
 
-  // Of a group: one process makes it, and all are given it.
+  // The id of a new group: one process makes it and gives it to all.
   Id newId() const;
 
   // Processes with a GPU each, numbered from 0. All of them construct it at the same time, with the device of the calling thread.

@@ -20,6 +20,15 @@ namespace feynkac::test {
 
 inline int failures = 0, checks = 0;
 
+// Where a library is that was built beside this program: at its path, or, where both were carried elsewhere, in the program's folder.
+inline std::string besideProgram(const std::string& program, const std::string& path) {
+  if (std::FILE* const found = std::fopen(path.c_str(), "rb")) {
+    std::fclose(found);
+    return path;
+  }
+  return program.substr(0, program.rfind('/') + 1) + path.substr(path.rfind('/') + 1);
+}
+
 #define CHECK(condition, ...)                                            \
   do {                                                                   \
     ++feynkac::test::checks;                                             \

@@ -251,6 +251,8 @@ const ConvShape kCpuShapes[] = {
     {1, 33, 18, 16, 16, 3},
     {2, 12, 13, 128, 96, 3},
     {5, 16, 21, 24, 40, 3},
+    {2, 14, 14, 24, 40, 3},
+    {3, 8, 12, 32, 16, 3},
     // with weights that are transformed at each use; more squares of the weights' gradient than pieces; less than a chunk of rows
     {1, 9, 10, 150, 130, 3},
     {3, 4, 13, 260, 70, 3},

@@ -36,7 +36,7 @@ int ids = 0;
 thread_local std::vector<Call> calls;
 thread_local int depth = 0;
 
-// Of the test: around a wait, so that others can work meanwhile; and what brings a stream to its end.
+// Set by the test: what runs around a wait, so that others can work meanwhile, and what brings a stream to its end.
 void (*beforeWait)() = nullptr;
 void (*afterWait)() = nullptr;
 void (*synchronise)(void*) = nullptr;

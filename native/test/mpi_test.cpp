@@ -40,10 +40,11 @@ void testNone() {
 
 }  // namespace
 
-int main() {
-  testInterface(MOCK_MPICH, "mpich", "MPICH Version: 9.9");
-  testInterface(MOCK_OPENMPI, "openmpi", "Open MPI v9.9");
-  testInterface(MOCK_STANDARD, "standard", "mock of the standard");
+int main(int, char** words) {
+  const auto mock = [&](const char* path) { return test::besideProgram(words[0], path); };
+  testInterface(mock(MOCK_MPICH), "mpich", "MPICH Version: 9.9");
+  testInterface(mock(MOCK_OPENMPI), "openmpi", "Open MPI v9.9");
+  testInterface(mock(MOCK_STANDARD), "standard", "mock of the standard");
   testNone();
   return test::report("mpi");
 }

@@ -1,7 +1,10 @@
 // Sums of gradients on devices over machines and their GPUs: the bits of the tree over all ranks. The library is a mock; the devices are
-// the CPU's memory, and CUDA's where there is one (emulated: .ci/native-tests). That a real NCCL does the same is for machines with GPUs.
+// the CPU's memory, and CUDA's where there is one (emulated: .ci/native-tests).
+//
+//   nccl_test [library]: whether a library, such as libnccl.so.2, moves bytes on the first GPU
 #include <dlfcn.h>
 
+#include "kernels/cuda/stream.h"
 #include "network_cases.h"
 #include "ranks/device_sum.h"
 #include "together.h"
@@ -14,8 +17,10 @@ namespace {
 thread_local std::unique_lock<Turn>* turnOfThread = nullptr;
 thread_local Kernels* kernelsOfThread = nullptr;
 
+std::string mockLibrary;
+
 void hookMock() {
-  void* mock = dlopen(MOCK_NCCL, RTLD_NOW | RTLD_LOCAL);
+  void* mock = dlopen(mockLibrary.c_str(), RTLD_NOW | RTLD_LOCAL);
   CHECK(mock != nullptr, "%s", dlerror());
   const auto hooks = reinterpret_cast<void (*)(void (*)(), void (*)(), void (*)(void*))>(dlsym(mock, "mockHooks"));
   hooks([] { turnOfThread->unlock(); }, [] { turnOfThread->lock(); },
@@ -51,7 +56,7 @@ void testSum(const std::string& where, int size, int local, size_t leaves, size_
     const auto kernels = newKernels();
     kernelsOfThread = kernels.get();
     std::string reason;
-    const auto sum = DeviceSum::open(MOCK_NCCL, all.linksOf(rank, turn), *kernels, reason);
+    const auto sum = DeviceSum::open(mockLibrary, all.linksOf(rank, turn), *kernels, reason);
     CHECK(sum != nullptr && sum->version() == "2.27.3", "%s: %s", where.c_str(), reason.c_str());
     std::vector<TreeNode> nodes;
     nodesOf({0, leaves}, rank * leaves / size, (rank + 1) * leaves / size, nodes);
@@ -73,30 +78,20 @@ void testSum(const std::string& where, int size, int local, size_t leaves, size_
   });
 }
 
-// A training step whose gradients never touch the host but between machines.
-void testTraining(const std::string& where, int size, int local) {
-  const auto train = [](const Share& share) {
-    Network network(ResidualMlpConfig{3, 16, 2, 0, 1}, {}, newKernels);
+// Training steps whose gradients never touch the host but between machines, and leave while the last passes go on. From the second
+// micro-batch on a device replays recorded calls.
+void testTraining(const std::string& where, const NetworkConfig& config, Kind kind, int size, int local) {
+  const auto train = [&](const Share& share) {
+    constexpr int kBatch = 6;
+    Network network(config, {}, newKernels);
     network.initialise(3);
-    const auto x0 = randomVector(12 * 3, 5, 0.5f);
-    std::vector<double> losses(12, NAN), sigmas(12);
-    TrainStep step = {{Kind::kDot, 0.5, 0.7},
-                      12,
-                      2,
-                      x0.data(),
-                      nullptr,
-                      -1.2,
-                      1.2,
-                      0.01,
-                      80,
-                      0.1f,
-                      42,
-                      1,
-                      {1e-3, 0.9, 0.999, 1e-8, 1, 1.0, 0.9},
-                      losses.data(),
-                      sigmas.data()};  // NOLINT
-    step.share = share;
-    network.train(step, nullptr, Stop());
+    const auto x0 = randomVector(kBatch * network.sampleSize(), 5, 0.5f);
+    std::vector<double> losses(kBatch, NAN), sigmas(kBatch);
+    for (int k = 1; k <= 2; ++k) {
+      TrainStep step = sharedStep(kind, k, x0, losses, sigmas, share);
+      step.microBatch = 1;
+      network.train(step, nullptr, Stop());
+    }
     std::vector<float> weights(network.parameters().torchSize());
     network.read(Slot::kParams, weights.data());
     losses.insert(losses.end(), weights.begin(), weights.end());
@@ -110,14 +105,17 @@ void testTraining(const std::string& where, int size, int local) {
     Share share = all.shareOf(rank, turn);
     share.sum = nullptr;
     share.onDevice = [&](Kernels& kernels) {
+      if (sum) return sum.get();
       kernelsOfThread = &kernels;
       std::string reason;
-      sum = DeviceSum::open(MOCK_NCCL, all.linksOf(rank, turn), kernels, reason);
+      sum = DeviceSum::open(mockLibrary, all.linksOf(rank, turn), kernels, reason);
       return sum.get();
     };
     return train(share);
   });
-  for (int r = 0; r < size; ++r) CHECK(together[r] == alone, "%s: training, rank %d of %d", where.c_str(), r, size);
+  for (int r = 0; r < size; ++r)
+    CHECK(together[r] == alone, "%s %s: training, rank %d of %d", where.c_str(), kKindNames[static_cast<int>(kind)], r,
+          size);
 }
 
 void testRefusals() {
@@ -135,8 +133,8 @@ void testRefusals() {
     });
     return said;
   };
-  CHECK(reasonOf(2, 1, MOCK_NCCL) == "each machine has one rank", "one GPU on each");
-  CHECK(reasonOf(3, 2, MOCK_NCCL).find("machine by machine") != std::string::npos, "an uneven machine");
+  CHECK(reasonOf(2, 1, mockLibrary) == "each machine has one rank", "one GPU on each");
+  CHECK(reasonOf(3, 2, mockLibrary).find("machine by machine") != std::string::npos, "an uneven machine");
   CHECK(reasonOf(2, 2, "libnone.so").find("libnone.so") != std::string::npos, "no library");
 }
 
@@ -146,19 +144,51 @@ void testAll(const std::string& where) {
       testSum(where, size, local, leaves, 301);
   testSum(where, 4, 2, 5, 3);                         // some have no slice
   testSum(where, 2, 2, 2, (size_t{1} << 22) + 1000);  // two segments
-  testTraining(where, 2, 2);
-  testTraining(where, 4, 2);
+  const ResidualMlpConfig vectors = {3, 16, 2, 0, 1};
+  for (const Kind kind : {Kind::kDenoiser, Kind::kResidual}) testTraining(where, vectors, kind, 2, 2);
+  testTraining(where, vectors, Kind::kDot, 4, 2);
+  testTraining(where, unet(1, 4, 4, {1, 2}, 1, {2}, 0, 0), Kind::kDot, 2, 2);
+  testTraining(where, diffusers(true, DiffusersUNetConfig::kResnet, 1, 4), Kind::kDenoiser, 2, 2);
+}
+
+// What the first GPU sends itself arrives. Two processes cannot share one by NCCL.
+int testLibrary(const std::string& library) {
+  constexpr size_t kCount = 1000003, kBytes = kCount * sizeof(float);
+  const auto api = NcclApi::load(library);
+  const auto kernels = onCuda();
+  const NcclApi::Stream stream = streamOf(kernels->context());
+  NcclApi::Group group(api, api->newId(), 1, 0);
+  const std::vector<float> sent = randomVector(kCount, 3);
+  void *const from = kernels->allocate(kBytes), *const to = kernels->allocate(kBytes);
+  kernels->upload(from, sent.data(), kBytes);
+  kernels->zero(to, kBytes);
+  group.begin();
+  group.send(from, kBytes, 0, stream);
+  group.receive(to, kBytes, 0, stream);
+  group.end();
+  std::vector<float> got(kCount, NAN);
+  kernels->download(got.data(), to, kBytes);
+  CHECK(got == sent, "%s moves %zu floats", library.c_str(), kCount);
+  kernels->release(from);
+  kernels->release(to);
+  std::printf("NCCL %s\n", api->version.c_str());
+  return report("nccl");
 }
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  if (count > 1) return testLibrary(words[1]);
+  mockLibrary = besideProgram(words[0], MOCK_NCCL);
   hookMock();
   newKernels = onCpu;
   testAll("cpu");
   testRefusals();
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
+#ifdef FEYNKAC_EMULATED
+    emulator::config.lazyStreams = true;  // so that what leaves before it is done shows
+#endif
     testAll("cuda");
   }
   return report("nccl");

@@ -133,4 +133,26 @@ struct Setup {
   std::vector<double> sigma;
 };
 
+// Step k of a training that processes share, without labels or a teacher, in micro-batches of two.
+inline TrainStep sharedStep(Kind kind, int k, const std::vector<float>& x0, std::vector<double>& losses,
+                            std::vector<double>& sigmas, const Share& share) {
+  TrainStep step = {{kind, 0.5, 0.7},
+                    static_cast<int>(losses.size()),
+                    2,
+                    x0.data(),
+                    nullptr,
+                    -1.2,
+                    1.2,
+                    0.01,
+                    80,
+                    0.1f,
+                    42,
+                    static_cast<uint32_t>(k),
+                    {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
+                    losses.data(),
+                    sigmas.data()};
+  step.share = share;
+  return step;
+}
+
 }  // namespace feynkac::test

@@ -67,22 +67,7 @@ std::vector<double> trained(const NetworkConfig& config, Kind kind, bool distil,
   for (int k = 1; k <= 2; ++k) {
     std::vector<double> losses(kBatch, NAN), sigmas(kBatch), walked(kWalks, NAN), cross(kSamples, NAN),
         residual(kLevels * kSamples, NAN);
-    TrainStep step = {{kind, 0.5, 0.7},
-                      kBatch,
-                      2,
-                      x0.data(),
-                      nullptr,
-                      -1.2,
-                      1.2,
-                      0.01,
-                      80,
-                      0.1f,
-                      42,
-                      static_cast<uint32_t>(k),
-                      {1e-3, 0.9, 0.999, 1e-8, k, 1.0, 0.9},
-                      losses.data(),
-                      sigmas.data()};
-    step.share = share;
+    TrainStep step = sharedStep(kind, k, x0, losses, sigmas, share);
     std::vector<double> sigma, free(kLevels * kSamples, 0.0), walkSigma;
     for (int j = 0; j < kLevels; ++j)
       for (int i = 0; i < kSamples; ++i) sigma.push_back(std::exp(0.4 * i - 1.5 + 0.3 * j));
@@ -192,6 +177,9 @@ int main() {
   testImages();
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
+#ifdef FEYNKAC_EMULATED
+    emulator::config.lazyStreams = true;  // so that what leaves before it is done shows
+#endif
     testNetworks("cuda", {4});
   }
   return report("ranks");

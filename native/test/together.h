@@ -82,6 +82,7 @@ class Together {
     Share share;
     share.rank = rank;
     share.size = size_;
+    share.part = 100;
     share.sum = [this, rank, &turn](const std::vector<float*>& nodes, size_t leaves, size_t n) {
       sum(rank, turn, nodes, leaves, n, 1);
     };

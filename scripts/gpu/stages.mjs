@@ -52,6 +52,7 @@ async function device(shared, seconds) {
   if (found.devices.length === 0) return verdict(true, `there is no GPU: ${found.reason}`, details)
   shared.blocked = undefined
   const [first] = found.devices
+  shared.gpus = found.devices.length
   const { path: kernels, failure } = found.kernels
   const name = `${first.name} (${first.capability}), driver for CUDA ${version(found.driver)}`
   if (!kernels) return verdict(true, `${name}: ${failure}`, details)
@@ -138,6 +139,48 @@ async function shapes(shared, seconds) {
   return verdict(false, `${count} random shapes agree with the CPU (seed ${seed})`, { seed, shapes: Number(count) })
 }
 
+/** Two processes train as one does: by NCCL where each has a GPU, else by way of the host. */
+async function ranks(shared, seconds) {
+  const began = performance.now()
+  const left = () => Math.max(1, seconds - (performance.now() - began) / 1000)
+  const library = shared.emulated
+    ? executable(shared, 'Release/libmock_nccl.so')
+    : process.env.FEYNKAC_NCCL || 'libnccl.so.2'
+  const moved = await runLimited(executable(shared, 'nccl_test'), [library], { seconds: left() })
+  const absent = moved.status !== 0 && /cannot open shared object file/.test(moved.stderr + moved.stdout)
+  const nccl = /NCCL [\d.]+/.exec(moved.stdout)?.[0]
+  const found = { nccl: nccl ?? reasonOf(moved) }
+  if (moved.status !== 0 && !absent) return verdict(true, `${library}: ${reasonOf(moved)}`, found)
+  const way = nccl ? `${nccl} moves bytes on one GPU` : `${library} is not here`
+
+  const { stdout: launcher, status } = spawnSync('mpirun', ['--version'], { encoding: 'utf8' })
+  if (status !== 0) return { ...(nccl ? verdict(false, way, found) : skipped(way)), summary: `${way}; no mpirun: two processes were not tried` } // biome-ignore format: one line
+  const device = shared.gpus > 1 ? 'auto' : 'cuda:0'
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-ranks-'))
+  try {
+    const train = (output) => [
+      ...[path.join(root, 'bin/feynkac.js'), 'train', '--data', 'synthetic:ring:count=200,seed=1'],
+      ...['--images', shared.emulated ? '64' : '25600', '--batch', '32', '--micro-batch', '8', '--seed', '2'],
+      ...['--hold-out', '0', '--device', device, '--output', path.join(folder, output)],
+    ]
+    const free = /Open/.test(launcher) ? ['--allow-run-as-root', '--oversubscribe', '--bind-to', 'none'] : []
+    const env = { ...addonOf(shared), OMPI_ALLOW_RUN_AS_ROOT: '1', OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: '1' }
+    const one = await runLimited(process.execPath, train('one'), { seconds: left(), env })
+    if (one.status !== 0) return verdict(true, `one process: ${reasonOf(one)}`, found)
+    const words = [...free, '-n', '2', process.execPath, ...train('two')]
+    const two = await runLimited('mpirun', words, { seconds: left(), env })
+    if (two.status !== 0) return verdict(true, `two processes: ${reasonOf(two)}`, found)
+    const [, reason] = /travel by way of the host, not by NCCL: (.*)/.exec(two.stderr) ?? []
+    const model = (name) => fs.readFileSync(path.join(folder, name, 'model.safetensors'))
+    const same = model('one').equals(model('two'))
+    const between = reason ? `by way of the host (${reason})` : 'by NCCL'
+    const what = `two processes on ${device} train ${between} to ${same ? 'the bits of one' : 'other bits than one'}`
+    return verdict(!same, `${way}; ${what}`, { ...found, between, same })
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+}
+
 const LONGEST = 45 // seconds of one run under the sanitizer, so that it does not take the others' time
 const SANITIZER_TOOLS = ['memcheck', 'racecheck', 'synccheck']
 const SANITIZED = [
@@ -215,6 +258,7 @@ export const STAGES = {
   native: { run: native, seconds: 120 },
   fixtures: { run: fixtures, seconds: 90 },
   shapes: { run: shapes, seconds: 60 },
+  ranks: { run: ranks, seconds: 90 },
   sanitizer: { run: sanitizer, seconds: 90 },
   bench: { run: bench, seconds: Infinity },
 }

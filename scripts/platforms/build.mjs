@@ -21,7 +21,7 @@ const { tests, cuda, jobs } = options.opts()
 
 const require = createRequire(import.meta.url)
 
-/** Of the package with CUDA kernels: machine code for each kind of GPU, and PTX of the newest for those to come. */
+/** What the package with CUDA kernels holds: machine code for each kind of GPU, and PTX of the newest for those to come. */
 const architectures = '80-real;86-real;89-real;90a-real;100-real;120-real;120-virtual'
 
 function run(command, args) {

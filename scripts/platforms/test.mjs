@@ -4,20 +4,28 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { Command } from 'commander'
-import { buildFolder, hasProgram, home, platforms, prebuildOf } from './list.mjs'
+import { buildFolder, hasProgram, home, platforms } from './list.mjs'
+import { muslVariables } from './musl.mjs'
 import { fetched, installed } from './runtimes.mjs'
-import { loadInStub } from './stub-host.mjs'
 
 /**
  * Tests a platform's addon as far as this machine can: the native tests (built by build.mjs --tests) and the smoke test of a tarball under
- * its own Node, both by an emulator where it takes one; where there is no Node for it, the addon is loaded by a host that has only names.
+ * its own Node or Bun, both by an emulator where it takes one.
  */
 
 const MINUTE = 60_000
 
-/** Runs a program of a platform; wine knows no pipes, so its output goes through a file. */
-function run(name, command, cwd, timeout) {
-  const [program, ...args] = [...(name === home ? [] : platforms[name].run), ...command]
+/** Runs a program of a platform, with more variables in its environment; wine knows no pipes, so its output goes through a file. */
+function run(name, command, cwd, timeout, variables = {}) {
+  const emulator = name === home ? [] : platforms[name].run
+  const given = Object.entries(variables).map(([key, value]) => `${key}=${value}`)
+  const passed = emulator[0] === 'qemu-aarch64' ? given.flatMap((one) => ['-E', one]) : [] // of another machine: not for qemu itself
+  const [program, ...args] = [
+    ...(given.length && !passed.length ? ['env', ...given] : []),
+    ...emulator,
+    ...passed,
+    ...command,
+  ]
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'feynkac-run-')), 'output')
   const output = fs.openSync(file, 'w')
   const env = { WINEDEBUG: '-all', NODE_SKIP_PLATFORM_CHECK: '1', ...process.env }
@@ -28,8 +36,14 @@ function run(name, command, cwd, timeout) {
   return { ok: status === 0, text: error ? `${text}\n${error.message}` : text }
 }
 
-export const canRun = (name) =>
-  name === home || (platforms[name].run?.every((part, i) => i > 0 || hasProgram(part)) ?? false)
+/** What is missing here to run a platform's programs, or null. */
+export function missingToRun(name) {
+  if (name === home) return null
+  const { run: runner, loader } = platforms[name]
+  if (!runner) return 'such a machine'
+  if (runner.length && !hasProgram(runner[0])) return runner[0]
+  return loader && !fs.existsSync(loader) ? loader : null
+}
 
 /** The native tests that are built, one after the other: those that failed. */
 export function runNativeTests(name) {
@@ -44,18 +58,16 @@ export function runNativeTests(name) {
   return { count: tests.length, failed }
 }
 
-/** The smoke test of a tarball under the platform's Node; its line. */
-export function runSmoke(name, tarball, { short = name !== home } = {}) {
-  const { node, run: runner } = platforms[name]
-  const program = name.startsWith('win32') ? 'bin/node.exe' : 'bin/node'
+/** The smoke test of a tarball under the platform's Node or Bun; its line. Without the network where qemu takes long for it. */
+export function runSmoke(name, tarball) {
+  const { runtime, run: runner } = platforms[name]
   const folder = installed(tarball)
   try {
-    const command = [
-      name === home ? process.execPath : fetched({ package: node, program }),
-      'smoke.mjs',
-      ...(short && runner?.[0] !== 'wine' ? ['--short'] : []),
-    ]
-    return run(name, command, folder, 10 * MINUTE)
+    const program = name === home ? process.execPath : fetched(runtime)
+    const short = name !== home && runner[0] === 'qemu-aarch64' ? ['--short'] : []
+    return run(name, [program, 'smoke.mjs', ...short], folder, 10 * MINUTE, muslVariables(name))
+  } catch (error) {
+    return { ok: false, text: error.message }
   } finally {
     fs.rmSync(folder, { recursive: true })
   }
@@ -70,12 +82,10 @@ if (process.argv[1] === import.meta.filename) {
     .parse()
   const { tarball, native } = command.opts()
   for (const name of command.processedArgs[0]) {
-    if (!canRun(name))
-      throw new Error(`${name}: nothing here runs its programs (${platforms[name].run?.[0] ?? 'no emulator'})`)
+    const missing = missingToRun(name)
+    if (missing) throw new Error(`${name}: nothing here runs its programs: no ${missing}`)
     if (native && runNativeTests(name).failed.length) process.exitCode = 1
-    if (!platforms[name].node) {
-      console.log(`${name}: ${loadInStub(name, prebuildOf(name))}`)
-    } else if (tarball) {
+    if (tarball) {
       const { ok, text } = runSmoke(name, tarball)
       console.log(`${name}: ${text}`)
       if (!ok) process.exitCode = 1

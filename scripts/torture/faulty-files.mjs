@@ -4,7 +4,8 @@ import path from 'node:path'
 
 /**
  * Stands between the package and node:fs/promises: counts the operations on files below a folder, and lets one of them fail, or all from one on.
- * Import it before the package. What fails has been done in half where it can be: a write leaves half of its bytes.
+ * Import it before the package. What fails has been done in half where it can be: a write leaves half of its bytes. With the code SIGKILL it is the process
+ * that ends there.
  */
 
 const real = { ...fs.promises }
@@ -34,6 +35,12 @@ function fault(name, file) {
   return Object.assign(new Error(text), { code: watch.code, errno: -5, syscall: name, path: String(file) })
 }
 
+/** Ends what an operation has done in half. */
+function fail(error) {
+  if (error.code === 'SIGKILL') process.kill(process.pid, 'SIGKILL')
+  throw error
+}
+
 const half = (data) => data.slice(0, data.length >> 1)
 
 /** Handles own their methods here, so that they know their file. */
@@ -48,7 +55,7 @@ function watched(handle, file) {
   }
   for (const name of ['read', 'stat', 'sync', 'truncate', 'readFile'])
     own(name, (before, error, args) => {
-      if (error) throw error
+      if (error) fail(error)
       return before(...args)
     })
   own('write', async (before, error, [data, ...where]) => {
@@ -56,12 +63,12 @@ function watched(handle, file) {
     const [offset = 0, length = data.length - offset, position] = where
     if (typeof data === 'string') await before(half(data))
     else await before(data, offset, length >> 1, position)
-    throw error
+    fail(error)
   })
   own('close', async (before, error) => {
     watch.open.delete(file)
     await before() // as the system does: the descriptor is gone, also where closing it failed
-    if (error) throw error
+    if (error) fail(error)
   })
   return handle
 }
@@ -83,19 +90,19 @@ const single = [
 for (const name of single)
   fs.promises[name] = async (file, ...rest) => {
     const error = inside(file) ? fault(name, file) : null
-    if (error) throw error
+    if (error) fail(error)
     return real[name](file, ...rest)
   }
 fs.promises.open = async (file, ...rest) => {
   if (!inside(file)) return real.open(file, ...rest)
   const error = fault('open', file)
-  if (error) throw error
+  if (error) fail(error)
   return watched(await real.open(file, ...rest), file)
 }
 for (const name of ['appendFile', 'writeFile'])
   fs.promises[name] = async (file, data, ...rest) => {
     const error = typeof file === 'string' && inside(file) ? fault(name, file) : null
     await real[name](file, error ? half(data) : data, ...rest)
-    if (error) throw error
+    if (error) fail(error)
   }
 syncBuiltinESMExports()

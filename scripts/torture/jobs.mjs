@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { main } from '../../dist/cli/index.js'
 import { writeNpy } from '../../dist/data/npy-write.js'
-import { Classifier, Denoiser, EnergyModel, residualMLP } from '../../dist/index.js'
+import { Classifier, Denoiser, EnergyModel, residualMLP, songUNet, unet2d } from '../../dist/index.js'
 
 /** Short runs of the commands in this process, for the trials that repeat them a thousand times. */
 
@@ -72,6 +72,19 @@ export const jobs = {
     makes: [],
     answers: true,
   },
+  fit: {
+    native: false,
+    argv: (at) => ['fit', at('pictures'), '--images', '8', '--output', at('fit')],
+    makes: ['fit'],
+  },
+  edm: {
+    argv: (at) => ['convert', at('unet.safetensors'), at('unet.pt'), '--to', 'edm', '--overwrite'],
+    makes: ['unet.pt', 'unet.pt.json'],
+  },
+  diffusers: {
+    argv: (at) => ['convert', at('other.safetensors'), at('diffusers'), '--to', 'diffusers', '--overwrite'],
+    makes: ['diffusers'],
+  },
   distill: {
     argv: (at) => [
       'distill',
@@ -96,7 +109,7 @@ export async function prepare(folder) {
   const { writePng } = await import('./pictures.mjs')
   const at = (name) => path.join(folder, name)
   fs.mkdirSync(at('pictures'))
-  for (let i = 0; i < 6; i++) await writePng(at(`pictures/${i}.png`), 8, i)
+  for (let i = 0; i < 8; i++) await writePng(at(`pictures/${i}.png`), 8, i)
   const points = (from) => Float32Array.from({ length: 48 }, (_, i) => Math.sin(from + i * i))
   await writeNpy(at('points.npy'), points(0), [24, 2])
   await writeNpy(at('others.npy'), points(1), [24, 2])
@@ -109,6 +122,15 @@ export async function prepare(folder) {
   const teacher = await Denoiser.create({ network: residualMLP(2, { hidden: 8, layers: 1 }) }, { seed: 1 })
   await teacher.save(at('teacher.safetensors'))
   teacher.dispose()
+  const small = { block_out_channels: [8], down_block_types: ['DownBlock2D'], up_block_types: ['UpBlock2D'], layers_per_block: 1, norm_num_groups: 1 } // biome-ignore format: one line
+  for (const [name, network] of [
+    ['unet', songUNet([1, 8, 8], { model_channels: 4, channel_mult: [1], num_blocks: 1 })],
+    ['other', unet2d([1, 8, 8], small)],
+  ]) {
+    const model = await Denoiser.create({ network }, { seed: 1 })
+    await model.save(at(`${name}.safetensors`))
+    model.dispose()
+  }
   const classifier = await Classifier.create(
     {
       network: { class: 'ConvClassifier', shape: [1, 8, 8], args: { in_channels: 1, block_out_channels: [4], layers_per_block: 1, norm_num_groups: 1, classes: [2] } }, // biome-ignore format: one line
@@ -135,7 +157,8 @@ export function made(folder, { makes }) {
 
 const TIMES = /"(seconds|imagesPerSecond|time|elapsed|rate|process)":[^,}]*/g
 function withoutTimes(name, bytes) {
-  return name.endsWith('.jsonl') ? Buffer.from(bytes.toString().replace(TIMES, '"$1":0')) : bytes
+  if (/\.jsonl$|fit\.json$/.test(name)) return Buffer.from(bytes.toString().replace(TIMES, '"$1":0'))
+  return /report\.(html|md)$/.test(name) ? Buffer.from(bytes.toString().replace(/\d+ seconds/, '')) : bytes
 }
 
 export function remove(folder, { makes }) {

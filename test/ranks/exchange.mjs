@@ -33,6 +33,12 @@ const gathered = await ranks.allGather(
   list((r) => 2 * r),
 )
 assert.deepEqual([...gathered], list((r) => Array(2 * r).fill(r + 0.5)).flat())
+const into = new Float64Array(size)
+assert.equal(await ranks.allGather(Float64Array.of(rank), undefined, into), into)
+assert.deepEqual(
+  [...into],
+  list((r) => r),
+)
 const counts = list((r) => (rank + r) % 3)
 const sent = Float32Array.from(counts.flatMap((count, r) => Array(count).fill(10 * rank + r)))
 const got = await ranks.allToAll(sent, counts, counts)

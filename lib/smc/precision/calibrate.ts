@@ -1,6 +1,7 @@
 import * as types from 'node:util/types'
-import { float32Array, held, integer, knownOptions } from '../../base/args.js'
+import { float32Array, held, knownOptions } from '../../base/args.js'
 import { digits, invalid, NumericsError } from '../../base/errors.js'
+import { reader } from '../../base/option-table.js'
 import { purpose } from '../../base/random.js'
 import { sizeOf } from '../../base/shape.js'
 import type { Dataset } from '../../data/dataset.js'
@@ -15,27 +16,8 @@ import { evaluateModels, nameOf, residenceOf } from '../evaluation.js'
 import { defaultBatch } from '../mcmc.js'
 import { checkedSigmas, evenLevels } from '../schedule.js'
 import { checkedModel } from '../targets/target.js'
+import { type CalibrateOptions, calibrateOptionNames, calibrateRows } from './calibrate-options.js'
 import { basisOf, Calibration, coordinateGroups, frequencyBands, monotone } from './calibration.js'
-
-export interface CalibrateOptions {
-  /** Samples without noise that the energy is of: a data set, or [n, ...shape]; taken evenly, more than once where there are fewer than `count`. */
-  data: Dataset | Float32Array
-  /** Noise levels of the table, strictly decreasing; default 32 from 80 to 0.002, in equal ratios. */
-  sigmas?: ArrayLike<number>
-  /** Draws of data; the energy is evaluated at two points for each at every level. Default 4096. */
-  count?: number
-  /** For vectors: group of every coordinate, numbered from 0, whose precisions are taken for one. Images are pooled by frequency. */
-  pool?: ArrayLike<number>
-  /** Seed of the noise; default 0. */
-  seed?: number
-  /** What `communicator()` gives: the processes that share the noise levels, to the bit of one process. Default: this process alone. */
-  ranks?: Communicator
-  signal?: AbortSignal
-  /** Draws times levels done, of all. */
-  onProgress?: (progress: { done: number; total: number }) => void
-}
-
-export const calibrateOptionNames = ['data', 'sigmas', 'count', 'pool', 'seed', 'ranks', 'signal', 'onProgress']
 
 /**
  * Measures the mean precisions h_i(s) of an energy's density on noised data, for the proposal 'calibrated' of smc (calibration.ts): use
@@ -74,8 +56,8 @@ export async function measure(
   const { shape } = model
   const data = await checkedData(options.data, shape, options.signal)
   const sigmas = checkedSigmas(options.sigmas ?? evenLevels(0.002, 80, 32), 1)
-  const count = integer('count', options.count ?? 4096, 2, 0x7fffffff)
-  const seed = integer('seed', options.seed ?? 0, 0)
+  const option = reader(calibrateRows, options)
+  const [count, seed] = [option('count'), option('seed')]
   const { pool, signal, onProgress } = options
   const ranks = checkedRanks(options.ranks)
   const basis = basisOf(shape)

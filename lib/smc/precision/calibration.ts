@@ -59,6 +59,7 @@ export function coordinateGroups(d: number, pool?: ArrayLike<number>): Groups {
   return { of, count: Math.max(...of) + 1 }
 }
 
+/** What a table holds. */
 export interface CalibrationData {
   /** Shape of a sample. */
   shape: readonly number[]
@@ -75,18 +76,25 @@ export interface CalibrationData {
 
 /** The precisions that were measured of one energy. */
 export class Calibration implements PrecisionTable {
+  /** Coordinates that the precisions are of: the 2-D DCT of images, a vector's own. */
   readonly basis: Basis
   readonly #slopes: Float64Array
 
-  constructor(readonly data: CalibrationData) {
+  /** Of measured variances. */
+  constructor(
+    /** What was measured, as it is stored. */
+    readonly data: CalibrationData,
+  ) {
     this.basis = basisOf(data.shape)
     this.#slopes = monotoneSlopes(data)
   }
 
+  /** The noise levels that were measured, falling. */
   get sigmas(): Float64Array {
     return this.data.sigmas
   }
 
+  /** How far the energy is from consistent across its noise levels, where that was measured. */
   get consistency(): Consistency | undefined {
     return this.data.consistency
   }
@@ -96,7 +104,10 @@ export class Calibration implements PrecisionTable {
     return this.data.count
   }
 
-  /** V is interpolated in ln sigma by monotone cubics (Fritsch and Butland 1984); beyond the levels it stays as at their ends. */
+  /**
+   * The mean precision of every coordinate [d] at a noise level, 1 / (V(sigma) + noise^2), in units of 1/x^2. Throws ArgumentError.
+   * V is interpolated in ln sigma by monotone cubics (Fritsch and Butland 1984); beyond the levels it stays as at their ends.
+   */
   precisionAt(sigma: number, noise = sigma): Float64Array {
     finiteNumber('sigma', sigma, { min: 0 })
     finiteNumber('noise', noise, { min: 0 })

@@ -9,6 +9,7 @@ import { linear } from './linear.js'
 import { boundedBySet, type ContainsOptions } from './set.js'
 import { checkedModel, type LambdaOption, onHost } from './target.js'
 
+/** Options of `bounded`. */
 export interface BoxOptions extends LambdaOption {
   /** Bounds of every coordinate: one number for all, or one per coordinate; may be infinite. */
   lower: number | ArrayLike<number>

@@ -11,6 +11,7 @@ export type Contains = (
   options: { signal?: AbortSignal },
 ) => ArrayLike<boolean | number> | Promise<ArrayLike<boolean | number>>
 
+/** Options of a set that a function tells. */
 export interface ContainsOptions extends LambdaOption {
   contains: Contains
   /** Noise level at which leaving the set costs one nat; it costs (anneal / sigma)^2. Default 0.1: a tenth of the data's scale or less. */

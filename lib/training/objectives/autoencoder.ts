@@ -1,25 +1,18 @@
-import { integer, knownOptions } from '../../base/args.js'
-import { invalid } from '../../base/errors.js'
-import { checkOptions } from '../../base/option-table.js'
+import { knownOptions } from '../../base/args.js'
+import { checkOptions, reader } from '../../base/option-table.js'
 import { readSamples } from '../../data/samples.js'
 import { Autoencoder, autoencoderKL, givenAutoencoder, parseAutoencoderInfo } from '../../models/autoencoder.js'
 import type { AutoencoderConfig } from '../../networks/autoencoder.js'
-import { groupsFor, type Levels, levelsOf } from '../architecture.js'
+import { groupsFor, levelsOf } from '../architecture.js'
 import { Batches } from '../batches.js'
 import { averaged } from '../beside.js'
+import { type AutoencoderArchitecture, autoencoderRows } from '../network-options.js'
 import { previewRows } from '../options.js'
 import { Previews } from '../previews.js'
+import { autoencoderRecipe } from '../recipe.js'
 import { reconstructionsEveryFor, reconstructionsOf } from '../reconstructions.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
-
-/** What a new autoencoder is chosen by; everything else follows from the data. Channels by default: 32 times [1, 2, 2]. */
-export interface AutoencoderArchitecture extends Levels {
-  /** Channels of the latents (4). */
-  latentChannels?: number
-  /** Whether the middle attends (true). */
-  attention?: boolean
-}
 
 /**
  * `network` may be all of a configuration; `noise` is the standard deviation of the noise on the latents (0.1), which keeps images of
@@ -52,6 +45,7 @@ export async function trainAutoencoder(options: AutoencoderOptions): Promise<Tra
     parse: parseAutoencoderInfo,
     given: {},
     defaults: { noise: 0.1 },
+    recipe: autoencoderRecipe,
     configure: (network, { shape }) =>
       'class' in network ? givenAutoencoder(network) : autoencoderFor(shape, network as AutoencoderArchitecture),
     create: ({ network }, _, at) => Autoencoder.create({ network }, at),
@@ -79,17 +73,16 @@ export function autoencoderFor(
   shape: readonly number[],
   architecture: AutoencoderArchitecture = {},
 ): AutoencoderConfig {
-  knownOptions('network', architecture, ['width', 'channelMult', 'blocks', 'latentChannels', 'attention'])
-  const { attention = true } = architecture
-  if (typeof attention !== 'boolean') throw invalid('attention', 'true or false', attention)
+  knownOptions('network', architecture, Object.keys(autoencoderRows))
+  const option = reader(autoencoderRows, architecture)
   const { channels, blocks } = levelsOf(architecture, [1, 2, 2])
   return givenAutoencoder(
     autoencoderKL(shape, {
       block_out_channels: channels,
       layers_per_block: blocks,
-      latent_channels: integer('latentChannels', architecture.latentChannels ?? 4, 1, 4096),
+      latent_channels: option('latentChannels'),
       norm_num_groups: groupsFor(channels),
-      mid_block_add_attention: attention,
+      mid_block_add_attention: option('attention'),
       scaling_factor: 0.5,
       double_z: false,
     }),

@@ -6,19 +6,16 @@ import { readSamples } from '../../data/samples.js'
 import { chunksOf } from '../../models/chunks.js'
 import { type Accuracy, Classifier, parseClassifierInfo } from '../../models/classifier.js'
 import type { ClassifierConfig } from '../../networks/classifier.js'
-import { defaultLevels, groupsFor, type Levels, levelsOf } from '../architecture.js'
+import { defaultLevels, groupsFor, levelsOf } from '../architecture.js'
 import { Batches } from '../batches.js'
 import { holdOut } from '../hold-out.js'
+import { type ClassifierArchitecture, classifierNetworkRows } from '../network-options.js'
 import { holdOutRows } from '../options.js'
+import { classifierRecipe } from '../recipe.js'
 import type { TrainingResult } from '../types.js'
 import { type ImageDefinition, type ImageTrainingOptions, imageStep, trainOnImages } from './images.js'
 
-/**
- * What a new classifier is chosen by; everything else follows from the data. Channels by default: 32 times [1, 2, 4, 8], or as many levels
- * as the image halves evenly for with at least 4 pixels left.
- */
-export type ClassifierArchitecture = Levels
-
+/** Options of `trainClassifier`. */
 export interface ClassifierOptions extends ImageTrainingOptions<ClassifierArchitecture> {
   /**
    * Largest standard deviation of the noise on the images (0), uniform between 0 and it for each: so that a little noise, as samples have,
@@ -51,6 +48,7 @@ export async function trainClassifier(options: ClassifierOptions): Promise<Train
     parse: parseClassifierInfo,
     given: share === undefined ? {} : { holdOut: share },
     defaults: { noise: 0, holdOut: 0.1 },
+    recipe: classifierRecipe,
     configure: (network, data) => classifierFor(data, network),
     create: ({ network }, data, at) => Classifier.create({ network, labels: labelsOf(data) }, at),
     run: (model, definition, data) => {
@@ -74,7 +72,9 @@ function requireKnown(data: Dataset): void {
   for (let i = 0; i < data.size && unseen.size > 0; i++)
     for (const a of unseen) if ((data.label(i)[a] ?? null) !== null) unseen.delete(a)
   for (const a of unseen)
-    throw new ArgumentError(`the class of '${labelsOf(data).attributes[a].name}' is known of no image to train on`)
+    throw new ArgumentError(
+      `the class of '${labelsOf(data).attributes[a].name}' is not known for any image to train on`,
+    )
 }
 
 function labelsOf({ labels, name }: Dataset) {
@@ -84,7 +84,7 @@ function labelsOf({ labels, name }: Dataset) {
 
 /** A classifier of the images of a data set by its labels. Throws ArgumentError. */
 export function classifierFor(data: Dataset, architecture: ClassifierArchitecture = {}): ClassifierConfig {
-  knownOptions('network', architecture, ['width', 'channelMult', 'blocks'])
+  knownOptions('network', architecture, Object.keys(classifierNetworkRows))
   const [channels, height, width] = data.shape as [number, number, number]
   const levels = levelsOf(architecture, defaultLevels(height, width, [1, 2, 4, 8]))
   return {

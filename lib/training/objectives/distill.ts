@@ -1,18 +1,20 @@
-import { integer, knownOptions, oneOf } from '../../base/args.js'
+import { knownOptions } from '../../base/args.js'
 import { ArgumentError, invalid, NumericsError, OutOfMemoryError } from '../../base/errors.js'
+import { checkOptions } from '../../base/option-table.js'
 import { labelledAs } from '../../data/relabel.js'
 import { Denoiser } from '../../models/denoiser.js'
 import type { EnergyModel } from '../../models/energy.js'
 import { labelSpecOf } from '../../models/labels.js'
 import type { ModelCalibrateOptions } from '../../models/measured-tables.js'
-import type { CalibrateOptions } from '../../smc/precision/calibrate.js'
+import type { CalibrateOptions } from '../../smc/precision/calibrate-options.js'
 import type { Opened } from '../checkpointed.js'
-import type { PathOptions } from '../options.js'
+import { distillRows, type PathOptions } from '../options.js'
 import { givenPath, pathOptionNames } from '../path-loss.js'
 import { inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 
+/** Options of `distill`. */
 export interface DistillOptions extends TrainingOptions, HeadOptions, PathOptions {
   /** The denoiser whose score is projected, or its file. Only a resumed run can do without: its checkpoint knows the file. */
   teacher?: Denoiser | string
@@ -25,7 +27,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
   init?: 'teacher' | 'random'
   /**
    * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
-   * Default: what costs about a twentieth of the training, from 32 (vectors: 256) to 1024.
+   * Default: what costs about a twentieth of the training, from 16 (vectors: 256) to 1024.
    */
   calibrate?: number | false
   /** Progress of that. */
@@ -33,18 +35,16 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
 }
 
 /** Noise levels of the table. */
-const levels = 16
+const LEVELS = 16
 
 /** Documented in late.ts. */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = [...headOptionNames, ...pathOptionNames, 'selfPlay', 'teacher', 'init', 'calibrate', 'onCalibration']
+  const own = [...headOptionNames, ...pathOptionNames, ...Object.keys(distillRows), 'teacher', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
-  const { calibrate: draws, onCalibration } = options
-  if (draws !== undefined && draws !== false) integer('calibrate', draws, 1)
+  const { onCalibration } = options
+  checkOptions(distillRows, options)
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
-  if (options.selfPlay !== undefined) integer('selfPlay', options.selfPlay, 0, 2 ** 16)
-  if (options.init !== undefined) oneOf('init', options.init, ['teacher', 'random'])
   return inRun(openRun(options), (opened) => distillIn(opened, options))
 }
 
@@ -90,7 +90,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
         await calibrated(model, {
           data: samples,
           count,
-          levels,
+          levels: LEVELS,
           seed,
           signal: options.signal,
           onProgress: onCalibration,
@@ -107,8 +107,8 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
  * table: two points, with their gradients.
  */
 function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
-  const affordable = Math.round((images * 7) / 20 / (4 * levels * (dims > 0 ? 2 : 1)))
-  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 32 : 256))
+  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * (dims > 0 ? 2 : 1)))
+  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 16 : 256))
 }
 
 /** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */

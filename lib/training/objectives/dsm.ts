@@ -1,12 +1,13 @@
-import { boolean, finiteNumber, knownOptions } from '../../base/args.js'
+import { knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
+import { checkOptions } from '../../base/option-table.js'
 import type { Dataset } from '../../data/dataset.js'
 import { readSamples } from '../../data/samples.js'
 import { Denoiser } from '../../models/denoiser.js'
 import type { EnergyModel } from '../../models/energy.js'
 import { configLabelDim } from '../../networks/config.js'
-import { heads } from '../../networks/energy-heads.js'
 import type { Opened } from '../checkpointed.js'
+import { denoisingRows, trainedHeadRows } from '../options.js'
 import { type Definition, type FrontEnd, inRun, openData, openRun, train, trainingOptionNames } from '../run.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadOptions } from './heads.js'
@@ -20,11 +21,12 @@ export interface DenoisingOptions extends TrainingOptions {
   conditional?: boolean
 }
 
+/** Options of `trainEnergy`. */
 export interface EnergyOptions extends DenoisingOptions, JointHeadOptions {}
 
 /** Documented in late.ts. */
 export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
-  knownOptions('trainDenoiser', options, [...trainingOptionNames, 'sigmaData', 'conditional'])
+  knownOptions('trainDenoiser', options, [...trainingOptionNames, ...Object.keys(denoisingRows)])
   return matchScore(
     options,
     { kind: 'denoiser' },
@@ -36,9 +38,9 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
 
 /** Documented in late.ts. */
 export async function trainEnergy(options: EnergyOptions): Promise<TrainingResult<EnergyModel>> {
-  const own = ['sigmaData', 'conditional', ...headOptionNames, 'energyWeight']
+  const own = [...Object.keys(denoisingRows), ...headOptionNames, 'energyWeight']
   knownOptions('trainEnergy', options, [...trainingOptionNames, ...own])
-  const given = givenHead(options, [...heads, 'joint'])
+  const given = givenHead(options, trainedHeadRows)
   if (options.energyWeight !== undefined && options.head === undefined && !options.resume)
     throw invalid('energyWeight', "nothing without the head 'joint'", options.energyWeight)
   return matchScore(options, given, headDefaults(options), createEnergy(options))
@@ -63,8 +65,7 @@ async function matchScoreIn<M extends Denoiser | EnergyModel>(
   const source = await openData(options, opened)
   const { data } = source
   const { sigmaData, conditional } = options
-  if (sigmaData !== undefined) finiteNumber('sigmaData', sigmaData, { above: 0 })
-  if (conditional !== undefined) boolean('conditional', conditional)
+  checkOptions(denoisingRows, { sigmaData, conditional })
   if (conditional && !data.labels) throw invalid('conditional', 'false, as the data have no labels', conditional)
   const stored = opened.checkpoint?.definition as Definition | undefined
   return train(options, opened, source, {

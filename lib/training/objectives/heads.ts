@@ -1,11 +1,10 @@
-import { finiteNumber, oneOf } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
-import { givenOptions } from '../../base/option-table.js'
+import { checkOptions, givenOptions, type OptionTable } from '../../base/option-table.js'
 import { EnergyModel } from '../../models/energy.js'
 import type { ModelInfo } from '../../models/info.js'
 import type { DeviceOptions } from '../../native/devices.js'
-import { energyKinds, type Head, heads } from '../../networks/energy-heads.js'
-import { type LevelOptions, levelRows } from '../options.js'
+import { energyKinds, type Head } from '../../networks/energy-heads.js'
+import { distilledHeadRows, type LevelOptions, levelRows } from '../options.js'
 import type { Definition, FrontEnd } from '../run.js'
 
 /** The energy's form, for training from data and for distillation. */
@@ -16,7 +15,7 @@ export interface HeadOptions extends LevelOptions {
   headScale?: number
 }
 
-export const headOptionNames = ['head', 'headScale', ...Object.keys(levelRows)]
+export const headOptionNames = [...Object.keys(distilledHeadRows), ...Object.keys(levelRows)]
 
 /** Without a teacher a denoiser and its energy can be trained at once. */
 export interface JointHeadOptions extends Omit<HeadOptions, 'head'> {
@@ -30,13 +29,11 @@ const scaled = (head: string) => head === 'dot' || head === 'joint'
 
 export function givenHead(
   { head, headScale, energyWeight, levelWeight, levels, levelBatch }: JointHeadOptions,
-  allowed: readonly string[] = heads,
+  rows: OptionTable = distilledHeadRows,
 ): Partial<Definition> {
-  if (head !== undefined) oneOf('head', head, allowed)
-  if (headScale !== undefined) finiteNumber('headScale', headScale, { above: 0 })
+  checkOptions(rows, { head, headScale, energyWeight })
   if (headScale !== undefined && headScale !== 1 && head !== undefined && !scaled(head))
     throw invalid('headScale', `1 for the head '${head}'`, headScale)
-  if (energyWeight !== undefined) finiteNumber('energyWeight', energyWeight, { above: 0 })
   if (energyWeight !== undefined && head !== undefined && head !== 'joint')
     throw invalid('energyWeight', `nothing for the head '${head}'`, energyWeight)
   return {

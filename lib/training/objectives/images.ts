@@ -1,4 +1,4 @@
-import { finiteNumber, integer, knownOptions } from '../../base/args.js'
+import { integer, knownOptions } from '../../base/args.js'
 import { invalid } from '../../base/errors.js'
 import { checkOptions } from '../../base/option-table.js'
 import type { Dataset } from '../../data/dataset.js'
@@ -8,8 +8,8 @@ import type { ImageTrainRequest, NativeNetwork, NetworkWeights } from '../../nat
 import { type CheckpointState, readCheckpoint, restore } from '../checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from '../checkpointed.js'
 import type { CommonStep } from '../loop.js'
-import { recordRows } from '../options.js'
-import { generalSettings, imageRecipe } from '../recipe.js'
+import { imageNoiseRows, recordRows } from '../options.js'
+import { generalSettings, type Recipe } from '../recipe.js'
 import { fittingBatch, inRun, onlySettings, openData, openRun, runOptionNames, settingNames } from '../run.js'
 import { checkSettings, type Settings, settle } from '../settings.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
@@ -62,6 +62,8 @@ export interface ImageObjective<M extends ImageModel, D extends ImageDefinition>
   /** Beside the general options: those that were given, and what holds otherwise. */
   given: Partial<D>
   defaults: Omit<D, keyof Settings | 'objective' | 'network' | 'data'>
+  /** What else holds otherwise, by rule. */
+  recipe(images: number): Recipe
   /** The network of the options, or a small one; throws ArgumentError where there can be none for the data. */
   configure(network: object, data: Dataset): D['network']
   create(definition: D, data: Dataset, options: DeviceOptions & { seed: number }): Promise<M>
@@ -83,7 +85,7 @@ export async function trainOnImages<M extends ImageModel, D extends ImageDefinit
 ): Promise<TrainingResult<M>> {
   knownOptions(objective.where, options, [...optionNames, ...(objective.optionNames ?? [])])
   checkSettings(options)
-  if (options.noise !== undefined) finiteNumber('noise', options.noise, { min: 0 })
+  checkOptions(imageNoiseRows, { noise: options.noise })
   if (options.dataOptions?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as the network is trained on images', options.dataOptions.autoencoder)
   checkOptions(recordRows, options)
@@ -137,13 +139,13 @@ async function trainImagesIn<M extends ImageModel, D extends ImageDefinition>(
 
 async function define<M extends ImageModel, D extends ImageDefinition>(
   options: ImageTrainingOptions<object>,
-  { name, given, defaults, configure }: ImageObjective<M, D>,
+  { name, given, defaults, recipe, configure }: ImageObjective<M, D>,
   stored: D | undefined,
   data: Dataset,
   images: number,
 ): Promise<D> {
   const network = options.network === undefined ? undefined : configure(checkObject(options.network), data)
-  const general = { ...generalSettings, ...imageRecipe(images) }
+  const general = { ...generalSettings, ...recipe(images) }
   const identity = { objective: name, data: await fingerprintFor(data, stored) }
   const { noise } = options
   const settled = settle<ImageDefinition>(

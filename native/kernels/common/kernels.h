@@ -39,6 +39,14 @@ class Kernels {
   virtual Context* context() { return nullptr; }
   virtual void after(Context* /*other*/) {}
   virtual void before(Context* /*other*/) {}
+  // A place in the order of calls, for backends that go on from there and not from the last one. Null where calls are done when they
+  // return.
+  class Mark {
+   public:
+    virtual ~Mark();
+  };
+  virtual std::unique_ptr<Mark> mark() { return nullptr; }
+  virtual void after(const Mark&) {}
   // The calls as one unit that replay() repeats with the same arguments (a CUDA graph); they are not made now. Null where
   // the backend has no such thing. Make the same calls plainly once before. Memory that the calls need inside the backend
   // may move: a recording holds as long as recordingEpoch() is what it was.

@@ -36,6 +36,8 @@ class CudaKernels : public Kernels {
   Context* context() override { return &context_; }
   void after(Context* other) override { context_.after(*other); }
   void before(Context* other) override { other->after(context_); }
+  std::unique_ptr<Mark> mark() override;
+  void after(const Mark& mark) override;
   std::unique_ptr<Recording> record(const std::function<void()>& calls) override;
   void replay(const Recording& recording) override;
   int recordingEpoch() const override { return context_.scratchMoves(); }

@@ -16,7 +16,25 @@ namespace {
 struct Graph final : Kernels::Recording {
   std::shared_ptr<Context::Recording> launches;
 };
+struct Event final : Kernels::Mark {
+  ~Event() override {
+    if (event != nullptr) cudaEventDestroy(event);  // those who wait for it still do
+  }
+  cudaEvent_t event = nullptr;
+};
 }  // namespace
+
+std::unique_ptr<Kernels::Mark> CudaKernels::mark() {
+  auto made = std::make_unique<Event>();
+  cudaStream_t s = context_.stream();
+  check(cudaEventCreateWithFlags(&made->event, cudaEventDisableTiming), "making an event");
+  check(cudaEventRecord(made->event, s), "recording an event");
+  return made;
+}
+
+void CudaKernels::after(const Mark& mark) {
+  check(cudaStreamWaitEvent(context_.stream(), static_cast<const Event&>(mark).event, 0), "waiting for an event");
+}
 
 std::unique_ptr<Kernels::Recording> CudaKernels::record(const std::function<void()>& calls) {
   auto graph = std::make_unique<Graph>();

@@ -25,20 +25,24 @@ export class RunLog {
   /** Milliseconds that writing took, which are not the run's. */
   spent = 0
 
-  constructor(private readonly folder: string | undefined) {}
+  readonly #folder: string | undefined
+
+  constructor(folder: string | undefined) {
+    this.#folder = folder
+  }
 
   /** What the stream ends with; what it tells on its way is written. */
   async follow<R extends { collapsed?: boolean; note?: string }>(
     stream: Stream<Level | Step | ChainLevel, R>,
     { name, method, target, particles, lastLevel, options }: About,
   ): Promise<R> {
-    const { folder } = this
+    const folder = this.#folder
     if (folder === undefined) return stream.result
     const log = new LevelLog(folder, { model: name, particles, options })
     try {
       const { shape } = target
-      await this.timed(() => log.begin({ method, target: describeTarget(target), shape, lastLevel }))
-      for await (const level of stream) await this.timed(() => log.level(level))
+      await this.#timed(() => log.begin({ method, target: describeTarget(target), shape, lastLevel }))
+      for await (const level of stream) await this.#timed(() => log.level(level))
       const { collapsed, note } = await stream.result
       await log.end({ summary: { collapsed, note } })
       return stream.result
@@ -48,7 +52,7 @@ export class RunLog {
     }
   }
 
-  private async timed(write: () => Promise<void>): Promise<void> {
+  async #timed(write: () => Promise<void>): Promise<void> {
     const began = performance.now()
     await write()
     this.spent += performance.now() - began

@@ -68,7 +68,7 @@ export function seen(picture) {
   return best < RECOGNISED ? null : [colour, x < SIDE / 2 ? 0 : 1]
 }
 
-/** Of two pictures. */
+/** The correlation of two pictures. */
 export function correlation(a, b) {
   const mean = (v) => v.reduce((s, x) => s + x, 0) / v.length
   const [ma, mb] = [mean(a), mean(b)]

@@ -1,7 +1,8 @@
 // What `fit` makes of pictures of several kinds that are made here, judged by rules that know them: of plain samples of the energy and of its
-// teacher, each asked for one combination of all attributes in turn, the share that shows a figure, and the one asked for.
+// teacher, each asked for one combination of all attributes in turn, the share that shows a figure, and the one asked for. Of garments a classifier
+// tells, trained on 120,000 of them, whose share of right answers on test pictures stands in the row.
 //
-//   node packages/lab/studies/fit.mjs [--only KIND,...] [--images N,... | --minutes N,...] [--seeds 0,1,...] [--count N] [--threads N] [--processor] [--keep DIR] [--out FILE] [--show]
+//   node packages/lab/studies/fit.mjs [--only KIND,...] [--shared DIR] [--images N,... | --minutes N,...] [--seeds 0,1,...] [--count N] [--threads N] [--processor] [--keep DIR] [--out FILE] [--show]
 //
 // A number of images stands for a time: images times the processor seconds of an image, over the share of the time that the teacher gets. With
 // minutes, on an idle machine, `fit` measures and chooses; with --processor they are minutes of processor time, and the machine may be busy.
@@ -11,30 +12,24 @@ import os from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { drawRow } from '../../../dist/fit/draw.js'
-import { Denoiser, devices, EnergyModel, fit, gridPng, setThreads } from '../../../dist/index.js'
+import {
+  Denoiser,
+  devices,
+  EnergyModel,
+  fit,
+  gridPng,
+  loadDataset,
+  setThreads,
+  trainClassifier,
+} from '../../../dist/index.js'
+import { accuracyOn } from '../../../dist/internal.js'
 import { discs, seen } from './discs.mjs'
 import { figures, kinds, seenFigure } from './figures.mjs'
 
-const discKind = {
-  data: () => discs(500, 1),
-  read: (picture) => {
-    const found = seen(picture)
-    return found && { classes: found }
-  },
-}
-const sets = {
-  discs: discKind,
-  ...Object.fromEntries(
-    Object.keys(kinds).map((kind) => [
-      kind,
-      { data: () => figures(kind, 1), read: (picture) => seenFigure(kind, picture) },
-    ]),
-  ),
-}
-
 const { values: options } = parseArgs({
   options: {
-    only: { type: 'string', default: Object.keys(sets).join() },
+    only: { type: 'string', default: ['discs', ...Object.keys(kinds)].join() },
+    shared: { type: 'string', default: '../shared/data' }, // folder with fashion-mnist
     images: { type: 'string', default: '12000' }, // that the teacher sees
     minutes: { type: 'string' }, // in place of images
     seeds: { type: 'string', default: '0' },
@@ -48,6 +43,43 @@ const { values: options } = parseArgs({
   },
 })
 setThreads(Number(options.threads))
+
+/** A reader of many pictures, of a rule for one. */
+const byRule = (read) => async () => (samples, count) => {
+  const size = samples.length / count
+  return Array.from({ length: count }, (_, i) => read(samples.subarray(i * size, (i + 1) * size)))
+}
+const garments = (name, limit) => loadDataset(join(options.shared, 'fashion-mnist', `${name}-images-idx3-ubyte.gz`), { limit }) // biome-ignore format: one line
+/** What is learnt, and how samples of it are read. */
+const sets = {
+  discs: {
+    data: () => discs(500, 1),
+    reader: byRule((picture) => {
+      const found = seen(picture)
+      return found && { classes: found }
+    }),
+  },
+  ...Object.fromEntries(
+    Object.keys(kinds).map((kind) => [
+      kind,
+      { data: () => figures(kind, 1), reader: byRule((picture) => seenFigure(kind, picture)) },
+    ]),
+  ),
+  fashion: {
+    data: () => garments('train'),
+    reader: async () => {
+      const [training, test] = [await garments('train'), await garments('t10k')]
+      const { model } = await trainClassifier({ data: training, images: 120_000, noise: 0.1, network: { width: 16 } })
+      const [known] = await accuracyOn(
+        model,
+        test,
+        Int32Array.from({ length: test.size }, (_, i) => i),
+      )
+      const read = async (samples) => Array.from((await model.classify(samples)).classes, (is) => ({ classes: [is] }))
+      return Object.assign(read, { known: round(known) })
+    },
+  },
+}
 
 const round = (value) => Number(value.toPrecision(4))
 const cpu = () => {
@@ -72,7 +104,7 @@ async function judge(model, { shape, labels }, read, picture) {
   const asked = Array.from({ length: count }, (_, i) => combination(labels.attributes, i))
   const samples = await drawRow(model, { label: '', asked, composed: false }, { seed: 5 })
   const size = samples.length / count
-  const shown = asked.map((_, i) => read(samples.subarray(i * size, (i + 1) * size)))
+  const shown = await read(samples, count)
   const share = (is) => round(asked.filter((want, i) => shown[i] && is(want, shown[i].classes)).length / count)
   if (picture) {
     const few = Math.min(count, 120)
@@ -86,8 +118,8 @@ async function judge(model, { shape, labels }, read, picture) {
 }
 
 async function measure(kind, budget, seed) {
-  const { data: make, read } = sets[kind]
-  const data = make()
+  const { data: make, reader } = sets[kind]
+  const data = await make()
   const name = `${[kind.replaceAll(' ', '-'), ...Object.entries(budget).flat(), seed].join('-')}`
   if (options.keep) mkdirSync(options.keep, { recursive: true })
   const output = options.keep ? join(options.keep, name) : mkdtempSync(join(os.tmpdir(), 'feynkac-fit-study-'))
@@ -114,7 +146,9 @@ async function measure(kind, budget, seed) {
   const grid = (of) => options.keep && `${output}-${of}.png`
   const energy = await EnergyModel.load(join(output, 'model.safetensors'))
   const teacher = await Denoiser.load(join(output, 'teacher.safetensors'))
+  const read = await reader()
   const judged = {
+    ...(read.known && { known: read.known }),
     energy: await judge(energy, data, read, grid('energy')),
     teacher: await judge(teacher, data, read, grid('teacher')),
   }

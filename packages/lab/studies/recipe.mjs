@@ -20,8 +20,9 @@ import {
   sigmaGrid,
   trainDenoiser,
 } from '../../../dist/index.js'
-import { discs, seen, uniforms } from './discs.mjs'
+import { discs, seen } from './discs.mjs'
 import { groups } from './recipe-rows.mjs'
+import { heldOutLoss, labelVectors } from './yardstick.mjs'
 
 const { values: options } = parseArgs({
   options: {
@@ -53,51 +54,6 @@ const dataSets = {
     training: await loadDataset(join(options.fashion, 'train-images-idx3-ubyte.gz')),
     test: await loadDataset(join(options.fashion, 't10k-images-idx3-ubyte.gz'), { limit: TESTED }),
   }),
-}
-
-function normals(seed) {
-  const u = uniforms(seed)
-  return () => Math.sqrt(-2 * Math.log(1 - u())) * Math.cos(2 * Math.PI * u())
-}
-
-/** One-hot vectors of the first samples' labels. */
-function labelVectors(data, count) {
-  const { attributes } = data.labels
-  const width = attributes.reduce((sum, { size }) => sum + size, 0)
-  const vectors = new Float32Array(count * width)
-  for (let i = 0; i < count; i++) {
-    let at = i * width
-    data.label(i).forEach((value, a) => {
-      vectors[at + value] = 1
-      at += attributes[a].size
-    })
-  }
-  return vectors
-}
-
-/** lambda(sigma) |D(x) - x0|^2 / d at ln sigma spread evenly over quantiles of N(-1.2, 1.2^2): of all, and of the low, middle and high noise. */
-async function heldOutLoss(model, { test }) {
-  const size = test.shape.reduce((a, b) => a * b, 1)
-  const n = TESTED
-  const normal = normals(7)
-  const x0 = new Float32Array(n * size)
-  for (let i = 0; i < n; i++) test.read(i, x0, i * size)
-  // sorted draws of the normal law stand for its quantiles; sample i has noise of rank 97 i, to mix it with the order of the data
-  const ranks = Array.from({ length: 32 * n }, normal)
-    .sort((a, b) => a - b)
-    .filter((_, i) => i % 32 === 16)
-  const sigmas = Float64Array.from({ length: n }, (_, i) => Math.exp(-1.2 + 1.2 * ranks[(97 * i) % n]))
-  const x = x0.map((v, k) => v + sigmas[Math.floor(k / size)] * normal())
-  const found = await model.denoise(x, sigmas, { labels: labelVectors(test, n) })
-  const thirds = [[], [], []]
-  sigmas.forEach((sigma, i) => {
-    let square = 0
-    for (let k = i * size; k < (i + 1) * size; k++) square += (found[k] - x0[k]) ** 2
-    const lambda = (sigma ** 2 + 0.25) / (0.5 * sigma) ** 2
-    thirds[Math.floor((3 * ((97 * i) % n)) / n)].push((lambda * square) / size)
-  })
-  const mean = (v) => v.reduce((a, b) => a + b, 0) / v.length
-  return { loss: mean(thirds.flat()), low: mean(thirds[0]), middle: mean(thirds[1]), high: mean(thirds[2]) }
 }
 
 /** Plain samples (Heun, 24 levels), each under the labels of one combination in turn, and, where a rule reads them, what they show. */
@@ -157,7 +113,7 @@ async function measure({ data: _, teacher, name: __, ...training }, seed, loaded
     : trainDenoiser({ ...asThen(training), ...about }))
   const seconds = cpuSeconds(process.cpuUsage(cpu))
   const { samples, ...shown } = await draw(model, loaded, 60)
-  const found = { steps, cpuSeconds: seconds, ...(await heldOutLoss(model, loaded)), ...shown }
+  const found = { steps, cpuSeconds: seconds, ...(await heldOutLoss(model, loaded.test, TESTED)), ...shown }
   if (options.pictures) {
     mkdirSync(options.pictures, { recursive: true })
     writeFileSync(join(options.pictures, picture), await gridPng(samples, model.shape, { columns: 12, size: 700 }))

@@ -10,7 +10,7 @@ export type Line = Record<string, unknown>
 export interface Log {
   epoch: number
   lines: Line[]
-  /** Of the result, beside those that lines name. */
+  /** Pictures of the result; those of the lines are named there. */
   pictures: string[]
 }
 

@@ -26,7 +26,7 @@ export interface WatchServer {
 
 /** Milliseconds between looks, while anybody looks. */
 const PERIOD = 1000
-/** Of a description of the interface that the page may be beside. */
+/** Keeps the page out of the OpenAPI description of a server that it is part of. */
 const hidden = { schema: { hide: true } as object }
 /** Names by which a machine calls itself: pages of the web may not reach it by another (DNS rebinding). */
 const ownNames = ['localhost', '127.0.0.1', '[::1]']
@@ -93,8 +93,11 @@ class Listeners {
   #timer: NodeJS.Timeout | undefined
   #last = ''
   #quiet = 0
+  readonly #look: () => Promise<Run[]>
 
-  constructor(private readonly look: () => Promise<Run[]>) {}
+  constructor(look: () => Promise<Run[]>) {
+    this.#look = look
+  }
 
   add(response: ServerResponse): void {
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }) // biome-ignore format: one line
@@ -113,7 +116,7 @@ class Listeners {
 
   #next(after: number): void {
     this.#timer = setTimeout(async () => {
-      const text = JSON.stringify(await this.look())
+      const text = JSON.stringify(await this.#look())
       const changed = text !== this.#last
       this.#quiet = changed ? 0 : this.#quiet + 1
       // a word now and then: what passes connections on ends those that are silent

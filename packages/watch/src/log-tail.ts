@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 
-/** A log of JSON lines that grows, or is begun anew. */
+/** A log of JSON lines that grows, or is started again. */
 
 /** Bytes of a log that are read: more is not of a run of feynkac. */
 const MOST = 2 ** 28
@@ -13,12 +13,15 @@ export class LogTail {
   #at = 0
   #inode = 0
   #rest: Buffer = Buffer.alloc(0)
+  readonly #file: string
 
-  constructor(private readonly file: string) {}
+  constructor(file: string) {
+    this.#file = file
+  }
 
   /** Reads what was added. */
   async read(): Promise<void> {
-    const handle = await open(this.file, 'r').catch(() => undefined)
+    const handle = await open(this.#file, 'r').catch(() => undefined)
     if (!handle) return
     try {
       const { size, ino, mtimeMs } = await handle.stat()

@@ -17,7 +17,7 @@ export interface Run {
   /** Times in milliseconds since 1970. */
   started: number
   updated: number
-  /** Changes with every line of the log; another `epoch` where the log was begun anew. */
+  /** Changes with every line of the log; another `epoch` where the log was started again. */
   lines: number
   epoch: number
   /** Share that is done, and the words of the list. */
@@ -56,8 +56,11 @@ class Watched {
 
 export class Runs {
   readonly #runs = new Map<string, Watched>()
+  readonly #folders: readonly string[]
 
-  constructor(private readonly folders: readonly string[]) {}
+  constructor(folders: readonly string[]) {
+    this.#folders = folders
+  }
 
   #looking: Promise<Run[]> | undefined
 
@@ -83,7 +86,7 @@ export class Runs {
 
   async #search(): Promise<void> {
     const found = new Set<string>()
-    for (const [i, folder] of this.folders.entries()) await this.#find(String(i), folder, folder, DEPTH, found)
+    for (const [i, folder] of this.#folders.entries()) await this.#find(String(i), folder, folder, DEPTH, found)
     for (const id of this.#runs.keys()) if (!found.has(id)) this.#runs.delete(id)
     this.#searched = performance.now()
   }
@@ -122,7 +125,7 @@ export class Runs {
       const within = relative(top, folder)
       const id = [root, within.split(sep).join('/'), kind].filter(Boolean).join('/')
       found.add(id)
-      const name = within === '' ? basename(top) : this.folders.length > 1 ? join(basename(top), within) : within
+      const name = within === '' ? basename(top) : this.#folders.length > 1 ? join(basename(top), within) : within
       // a fit, the demo and experiments have theirs in a folder `runs`, which tells nothing
       const words = name.split(sep).filter((word, i, all) => word !== 'runs' || i === all.length - 1)
       if (!this.#runs.has(id)) this.#runs.set(id, new Watched(id, folder, words.join('/'), kind))

@@ -24,6 +24,16 @@ FEYNKAC_INLINE int roundUp(int n, int tile) { return tilesOf(n, tile) * tile; }
 FEYNKAC_INLINE int least(int a, int b) { return a < b ? a : b; }
 FEYNKAC_INLINE int most(int a, int b) { return a > b ? a : b; }
 
+struct Range {
+  int first, count;
+};
+
+// The i-th of `parts` about equal parts of 0 .. n
+FEYNKAC_INLINE Range partOf(int n, int parts, int i) {
+  const auto cut = [&](int k) { return static_cast<int>(int64_t(n) * k / parts); };
+  return {cut(i), cut(i + 1) - cut(i)};
+}
+
 template <int R>
 struct Tile {
   vf c[R][2];

@@ -31,15 +31,19 @@ bool transformsByBlock(const Tiles& all, const ConvShape& s) {
 }
 
 struct Blocking {
-  int tiles, blocks, ranges;
+  int count, tiles, blocks, ranges;
 
-  Blocking(const Tiles& all, const ConvShape& s, bool large) {
+  Blocking(const Tiles& all, const ConvShape& s, bool large) : count(all.count) {
     const size_t bytes = sizeof(float) * kFrequencies * roundUp(s.in, kLanes);
     const int fit = most(kTileRows, (large ? kLargeBlockBytes : kBlockBytes) / bytes);
     const int fair = most(large ? 4 * kTileRows : kTileRows, tilesOf(all.count, kPieces));
-    tiles = tilesOf(all.count, tilesOf(all.count, least(fit, fair)));
-    blocks = tilesOf(all.count, tiles);
+    tiles = tilesOf(count, tilesOf(count, least(fit, fair)));
+    blocks = tilesOf(count, tiles);
+    if (blocks > 1 && blocks < kPieces) blocks = roundUp(blocks, 2);  // an odd one would leave one of two threads alone
     ranges = most(1, least(tilesOf(s.out, kTileColumns) / kLeastPanels, kPieces / blocks));
+  }
+  Range block(int i) const {
+    return blocks < kPieces ? partOf(count, blocks, i) : Range{i * tiles, least(tiles, count - i * tiles)};
   }
 };
 
@@ -50,31 +54,54 @@ struct Chunk {
 };
 Chunk chunkOf(const WeightView& w) { return w.transposed ? Chunk{1, 128} : Chunk{4, 32}; }
 
+enum class Sum { kNew, kGoesOn, kAdded };
+
+// M_f (+)= V_f U_f over `channels`, vectors of which lie `stride` apart, of `times` R tiles. A function of its own: what the loops around
+// it keep would take registers from the tile.
+template <int R>
+__attribute__((noinline)) void productsOf(float* to, const float* from, size_t stride, const float* weights,
+                                          int channels, Sum sum, int times) {
+  for (; times > 0; --times, to += R * kTileColumns, from += R * kLanes) {
+    Tile<R> tile;
+    clear(tile);
+    if (sum == Sum::kGoesOn) addTile(tile, to, kTileColumns);
+    const float *v = from, *u = weights;
+    for (int k = channels; k > 0; k -= kLanes, v += stride, u += kLanes * kTileColumns)
+      rankAlong(
+          tile, [&](int r) { return v + r * kLanes; }, u, least(kLanes, k));
+    if (sum == Sum::kAdded) addTile(tile, to, kTileColumns);
+    storeTile(to, kTileColumns, tile);
+  }
+}
+
 struct Block {
   const ConvShape& s;
   const Tiles& all;
   int first, count;  // of the tiles
   size_t vectorStride, vStride, mStride;
   float *v, *m;
+  Tiles::Place* places;  // of the tiles and of one after them
 
   Block(const ConvShape& shape, const Tiles& tiles, int first, int count, int panels)
       : s(shape), all(tiles), first(first), count(count) {
     vectorStride = size_t(count) * kLanes;
     vStride = vectorStride * tilesOf(s.in, kLanes) + kLanes;
     mStride = size_t(count) * kTileColumns + kLanes;
-    v = scratch(0, kFrequencies * vStride);
+    v = scratch(0, kFrequencies * vStride + (count + 1) * sizeof(Tiles::Place) / sizeof(float));
     m = scratch(1, panels * kFrequencies * mStride);
+    places = reinterpret_cast<Tiles::Place*>(v + kFrequencies * vStride);
+    for (int i = 0; i <= count; ++i) places[i] = all.at(least(first + i, all.count - 1));
   }
 
   void transformInput(const float* x) const {
     float* zeros = scratch(2, s.in);
     memset(zeros, 0, s.in * sizeof(float));
     Patch<kPatch> patches[2];
-    patches[0].set(x, zeros, s.in, s, all.at(first), 1);
+    patches[0].around(x, zeros, s.in, s, places[0]);
     for (int i = 0; i < count; ++i) {
       const Patch<kPatch>& patch = patches[i % 2];
       Patch<kPatch>& next = patches[(i + 1) % 2];
-      next.set(x, zeros, s.in, s, all.at(least(first + i + 1, all.count - 1)), 1);
+      next.around(x, zeros, s.in, s, places[i + 1]);
       for (int c = 0; c < s.in; c += kLanes) {
         for (int row = 0; row < kPatch; ++row)
           for (int column = kPatch - kTile; column < kPatch; ++column) __builtin_prefetch(next.at[row][column] + c);
@@ -94,22 +121,22 @@ struct Block {
   // M of a panel (+)= V U over the input channels k0 .. k1, U from k0 on with frequencies uStride apart. goesOn: in one sum with those
   // before k0, with the bits of all at once; otherwise the chunk has a sum of its own, whose error is smaller.
   void multiply(int panel, const float* u, size_t uStride, int k0, int k1, bool goesOn) const {
-    for (int f = 0; f < kFrequencies; ++f)
-      forTileRows(count, [&](auto rows, int row) {
-        constexpr int R = decltype(rows)::kCount;
-        Tile<R> tile;
-        float* to = m + (panel * kFrequencies + f) * mStride + size_t(row) * kTileColumns;
-        clear(tile);
-        if (goesOn && k0 > 0) addTile(tile, to, kTileColumns);
-        const float *weights = u + f * uStride, *from = v + f * vStride + size_t(row) * kLanes;
-        const size_t stride = vectorStride;
-        from += k0 / kLanes * stride;
-        for (int k = k0, end = k1; k < end; k += kLanes, from += stride, weights += kLanes * kTileColumns)
-          rankAlong(
-              tile, [&](int r) { return from + r * kLanes; }, weights, least(kLanes, end - k));
-        if (!goesOn && k0 > 0) addTile(tile, to, kTileColumns);
-        storeTile(to, kTileColumns, tile);
-      });
+    const Sum sum = k0 == 0 ? Sum::kNew : goesOn ? Sum::kGoesOn : Sum::kAdded;
+    for (int f = 0; f < kFrequencies; ++f) {
+      const Range tiles = all.having(f, first, count);
+      if (tiles.count == 0) continue;
+      float* to = m + (panel * kFrequencies + f) * mStride + size_t(tiles.first - first) * kTileColumns;
+      const float* from = v + f * vStride + k0 / kLanes * vectorStride + size_t(tiles.first - first) * kLanes;
+      const int each = tilesOf(tiles.count, tilesOf(tiles.count, kTileRows)), whole = tiles.count / each;
+      const auto products = [&](int n, int row, int times) {
+        withRows(n, [&](auto rows) {
+          productsOf<decltype(rows)::kCount>(to + size_t(row) * kTileColumns, from + size_t(row) * kLanes, vectorStride,
+                                             u + f * uStride, k1 - k0, sum, times);
+        });
+      };
+      products(each, 0, whole);
+      if (tiles.count > whole * each) products(tiles.count - whole * each, whole * each, 1);
+    }
   }
 
   // y of a panel's outputs, from o on
@@ -126,7 +153,7 @@ struct Block {
         return ((size_t(p.image) * s.height + p.y) * s.width + p.x) * s.out + o;
       };
       const size_t line = size_t(s.width) * s.out;
-      const float* ahead = y + pixel(all.at(least(first + i + 1, all.count - 1)));
+      const float* ahead = y + pixel(places[i + 1]);
       for (int row = 0; row < kTile; ++row)
         for (int k = 0; k < kTile; ++k) __builtin_prefetch(ahead + row * line + size_t(k) * s.out, 1);
 
@@ -135,14 +162,14 @@ struct Block {
       outputTile(
           out, [&](int row, int k)
                    __attribute__((always_inline)) { return load(from + (row * kPatch + k) * mStride); });
-      const Tiles::Place place = all.at(first + i);
+      const Tiles::Place& place = places[i];
       const size_t at = pixel(place);
-      const int height = least(kTile, s.height - place.y), width = least(kTile, s.width - place.x);
 #pragma GCC unroll 4
       for (int row = 0; row < kTile; ++row)
 #pragma GCC unroll 4
         for (int k = 0; k < kTile; ++k)
-          if (row < height && k < width) e.finish(y, at + row * line + size_t(k) * s.out, out[row][k], o, n);
+          if (row < place.height && k < place.width)
+            e.finish(y, at + row * line + size_t(k) * s.out, out[row][k], o, n);
     }
   }
 };
@@ -203,8 +230,9 @@ void winogradConv(float* y, const float* x, const WeightView& w, const Epilogue&
     });
   }
   parallelFor(blocking.blocks * blocking.ranges, [&](int piece) {
-    const int tile = piece / blocking.ranges * blocking.tiles, range = piece % blocking.ranges;
-    const Block block(s, all, tile, least(blocking.tiles, all.count - tile), large ? chunk.panels : 1);
+    const Range tiles = blocking.block(piece / blocking.ranges);
+    const int range = piece % blocking.ranges;
+    const Block block(s, all, tiles.first, tiles.count, large ? chunk.panels : 1);
     block.transformInput(x);
     const int end = panels * (range + 1) / blocking.ranges;
     for (int p = panels * range / blocking.ranges, n; p < end; p += n) {

@@ -23,10 +23,6 @@ constexpr int kLeastTiles = 64;         // of a range
 constexpr size_t kChunkBytes = 400000;  // of transforms
 constexpr int kPairFrequencies = 2 * kPatch;
 
-struct Range {
-  int first, count;
-};
-
 // The i-th of `parts` about equal parts of 0 .. n, in whole `unit`s
 Range part(int n, int unit, int parts, int i) {
   const int units = tilesOf(n, unit);
@@ -34,11 +30,14 @@ Range part(int n, int unit, int parts, int i) {
   return {first, last - first};
 }
 
-// to[frequency][channel of the band] of one tile and pair
+// to[frequency][channel of the band] of one tile and pair; the pixels of the next tile are asked for
 template <int Pair>
-void transformInput(float* to, size_t stride, const Patch<kPatch>& patch, const Range& band) {
+void transformInput(float* to, size_t stride, const Patch<kPatch>& patch, const Patch<kPatch>& next,
+                    const Range& band) {
   for (int c = 0; c < band.count; c += kLanes) {
     const int n = least(kLanes, band.count - c), from = band.first + c;
+    for (int row = 0; row < kPatch; ++row)
+      for (int column = kPatch - kTile; column < kPatch; ++column) __builtin_prefetch(next.at[row][column] + from);
     inputPair<Pair>(
         to + c, kPatch * stride,
         stride, [&](int i, int j) __attribute__((always_inline)) { return loadSome(patch.at[i][j] + from, n); });
@@ -46,15 +45,18 @@ void transformInput(float* to, size_t stride, const Patch<kPatch>& patch, const 
 }
 
 template <int Pair>
-void transformOutput(float* to, size_t stride, const Patch<kTile>& patch, const Range& band) {
+void transformOutput(float* to, size_t stride, const Patch<kTile>& patch, const Patch<kTile>& next, const Range& band) {
   for (int c = 0; c < roundUp(band.count, kTileColumns); c += kLanes) {
     const int n = least(kLanes, band.count - c), from = band.first + c;
-    if (n > 0)
+    if (n > 0) {
+      for (int row = 0; row < kTile; ++row)
+        for (int column = 0; column < kTile; ++column) __builtin_prefetch(next.at[row][column] + from);
       outputAdjointPair<Pair>(
           to + c, kPatch * stride,
           stride, [&](int i, int j) __attribute__((always_inline)) { return loadSome(patch.at[i][j] + from, n); });
-    else
+    } else {
       for (int f = 0; f < kPairFrequencies; ++f) store(to + f * stride + c, vf{});
+    }
   }
 }
 
@@ -109,19 +111,28 @@ void sumPair(const Square& square, int range, const Range& tiles, const ConvGrad
   for (int t = 0; t < nTerms; ++t)
     for (int first = 0; first < tiles.count; first += chunk) {
       const int count = least(chunk, tiles.count - first);
+      Patch<kPatch> patches[2];
+      Patch<kTile> outputs[2];
+      const auto look = [&](int i) {
+        const Tiles::Place place = all.at(tiles.first + first + least(i, count - 1));
+        patches[i % 2].around(terms[t].x, zeros, s.in, s, place);
+        outputs[i % 2].set(terms[t].dy, zeros, s.out, s, place);
+      };
+      look(0);
       for (int i = 0; i < count; ++i) {
-        const Tiles::Place place = all.at(tiles.first + first + i);
-        Patch<kPatch> patch;
-        patch.set(terms[t].x, zeros, s.in, s, place, 1);
-        transformInput<Pair>(x + size_t(i) * xWidth, xStride, patch, in);
-        Patch<kTile> outputs;
-        outputs.set(terms[t].dy, zeros, s.out, s, place, 0);
-        transformOutput<Pair>(y + size_t(i) * yWidth, yStride, outputs, out);
+        look(i + 1);
+        transformInput<Pair>(x + size_t(i) * xWidth, xStride, patches[i % 2], patches[(i + 1) % 2], in);
+        transformOutput<Pair>(y + size_t(i) * yWidth, yStride, outputs[i % 2], outputs[(i + 1) % 2], out);
       }
       for (int f = 0; f < kPairFrequencies; ++f) {
-        const int frequency = range * kFrequencies + kPairRows[Pair][f / kPatch] * kPatch + f % kPatch;
-        addProducts(square.du + frequency * square.frequency, yWidth, x + f * xStride, xWidth, in.count,
-                    y + f * yStride, yWidth, count, t > 0 || first > 0);
+        const int frequency = kPairRows[Pair][f / kPatch] * kPatch + f % kPatch;
+        const Range having = all.having(frequency, tiles.first + first, count);
+        const size_t skipped = having.first - tiles.first - first;
+        const bool add = t > 0 || first > 0;
+        if (add && having.count == 0) continue;
+        addProducts(square.du + (range * kFrequencies + frequency) * square.frequency, yWidth,
+                    x + f * xStride + skipped * xWidth, xWidth, in.count, y + f * yStride + skipped * yWidth, yWidth,
+                    having.count, add);
       }
     }
 }

@@ -180,17 +180,60 @@ FEYNKAC_INLINE void outputTile(vf (*y)[kTile], const L& q) {
   }
 }
 
-// The tiles that cover the images of a batch, row by row.
-struct Tiles {
-  int rows, columns, count;
+// How tiles cover a side of an image: full ones first, then short ones of 3 pixels, as many as save a product without needing another
+// tile. A short tile is a full one without the point at infinity, which alone reaches its last pixel: 5 of 6 products, the same
+// transforms.
+struct Side {
+  int full, tiles;
 
-  explicit Tiles(const ConvShape& s)
-      : rows(tilesOf(s.height, kTile)), columns(tilesOf(s.width, kTile)), count(s.batch * rows * columns) {}
+  explicit Side(int pixels)
+      : full(most(0, pixels - (kTile - 1) * tilesOf(pixels, kTile))), tiles(tilesOf(pixels, kTile)) {}
+  int at(int i) const { return i * kTile - most(0, i - full); }  // first pixel of the i-th
+};
+
+// The tiles that cover the images of a batch, row by row, in the order of their kinds: full height and short width, full, short height
+// and full width, short. So those that have a frequency follow each other.
+struct Tiles {
+  static constexpr int kKinds = 4;
+  int height, width;  // of an image
+  Side y, x;
+  int ends[kKinds];  // of the kinds
+  int count;
+
+  explicit Tiles(const ConvShape& s) : height(s.height), width(s.width), y(s.height), x(s.width) {
+    int end = 0;
+    for (int kind = 0; kind < kKinds; ++kind) ends[kind] = end += s.batch * rows(kind) * columns(kind);
+    count = end;
+  }
 
   struct Place {
-    int image, y, x;  // of its first pixel
+    int image, y, x, height, width;  // its first pixel, and how many there are
   };
-  Place at(int tile) const { return {tile / (columns * rows), tile / columns % rows * kTile, tile % columns * kTile}; }
+  Place at(int tile) const {
+    int kind = 0;
+    while (tile >= ends[kind]) ++kind;
+    tile -= kind > 0 ? ends[kind - 1] : 0;
+    const int across = columns(kind), down = rows(kind);
+    const int row = tile / across % down + (shortHeight(kind) ? y.full : 0);
+    const int column = tile % across + (shortWidth(kind) ? x.full : 0);
+    const Place p = {tile / (across * down), y.at(row), x.at(column), 0, 0};
+    return {p.image, p.y, p.x, least(kTile - shortHeight(kind), height - p.y),
+            least(kTile - shortWidth(kind), width - p.x)};
+  }
+
+  // Those of first .. first + n that have frequency f
+  Range having(int f, int first, int n) const {
+    const bool lastRow = f / kPatch == kPatch - 1, lastColumn = f % kPatch == kPatch - 1;
+    const int begin = most(first, lastColumn ? ends[0] : 0);
+    const int end = least(first + n, lastRow ? ends[1] : lastColumn ? ends[2] : count);
+    return {begin, most(0, end - begin)};
+  }
+
+ private:
+  static bool shortHeight(int kind) { return kind >= 2; }
+  static bool shortWidth(int kind) { return kind == 0 || kind == 3; }
+  int rows(int kind) const { return shortHeight(kind) ? y.tiles - y.full : y.full; }
+  int columns(int kind) const { return shortWidth(kind) ? x.tiles - x.full : x.full; }
 };
 
 // Pointers to the channels of N x N pixels of an image from (y, x) on, to zeros outside of it.
@@ -198,16 +241,21 @@ template <int N>
 struct Patch {
   const float* at[N][N];
 
-  void set(const float* images, const float* zeros, int channels, const ConvShape& s, const Tiles::Place& p, int pad) {
-    for (int i = 0; i < N; ++i) {
-      const int y = p.y - pad + i;
-      const bool inside = y >= 0 && y < s.height;
-      for (int j = 0; j < N; ++j) {
-        const int x = p.x - pad + j;
-        at[i][j] = inside && x >= 0 && x < s.width
-                       ? images + ((size_t(p.image) * s.height + y) * s.width + x) * channels
-                       : zeros;
-      }
+  // The pixels around a tile's
+  void around(const float* images, const float* zeros, int channels, const ConvShape& s, const Tiles::Place& p) {
+    const int top = p.y - 1, left = p.x - 1;
+    set(images, zeros, channels, s, {p.image, top, left, s.height - top, s.width - left});
+  }
+  // A tile's own
+  void set(const float* images, const float* zeros, int channels, const ConvShape& s, const Tiles::Place& p) {
+    const ptrdiff_t line = ptrdiff_t(s.width) * channels;
+    const float* row = images + ((ptrdiff_t(p.image) * s.height + p.y) * s.width + p.x) * channels;
+    bool inside[N];
+    for (int j = 0; j < N; ++j) inside[j] = p.x + j >= 0 && j < p.width;
+    for (int i = 0; i < N; ++i, row += line) {
+      const bool within = p.y + i >= 0 && i < p.height;
+#pragma GCC unroll 6
+      for (int j = 0; j < N; ++j) at[i][j] = within & inside[j] ? row + ptrdiff_t(j) * channels : zeros;
     }
   }
 };

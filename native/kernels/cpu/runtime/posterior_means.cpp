@@ -27,7 +27,7 @@ double squaredDistance(const float* a, const float* b, size_t d) {
   return sum;
 }
 
-// Of one row; `own` is x0, `squares` and `weights` are working memory of count + 1.
+// The posterior mean of one row; `own` is x0, `squares` and `weights` are working memory of count + 1.
 void posteriorMean(float* own, const float* state, double sigma, double inner, const float* references,
                    const uint8_t* matches, size_t count, size_t d, std::vector<double>& squares,
                    std::vector<double>& weights) {

@@ -10,6 +10,7 @@ namespace feynkac {
 
 Kernels::~Kernels() = default;
 Kernels::Recording::~Recording() = default;
+Kernels::Mark::~Mark() = default;
 
 namespace baseline {
 Kernels* makeKernels();

@@ -25,22 +25,22 @@ export const uniformWeights = (n: number): Float64Array => new Float64Array(n).f
 
 /** A normalised density exp(-U(x)) on a square, by the midpoint rule: the exact answer in two dimensions. */
 export class GridDensity {
-  private readonly side = CELLS * FINE
-  private readonly step = (2 * HALF) / (CELLS * FINE)
-  private readonly masses: Float64Array // of the fine cells
-  private readonly cells = new Float64Array(CELLS * CELLS)
-  private readonly reference: Float32Array
+  readonly #side = CELLS * FINE
+  readonly #step = (2 * HALF) / (CELLS * FINE)
+  readonly #masses: Float64Array // of the fine cells
+  readonly #cells = new Float64Array(CELLS * CELLS)
+  readonly #reference: Float32Array
 
   private constructor(energy: Float64Array) {
-    const { side } = this
+    const side = this.#side
     const lowest = energy.reduce((a, b) => Math.min(a, b))
     const unnormalised = energy.map((e) => Math.exp(lowest - e))
     const total = unnormalised.reduce((a, b) => a + b)
-    this.masses = unnormalised.map((p) => p / total)
+    this.#masses = unnormalised.map((p) => p / total)
     for (let i = 0; i < side; i++)
       for (let j = 0; j < side; j++)
-        this.cells[Math.floor(i / FINE) * CELLS + Math.floor(j / FINE)] += this.masses[i * side + j]
-    this.reference = this.draw(REFERENCE, 0x5eed).x
+        this.#cells[Math.floor(i / FINE) * CELLS + Math.floor(j / FINE)] += this.#masses[i * side + j]
+    this.#reference = this.draw(REFERENCE, 0x5eed).x
   }
 
   static async of(target: EnergyFunction, sigma: number): Promise<GridDensity> {
@@ -55,8 +55,8 @@ export class GridDensity {
 
   /** Independent draws: what a perfect sampler would give. */
   draw(n: number, seed: number): Cloud {
-    const { side, step } = this
-    const chosen = resample(this.masses, { scheme: 'multinomial', n, seed })
+    const [side, step] = [this.#side, this.#step]
+    const chosen = resample(this.#masses, { scheme: 'multinomial', n, seed })
     const x = new Float32Array(2 * n)
     for (let i = 0; i < n; i++) {
       x[2 * i] = ((chosen[i] % side) + uniformAt(seed, 0, 0, i, 0)) * step - HALF
@@ -74,11 +74,11 @@ export class GridDensity {
         outside += cloud.weights[i] // NaN too
       else found[row * CELLS + column] += cloud.weights[i]
     }
-    const totalVariation = (outside + found.reduce((sum, p, k) => sum + Math.abs(p - this.cells[k]), 0)) / 2
+    const totalVariation = (outside + found.reduce((sum, p, k) => sum + Math.abs(p - this.#cells[k]), 0)) / 2
     // a cloud with NaN or infinity in it is not at any distance
     const finite = cloud.x.every(Number.isFinite)
     const options = { dim: 2, directions, weightsA: cloud.weights }
-    const slicedW2 = finite ? await slicedWasserstein(cloud.x, this.reference, options) : Number.NaN
+    const slicedW2 = finite ? await slicedWasserstein(cloud.x, this.#reference, options) : Number.NaN
     return { totalVariation, slicedW2 }
   }
 }

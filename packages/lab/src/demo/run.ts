@@ -55,6 +55,6 @@ export async function runDemo(options: DemoOptions): Promise<{ result: DemoResul
     blocks: reportBlocks(result, drawn),
     figures: drawn,
   })
-  for (const folder of context.trained) await removeCheckpoints(folder) // the next demo here begins anew
+  for (const folder of context.trained) await removeCheckpoints(folder) // the next demo here starts from the beginning
   return { result, files: [results, ...report] }
 }

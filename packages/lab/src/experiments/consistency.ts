@@ -1,7 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  guided,
   lowTemperature,
+  mixture,
   product,
   resample,
   type SmcOptions,
@@ -29,17 +31,19 @@ interface Form {
   options: Pick<SmcOptions, 'weights' | 'kernel' | 'proposal' | 'weighAbove'>
   /** Whether it needs energies, not gradients alone. */
   energies?: boolean
+  /** Whether it is for targets that are linear in the energies. */
+  linear?: boolean
 }
 
 export const forms: Form[] = [
   { name: 'none', options: { weights: 'none' } },
-  { name: 'likelihood', options: { weights: 'likelihood' } },
+  { name: 'likelihood', options: { weights: 'likelihood' }, linear: true },
   { name: 'bridge', options: { weights: 'bridge' }, energies: true },
   { name: 'bridge above auto', options: { weights: 'bridge', weighAbove: 'auto' }, energies: true },
   { name: 'bridge above 0.5', options: { weights: 'bridge', weighAbove: 0.5 }, energies: true },
   { name: 'tilt', options: { weights: 'tilt' }, energies: true },
-  { name: 'fkc', options: { weights: 'fkc' }, energies: true },
-  { name: 'rne', options: { weights: 'rne', proposal: 'analytic' }, energies: true },
+  { name: 'fkc', options: { weights: 'fkc' }, energies: true, linear: true },
+  { name: 'rne', options: { weights: 'rne', proposal: 'analytic' }, energies: true, linear: true },
 ]
 
 /** A target of the three energies that it may be made of, and the shares of shapes that it has; a picture that shows none counts as wrong. */
@@ -48,6 +52,8 @@ interface Problem {
   world: World
   target(subject: Subject): Target
   truth: Truth
+  /** Whether U is not linear in the energies, so that gradients alone do not say where to go. */
+  mixed?: boolean
   /** Kinds that are right; all where it asks for none. */
   right(kind: { shape: number | null; place: number | null }): boolean
 }
@@ -66,6 +72,22 @@ const both = (gamma: number, world: World = 'independent'): Problem => ({
   truth: [0, 0, 1],
   right: (kind) => kind.shape === SHAPE && kind.place === PLACE,
 })
+const either: Problem = {
+  name: 'OR',
+  world: 'independent',
+  target: ({ shape, place }) => mixture([shape, place]),
+  truth: [1 / 6, 1 / 6, 2 / 3],
+  mixed: true,
+  right: (kind) => kind.shape === SHAPE || kind.place === PLACE,
+}
+/** p(x|a)^2 / p(x), which is p(x|a) where pictures show what they are. */
+const guidance: Problem = {
+  name: 'guidance',
+  world: 'independent',
+  target: ({ shape, all }) => guided(all, shape, { scale: 2 }),
+  truth: [0, 0, 1],
+  right: ({ shape }) => shape === SHAPE,
+}
 
 /**
  * Shares of ring, square and cross in p^gamma, by coldShares of 1000 pictures at sigma = 0.3 (test/consistency.test.ts recomputes them of fewer).
@@ -76,7 +98,7 @@ export const COLD_SHARES: Record<1 | 2 | 3, Truth> = {
   2: [0.237, 0.368, 0.395],
   3: [0.159, 0.392, 0.449],
 }
-const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), both(2), cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
+const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), both(2), either, guidance, cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
 
 export interface ConsistencyRow {
   energies: SubjectName
@@ -123,6 +145,10 @@ export interface Setting {
   steps: number
 }
 
+/** Whether there is such a cell: of a denoiser alone nothing knows energies, and some weights are for linear targets. */
+const applies = (name: SubjectName, problem: Problem, form: Form): boolean =>
+  !(name === 'denoiser' && (form.energies || problem.mixed)) && !(problem.mixed && form.linear)
+
 /** Trainings and seeds of the particles for each that a cell is to have; none where it says nothing. */
 function wanted(
   context: ExperimentContext,
@@ -131,7 +157,7 @@ function wanted(
   form: Form,
 ): [trainings: number, seeds: number] {
   const main = form.name === 'none' || form.name === 'likelihood'
-  if (name === 'denoiser' && form.energies) return [0, 0]
+  if (!applies(name, problem, form)) return [0, 0]
   if (name === 'exact' && (problem.world !== 'independent' || form.name === 'bridge above auto')) return [0, 0]
   if (context.budget === 'quick') return [problem.name === 'gamma = 2' && ['exact', 'denoiser', 'dot'].includes(name) && form.name !== 'bridge above 0.5' ? 1 : 0, 1] // biome-ignore format: one line
   const other = name !== 'dot' && name !== 'denoiser'
@@ -149,11 +175,14 @@ interface Cell {
   runs: Measured[][]
 }
 
-/** Runs in the order of what they tell: the first training and seed of everything first. Each is kept beside the models, and only read where it is there. `only`: some of the cells. */
+/**
+ * Runs in the order of what they tell: the first training and seed of everything first. Each is kept beside the models, and only read where it is
+ * there. `asked`: trainings and seeds of each cell where they are not the budget's.
+ */
 export async function cellsOf(
   context: ExperimentContext,
   setting: Setting,
-  only: (energies: SubjectName, target: string, form: string) => boolean = () => true,
+  asked?: (energies: SubjectName, target: string, form: string) => [trainings: number, seeds: number],
 ): Promise<Cell[]> {
   const { models, seed, signal, stage } = context
   const { particles, steps } = setting
@@ -162,8 +191,8 @@ export async function cellsOf(
   const all = subjectNames.flatMap((energies) =>
     problems.flatMap((problem) => forms.map((form): Cell => ({ energies, problem, form, runs: [] }))),
   )
-  const cells = all.filter(({ energies, problem, form }) => only(energies, problem.name, form.name))
-  const places = cells.map(({ energies, problem, form }) => wanted(context, energies, problem, form))
+  const cells = all.filter(({ energies, problem, form }) => applies(energies, problem, form))
+  const places = cells.map(({ energies, problem, form }) => asked?.(energies, problem.name, form.name) ?? wanted(context, energies, problem, form)) // biome-ignore format: one line
   const total = places.reduce((sum, [t, s]) => sum + t * s, 0)
   let done = 0
   for (let s = 0; s < 3; s++)

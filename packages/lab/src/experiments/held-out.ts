@@ -104,7 +104,7 @@ export function qualityTable(
 ): Table {
   return {
     title,
-    note: 'Of unconditional samples. Recognised: share that show a shape. Match: mean correlation with the nearest template. Kernel distance of the pixels from held-out pictures, 0 is ideal, ± its standard error. Coverage: share of the held-out pictures with a sample as near as their fifth neighbour.',
+    note: 'Measured on unconditional samples. Recognised: share of them that show a shape. Match: mean correlation with the nearest template. Kernel distance of the pixels from held-out pictures, 0 is ideal, ± its standard error. Coverage: share of the held-out pictures with a sample as near as their fifth neighbour.',
     header: [...header, 'recognised', 'match', 'kernel distance', 'coverage'],
     rows: rows.map(({ names, quality: q }) => [
       ...names,

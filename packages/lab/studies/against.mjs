@@ -1,0 +1,219 @@
+// Our recipe against those of others (others.mjs) at equal processor seconds, in the same engine and on one thread: the loss of one yardstick, the
+// share of samples that show what was asked for, distances of the samples to pictures held out, and copies. Samples are drawn by both ways of
+// as many evaluations, 18 levels of Heun's method and 36 ancestral steps.
+//
+//   node packages/lab/studies/against.mjs [--data KIND,...] [--minutes N,...] [--recipes NAME;...] [--seeds 0,1,...] [--count N]
+//     [--shared DIR] [--keep DIR] [--out FILE] [--show]
+//
+// Minutes are of processor time, so the machine may be busy. Rows that are in the file already are not run again; with --show no others.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import { dirname, join } from 'node:path'
+import { parseArgs } from 'node:util'
+import {
+  Classifier,
+  devices,
+  frechetDistance,
+  gridPng,
+  kernelDistance,
+  loadDataset,
+  pixelFeatures,
+  sample,
+  scoreShapes,
+  setThreads,
+  sigmaGrid,
+  trainClassifier,
+  trainDenoiser,
+} from '../../../dist/index.js'
+import { accuracyOn } from '../../../dist/internal.js'
+import { findCopies } from '../../../dist/metrics/copies.js'
+import { discs, seen } from './discs.mjs'
+import { others, trainAs } from './others.mjs'
+import { heldOutLoss, labelVectors } from './yardstick.mjs'
+
+const OURS = 'the rules'
+
+const { values: options } = parseArgs({
+  options: {
+    data: { type: 'string', default: 'discs,shapes' },
+    minutes: { type: 'string', default: '1' },
+    recipes: { type: 'string', default: [OURS, ...Object.keys(others)].join(';') },
+    seeds: { type: 'string', default: '0' },
+    count: { type: 'string', default: '240' }, // samples
+    shared: { type: 'string', default: '../shared/data' }, // folder with fashion-mnist and cifar10
+    keep: { type: 'string', default: join(os.tmpdir(), 'feynkac-against') }, // classifiers, and grids of samples
+    show: { type: 'boolean', default: false },
+    out: { type: 'string', default: 'bench/results/2026-11-30-against-cpu.json' },
+  },
+})
+setThreads(1)
+
+/** Test pictures of which the loss is, and to which distances are. */
+const [TESTED, COMPARED] = [384, 1000]
+/** Share of the budget in which a speed is measured; of what is left, the held-out loss of our own recipe and the like have a part. */
+const TRIAL = 0.03
+
+const cpu = () => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e6
+}
+Object.defineProperty(performance, 'now', { value: () => 1000 * cpu() }) // the clock that minutes are of
+
+const inShared = (...names) => join(options.shared, ...names)
+const fashion = (which, limit) => loadDataset(inShared('fashion-mnist', `${which}-images-idx3-ubyte.gz`), { limit })
+const cifar = (name, limit) => loadDataset(inShared('cifar10', `${name}.bin.gz`), { limit })
+const dataSets = {
+  discs: () => ({ training: discs(500, 1), test: discs(COMPARED, 2), read: seen }),
+  shapes: async () => ({
+    training: await loadDataset('synthetic:shapes:count=500,size=12'),
+    test: await loadDataset(`synthetic:shapes:count=${COMPARED},size=12,seed=1`),
+    read: (picture) => {
+      const { shape, place } = scoreShapes(picture, [1, 12, 12])
+      return shape === null ? null : [shape, place]
+    },
+  }),
+  fashion: async () => ({ training: await fashion('train'), test: await fashion('t10k', COMPARED) }),
+  cifar10: async () => ({ training: await cifar('data_batch_1'), test: await cifar('test_batch', COMPARED) }),
+}
+
+/** Trained on enough for each kind; what it knows of test pictures stands in the row. */
+async function classifierOf(kind, { training, test }) {
+  const path = join(options.keep, `${kind}-classifier.safetensors`)
+  mkdirSync(options.keep, { recursive: true })
+  const images = training.size < 5000 ? 12_000 : 100_000
+  const recipe = { batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1, noise: 0.1, network: { width: 16 } }
+  if (!existsSync(path)) {
+    const { model } = await trainClassifier({ data: training, images, ...recipe, seed: 0 })
+    model.accuracy = await accuracyOn(
+      model,
+      test,
+      Int32Array.from({ length: test.size }, (_, i) => i),
+    )
+    await model.save(path)
+    model.dispose()
+  }
+  return Classifier.load(path)
+}
+
+/** Images of a recipe that are seen in so many seconds, by the speed at the start. */
+async function imagesOf(name, data, seconds) {
+  const { batchSize } = others[name]
+  const began = cpu()
+  let images = 2 * batchSize
+  for (;;) {
+    const from = cpu()
+    const model = await trainAs(name, data, { seed: 0, images, total: 10_000 })
+    model.dispose()
+    const took = cpu() - from
+    if (cpu() - began > TRIAL * seconds) return Math.floor(((seconds - (cpu() - began)) * images) / took)
+    images *= 2
+  }
+}
+
+async function trained(name, data, minutes, seed) {
+  if (name !== OURS) {
+    const images = await imagesOf(name, data, 60 * minutes)
+    return { model: await trainAs(name, data, { seed, images }), images }
+  }
+  return trainDenoiser({ data, minutes, seed })
+}
+
+/** Samples, each asked for one combination of all values in turn. */
+function askedFor({ labels: { attributes } }, count) {
+  return Array.from({ length: count }, (_, i) => {
+    let rest = i
+    return attributes.map(({ size }) => {
+      const value = rest % size
+      rest = Math.floor(rest / size)
+      return value
+    })
+  })
+}
+
+const methods = {
+  heun: { sigmas: [...sigmaGrid({ steps: 18, min: 0.02, max: 80 }), 0] },
+  ancestral: { sigmas: [...sigmaGrid({ steps: 35, min: 0.02, max: 80 }), 0], method: 'ancestral' },
+}
+
+async function judged(model, { training, test, read }, classifier, method, picture) {
+  const count = Number(options.count)
+  const asked = askedFor(test, count)
+  const vectors = labelVectors({ labels: test.labels, label: (i) => asked[i] }, count)
+  const conditional = {
+    shape: model.shape,
+    denoise: (x, sigma, { part, signal } = {}) => model.denoise(x, sigma, { labels: vectors, part, signal }),
+  }
+  const { samples } = await sample(conditional, { particles: count, seed: 5, ...methods[method] })
+  const size = samples.length / count
+  const share = (right) => asked.filter((want, i) => right(want, i)).length / count
+  const { classes } = await classifier.classify(samples)
+  const width = asked[0].length
+  const shown = read && asked.map((_, i) => read(samples.subarray(i * size, (i + 1) * size)))
+  const x0 = new Float32Array(COMPARED * size)
+  for (let i = 0; i < COMPARED; i++) test.read(i, x0, i * size)
+  const [own, real] = [await classifier.features(samples), await classifier.features(x0)]
+  const dim = classifier.featureSize
+  const copies = await findCopies({ samples, heldOut: x0.slice(0, 128 * size), training, extractor: pixelFeatures(test.shape) }) // biome-ignore format: one line
+  writeFileSync(picture, await gridPng(samples.slice(0, 60 * size), test.shape, { columns: 12, size: 700 }))
+  return {
+    byClassifier: share((want, i) => want.every((value, a) => value === classes[i * width + a])),
+    ...(read && {
+      recognised: share((_, i) => shown[i]),
+      right: share((want, i) => shown[i] && want.every((value, a) => value === shown[i][a])),
+    }),
+    frechet: await frechetDistance(own, real, { dim }),
+    kernel: (await kernelDistance(own, real, { dim, subsetSize: Math.floor(count / 4) })).mean,
+    copies: copies.copies,
+  }
+}
+
+const round = (value) =>
+  typeof value === 'number'
+    ? Number(value.toPrecision(4))
+    : value && typeof value === 'object'
+      ? Object.fromEntries(Object.entries(value).map(([key, v]) => [key, round(v)]))
+      : value
+
+async function measure(kind, name, minutes, seed, loaded) {
+  const classifier = await classifierOf(kind, loaded)
+  const began = cpu()
+  const { model, images, steps } = await trained(name, loaded.training, minutes, seed)
+  const cpuSeconds = cpu() - began
+  const loss = await heldOutLoss(model, loaded.test, TESTED)
+  const picture = (method) =>
+    join(options.keep, `${kind}-${minutes}-${name.replaceAll(/[^\w]+/g, '-')}-${seed}-${method}.png`)
+  const drawn = {}
+  for (const method of Object.keys(methods))
+    drawn[method] = await judged(model, loaded, classifier, method, picture(method))
+  model.dispose()
+  return round({ images, steps, cpuSeconds, ...loss, known: classifier.accuracy[0], ...drawn })
+}
+
+const record = existsSync(options.out) ? JSON.parse(readFileSync(options.out, 'utf8')) : { rows: [] }
+record.machine = { cpu: devices().find(({ name }) => name === 'cpu').description, cores: os.availableParallelism() }
+record.note =
+  'processor seconds of training, one thread, measuring the speed among them; the cores were shared with other work'
+const cells = ({ images, cpuSeconds, loss, low, middle, high, heun, ancestral }) => [
+  ...[images, cpuSeconds, loss, low, middle, high],
+  ...[heun, ancestral].flatMap((by) => [by.right ?? by.byClassifier, by.frechet, by.kernel]),
+]
+console.log(
+  '| data | minutes | recipe | seed | images | seconds | loss | low | middle | high | Heun: right | Fréchet | kernel | ancestral: right | Fréchet | kernel |',
+)
+console.log(`|---|--:|---|${'--:|'.repeat(13)}`)
+const loaded = {}
+for (const kind of options.data.split(','))
+  for (const minutes of options.minutes.split(',').map(Number))
+    for (const name of options.recipes.split(';'))
+      for (const seed of options.seeds.split(',').map(Number)) {
+        const isThis = (r) => r.data === kind && r.minutes === minutes && r.recipe === name && r.seed === seed
+        if (!record.rows.some(isThis)) {
+          if (options.show) continue
+          loaded[kind] ??= await dataSets[kind]()
+          const found = await measure(kind, name, minutes, seed, loaded[kind])
+          record.rows.push({ data: kind, minutes, recipe: name, seed, ...found })
+          mkdirSync(dirname(options.out), { recursive: true })
+          writeFileSync(options.out, `${JSON.stringify(record, null, 2)}\n`)
+        }
+        console.log(`| ${[kind, minutes, name, seed, ...cells(record.rows.find(isThis))].join(' | ')} |`)
+      }
