@@ -34,6 +34,8 @@ const { values: options } = parseArgs({
 })
 const SIZES = [1, 2 ** 16, 5_000_000]
 const LEVELS = 17
+/** Numbers of each particle that every rank has at every level: the energy, the increment and, here, the gradient's square. */
+const GATHERED = 3
 
 /** Milliseconds of processor and wall time, and of waiting for others. */
 async function timed(work) {
@@ -89,7 +91,13 @@ async function work() {
   const settings = { sigmas: sigmaGrid({ steps: LEVELS - 1, min: 0.01, max: 10 }), essThreshold: 1, seed: 1, ranks }
   await smc(target, { ...settings, particles: 1000 })
   const sampled = await all(await timed(() => smc(target, { ...settings, particles, gather: 'own' })))
-  if (ranks.rank === 0) console.log(JSON.stringify({ sums, copy, images, trained, sampled }))
+  const own = new Float64Array(particles / ranks.size)
+  const gathered = await all(
+    await timed(async () => {
+      for (let i = 0; i < GATHERED * LEVELS; i++) await ranks.allGather(own)
+    }),
+  )
+  if (ranks.rank === 0) console.log(JSON.stringify({ sums, copy, images, trained, sampled, gathered }))
 }
 
 const launched = (n, words) => {
@@ -139,6 +147,8 @@ function report() {
   const what = `smc, ${options.particles} particles in 2 dimensions, all resampled at each of ${LEVELS} levels`
   console.log(`${what}, processor time a level: ${pair(least(({ sampled }) => sampled.cpu / LEVELS))}`)
   console.log(`${what}, wall time a level: ${pair(least(({ sampled }) => sampled.wall / LEVELS))} (200 %: twice as fast)`) // biome-ignore format: one line
+  const gathering = (kind) => least(({ gathered, sampled }) => (100 * gathered[kind]) / sampled[kind])[1].toPrecision(2)
+  console.log(`smc by 2 ranks: gathering ${GATHERED} numbers of each particle takes ${gathering('cpu')} % of the processor time, ${gathering('wall')} % of the wall time`) // biome-ignore format: one line
   console.log(`smc by 2 ranks: ${least(({ sampled }) => (100 * sampled.waiting) / sampled.wall)[1].toPrecision(2)} % of the wall time in exchanges`) // biome-ignore format: one line
 }
 

@@ -1,4 +1,5 @@
-import { plainObject } from './base/args.js'
+import * as types from 'node:util/types'
+import { plainObject, unchanged } from './base/args.js'
 import { invalid } from './base/errors.js'
 import { type Stream, streamOf } from './base/stream.js'
 import type { Dataset } from './data/dataset.js'
@@ -36,6 +37,16 @@ import type { VerifyResult } from './verify/fixture.js'
  * loop is left, it ends after the step in progress, with a checkpoint where there is an output directory, as by an aborted signal.
  */
 export type TrainingStream<M> = Stream<TrainingProgress, TrainingResult<M>>
+
+/** Loads the file of a function. Its arrays, by their names, are only read then: throws ArgumentError where one was taken away meanwhile. */
+async function loaded<T>(load: () => Promise<T>, arrays: Record<string, unknown>): Promise<T> {
+  const isArray = (value: unknown): value is Float32Array =>
+    (types.isFloat32Array(value) || types.isFloat64Array(value)) && !Object.hasOwn(value, 'length')
+  const before = Object.entries(arrays).flatMap(([name, a]) => (isArray(a) ? [{ name, a, length: a.length }] : []))
+  const late = await load()
+  for (const { name, a, length } of before) unchanged(name, a, length)
+  return late
+}
 
 interface Heard {
   signal?: AbortSignal
@@ -288,7 +299,7 @@ export async function gridPng(
   shape: readonly number[],
   options: GridOptions = {},
 ): Promise<Uint8Array> {
-  const late = await import('./data/grid.js')
+  const late = await loaded(() => import('./data/grid.js'), { samples })
   return late.gridPng(samples, shape, options)
 }
 
@@ -305,7 +316,7 @@ export async function gridPng(
  * ```
  */
 export async function scatterPng(samples: Float32Array, options: ScatterOptions = {}): Promise<Uint8Array> {
-  const late = await import('./report/scatter.js')
+  const late = await loaded(() => import('./report/scatter.js'), { samples })
   return late.scatterPng(samples, options)
 }
 
@@ -323,7 +334,7 @@ export async function writeNpy(
   data: Float32Array | Float64Array,
   shape: readonly number[],
 ): Promise<void> {
-  const late = await import('./data/npy-write.js')
+  const late = await loaded(() => import('./data/npy-write.js'), { data })
   return late.writeNpy(path, data, shape)
 }
 
@@ -378,7 +389,8 @@ export async function loadResult(folder: string): Promise<SmcResult | McmcResult
  * ```
  */
 export async function checkEnergy(energy: EnergyFunction, options: CheckEnergyOptions = {}): Promise<EnergyCheck> {
-  const late = await import('./smc/check-energy.js')
+  const { data } = plainObject('options of checkEnergy', options) as CheckEnergyOptions
+  const late = await loaded(() => import('./smc/check-energy.js'), { data })
   return late.checkEnergy(energy, options)
 }
 

@@ -19,6 +19,7 @@ import { disagreements } from './release/version.mjs'
 const options = new Command('release')
   .description('Check, pack and publish a release, from the addons in prebuilds/ and packages/.')
   .option('--dry-run', 'build and test here what can be, and publish nothing')
+  .option('--no-build', 'with --dry-run: leave out what is not built')
   .option(
     '--native-tests',
     'with --dry-run: run the native tests that are built (build.mjs --tests), which emulators take long for',
@@ -41,7 +42,8 @@ const problems = []
 function provide(name) {
   if (fs.existsSync(prebuildOf(name))) return ''
   const absent = missingTools(name)
-  if (!options.dryRun || absent.length) return absent.length ? `not built: no ${absent.join(', ')} here` : 'missing'
+  if (absent.length) return `not built: no ${absent.join(', ')} here`
+  if (!options.dryRun || !options.build) return 'not built'
   const jobs = options.jobs ? ['--jobs', options.jobs] : []
   try {
     const arguments_ = [path.join(root, 'scripts/platforms/build.mjs'), name, ...jobs]

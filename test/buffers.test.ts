@@ -1,3 +1,6 @@
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import * as feynkac from '../lib/index.js'
@@ -68,6 +71,18 @@ const calls: Record<string, (x: Floats) => Promise<unknown>> = {
   densityCoverage: (x) => feynkac.densityCoverage(x, x, { dim: 2 }),
   slicedWasserstein: (x) => feynkac.slicedWasserstein(x, x, { dim: 2 }),
   mmd: (x) => feynkac.mmd(x, x, { dim: 2 }),
+  checkEnergy: (x) => feynkac.checkEnergy(mixture, { data: x, sigmas: [1] }),
+  gridPng: (x) => feynkac.gridPng(x, [1, side, side]),
+  scatterPng: (x) => feynkac.scatterPng(x),
+  writeNpy: async (x) => {
+    const path = join(tmpdir(), `feynkac-${process.pid}.npy`)
+    try {
+      await feynkac.writeNpy(path, x, [rows, 2])
+      return await feynkac.readNpy(path)
+    } finally {
+      await rm(path, { force: true })
+    }
+  },
   'FeatureMoments.add': async (x) => {
     const moments = new feynkac.FeatureMoments(2)
     await moments.add(x)

@@ -166,6 +166,25 @@ describe('arrays', () => {
   })
 })
 
+describe('labels in other files', () => {
+  it('are said not to be read, where there are no others', async () => {
+    const image = await sharp(Buffer.alloc(48), { raw: { width: 4, height: 4, channels: 3 } })
+      .png()
+      .toBuffer()
+    for (const [names, note] of [
+      [['0.png', 'metadata.jsonl'], /metadata\.jsonl may hold labels, but is not read: .* dataset\.json/],
+      [['0.png', 'list_attr_celeba.txt'], /list_attr_celeba\.txt may hold/],
+      [['a/0.png', 'b/0.png', 'labels.csv'], null],
+      [['0.png', 'readme.txt', '.labels.csv'], null],
+    ] as const) {
+      warned = []
+      const files = Object.fromEntries(names.map((name) => [name, name.endsWith('.png') ? image : Buffer.from('a,b')]))
+      expect((await loadDataset(await saveFile('pictures.zip', zipSync(files)))).size).toBeGreaterThan(0)
+      expect(warned).toEqual(note ? [expect.stringMatching(note)] : [])
+    }
+  })
+})
+
 describe('weights', () => {
   it.each([
     [Buffer.from('version https://git-lfs.github.com/spec/v1\nsize 1\n'), /Git LFS pointer/],

@@ -223,6 +223,7 @@ describe('arrays', () => {
     await refused(await save('set.npy.xz', Buffer.from('\xfd7zXZ\0\0', 'latin1')), /xz, zstd or bzip2: unpack/)
     await refused(await save('model', Buffer.from('\x40\0\0\0\0\0\0\0{"a":{}}', 'latin1')), /weights of a model/)
     await refused(await save('set.mat', strToU8('MATLAB 5.0 MAT-file, Platform: GLNXA64')), /MATLAB file/)
+    await refused(await save('data-00000-of-00001.arrow', strToU8('ARROW1\0\0')), /Arrow table/)
     await refused(await save('film.mp4', Buffer.from('\0\0\0\x18ftypmp42', 'latin1')), /HEIC picture or a film/)
     await refused(
       await save('bitmaps', { 'a.bmp': strToU8('BM'), 'b.tar': tar }),

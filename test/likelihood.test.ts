@@ -111,12 +111,25 @@ describe("weights: 'likelihood'", () => {
     expect(Math.min(...told.ess)).toBeLessThan(512)
   })
 
+  test('are resampled where copies part again, whatever they leave: no sample is another', async () => {
+    const target = lowTemperature(twoModes(2), { gamma: 2 })
+    const { samples, logWeights, logZ, ess, diagnostics } = await smc(target, { ...options, particles: 256 })
+    expect(Math.min(...ess)).toBeGreaterThanOrEqual(128)
+    expect(new Set(logWeights).size).toBe(1)
+    expect(diagnostics.distinctRoots).toBeLessThan(230)
+    expect(new Set(samples.filter((_, i) => i % 2 === 0)).size).toBe(256)
+    const uneven = await smc(target, { ...options, particles: 256, essThreshold: 0 })
+    expect(new Set(uneven.logWeights).size).toBeGreaterThan(200)
+    expect([uneven.logZ, uneven.diagnostics.distinctRoots]).toEqual([expect.closeTo(logZ, 9), 256])
+  })
+
   test('go on from a checkpoint with the same bits, before the weighing and after', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'feynkac-likelihood-'))
     const target = lowTemperature(twoModes(2), { gamma: 2 })
     const few = { ...options, particles: 32, draws: 32 }
     const whole = await smc(target, few)
-    for (const level of [3, 30]) {
+    const weighed = whole.diagnostics.levels.findIndex(({ resampled }) => resampled)
+    for (const level of [3, weighed, 30]) {
       const stop = new AbortController()
       const kept = { ...few, checkpoint: join(folder, `${level}`), checkpointEvery: 0 }
       const onProgress = (report: { level: number }) => report.level === level && stop.abort()

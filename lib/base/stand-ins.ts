@@ -7,6 +7,7 @@ export function standIn(head: Uint8Array): string | null {
   if (text.slice(257, 262) === 'ustar') return 'it is a tar archive: unpack it first (tar -xf)'
   if (text.startsWith('\x89HDF')) return 'it is an HDF5 file: save its arrays as .npy or .npz'
   if (text.startsWith('PAR1')) return 'it is a Parquet table: save its pictures as files, or as .npy'
+  if (text.startsWith('ARROW1')) return 'it is an Arrow table: save its pictures as files, or as .npy'
   if (text.startsWith('7z\xbc\xaf') || text.startsWith('Rar!')) return 'it is a 7z or RAR archive: unpack it first'
   if (text.startsWith('\x1f\x8b')) return 'it is compressed by gzip: unpack it first (gunzip)'
   if (/^(\xfd7zXZ|\x28\xb5\x2f\xfd|BZh)/.test(text)) return 'it is compressed by xz, zstd or bzip2: unpack it first'

@@ -1,4 +1,4 @@
-import { float32Array, integer, isShape, knownOptions } from '../base/args.js'
+import { float32Array, held, integer, isShape, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
@@ -26,9 +26,10 @@ export async function gridPng(
     throw invalid('samples', `a Float32Array of images of [${shape}]`, samples)
   const size = integer('size', options.size ?? 1024, 1, MOST_PIXELS)
   const wanted = options.columns === undefined ? undefined : integer('columns', options.columns, 1, 2 ** 16)
+  const own = await held('samples', samples)
   const sharp = await loadSharp('drawing samples')
   const [channels, height, width] = shape as [number, number, number]
-  const count = samples.length / (channels * height * width)
+  const count = own.length / (channels * height * width)
   const columns = wanted ?? Math.ceil(Math.sqrt(count))
   const rows = Math.ceil(count / columns)
   const scale = Math.max(1, Math.floor(size / (columns * width)))
@@ -48,7 +49,7 @@ export async function gridPng(
     for (let c = 0; c < shown; c++)
       for (let y = 0; y < height; y++)
         for (let x = 0; x < width; x++) {
-          const value = samples[((i * channels + c) * height + y) * width + x]!
+          const value = own[((i * channels + c) * height + y) * width + x]!
           const at = ((top + y) * lineWidth + left + x) * shown + c
           pixels[at] = Math.round(Math.min(1, Math.max(-1, value)) * 127.5 + 127.5)
         }

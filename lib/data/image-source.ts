@@ -71,6 +71,10 @@ function others({ path, names }: ImageSource): string {
 /** Files that are data sets, or halves of some, and no pictures. */
 const OTHER_DATA = /(^|\/)([^/]*-images.idx3-ubyte(\.gz)?|(data|test)_batch[^/]*|(train|test)(\.bin)?|[^/]*\.np[yz])$/
 
+/** Files of labels as others write them: tables, and the metadata of Hugging Face's imagefolder. */
+const OTHER_LABELS =
+  /(^|\/)(metadata\.(jsonl|csv|parquet)|[^/]*(label|attr|annotation|class)[^/]*\.(csv|tsv|txt|jsonl|xml|mat|npy)|(train|labels)\.(csv|json))$/i
+
 /** Pictures in formats that are not read here. */
 const OTHER_PICTURE = /\.(bmp|p[gbnp]m|jp2|jxl|heic|heif|tga|ico|psd|svg|exr|hdr)$/i
 
@@ -82,7 +86,16 @@ function isHidden(name: string): boolean {
 async function labelsOf(source: ImageSource, images: readonly string[], turn: () => Promise<void>): Promise<Labelling> {
   const { path } = source
   const file = labelFile(source)
-  if (file === null) return folderLabels(images, path, turn)
+  if (file === null) {
+    const found = await folderLabels(images, path, turn)
+    const other = found.labels === null && source.names.find((name) => OTHER_LABELS.test(name) && !isHidden(name))
+    if (other)
+      process.emitWarning(
+        `${path}: ${other} may hold labels, but is not read: give them in a dataset.json, or by a folder for each class`,
+        'FeynkacWarning',
+      )
+    return found
+  }
   const folder = file.slice(0, -'dataset.json'.length)
   const json = async (name: string, bytes: number, values: number) =>
     source.names.includes(name) ? parseJson(await source.read(name, bytes), `${path}: ${name}`, values) : undefined

@@ -1,5 +1,5 @@
 import * as types from 'node:util/types'
-import { isShape } from '../base/args.js'
+import { isShape, unchanged } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { writeFileAtomic } from '../base/files.js'
 import { sizeOf } from '../base/shape.js'
@@ -42,5 +42,18 @@ export async function writeNpy(
   data: Float32Array | Float64Array,
   shape: readonly number[],
 ): Promise<void> {
-  await writeFileAtomic(path, [header(data, shape), bytesOf(data)])
+  const head = header(data, shape)
+  await writeFileAtomic(path, pieces(head, data), { bytes: head.length + data.byteLength })
+}
+
+/** Numbers that are copied at a time: the system writes from our memory, as the caller's may go meanwhile. */
+const PIECE = 2 ** 18
+
+function* pieces(head: Uint8Array, data: Float32Array | Float64Array): Generator<Uint8Array> {
+  const { length } = data
+  yield head
+  for (let at = 0; at < length; at += PIECE) {
+    unchanged('data', data, length)
+    yield bytesOf(data.slice(at, at + PIECE))
+  }
 }

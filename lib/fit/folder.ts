@@ -55,7 +55,7 @@ export class FitFolder {
       throw new ArgumentError(`${this.#runs} is there, and not of a fit: give another --output`)
     const files = outputs.map((name) => join(path, name))
     await refuseOverwriting(files, overwrite)
-    await removeTrees([...files, this.#runs])
+    await removeTrees([this.#runs, ...files]) // the record may outlive them, as it can be gone on with, but they not the record
     await this.write({ asked, finished: false })
   }
 

@@ -4,8 +4,13 @@ import { freeMemory } from '../native/devices.js'
 
 /** Calls on batches of any size: what is too much for the working memory is done a chunk after the other. */
 
-/** Working memory that one call on the CPU may take, and the share of a GPU's free memory. */
+/**
+ * Working memory that one call on the CPU may take, and the share of a GPU's free memory. Of the former a call takes more than what caches
+ * hold only for few samples: a batch is faster in pieces that they do, and slower in fewer samples than that (bench/cpu.md).
+ */
 const WORKING_BYTES = 256 * 2 ** 20
+const CACHED_BYTES = 24 * 2 ** 20
+const FEW = 8
 const WORKING_SHARE = 1 / 4
 const LARGEST = 8192
 
@@ -25,16 +30,21 @@ export function chunkSize(network: Resident, job: string, bytesOfOne: () => numb
   let size = sizes.get(job)
   if (size === undefined) {
     const free = freeMemory(network.device())
-    const bytes = free === undefined ? WORKING_BYTES : WORKING_SHARE * free
-    size = Math.max(1, Math.min(LARGEST, Math.floor(bytes / bytesOfOne())))
+    const one = bytesOfOne()
+    const fits =
+      free === undefined
+        ? Math.max(CACHED_BYTES / one, Math.min(FEW, WORKING_BYTES / one))
+        : (WORKING_SHARE * free) / one
+    size = Math.max(1, Math.min(LARGEST, Math.floor(fits)))
     sizes.set(job, size)
   }
   return size
 }
 
-/** First and last + 1 of each chunk of a batch. */
+/** First and last + 1 of each chunk of a batch, about equal ones. */
 export function* chunksOf(batch: number, chunk: number): Generator<[first: number, last: number]> {
-  for (let first = 0; first < batch; first += chunk) yield [first, Math.min(batch, first + chunk)]
+  const chunks = Math.ceil(batch / chunk)
+  for (let i = 0; i < chunks; i++) yield [Math.floor((batch * i) / chunks), Math.floor((batch * (i + 1)) / chunks)]
 }
 
 /** Samples in an array of whole ones of `width` numbers, at least one. Throws ArgumentError. */

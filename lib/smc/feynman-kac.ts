@@ -42,6 +42,11 @@ export interface Population {
   advance(k: number, weights: Doubles): Promise<Increment>
   /** Takes what `gather` makes of its rows in their place. */
   resample(gather: Gather): Promise<void>
+  /**
+   * Whether what comes after level k parts copies that are made there for good: then uneven weights are resampled there, so that the samples at
+   * the end are different ones of equal weight, and not few that count for many.
+   */
+  parts?(k: number): boolean
   /** MCMC moves at level k after its resampling; the mean acceptance, NaN where there are none. */
   move(k: number, weights: Doubles): Promise<number>
   /** The model to name when the weights hold NaN. */

@@ -16,8 +16,8 @@ import { asTarget, linear } from './targets/linear.js'
 /**
  * weights: 'likelihood'. For a target prod_j p_j^w_j the particles are plain ones of one of its models, the base b, down to a noise level, where
  * each is weighed by prod_j p_j^(w_j - [j = b]) of its denoised state x0 at a noise s, gets that noise again, and from there on they follow the
- * target's gradients, unweighted. The
- * likelihoods are those that the models' denoisers D_j(x, s) = x - s^2 grad E_j give (Kong, Brekelmans & Ver Steeg 2023, arXiv 2302.03792,
+ * target's gradients, unweighted. Uneven weights are resampled there, whatever their effective sample size, since copies part again by the noise (essThreshold 0:
+ * they are left uneven). The likelihoods are those that the models' denoisers D_j(x, s) = x - s^2 grad E_j give (Kong, Brekelmans & Ver Steeg 2023, arXiv 2302.03792,
  * pointwise I-MMSE, written for s),
  *
  *   -E_n log p_s(x0 + s n) = (d/2) log(2 pi e s^2) + integral from ln s to infinity of E_n |x0 - D(x0 + t n, t)|^2 / t^2 d ln t
@@ -111,10 +111,17 @@ export class LikelihoodPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
+    if (k === this.#weighed + 1) await this.#descend(weights)
     if (k > this.#weighed) return this.#now.advance(k - this.#resumed, weights)
     const nothing = await this.#now.advance(k, weights)
     if (k < this.#weighed) return nothing
     const increment = await this.#weigh()
+    if (k === this.levels - 1) await this.#descend(weights)
+    return increment
+  }
+
+  /** From the noise of the likelihoods down again, by the target. Copies get noise of their own. */
+  async #descend(weights: Doubles): Promise<void> {
     const again = this.#resumed < this.#weighed ? await this.#noised() : this.#now.samples
     this.#goOn()
     await this.#now.begin(again)
@@ -123,7 +130,15 @@ export class LikelihoodPopulation implements Population {
       await this.#now.advance(level, weights)
       this.space.keep(this.#now.live(), mark)
     }
-    return increment
+  }
+
+  parts(k: number): boolean {
+    return k === this.#weighed && k < this.levels - 1 && this.#resumed < this.#weighed
+  }
+
+  /** Whether level k is one of the target's own particles. */
+  #isTargets(k: number): boolean {
+    return k > this.#weighed || k === this.levels - 1
   }
 
   /** The level of the noise that likelihoods are of, from which particles go on; where nothing was weighed, the one that they are at. */
@@ -175,7 +190,7 @@ export class LikelihoodPopulation implements Population {
   }
 
   async restore(state: PopulationState, k: number): Promise<void> {
-    const gone = k >= this.#weighed
+    const gone = this.#isTargets(k)
     this.reach = state.rest.reach as number
     if (gone) this.#goOn()
     await this.#now.restore(state, gone ? k - this.#resumed : k)

@@ -38,6 +38,9 @@ interface LoopState {
   population: Record<string, unknown>
 }
 
+/** Weights whose effective sample size lacks no more than this share of the particles are even. */
+const EVEN = 1e-6
+
 /** Where a checkpoint has the ancestors of a level. */
 const ancestorsOf = (level: number) => `ancestors ${level}`
 
@@ -105,6 +108,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
     if (stats.ess === 0) throw collapsed(population.where(k))
     const level = logZ + stats.logSum - Math.log(n)
     const logZError = roots.logZError(concentration)
+    const threshold = options.essThreshold > 0 && population.parts?.(k) ? 1 - EVEN : options.essThreshold
     const report: LevelReport = {
       level: k,
       lastLevel,
@@ -115,7 +119,7 @@ export async function runSmc(course: Course): Promise<Omit<SmcFields, 'shape'>> 
       logZ: weighted ? level : Number.NaN,
       logZError: weighted ? logZError : Number.NaN,
       meanEnergy,
-      resampled: k < lastLevel ? stats.ess < options.essThreshold * n : options.finalResample,
+      resampled: k < lastLevel ? stats.ess < threshold * n : options.finalResample,
       uniqueAncestors: n,
       distinctRoots: roots.distinct,
       acceptance: Number.NaN,

@@ -51,8 +51,8 @@ export interface SmcOptions extends SmcRunOptions {
    * 'fkc' and 'rne' need a target with exponents (linear in the energies). Default 'bridge'; of learnt energies of pictures 'none', as their
    * errors between noise levels outweigh what the weights are to correct (default-weights.ts), 'likelihood' for a low temperature of one of pixels,
    * or 'tilt' where a set or a reward is to be weighed. Options that only weights make use of, controlDrift and weighAbove, ask for 'bridge'. 'likelihood' weighs once, by likelihoods of
-   * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent
-   * (docs/likelihood.md). It needs a target with exponents too.
+   * that noise and above, which gradients alone give; until then the particles are plain ones of the model with the largest exponent, and there they
+   * are resampled, as copies part again (docs/likelihood.md). It needs a target with exponents too.
    */
   weights?: WeightScheme
   /**

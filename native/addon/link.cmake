@@ -37,5 +37,5 @@ elseif(MINGW)
   set(node_library ${CMAKE_BINARY_DIR}/libnode_delay.a)
   execute_process(COMMAND ${CMAKE_DLLTOOL} -d ${CMAKE_JS_NODELIB_DEF} -D node.exe -y ${node_library})
   target_link_libraries(feynkac PRIVATE ${node_library} delayimp)
-  target_link_options(feynkac PRIVATE -static $<${release}:-s>)
+  target_link_options(feynkac PRIVATE -static $<${release}:-s> LINKER:--no-insert-timestamp) # the same bytes each time
 endif()

@@ -146,6 +146,25 @@ void checkCase(const AttentionShape& s, int gradients, bool smallest = false) {
   }
 }
 
+// On the CPU the bits of a sample do not depend on its batch, though few heads are cut into more pieces.
+void checkBatch(const AttentionShape& s) {
+  const Data all(s);
+  const AttentionShape one = {1, s.tokens, s.heads, s.channels};
+  Data first = all;
+  for (auto* v : {&first.qkv, &first.t}) v->resize(qkvSize(one));
+  for (auto* v : {&first.a, &first.b}) v->resize(oSize(one));
+  for (auto& [isa, k] : cpuKernels()) {
+    setThreadCount(2);
+    const Result whole = compute(*k, s, all), alone = compute(*k, one, first);
+    const auto begins = [](const std::vector<float>& whole, const std::vector<float>& part) {
+      return std::memcmp(whole.data(), part.data(), part.size() * sizeof(float)) == 0;
+    };
+    CHECK(begins(whole.o, alone.o) && begins(whole.to, alone.to) && begins(whole.adjoint, alone.adjoint) &&
+              begins(whole.second, alone.second),
+          "%s %s: the batch changes a sample", isa.c_str(), name(s).c_str());
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -161,6 +180,9 @@ int main() {
   checkCase({3, 64, 2, 32}, 4);
   checkCase({1, 200, 1, 5}, 20);  // more than one block of query rows
   checkCase({1, 333, 1, 17}, 4);
+  checkCase({1, 130, 1, 260}, 2);  // two ranges of query rows
+  checkBatch({5, 131, 1, 260});
+  checkBatch({5, 131, 1, 9});
   // Scores of several hundred: softmax must not overflow.
   const AttentionShape s{1, 20, 1, 8};
   std::vector<float> qkv = randomVector(qkvSize(s), 8, 30.0f);

@@ -40,7 +40,7 @@ function run(name, command, cwd, timeout, variables = {}) {
 export function missingToRun(name) {
   if (name === home) return null
   const { run: runner, loader } = platforms[name]
-  if (!runner) return 'such a machine'
+  if (!runner) return 'such machine'
   if (runner.length && !hasProgram(runner[0])) return runner[0]
   return loader && !fs.existsSync(loader) ? loader : null
 }

@@ -1,4 +1,5 @@
-// Softmax attention and the passes of docs/concepts/distillation.md, a piece for each (sample, head). With s = 1/sqrt(channels):
+// Softmax attention and the passes of docs/concepts/distillation.md, a piece for each (sample, head) or, of few, for each range of its
+// queries. With s = 1/sqrt(channels):
 //   P = softmax(s q k^T), o = P v
 //   adjoint   dP = a v^T, dS = P o (dP - rowsum(P o dP)); dq = s dS k, dk = s dS^T q, dv = P^T a
 //   tangent   S' = s (q' k^T + q k'^T), P' = P o (S' - r), r = rowsum(P o S'); o' = P' v + P v'
@@ -17,8 +18,14 @@ namespace FEYNKAC_ISA {
 namespace {
 
 constexpr size_t kBlockFloats = 32768;  // of each tokens-wide matrix of a block of rows
+constexpr size_t kLargeHead = 32768;  // tokens channels, beyond which queries are two ranges, each with sums of its own
+constexpr int kFewHeads = 4;          // of a batch, fewer than which make a piece of each range
 
 int wholeVectors(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+struct Rows {
+  int first, last;  // last + 1
+};
 
 // One head of one sample: strided views of its inputs and the sizes of its blocks.
 struct Head {
@@ -43,12 +50,19 @@ struct Head {
     qkvOrigin = b * tokens * qkvStride + h * channels;
     oOrigin = b * tokens * oStride + h * channels;
     const int rows = static_cast<int>(kBlockFloats / tokensPadded);
-    blockRows = rows < 12 ? 12 : rows / 6 * 6;
-    if (blockRows > tokens) blockRows = tokens;
+    const int most = range(0).last;
+    blockRows = rows >= most ? most : rows < 12 ? 12 : rows / 6 * 6;
+    if (blockRows > most) blockRows = most;
+  }
+  int ranges() const { return size_t(tokens) * channels > kLargeHead ? 2 : 1; }
+  Rows range(int i) const {
+    const int half = (tokens + 1) / 2;
+    return ranges() == 1 ? Rows{0, tokens} : i == 0 ? Rows{0, half} : Rows{half, tokens};
   }
   size_t rowsSize() const { return size_t(tokens) * channelsPadded; }      // of packed or summed rows of all tokens
   size_t columnsSize() const { return size_t(channels) * tokensPadded; }   // of a packed transpose
   size_t scoresSize() const { return size_t(blockRows) * tokensPadded; }   // of a block of a tokens-wide matrix
+  size_t sumsSize() const { return 2 * rowsSize(); }                       // of dk and dv
   size_t blockSize() const { return size_t(blockRows) * channelsPadded; }  // of a block of rows of channels
 };
 
@@ -136,15 +150,15 @@ class Carver {
 GemmA rowMajor(const float* p, size_t stride) { return {p, stride, 1}; }
 GemmA transposed(const float* p, size_t stride) { return {p, 1, stride}; }
 
-void forwardHead(float* o, const float* qkv, const Head& h) {
+void forwardRange(float* o, const float* qkv, const Head& h, const Rows& range) {
   Carver memory(h.columnsSize() + h.rowsSize() + h.scoresSize() + h.blockSize());
   float *kT = memory.take(h.columnsSize()), *v = memory.take(h.rowsSize()), *p = memory.take(h.scoresSize()),
         *block = memory.take(h.blockSize());
   const int tp = h.tokensPadded, cp = h.channelsPadded;
   packColumns(kT, qkv + h.part, h.qkvStride, h, h.scale);
   packRows(v, qkv + 2 * h.part, h.qkvStride, h.tokens, h.channels, cp, 1.0f);
-  for (int i = 0; i < h.tokens; i += h.blockRows) {
-    const int rows = h.tokens - i < h.blockRows ? h.tokens - i : h.blockRows;
+  for (int i = range.first; i < range.last; i += h.blockRows) {
+    const int rows = range.last - i < h.blockRows ? range.last - i : h.blockRows;
     gemm(p, tp, rowMajor(qkv + i * h.qkvStride, h.qkvStride), kT, tp, rows, tp, h.channels, false);
     softmaxRows(p, rows, h);
     gemm(block, cp, rowMajor(p, tp), v, cp, rows, cp, h.tokens, false);
@@ -152,35 +166,36 @@ void forwardHead(float* o, const float* qkv, const Head& h) {
   }
 }
 
-void adjointHead(float* dqkv, const float* a, const float* qkv, const Head& h) {
-  Carver memory(2 * h.columnsSize() + 3 * h.rowsSize() + 2 * h.scoresSize() + 3 * h.blockSize());
+void adjointRanges(float* dqkv, float* sums, const float* a, const float* qkv, const Head& h, const Rows& ranges) {
+  Carver memory(2 * h.columnsSize() + h.rowsSize() + 2 * h.scoresSize() + 3 * h.blockSize());
   float *kT = memory.take(h.columnsSize()), *vT = memory.take(h.columnsSize()), *k = memory.take(h.rowsSize()),
-        *dk = memory.take(h.rowsSize()), *dv = memory.take(h.rowsSize()), *p = memory.take(h.scoresSize()),
-        *d = memory.take(h.scoresSize()), *qBlock = memory.take(h.blockSize()), *aBlock = memory.take(h.blockSize()),
-        *dq = memory.take(h.blockSize());
+        *p = memory.take(h.scoresSize()), *d = memory.take(h.scoresSize()), *qBlock = memory.take(h.blockSize()),
+        *aBlock = memory.take(h.blockSize()), *dq = memory.take(h.blockSize());
   const int tp = h.tokensPadded, cp = h.channelsPadded;
   packColumns(kT, qkv + h.part, h.qkvStride, h, h.scale);
   packColumns(vT, qkv + 2 * h.part, h.qkvStride, h, 1.0f);
   packRows(k, qkv + h.part, h.qkvStride, h.tokens, h.channels, cp, h.scale);
-  for (int i = 0; i < h.tokens; i += h.blockRows) {
-    const int rows = h.tokens - i < h.blockRows ? h.tokens - i : h.blockRows;
-    const float *q = qkv + i * h.qkvStride, *ai = a + i * h.oStride;
-    packRows(qBlock, q, h.qkvStride, rows, h.channels, cp, h.scale);
-    packRows(aBlock, ai, h.oStride, rows, h.channels, cp, 1.0f);
-    gemm(p, tp, rowMajor(q, h.qkvStride), kT, tp, rows, tp, h.channels, false);
-    softmaxRows(p, rows, h);
-    gemm(d, tp, rowMajor(ai, h.oStride), vT, tp, rows, tp, h.channels, false);
-    throughSoftmax(d, p, rows, h);
-    gemm(dq, cp, rowMajor(d, tp), k, cp, rows, cp, h.tokens, false);
-    gemm(dk, cp, transposed(d, tp), qBlock, cp, h.tokens, cp, rows, i > 0);
-    gemm(dv, cp, transposed(p, tp), aBlock, cp, h.tokens, cp, rows, i > 0);
-    unpackRows(dqkv + i * h.qkvStride, h.qkvStride, dq, rows, h);
+  for (int r = ranges.first; r < ranges.last; ++r) {
+    const Rows range = h.range(r);
+    float *dk = sums + r * h.sumsSize(), *dv = dk + h.rowsSize();
+    for (int i = range.first; i < range.last; i += h.blockRows) {
+      const int rows = range.last - i < h.blockRows ? range.last - i : h.blockRows;
+      const float *q = qkv + i * h.qkvStride, *ai = a + i * h.oStride;
+      packRows(qBlock, q, h.qkvStride, rows, h.channels, cp, h.scale);
+      packRows(aBlock, ai, h.oStride, rows, h.channels, cp, 1.0f);
+      gemm(p, tp, rowMajor(q, h.qkvStride), kT, tp, rows, tp, h.channels, false);
+      softmaxRows(p, rows, h);
+      gemm(d, tp, rowMajor(ai, h.oStride), vT, tp, rows, tp, h.channels, false);
+      throughSoftmax(d, p, rows, h);
+      gemm(dq, cp, rowMajor(d, tp), k, cp, rows, cp, h.tokens, false);
+      gemm(dk, cp, transposed(d, tp), qBlock, cp, h.tokens, cp, rows, i > range.first);
+      gemm(dv, cp, transposed(p, tp), aBlock, cp, h.tokens, cp, rows, i > range.first);
+      unpackRows(dqkv + i * h.qkvStride, h.qkvStride, dq, rows, h);
+    }
   }
-  unpackRows(dqkv + h.part, h.qkvStride, dk, h.tokens, h);
-  unpackRows(dqkv + 2 * h.part, h.qkvStride, dv, h.tokens, h);
 }
 
-void tangentHead(float* to, const float* tqkv, const float* qkv, const Head& h) {
+void tangentRange(float* to, const float* tqkv, const float* qkv, const Head& h, const Rows& range) {
   Carver memory(2 * h.columnsSize() + 2 * h.rowsSize() + 2 * h.scoresSize() + h.blockSize());
   float *kT = memory.take(h.columnsSize()), *tkT = memory.take(h.columnsSize()), *v = memory.take(h.rowsSize()),
         *tv = memory.take(h.rowsSize()), *p = memory.take(h.scoresSize()), *tp_ = memory.take(h.scoresSize()),
@@ -190,8 +205,8 @@ void tangentHead(float* to, const float* tqkv, const float* qkv, const Head& h) 
   packColumns(tkT, tqkv + h.part, h.qkvStride, h, h.scale);
   packRows(v, qkv + 2 * h.part, h.qkvStride, h.tokens, h.channels, cp, 1.0f);
   packRows(tv, tqkv + 2 * h.part, h.qkvStride, h.tokens, h.channels, cp, 1.0f);
-  for (int i = 0; i < h.tokens; i += h.blockRows) {
-    const int rows = h.tokens - i < h.blockRows ? h.tokens - i : h.blockRows;
+  for (int i = range.first; i < range.last; i += h.blockRows) {
+    const int rows = range.last - i < h.blockRows ? range.last - i : h.blockRows;
     const GemmA q = rowMajor(qkv + i * h.qkvStride, h.qkvStride), tq = rowMajor(tqkv + i * h.qkvStride, h.qkvStride);
     gemm(p, tp, q, kT, tp, rows, tp, h.channels, false);
     softmaxRows(p, rows, h);
@@ -223,13 +238,13 @@ void secondThroughSoftmax(const float* p, float* ts, float* dtp, float* dp, int 
   }
 }
 
-void secondHead(float* dqkv, const float* b, const float* a, const float* tqkv, const float* qkv, const Head& h) {
-  Carver memory(4 * h.columnsSize() + 4 * h.rowsSize() + 4 * h.scoresSize() + 5 * h.blockSize());
+void secondRanges(float* dqkv, float* sums, const float* b, const float* a, const float* tqkv, const float* qkv,
+                  const Head& h, const Rows& ranges) {
+  Carver memory(4 * h.columnsSize() + 2 * h.rowsSize() + 4 * h.scoresSize() + 5 * h.blockSize());
   float *kT = memory.take(h.columnsSize()), *vT = memory.take(h.columnsSize()), *tkT = memory.take(h.columnsSize()),
         *tvT = memory.take(h.columnsSize()), *k = memory.take(h.rowsSize()), *tk = memory.take(h.rowsSize()),
-        *dk = memory.take(h.rowsSize()), *dv = memory.take(h.rowsSize()), *p = memory.take(h.scoresSize()),
-        *ts = memory.take(h.scoresSize()), *dtp = memory.take(h.scoresSize()), *dp = memory.take(h.scoresSize()),
-        *qBlock = memory.take(h.blockSize()), *tqBlock = memory.take(h.blockSize()),
+        *p = memory.take(h.scoresSize()), *ts = memory.take(h.scoresSize()), *dtp = memory.take(h.scoresSize()),
+        *dp = memory.take(h.scoresSize()), *qBlock = memory.take(h.blockSize()), *tqBlock = memory.take(h.blockSize()),
         *aBlock = memory.take(h.blockSize()), *bBlock = memory.take(h.blockSize()), *dq = memory.take(h.blockSize());
   const int tp = h.tokensPadded, cp = h.channelsPadded;
   packColumns(kT, qkv + h.part, h.qkvStride, h, h.scale);
@@ -238,65 +253,97 @@ void secondHead(float* dqkv, const float* b, const float* a, const float* tqkv, 
   packColumns(tvT, tqkv + 2 * h.part, h.qkvStride, h, 1.0f);
   packRows(k, qkv + h.part, h.qkvStride, h.tokens, h.channels, cp, h.scale);
   packRows(tk, tqkv + h.part, h.qkvStride, h.tokens, h.channels, cp, h.scale);
-  for (int i = 0; i < h.tokens; i += h.blockRows) {
-    const int rows = h.tokens - i < h.blockRows ? h.tokens - i : h.blockRows;
-    const float *q = qkv + i * h.qkvStride, *tq = tqkv + i * h.qkvStride, *ai = a + i * h.oStride,
-                *bi = b + i * h.oStride;
-    packRows(qBlock, q, h.qkvStride, rows, h.channels, cp, h.scale);
-    packRows(tqBlock, tq, h.qkvStride, rows, h.channels, cp, h.scale);
-    packRows(aBlock, ai, h.oStride, rows, h.channels, cp, 1.0f);
-    packRows(bBlock, bi, h.oStride, rows, h.channels, cp, 1.0f);
-    gemm(p, tp, rowMajor(q, h.qkvStride), kT, tp, rows, tp, h.channels, false);
-    softmaxRows(p, rows, h);
-    gemm(ts, tp, rowMajor(q, h.qkvStride), tkT, tp, rows, tp, h.channels, false);
-    gemm(ts, tp, rowMajor(tq, h.qkvStride), kT, tp, rows, tp, h.channels, true);
-    gemm(dtp, tp, rowMajor(ai, h.oStride), vT, tp, rows, tp, h.channels, false);
-    gemm(dp, tp, rowMajor(bi, h.oStride), vT, tp, rows, tp, h.channels, false);
-    gemm(dp, tp, rowMajor(ai, h.oStride), tvT, tp, rows, tp, h.channels, true);
-    secondThroughSoftmax(p, ts, dtp, dp, rows, h);
-    gemm(dq, cp, rowMajor(dp, tp), k, cp, rows, cp, h.tokens, false);
-    gemm(dq, cp, rowMajor(dtp, tp), tk, cp, rows, cp, h.tokens, true);
-    gemm(dk, cp, transposed(dp, tp), qBlock, cp, h.tokens, cp, rows, i > 0);
-    gemm(dk, cp, transposed(dtp, tp), tqBlock, cp, h.tokens, cp, rows, true);
-    gemm(dv, cp, transposed(p, tp), bBlock, cp, h.tokens, cp, rows, i > 0);
-    gemm(dv, cp, transposed(ts, tp), aBlock, cp, h.tokens, cp, rows, true);
-    unpackRows(dqkv + i * h.qkvStride, h.qkvStride, dq, rows, h);
+  for (int r = ranges.first; r < ranges.last; ++r) {
+    const Rows range = h.range(r);
+    float *dk = sums + r * h.sumsSize(), *dv = dk + h.rowsSize();
+    for (int i = range.first; i < range.last; i += h.blockRows) {
+      const int rows = range.last - i < h.blockRows ? range.last - i : h.blockRows;
+      const float *q = qkv + i * h.qkvStride, *tq = tqkv + i * h.qkvStride, *ai = a + i * h.oStride,
+                  *bi = b + i * h.oStride;
+      packRows(qBlock, q, h.qkvStride, rows, h.channels, cp, h.scale);
+      packRows(tqBlock, tq, h.qkvStride, rows, h.channels, cp, h.scale);
+      packRows(aBlock, ai, h.oStride, rows, h.channels, cp, 1.0f);
+      packRows(bBlock, bi, h.oStride, rows, h.channels, cp, 1.0f);
+      gemm(p, tp, rowMajor(q, h.qkvStride), kT, tp, rows, tp, h.channels, false);
+      softmaxRows(p, rows, h);
+      gemm(ts, tp, rowMajor(q, h.qkvStride), tkT, tp, rows, tp, h.channels, false);
+      gemm(ts, tp, rowMajor(tq, h.qkvStride), kT, tp, rows, tp, h.channels, true);
+      gemm(dtp, tp, rowMajor(ai, h.oStride), vT, tp, rows, tp, h.channels, false);
+      gemm(dp, tp, rowMajor(bi, h.oStride), vT, tp, rows, tp, h.channels, false);
+      gemm(dp, tp, rowMajor(ai, h.oStride), tvT, tp, rows, tp, h.channels, true);
+      secondThroughSoftmax(p, ts, dtp, dp, rows, h);
+      gemm(dq, cp, rowMajor(dp, tp), k, cp, rows, cp, h.tokens, false);
+      gemm(dq, cp, rowMajor(dtp, tp), tk, cp, rows, cp, h.tokens, true);
+      gemm(dk, cp, transposed(dp, tp), qBlock, cp, h.tokens, cp, rows, i > range.first);
+      gemm(dk, cp, transposed(dtp, tp), tqBlock, cp, h.tokens, cp, rows, true);
+      gemm(dv, cp, transposed(p, tp), bBlock, cp, h.tokens, cp, rows, i > range.first);
+      gemm(dv, cp, transposed(ts, tp), aBlock, cp, h.tokens, cp, rows, true);
+      unpackRows(dqkv + i * h.qkvStride, h.qkvStride, dq, rows, h);
+    }
   }
-  unpackRows(dqkv + h.part, h.qkvStride, dk, h.tokens, h);
-  unpackRows(dqkv + 2 * h.part, h.qkvStride, dv, h.tokens, h);
+}
+
+// f(head, rows) for the queries of every head: all of them, or a range
+template <class F>
+void forEachRange(const AttentionShape& s, const F& f) {
+  const int heads = s.batch * s.heads, pieces = heads < kFewHeads ? Head(s, 0).ranges() : 1;
+  parallelFor(heads * pieces, [&](int piece) {
+    const Head h(s, piece / pieces);
+    f(h, pieces == 1 ? Rows{0, h.tokens} : h.range(piece % pieces));
+  });
+}
+
+// dk and dv of every head by f(head, sums, ranges), which makes sums over the queries of each of the ranges: [range][dk, dv][tokens]
+// [channels, padded]. They are added in order.
+template <class F>
+void sumOverRanges(float* dqkv, const AttentionShape& s, const F& f) {
+  const auto add = [&](const Head& h, float* sums) {
+    for (size_t i = 0; h.ranges() > 1 && i < h.sumsSize(); i += kLanes)
+      store(sums + i, load(sums + i) + load(sums + h.sumsSize() + i));
+    unpackRows(dqkv + h.qkvOrigin + h.part, h.qkvStride, sums, h.tokens, h);
+    unpackRows(dqkv + h.qkvOrigin + 2 * h.part, h.qkvStride, sums + h.rowsSize(), h.tokens, h);
+  };
+  const Head any(s, 0);
+  const int heads = s.batch * s.heads, ranges = any.ranges();
+  const size_t each = ranges * any.sumsSize();
+  if (heads >= kFewHeads || ranges == 1)
+    return parallelFor(heads, [&](int piece) {
+      const Head h(s, piece);
+      float* sums = scratch(1, each);
+      f(h, sums, Rows{0, ranges});
+      add(h, sums);
+    });
+  float* sums = scratch(3, heads * each);
+  parallelFor(heads * ranges, [&](int piece) {
+    const int head = piece / ranges, range = piece % ranges;
+    f(Head(s, head), sums + head * each, Rows{range, range + 1});
+  });
+  for (int head = 0; head < heads; ++head) add(Head(s, head), sums + head * each);
 }
 
 }  // namespace
 
 void CpuKernels::run(const op::Attention& o) {
-  const AttentionShape& s = o.s;
-  parallelFor(s.batch * s.heads, [&](int piece) {
-    const Head h(s, piece);
-    forwardHead(o.o + h.oOrigin, o.qkv + h.qkvOrigin, h);
-  });
+  forEachRange(o.s,
+               [&](const Head& h, const Rows& range) { forwardRange(o.o + h.oOrigin, o.qkv + h.qkvOrigin, h, range); });
 }
 
 void CpuKernels::run(const op::AttentionAdjoint& o) {
-  const AttentionShape& s = o.s;
-  parallelFor(s.batch * s.heads, [&](int piece) {
-    const Head h(s, piece);
-    adjointHead(o.dqkv + h.qkvOrigin, o.ao + h.oOrigin, o.qkv + h.qkvOrigin, h);
+  sumOverRanges(o.dqkv, o.s, [&](const Head& h, float* sums, const Rows& ranges) {
+    adjointRanges(o.dqkv + h.qkvOrigin, sums, o.ao + h.oOrigin, o.qkv + h.qkvOrigin, h, ranges);
   });
 }
 
 void CpuKernels::run(const op::AttentionTangent& o) {
-  const AttentionShape& s = o.s;
-  parallelFor(s.batch * s.heads, [&](int piece) {
-    const Head h(s, piece);
-    tangentHead(o.to + h.oOrigin, o.tqkv + h.qkvOrigin, o.qkv + h.qkvOrigin, h);
+  forEachRange(o.s, [&](const Head& h, const Rows& range) {
+    tangentRange(o.to + h.oOrigin, o.tqkv + h.qkvOrigin, o.qkv + h.qkvOrigin, h, range);
   });
 }
 
 void CpuKernels::run(const op::AttentionSecond& o) {
-  const AttentionShape& s = o.s;
-  parallelFor(s.batch * s.heads, [&](int piece) {
-    const Head h(s, piece);
-    secondHead(o.dqkv + h.qkvOrigin, o.bo + h.oOrigin, o.ao + h.oOrigin, o.tqkv + h.qkvOrigin, o.qkv + h.qkvOrigin, h);
+  sumOverRanges(o.dqkv, o.s, [&](const Head& h, float* sums, const Rows& ranges) {
+    secondRanges(o.dqkv + h.qkvOrigin, sums, o.bo + h.oOrigin, o.ao + h.oOrigin, o.tqkv + h.qkvOrigin,
+                 o.qkv + h.qkvOrigin, h, ranges);
   });
 }
 

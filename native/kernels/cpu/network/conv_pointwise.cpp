@@ -89,7 +89,7 @@ void addBlock(float* dw, const ConvGradTerm& term, float scale, int firstPixel, 
 void pointwiseConv(float* y, const float* x, const float* packed, const Epilogue& e, const ConvShape& s) {
   const int total = s.batch * s.height * s.width, panels = tilesOf(s.out, kTileColumns);
   const int groups = tilesOf(total, kPieceRows);
-  const int ranges = most(1, least(panels, kPieces / groups));  // few rows: panels are work to share too
+  const int ranges = most(1, least(panels, tilesOf(kPieces, groups)));  // few rows: panels are work to share too
   parallelFor(groups * ranges, [&](int piece) {
     const int first = piece / ranges * kPieceRows, rows = least(kPieceRows, total - first);
     const int range = piece % ranges, end = panels * (range + 1) / ranges;

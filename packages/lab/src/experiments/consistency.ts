@@ -5,7 +5,6 @@ import {
   lowTemperature,
   mixture,
   product,
-  resample,
   type SmcOptions,
   type SmcResult,
   sigmaGrid,
@@ -275,7 +274,7 @@ async function measured(
     const about = { name, method: 'smc', target, particles, lastLevel: sigmas.length - 1, options: { seed, ...own } }
     return log.follow(smc.stream(target, { ...run, ...own }), about)
   }
-  const weighed = !['none', 'likelihood'].includes(options.weights!)
+  const weighed = options.weights !== 'none'
   const alone = { ...options, essThreshold: 0 }
   const apart = await (weighed ? smc(target, { ...run, ...alone }) : logged(alone))
   const used = await resampledOf()
@@ -298,19 +297,11 @@ async function measured(
     ),
   }
 
-  /** As it would be used. Likelihoods weigh once, after which a resampled run differs by the last steps of copies alone. */
+  /** As it would be used. */
   async function resampledOf(): Promise<Pick<SmcResult, 'samples' | 'logWeights'> & { roots: number }> {
-    if (options.weights === 'none') return { ...apart, roots: run.particles }
-    if (weighed) {
-      const result = await logged({ ...options, finalResample: true })
-      return { ...result, roots: result.diagnostics.distinctRoots }
-    }
-    const chosen = resample(apart.logWeights.map(Math.exp), { seed: run.seed })
-    const samples = new Float32Array(apart.samples.length)
-    const d = samples.length / chosen.length
-    for (const [i, from] of chosen.entries()) samples.set(apart.samples.subarray(from * d, (from + 1) * d), i * d)
-    const logWeights = new Float64Array(chosen.length).fill(-Math.log(chosen.length))
-    return { samples, logWeights, roots: new Set(chosen).size }
+    if (!weighed) return { ...apart, roots: run.particles }
+    const result = await logged({ ...options, finalResample: true })
+    return { ...result, roots: result.diagnostics.distinctRoots }
   }
 }
 
