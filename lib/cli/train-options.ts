@@ -183,8 +183,10 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
     shown?.end()
     if (!(error instanceof Interrupted || error instanceof Stopped)) throw error
     const how = speaks ? await howToResume(command, flags.output) : ''
+    const stopped = new Interrupted(error instanceof Interrupted ? error.signal : 'SIGTERM', how)
+    process.exitCode = stopped.exitCode // of all, where a rank hangs and does not leave
     ranks.end() // all stopped after the same step
-    throw new Interrupted(error instanceof Interrupted ? error.signal : 'SIGTERM', how)
+    throw stopped
   }
 }
 

@@ -111,7 +111,7 @@ class Ranks implements Communicator {
     const failure = code === 0 ? native.ranks.leave(patience()) : `it exits with ${code}`
     if (!failure) return
     writeSync(2, `feynkac [rank ${this.rank} ${this.host}]: ${failure}: all ranks are ended\n`)
-    native.ranks.abort(code || 1)
+    native.ranks.abort(code || Number(process.exitCode) || 1)
   }
 }
 

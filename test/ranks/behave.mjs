@@ -15,9 +15,12 @@ else {
   if (what === 'reject') void Promise.reject(new Error('nobody waits for this'))
   if (what === 'exit') process.exit(5)
   if (what === 'early') process.exit(0)
+  if (what === 'leave') process.exitCode = 7
+  if (what === 'leave') ranks.end()
   if (what === 'middle') setTimeout(() => process.exit(0), 100)
   if (what === 'kill') process.kill(process.pid, 'SIGKILL')
   if (what === 'terminate') process.kill(process.pid, 'SIGTERM')
+  if (what === 'usr2') process.kill(process.pid, 'SIGUSR2')
   if (what === 'crash') process.kill(process.pid, 'SIGSEGV')
   if (what === 'reject' || what === 'middle') await ranks.barrier()
   await sleep(60_000)
