@@ -275,7 +275,26 @@ const ConvShape kCpuShapes[] = {
     {3, 2, 2, 64, 64, 3},
 };
 
+// Any number of tiles is cut into pieces that hold each of them once.
+void testBatches(const std::string& kernels, Kernels& k) {
+  const Case c({200, 4, 4, 16, 16, 3}, 3);
+  void* packed = k.allocate(k.convPackedBytes(3, 16, 16));
+  k.run(op::ConvPack{packed, c.w.data(), 3, 16, 16});
+  std::vector<float> all;
+  for (int batch = c.s.batch; batch > 0; --batch) {
+    ConvShape part = c.s;
+    part.batch = batch;
+    auto y = poisoned(c.pixels / c.s.batch * batch * c.s.out);
+    k.run(op::Conv{y.data(), c.x.data(), packed, nullptr, nullptr, 1.0f, part});
+    if (all.empty()) all = y;
+    CHECK(std::equal(y.begin(), y.end(), all.begin()), "%s: other samples in a batch of %d", kernels.c_str(), batch);
+  }
+  CHECK(relativeError(all, c.forward) < kFloatBound, "%s: a batch of %d", kernels.c_str(), c.s.batch);
+  k.release(packed);
+}
+
 void testCpu() {
+  for (auto& [isa, kernels] : cpuKernels()) testBatches(isa, *kernels);
   for (const ConvShape& s : kCpuShapes) {
     const Case c(s, 3, 0.5f);  // images of activations are not centred
     for (auto& [isa, kernels] : cpuKernels()) {

@@ -43,7 +43,7 @@ struct Blocking {
     ranges = most(1, least(tilesOf(s.out, kTileColumns) / kLeastPanels, kPieces / blocks));
   }
   Range block(int i) const {
-    return blocks < kPieces ? partOf(count, blocks, i) : Range{i * tiles, least(tiles, count - i * tiles)};
+    return blocks <= kPieces ? partOf(count, blocks, i) : Range{i * tiles, least(tiles, count - i * tiles)};
   }
 };
 
