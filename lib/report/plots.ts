@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { FileError } from '../base/errors.js'
+import { fileError } from '../base/files.js'
 import { loadPlotting } from '../base/optional.js'
 import { FONT, svgPng } from './fonts.js'
 
@@ -24,12 +25,14 @@ parentPort.on('message', async ({ id, spec }) => {
       view.finalize()
     }
   } catch (error) {
-    parentPort.postMessage({ id, error })
+    const { message, code, syscall, path } = error // a message keeps of an error no more than its text
+    parentPort.postMessage({ id, error: { message, code, syscall, path } })
   }
 })
 `
 
-type Answer = { id: number; svg: string } | { id: number; error: unknown }
+type Failure = Pick<NodeJS.ErrnoException, 'message' | 'code' | 'syscall' | 'path'>
+type Answer = { id: number; svg: string } | { id: number; error: Failure }
 
 class Plotter {
   readonly #waiting = new Map<number, { resolve(svg: string): void; reject(error: unknown): void }>()
@@ -45,7 +48,7 @@ class Plotter {
       this.#waiting.delete(answer.id)
       if (this.#waiting.size === 0) this.#worker.unref()
       if ('svg' in answer) resolve(answer.svg)
-      else reject(answer.error)
+      else reject(Object.assign(new Error(answer.error.message), answer.error))
     })
     const end = (error: unknown) => {
       ended(this)
@@ -78,9 +81,10 @@ export async function plotPng(spec: Spec): Promise<Buffer> {
   return svgPng(await plotter.svg({ ...spec, config }).catch(understood))
 }
 
-/** A thread asks for the current folder when it starts. */
+/** A thread asks for the current folder when it starts, and opens some hundred files of packages. */
 function understood(error: unknown): never {
-  if (!/uv_cwd/.test(String((error as Error)?.message))) throw error
+  const { message, path = '.' } = error as NodeJS.ErrnoException
+  if (!/uv_cwd/.test(message)) throw fileError(error, path, 'read')
   throw new FileError('cannot draw a plot: the current folder is gone: change to one that is there', '.', {
     cause: error,
   })

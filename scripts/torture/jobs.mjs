@@ -75,6 +75,7 @@ export const jobs = {
   fit: {
     native: false,
     argv: (at) => ['fit', at('pictures'), '--images', '8', '--output', at('fit')],
+    once: true, // where one has ended well, another is refused
     makes: ['fit'],
   },
   edm: {
