@@ -250,24 +250,17 @@ export async function prepareFile(path: string): Promise<void> {
 }
 
 /** Removes files, those that are there. Throws FileError. */
-export async function removeFiles(paths: readonly string[]): Promise<void> {
+export async function removeFiles(paths: readonly string[], recursive = false): Promise<void> {
   for (const path of paths)
     try {
-      await rm(path, { force: true })
+      await rm(path, { force: true, recursive })
     } catch (error) {
       throw fileError(error, path, 'remove')
     }
 }
 
 /** The same for folders with what is in them. */
-export async function removeTrees(paths: readonly string[]): Promise<void> {
-  for (const path of paths)
-    try {
-      await rm(path, { force: true, recursive: true })
-    } catch (error) {
-      throw fileError(error, path, 'remove')
-    }
-}
+export const removeTrees = (paths: readonly string[]) => removeFiles(paths, true)
 
 /** Throws where some of the files of an output are there already, unless they may be replaced. */
 export async function refuseOverwriting(paths: readonly string[], overwrite: boolean): Promise<void> {
