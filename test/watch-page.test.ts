@@ -93,7 +93,8 @@ it.skipIf(!executablePath)(
       await page.keyboard.press('t')
       expect(await page.evaluate(() => document.documentElement.dataset.theme)).toBe('dark')
       await page.setViewportSize({ width: 390, height: 844 })
-      expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(0)
+      // plots take their new width a frame later
+      await page.waitForFunction(() => document.documentElement.scrollWidth <= window.innerWidth)
       await keep('phone')
       await page.keyboard.press('?')
       await page.locator('dialog[open] dt:text-is("j k")').waitFor()
