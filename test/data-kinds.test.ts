@@ -123,37 +123,50 @@ describe('pictures', () => {
     await refused(await save('cut', { 'a.jpg': jpeg.subarray(0, -40) }), /no image that can be decoded/)
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
     await refused(await save('svg', { 'a.png': strToU8(svg) }), /it is no png/)
-    await refused(await save('float', { 'a.tif': floatTiff() }), /type float/)
+  })
+
+  it('TIFF large, with defects, and of what would be taken for pictures', async () => {
+    const grey = Uint8Array.of(10, 20, 30, 40)
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    expect(await look(await save('big', { 'a.tif': tiff(grey, {}, { big: true }) }))).toMatchObject({ first: [[10]] })
+    expect(warn).not.toHaveBeenCalled()
+    const defects = { 'a.tif': tiff(grey, {}, { reversed: true }), 'b.tif': tiff(grey, { 279: 2 ** 31 }) }
+    expect(await look(await save('loose', defects))).toMatchObject({ first: [[10], [10]] })
+    expect(warn.mock.calls).toMatchObject([
+      [expect.stringMatching(/^2 of 2 pictures.*a\.tif.*not sorted/), 'FeynkacWarning'],
+    ])
+    warn.mockRestore()
+    const floats = tiff(new Uint8Array(Float32Array.of(0.25, 0.5, 0.75, 1).buffer), { 258: 32, 339: 3 })
+    await refused(await save('float', { 'a.tif': floats }), /type float/)
+    await refused(
+      await save('infrared', { 'a.tif': tiff(new Uint8Array(8), { 277: 2 }) }),
+      /2 channels, and nothing says/,
+    )
+    await refused(await save('bands', { 'a.tif': tiff(new Uint8Array(20), { 277: 5, 338: 2 }) }), /5 channels/)
   })
 })
 
-/** A TIFF of 32-bit floats: libvips writes none here. */
-function floatTiff(): Uint8Array {
-  const entries: [tag: number, type: number, value: number][] = [
-    [256, 3, 2],
-    [257, 3, 2],
-    [258, 3, 32],
-    [259, 3, 1],
-    [262, 3, 1],
-    [273, 4, 8],
-    [277, 3, 1],
-    [278, 3, 2],
-    [279, 4, 16],
-    [339, 3, 3], // biome-ignore format: one line
-  ]
-  const out = Buffer.alloc(8 + 16 + 2 + 12 * entries.length + 4)
-  out.write('II*\0', 'latin1')
-  out.writeUInt32LE(24, 4)
-  for (let i = 0; i < 4; i++) out.writeFloatLE(0.25 * (i + 1), 8 + 4 * i)
-  out.writeUInt16LE(entries.length, 24)
-  for (const [i, [tag, type, value]] of entries.entries()) {
-    const at = 26 + 12 * i
-    out.writeUInt16LE(tag, at)
-    out.writeUInt16LE(type, at + 2)
-    out.writeUInt32LE(1, at + 4)
-    out.writeUInt32LE(value, at + 8)
+/** A TIFF of 2 x 2 grey pixels, or what other values of its tags make of it: libvips writes no such ones. */
+function tiff(
+  pixels: Uint8Array,
+  changed: Record<number, number> = {},
+  { big = false, reversed = false } = {},
+): Buffer {
+  const usual = { 256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 273: 16, 277: 1, 278: 2, 279: pixels.length }
+  const entries = Object.entries({ ...usual, ...changed }).map(([tag, value]) => [Number(tag), value])
+  if (reversed) entries.reverse()
+  const word = (value: number) => {
+    const bytes = Buffer.alloc(big ? 8 : 4)
+    bytes.writeUInt32LE(value)
+    return bytes
   }
-  return out
+  const short = (...values: number[]) => Buffer.from(Uint16Array.from(values).buffer)
+  const head = Buffer.concat(big ? [short(0x4949, 43, 8, 0)] : [short(0x4949, 42)])
+  const body = Buffer.concat([pixels], Math.ceil(pixels.length / 16) * 16)
+  const count = big ? word(entries.length) : short(entries.length)
+  const directory = entries.map(([tag, value]) => Buffer.concat([short(tag, 4), word(1), word(value)]))
+  const start = Buffer.concat([head, word(16 + body.length)], 16)
+  return Buffer.concat([start, body, count, ...directory, word(0)])
 }
 
 describe('arrays', () => {
