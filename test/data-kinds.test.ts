@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { crc32, deflateSync, gzipSync } from 'node:zlib'
@@ -97,6 +97,30 @@ describe('pictures', () => {
     expect((await look(path)).first).toEqual([[187, 105, 62]])
     const [[r, g, b]] = (await look(path, { icc: true })).first
     expect(Math.max(Math.abs(r - 200), Math.abs(g - 100), Math.abs(b - 50))).toBeLessThanOrEqual(1)
+  })
+
+  it('classes by links to folders, and one picture that keeps them from being any', async () => {
+    const root = await save('linked', { 'real/cat/0.png': await png([1]), 'real/dog/0.jfif': await png([2]), 'set/x/y.txt': new Uint8Array(1) }) // biome-ignore format: one line
+    for (const name of ['cat', 'dog']) await symlink(`../real/${name}`, join(root, 'set', name))
+    await symlink('..', join(root, 'set/x/back'))
+    const set = join(root, 'set')
+    expect(await look(set)).toMatchObject({ labels: ['class:2'], classes: [[0], [1]], first: [[1], [2]] })
+    await writeFile(join(set, 'cover.png'), await png([3]))
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    expect(await look(set)).toMatchObject({ labels: null, size: 3 })
+    expect(warn.mock.calls).toMatchObject([[expect.stringMatching(/cat, dog, but others beside/), 'FeynkacWarning']])
+    warn.mockRestore()
+  })
+
+  it('labels that contradict one another, and names without an order', async () => {
+    const files = { 'a.png': await png([1]), 'b.png': await png([2]) }
+    const labels = '[["a.png", [0, 0]], ["b.png", [1, 1]]'
+    const of = (more: string, attributes = '[2, 2]') =>
+      save('contrary.zip', zipSync({ ...files, 'dataset.json': strToU8(`{"labels": ${labels}${more}]}`), 'attributes.json': strToU8(attributes) })) // biome-ignore format: one line
+    expect((await look(await of(', ["a.png", [0, 0]]'))).size).toBe(2)
+    await refused(await of(', ["a.png", [0, 1]]'), /'a.png' has two labels, \[0,0\] and \[0,1\]/)
+    await refused(await of('', '{"hair": 2, "10": ["x", "y"]}'), /'10' is a number, which has no order/)
+    await refused(await of('', '{"hair": 2, "pose": ["x", "x"]}'), /two values of 'pose' have one name/)
   })
 
   it('classes by folders are the same in a zip of the folder, and hidden files are passed over', async () => {
@@ -200,6 +224,15 @@ describe('arrays', () => {
     const path = await save('latents.npy', npy('<f4', '(2, 8, 4, 4)', latents))
     expect(await look(path)).toMatchObject({ shape: [8, 4, 4], size: 2 })
     expect(await look(await save('two.npy', npy('<f4', '(2L, 4L)', latents.subarray(0, 8))))).toMatchObject({ size: 2 })
+  })
+
+  it('bytes of small squares have their channels last, and one picture is no data set', async () => {
+    const bytes = (...shape: number[]) => npy('|u1', `(${shape})`, Uint8Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => i)) // biome-ignore format: one line
+    expect(await look(await save('tiles.npy', bytes(1, 4, 4, 3)))).toMatchObject({
+      shape: [3, 4, 4],
+      first: [[0, 1, 2]],
+    })
+    await refused(await save('one.npy', bytes(8, 8, 3)), /that of one picture/)
   })
 
   it('npz by the names of its arrays', async () => {

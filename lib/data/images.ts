@@ -61,7 +61,7 @@ const PIECE = 2 ** 18
 
 /** Image file names that sharp reads. */
 export function isImageName(name: string): boolean {
-  return /\.(png|jpe?g|webp|gif|tiff?|avif)$/i.test(name)
+  return /\.(a?png|jpe?g|jpe|jfif|webp|gif|tiff?|avif)$/i.test(name)
 }
 
 /** How pictures begin; sharp would read more, such as SVG, which is a program. */
