@@ -224,6 +224,8 @@ describe('arrays', () => {
     const path = await save('latents.npy', npy('<f4', '(2, 8, 4, 4)', latents))
     expect(await look(path)).toMatchObject({ shape: [8, 4, 4], size: 2 })
     expect(await look(await save('two.npy', npy('<f4', '(2L, 4L)', latents.subarray(0, 8))))).toMatchObject({ size: 2 })
+    const drawn = { 'samples.npy': npy('<f4', '(2, 4)', latents.subarray(0, 8)), 'samples.json': strToU8('{}'), 'samples.png': await png([1]) } // biome-ignore format: one line
+    expect(await look(await save('drawn', drawn))).toMatchObject({ shape: [4], size: 2 })
   })
 
   it('bytes of small squares have their channels last, and one picture is no data set', async () => {
