@@ -42,7 +42,8 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
   } else if (network !== undefined && network !== '')
     fail(`it has no network ${JSON.stringify(network)}: it is one model, not a pipeline`)
   if (!names.includes(CONFIG)) {
-    const [model] = names.filter((name) => name.endsWith('.safetensors'))
+    const files = names.filter((name) => name.endsWith('.safetensors'))
+    const model = files.find((name) => name === 'model.safetensors') ?? files[0]
     const within = await models(path, names)
     const advice =
       model !== undefined
