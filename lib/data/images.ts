@@ -61,7 +61,7 @@ const PIECE = 2 ** 18
 
 /** Image file names that sharp reads. */
 export function isImageName(name: string): boolean {
-  return /\.(png|jpe?g|webp|gif|tiff?|avif)$/i.test(name)
+  return /\.(a?png|jpe?g|jpe|jfif|webp|gif|tiff?|avif)$/i.test(name)
 }
 
 /** How pictures begin; sharp would read more, such as SVG, which is a program. */
@@ -70,7 +70,7 @@ const BEGINNINGS = [
   /^\xff\xd8/,
   /^RIFF....WEBP/s,
   /^GIF8/,
-  /^(II\*\0|MM\0\*)/,
+  /^(II[*+]\0|MM\0[*+])/,
   /^....ftyp(avif|avis|mif1)/s,
 ]
 
@@ -163,8 +163,14 @@ function gate(room: number) {
   }
 }
 
+/** What a decoder says first; where sharp has made an error of a warning, that. */
+function firstLine({ message }: Error): string {
+  const [first, second] = message.trim().split('\n')
+  return first.startsWith('Warning treated as error') ? (second ?? first) : first
+}
+
 function undecodable({ name }: Picture, cause: unknown): never {
-  const what = (cause as Error).message.split('\n')[0]
+  const what = firstLine(cause as Error)
   throw new FormatError(`${name}: no image that can be decoded: ${what}`, name, { cause })
 }
 
@@ -192,6 +198,11 @@ async function look(sharp: Loaded, picture: Picture): Promise<Head> {
   if (depth !== 'uchar' && depth !== 'ushort')
     throw new FormatError(
       `${name}: its pixels are of type ${depth}, of which nothing says what is black and white: save it with 8 or 16 bits, or as .npy`,
+      name,
+    )
+  if (channels > 4)
+    throw new FormatError(
+      `${name}: it has ${channels} channels, which are no colours: save it as RGB, or as .npy`,
       name,
     )
   const inks = space === 'cmyk' && channels === 4 && depth === 'uchar' ? { profile: found.hasProfile === true } : null
@@ -246,8 +257,13 @@ async function decode(
   return { planes: out, width: w, height: h }
 }
 
-/** What libraries warn of although nothing of the picture is lost: bytes between the markers of a JPEG, fields of a TIFF. */
-const HARMLESS = /extraneous bytes before marker|TIFF.*(unknown field|tag \d+|Warning)/i
+/**
+ * What libraries warn of although nothing of the picture is lost: bytes between the markers of a JPEG and numbers in them that decoders pass over
+ * as its baseline needs none, and all that libtiff warns of, which calls what is lost an error.
+ */
+const HARMLESS =
+  /extraneous bytes before marker|invalid SOS parameters|unknown JFIF revision|unknown Adobe color|inconsistent progression/i
+const TIFF = /^(II|MM)/
 
 /** What ends a JPEG: where it alone is missing, nothing of the picture is. */
 const END_OF_JPEG = Buffer.of(0xff, 0xd9)
@@ -261,13 +277,14 @@ async function tolerantly<T>(
   try {
     return await work(bytes, 'warning')
   } catch (cause) {
-    const { message } = cause as Error
+    const message = firstLine(cause as Error)
     const endless = /premature end of JPEG image/i.test(message)
-    if (!endless && !HARMLESS.test(message)) return undecodable(picture, cause)
+    const isTiff = TIFF.test(String.fromCharCode(bytes[0], bytes[1]))
+    if (!endless && !isTiff && !HARMLESS.test(message)) return undecodable(picture, cause)
     const again = endless ? work(Buffer.concat([bytes, END_OF_JPEG]), 'warning') : work(bytes, 'error')
     const result = await again.catch((error) => undecodable(picture, endless ? cause : error))
     defects.count++
-    defects.first ||= `${picture.name}: ${message.trim().split('\n')[0]}`
+    defects.first ||= `${picture.name}: ${message}`
     return result
   }
 }
