@@ -8,7 +8,7 @@ import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
-import { describeClassifier, sampleCommand } from '../lib/fit/report.js'
+import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
 import { holdFolder } from '../lib/training/folder.js'
@@ -213,10 +213,17 @@ it('says how to draw more, by labels that a command line can say', () => {
     { name: 'a place', values: values('x', 'y'), unknown: 0 },
   ]
   const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
-  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method ancestral --attributes kind=b.1')
-  expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
+  expect(sampleCommands({ model: 'm', findings })).toEqual([
+    'feynkac sample m --method ancestral --attributes kind=b.1',
+  ])
+  expect(sampleCommands({ model: 'm', findings: { ...findings, attributes: [] } })).toEqual([
     'feynkac sample m --method ancestral',
-  )
+  ])
+  const side = { name: 'side', values: values('', 'left'), unknown: 0 }
+  expect(sampleCommands({ model: 'm', findings: { ...findings, attributes: [attributes[0], side] } })).toEqual([
+    'feynkac sample m --method ancestral --attributes kind=b.1,side=left',
+    'feynkac sample m --attributes kind=b.1 --with side=left --divide-prior --guidance 2',
+  ])
 })
 
 describe('rows', () => {

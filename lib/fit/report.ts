@@ -4,6 +4,7 @@ import { type Figure, pictureOf, writeReport } from '../report/folder.js'
 import type { Block } from '../report/html.js'
 import { rowsPng } from '../report/rows.js'
 import { describeRecipe } from '../training/recipe.js'
+import { GUIDANCE } from './draw.js'
 import { describeFindings } from './findings.js'
 import { models } from './folder.js'
 import type { DrawnGroup, FitResult } from './result.js'
@@ -113,18 +114,22 @@ function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
     ...(energy.recipe ? [{ text: `Energy: ${describeRecipe(energy.recipe)}.` }] : []),
     { text: `${result.seconds} seconds in the last call. ${again(result)}` },
     { heading: 'How to go on' },
-    { text: sampleCommand(result) },
+    ...sampleCommands(result).map((text): Block => ({ text })),
   ]
 }
 
-/** Draws more of it, asking for the first values of the first two attributes where the command line can say them. */
-export function sampleCommand({ model, findings }: Pick<FitResult, 'model' | 'findings'>): string {
+/**
+ * Draws more of it, asking for the first values of the first two attributes where the command line can say them: of both at once, as they were learnt,
+ * and of each alone, composed as the pictures of compositions are.
+ */
+export function sampleCommands({ model, findings }: Pick<FitResult, 'model' | 'findings'>): string[] {
   const asked = findings.attributes
     .slice(0, 2)
     .flatMap(({ name, values }) => values.filter(({ count }) => count > 0).slice(0, 1).map(({ value }) => `${name}=${value}`)) // biome-ignore format: one line
     .filter((pair) => /^[\w.-]+=[\w.-]+$/.test(pair))
   const labels = asked.length > 0 ? ` --attributes ${asked.join(',')}` : ''
-  return `feynkac sample ${model} --method ancestral${labels}`
+  const composed = `feynkac sample ${model} --attributes ${asked[0]} --with ${asked[1]} --divide-prior --guidance ${GUIDANCE}`
+  return [`feynkac sample ${model} --method ancestral${labels}`, ...(asked.length > 1 ? [composed] : [])]
 }
 
 function again({ asked, images }: FitResult): string {

@@ -73,6 +73,12 @@ const both = (gamma: number, world: World = 'independent'): Problem => ({
   truth: [0, 0, 1],
   seen: ({ shape, place }) => (shape === SHAPE && place === PLACE ? shape : null),
 })
+/** p(x) (p(a|x) p(b|x))^scale with both attributes: AND, each of them guided. */
+const surer = (scale: number): Problem => ({
+  ...both(1),
+  name: `AND, guidance ${scale}`,
+  target: ({ shape, place, all }) => product([shape, place, all], { weights: [scale, scale, 1 - 2 * scale] }),
+})
 const either: Problem = {
   name: 'OR',
   world: 'independent',
@@ -107,7 +113,7 @@ export const COLD_SHARES: Record<1 | 2 | 3, Truth> = {
   2: [0.237, 0.368, 0.395],
   3: [0.159, 0.392, 0.449],
 }
-const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), both(2), either, without, guidance, cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
+const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), surer(1.5), surer(2), both(2), either, without, guidance, cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
 
 export interface ConsistencyRow {
   energies: SubjectName
