@@ -8,7 +8,7 @@ import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
-import { sampleCommand } from '../lib/fit/report.js'
+import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
 import { holdFolder } from '../lib/training/folder.js'
@@ -70,6 +70,7 @@ describe('fit', () => {
       }
     // plain brightness tells both attributes
     expect(result.classifier!.first).toBeGreaterThan(0.9)
+    expect(result.classifierHeldOut).toEqual({ first: 12, second: 12 })
     expect(result.teacher).toMatchObject({ images: 64, heldOutLoss: expect.any(Number) })
     expect(result.copies).toMatchObject({ samples: 16, reference: 12, heldOut: true })
     expect((await readdir(output)).sort()).toEqual([
@@ -126,6 +127,16 @@ describe('fit', () => {
     await refused({ output: '' }).rejects.toThrow(ArgumentError)
     await refused({ output: '/proc/none/fit' }).rejects.toThrow(FileError)
     await refused({ dataOptions: { autoencoder: 'x' } }).rejects.toThrow(ArgumentError)
+  })
+})
+
+describe('what is said of the classifier', () => {
+  it('names how many pictures its shares are of, and doubts what rests on few or is low', () => {
+    const said = (share: number, pictures: number) =>
+      describeClassifier({ classifier: { side: share }, classifierHeldOut: { side: pictures } })
+    expect(said(0.98, 50)).toMatch(/held out, the side of 98\.0 % of 50$/)
+    expect(said(1, 6)).toMatch(/the side of 100\.0 % of 6: so few pictures hardly tell how well it knows side$/)
+    expect(said(0.5, 50)).toMatch(/the side of 50\.0 % of 50: too few for counts of side to mean anything$/)
   })
 })
 
@@ -202,10 +213,17 @@ it('says how to draw more, by labels that a command line can say', () => {
     { name: 'a place', values: values('x', 'y'), unknown: 0 },
   ]
   const findings = { name: '', pictures: 1, shape: [1, 1, 1], attributes, odd: [] }
-  expect(sampleCommand({ model: 'm', findings })).toBe('feynkac sample m --method ancestral --attributes kind=b.1')
-  expect(sampleCommand({ model: 'm', findings: { ...findings, attributes: [] } })).toBe(
+  expect(sampleCommands({ model: 'm', findings })).toEqual([
+    'feynkac sample m --method ancestral --attributes kind=b.1',
+  ])
+  expect(sampleCommands({ model: 'm', findings: { ...findings, attributes: [] } })).toEqual([
     'feynkac sample m --method ancestral',
-  )
+  ])
+  const side = { name: 'side', values: values('', 'left'), unknown: 0 }
+  expect(sampleCommands({ model: 'm', findings: { ...findings, attributes: [attributes[0], side] } })).toEqual([
+    'feynkac sample m --method ancestral --attributes kind=b.1,side=left',
+    'feynkac sample m --attributes kind=b.1 --with side=left --divide-prior --guidance 2',
+  ])
 })
 
 describe('rows', () => {

@@ -93,16 +93,16 @@ function stages() {
 
 async function summary(result: FitResult): Promise<string[]> {
   const { output, model, classifier, samples, copies, seconds } = result
-  const { describeClassifier, rightOf, sampleCommand } = await import('../fit/report.js')
+  const { describeClassifier, rightOf, sampleCommands } = await import('../fit/report.js')
   const width = Math.max(...samples.flatMap(({ name, rows }) => [name, ...rows.map(({ label }) => `  ${label}`)]).map(({ length }) => length)) // biome-ignore format: one line
   const counts = samples.flatMap(({ name, rows }) => [
     `${name.padEnd(width)}  ${rightOf(rows)} as asked`,
     ...rows.filter(({ label }) => label !== '').map((row) => `  ${row.label}`.padEnd(width + 2) + rightOf([row])),
   ])
   return [
-    ...(classifier ? [...counts, `(${describeClassifier(classifier)})`] : []),
+    ...(classifier ? [...counts, `(${describeClassifier(result)})`] : []),
     copies.text,
     `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
-    `  ${sampleCommand(result)}`,
+    ...sampleCommands(result).map((command) => `  ${command}`),
   ]
 }

@@ -14,7 +14,7 @@ import type { Asked, Row } from './rows.js'
 /** As many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
 const LEVELS = 36
 /** A composition that is not guided is the nothing between two discs in one picture of ten. */
-const GUIDANCE = 2
+export const GUIDANCE = 2
 /** Less noise than this is not seen, and is taken off in one step. */
 const LEAST_NOISE = 0.02
 

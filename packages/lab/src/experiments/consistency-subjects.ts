@@ -1,4 +1,4 @@
-import { type Dataset, type DenoiserFunction, distill, type EnergyFunction, type EnergyModel, loadDataset, trainDenoiser } from 'feynkac' // biome-ignore format: one line
+import { type Dataset, type Denoiser, type DenoiserFunction, distill, type EnergyFunction, type EnergyModel, loadDataset, trainDenoiser } from 'feynkac' // biome-ignore format: one line
 import { ExactShapes, KINDS } from './exact-shapes.js'
 import { byBudget, type ExperimentContext } from './experiment.js'
 import { SIDE, shapesData, shapesNetwork, trained } from './trained.js'
@@ -8,7 +8,18 @@ import { SIDE, shapesData, shapesNetwork, trained } from './trained.js'
 /** The shape and the place that are asked for together: a cross at the top right. */
 export const [SHAPE, PLACE] = [2, 1]
 
-export const subjectNames = ['exact', 'denoiser', 'dot', 'residual', 'residual, path', 'residual, path, own states'] as const // biome-ignore format: one line
+/** How energies are distilled, all of them from one teacher, with what an image costs beside the 7 units of a forward of its distillation. */
+const ways = {
+  dot: { options: {}, beside: 0 },
+  'dot, levels': { options: { levelWeight: 0.5 }, beside: 2.25 },
+  residual: { options: { head: 'residual' }, beside: 0 },
+  'residual, path': { options: { head: 'residual', pathWeight: 0.5 }, beside: 4.5 },
+  'residual, path, own states': { options: { head: 'residual', pathWeight: 0.5 }, beside: 4.5, own: true },
+} as const
+export type WayName = keyof typeof ways
+export const wayNames = Object.keys(ways) as WayName[]
+
+export const subjectNames = ['exact', 'denoiser', ...wayNames] as const
 export type SubjectName = (typeof subjectNames)[number]
 
 /** Pictures to learn: of independent attributes, of correlated ones, and such that never show the wish's shape at its place. */
@@ -21,15 +32,30 @@ export interface Subject extends Disposable {
   all: EnergyFunction
   shape: EnergyFunction
   place: EnergyFunction
+  /** Of learnt ones; the training where it was this run's. */
+  learnt?: { model: Denoiser | EnergyModel; training?: Training }
   clean(samples: Float32Array): Float32Array
 }
 
-const heads = {
-  dot: {},
-  residual: { head: 'residual' },
-  'residual, path': { head: 'residual', pathWeight: 0.5 },
-  'residual, path, own states': { head: 'residual', pathWeight: 0.5, selfPlay: 16 },
-} as const
+export interface Training {
+  images: number
+  /** Seconds of the processor. */
+  processor: number
+  heldOutLoss: number | null
+}
+
+const UNITS = 7
+const ROUNDS = 4
+/** Images of a distillation that a path of a round costs as much as, roughly (docs/residual.md). */
+const PATH = 80
+
+/** As many images as cost what `images` of plain distillation do. */
+function matched(context: ExperimentContext, name: WayName, images: number) {
+  const { beside, options } = ways[name]
+  const selfPlay = 'own' in ways[name] ? byBudget(context, 1, 4, 16, 64) : 0
+  const rest = Math.max(images / 4, images - ROUNDS * PATH * selfPlay)
+  return { ...options, ...(selfPlay && { selfPlay }), images: Math.round((rest * UNITS) / (UNITS + beside)) }
+}
 
 /** Trains what is not there; `seed` of the context is the training's. */
 export async function subjectOf(name: SubjectName, world: World, context: ExperimentContext): Promise<Subject> {
@@ -38,20 +64,33 @@ export async function subjectOf(name: SubjectName, world: World, context: Experi
   const { seed } = context
   const data = await dataOf(world)
   const own = world === 'independent' ? '' : `${world}-`
+  let training: Training | undefined
+  const measured = async <R extends { images: number; heldOutLoss: number | null }>(run: Promise<R>): Promise<R> => {
+    const began = process.cpuUsage()
+    const result = await run
+    const { user, system } = process.cpuUsage(began)
+    training = { images: result.images, processor: (user + system) / 1e6, heldOutLoss: result.heldOutLoss }
+    return result
+  }
   const teacher = await trained(context, `${own}teacher-${teacherImages}-${seed}`, (where) =>
-    trainDenoiser({ data, images: teacherImages, network: shapesNetwork, seed, ...where }),
+    measured(trainDenoiser({ data, images: teacherImages, network: shapesNetwork, seed, ...where })),
   )
-  if (name === 'denoiser') return learnt(teacher, (labels) => scored(teacher.conditioned(labels)))
+  if (name === 'denoiser') return learnt(teacher, training, (labels) => scored(teacher.conditioned(labels)))
   using _ = teacher
-  const energy: EnergyModel = await trained(context, `${own}${name.replaceAll(', ', '-').replaceAll(' ', '-')}-${images}-${seed}`, (where) =>
-    distill({ data, images, teacher, seed, ...heads[name], ...where }),
+  const { images: count, ...options } = matched(context, name, images)
+  const energy: EnergyModel = await trained(context, `${own}${name.replaceAll(/[ ,]+/g, '-')}-${count}-${seed}`, (where) =>
+    measured(distill({ data, images: count, teacher, seed, ...options, ...where })),
   ) // biome-ignore format: one line
-  return learnt(energy, (labels) => energy.conditioned(labels))
+  return learnt(energy, training, (labels) => energy.conditioned(labels))
 }
 
-function learnt(model: Disposable, conditioned: (labels: (number | null)[] | undefined) => EnergyFunction): Subject {
+function learnt(
+  model: Denoiser | EnergyModel,
+  training: Training | undefined,
+  conditioned: (labels: (number | null)[] | undefined) => EnergyFunction,
+): Subject {
   return {
-    ...{ min: 0.1, max: 40 },
+    ...{ min: 0.1, max: 40, learnt: { model, training } },
     all: conditioned(undefined),
     shape: conditioned([SHAPE, null]),
     place: conditioned([null, PLACE]),

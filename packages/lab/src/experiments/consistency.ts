@@ -4,6 +4,7 @@ import {
   guided,
   lowTemperature,
   mixture,
+  negation,
   product,
   type SmcOptions,
   type SmcResult,
@@ -13,6 +14,7 @@ import {
 } from 'feynkac'
 import { shapeLabels } from 'feynkac/internal'
 import { RunLog, runFolder } from '../run-log.js'
+import { energyRows, energyTables } from './consistency-energies.js'
 import { bootstrap, type Cloud, type Clouds, compared, shareDistance, sharesOf, type Truth } from './consistency-shares.js' // biome-ignore format: one line
 import { PLACE, SHAPE, type Subject, type SubjectName, subjectNames, subjectOf, type World } from './consistency-subjects.js' // biome-ignore format: one line
 import { byBudget, cell, type Experiment, type ExperimentContext, type Finding, groupBy, mean, type Table } from './experiment.js' // biome-ignore format: one line
@@ -53,8 +55,8 @@ interface Problem {
   truth: Truth
   /** Whether U is not linear in the energies, so that gradients alone do not say where to go. */
   mixed?: boolean
-  /** Kinds that are right; all where it asks for none. */
-  right(kind: { shape: number | null; place: number | null }): boolean
+  /** What of `truth` a picture counts to: its shape, where that is asked for; null of what is wrong. */
+  seen(kind: { shape: number | null; place: number | null }): number | null
 }
 
 const cold = (gamma: number, truth: Truth): Problem => ({
@@ -62,14 +64,20 @@ const cold = (gamma: number, truth: Truth): Problem => ({
   world: 'independent',
   target: ({ all }) => lowTemperature(all, { gamma }),
   truth,
-  right: ({ shape }) => shape !== null,
+  seen: ({ shape }) => shape,
 })
 const both = (gamma: number, world: World = 'independent'): Problem => ({
   name: `AND${world === 'independent' ? '' : `, ${world}`}${gamma === 1 ? '' : `, gamma = ${gamma}`}`,
   world,
   target: ({ shape, place, all }) => product([shape, place, all], { weights: [gamma, gamma, -gamma] }),
   truth: [0, 0, 1],
-  right: (kind) => kind.shape === SHAPE && kind.place === PLACE,
+  seen: ({ shape, place }) => (shape === SHAPE && place === PLACE ? shape : null),
+})
+/** p(x) (p(a|x) p(b|x))^scale with both attributes: AND, each of them guided. */
+const surer = (scale: number): Problem => ({
+  ...both(1),
+  name: `AND, guidance ${scale}`,
+  target: ({ shape, place, all }) => product([shape, place, all], { weights: [scale, scale, 1 - 2 * scale] }),
 })
 const either: Problem = {
   name: 'OR',
@@ -77,7 +85,15 @@ const either: Problem = {
   target: ({ shape, place }) => mixture([shape, place]),
   truth: [1 / 6, 1 / 6, 2 / 3],
   mixed: true,
-  right: (kind) => kind.shape === SHAPE || kind.place === PLACE,
+  seen: ({ shape, place }) => (shape === SHAPE || place === PLACE ? shape : null),
+}
+/** Which of the other shapes it has is not asked: the law of a quotient is not a share of theirs. */
+const without: Problem = {
+  name: 'NOT',
+  world: 'independent',
+  target: ({ shape, place }) => negation(place, shape, { strength: 0.5 }),
+  truth: [1, 0, 0],
+  seen: ({ shape, place }) => (shape !== null && shape !== SHAPE && place === PLACE ? 0 : null),
 }
 /** p(x|a)^2 / p(x), which is p(x|a) where pictures show what they are. */
 const guidance: Problem = {
@@ -85,7 +101,7 @@ const guidance: Problem = {
   world: 'independent',
   target: ({ shape, all }) => guided(all, shape, { scale: 2 }),
   truth: [0, 0, 1],
-  right: ({ shape }) => shape === SHAPE,
+  seen: ({ shape }) => (shape === SHAPE ? shape : null),
 }
 
 /**
@@ -97,7 +113,7 @@ export const COLD_SHARES: Record<1 | 2 | 3, Truth> = {
   2: [0.237, 0.368, 0.395],
   3: [0.159, 0.392, 0.449],
 }
-const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), both(2), either, guidance, cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
+const problems = [cold(2, COLD_SHARES[2]), cold(3, COLD_SHARES[3]), both(1), surer(1.5), surer(2), both(2), either, without, guidance, cold(1, COLD_SHARES[1]), both(1, 'correlated'), both(1, 'unseen')] // biome-ignore format: one line
 
 export interface ConsistencyRow {
   energies: SubjectName
@@ -125,6 +141,8 @@ export interface ConsistencyRow {
   kinds: number
   /** Root mean square distance per pixel between right pictures of one kind. */
   spread: number
+  /** log Z by training, of each seed; none without weights. */
+  logZ: number[][]
 }
 
 export const consistency: Experiment = {
@@ -133,9 +151,15 @@ export const consistency: Experiment = {
     'Does a form of weights bring the shares of shapes in low temperatures and products nearer to the exact ones than no weights on the same particles, of exact energies and of learnt ones?',
   async run(context) {
     const [particles, steps] = [byBudget(context, 8, 64, 64, 256), byBudget(context, 4, 40, 56, 112)]
+    const energies = await energyRows(context)
     const rows = rowsOf(await cellsOf(context, { particles, steps }), context.seed)
     const note = `${particles} particles, ${steps} steps.`
-    return { findings: findings(rows), tables: tables(rows, note), figures: [], data: { particles, steps, rows } }
+    return {
+      findings: findings(rows),
+      tables: [...energyTables(energies), ...tables(rows, note)],
+      figures: [],
+      data: { particles, steps, energies, rows },
+    }
   },
 }
 
@@ -156,15 +180,25 @@ function wanted(
   form: Form,
 ): [trainings: number, seeds: number] {
   const main = form.name === 'none' || form.name === 'likelihood'
+  const [exact, all] = [name === 'exact', context.budget === 'large']
   if (!applies(name, problem, form)) return [0, 0]
-  if (name === 'exact' && (problem.world !== 'independent' || form.name === 'bridge above auto')) return [0, 0]
+  if (exact && (problem.world !== 'independent' || form.name === 'bridge above auto')) return [0, 0]
   if (context.budget === 'quick') return [problem.name === 'gamma = 2' && ['exact', 'denoiser', 'dot'].includes(name) && form.name !== 'bridge above 0.5' ? 1 : 0, 1] // biome-ignore format: one line
-  const other = name !== 'dot' && name !== 'denoiser'
-  if (context.budget === 'small') return [other && name !== 'exact' ? 0 : 1, 1]
-  const all = context.budget === 'large'
-  if (name === 'exact') return [1, main || all ? 3 : 1]
-  return [3, all || (main && !other) ? 3 : 1]
+  if (exact && form.name === 'likelihood' && !all) return [0, 0] // 128 evaluations of sums over all pictures
+  const told = tells(problem, form)
+  const seeds = all ? 3 : form.name === 'bridge' && problem.name === 'gamma = 1' ? 2 : 1
+  const elsewhere = problem.world !== 'independent' && name !== 'denoiser'
+  if (context.budget === 'small') return [told && !elsewhere ? 1 : 0, seeds]
+  if (exact) return [1, main ? 3 : seeds]
+  if (name === 'dot' || name === 'denoiser') return [3, main ? 3 : seeds]
+  return [all || (told && !elsewhere) ? 3 : 0, seeds]
 }
+
+/** What ways to train are told apart by: no weights, the default ones, and the bridge where it shows what an energy is worth. */
+const tells = ({ name, world }: Problem, form: Form): boolean =>
+  form.name === 'none' ||
+  (form.name === 'likelihood' && (name === 'gamma = 2' || name === 'gamma = 3' || world !== 'independent')) ||
+  (form.name === 'bridge' && (name === 'gamma = 1' || name === 'gamma = 2'))
 
 interface Cell {
   energies: SubjectName
@@ -244,6 +278,7 @@ export function rowsOf(cells: readonly Cell[], seed: number): ConsistencyRow[] {
       right: average((r) => r.right),
       kinds: average((r) => r.kinds),
       spread: average((r) => r.spread),
+      logZ: own.runs.map((of) => of.flatMap((r) => r.logZ ?? [])),
     }
   })
 }
@@ -258,6 +293,8 @@ interface Measured {
   right: number
   kinds: number
   spread: number
+  /** Of the run that resamples, where it weighs. */
+  logZ?: number
 }
 
 /** One run without resampling, whose particles the weights can be told apart from, and one as it would be used. */
@@ -279,9 +316,9 @@ async function measured(
   const apart = await (weighed ? smc(target, { ...run, ...alone }) : logged(alone))
   const used = await resampledOf()
   const seen = seenIn(subject.clean(used.samples), SIDE)
-  const right = seen.flatMap((kind, i) => (problem.right(kind) ? [{ ...kind, i }] : []))
+  const right = seen.flatMap((kind, i) => (problem.seen(kind) === null ? [] : [{ ...kind, i }]))
   const groups = [...groupBy(right, ({ shape, place }) => `${shape} ${place}`).values()]
-  const kindsIn = (samples: Float32Array) => seenIn(subject.clean(samples), SIDE).map((kind) => (problem.right(kind) ? kind.shape : null)) // biome-ignore format: one line
+  const kindsIn = (samples: Float32Array) => seenIn(subject.clean(samples), SIDE).map((kind) => problem.seen(kind))
   const weightsOf = (logWeights: Float64Array) => Array.from(logWeights, Math.exp)
   const centre = mean([...apart.logWeights])
   return {
@@ -289,6 +326,7 @@ async function measured(
     variance: mean(Array.from(apart.logWeights, (lw) => (lw - centre) ** 2)),
     resampled: { shapes: kindsIn(used.samples), weights: weightsOf(used.logWeights) },
     roots: used.roots,
+    ...(weighed && { logZ: used.logZ }),
     right: right.length / seen.length,
     kinds: groups.length,
     spread: spreadWithin(
@@ -298,7 +336,7 @@ async function measured(
   }
 
   /** As it would be used. */
-  async function resampledOf(): Promise<Pick<SmcResult, 'samples' | 'logWeights'> & { roots: number }> {
+  async function resampledOf(): Promise<Pick<SmcResult, 'samples' | 'logWeights' | 'logZ'> & { roots: number }> {
     if (!weighed) return { ...apart, roots: run.particles }
     const result = await logged({ ...options, finalResample: true })
     return { ...result, roots: result.diagnostics.distinctRoots }
@@ -338,6 +376,12 @@ function findings(rows: readonly ConsistencyRow[]): Finding[] {
   )
 }
 
+/** How far log Z of one training differs between seeds, the largest of all; none where there is but one. */
+const agreement = (logZ: readonly number[][]): string => {
+  const gaps = logZ.filter(({ length }) => length > 1).map((of) => Math.max(...of) - Math.min(...of))
+  return gaps.length ? cell(Math.max(...gaps), 1) : cell(undefined)
+}
+
 const signed = (difference: number): string => cell(difference).replace('-0.00', '0.00')
 
 const describe = (name: SubjectName): string =>
@@ -351,11 +395,11 @@ export function tables(rows: readonly ConsistencyRow[], note: string): Table[] {
     return [
       {
         title: `Shares of shapes, ${describe(energies)}`,
-        note: `${note} Runs, and of how many trainings. TV: total variation between the shares of ${names} (of AND: of what was asked for) and the exact ones, mean over trainings; of 64 samples of p^2 itself it is .07 on average, of 192 .04, of 576 .02. Not resampled: with the weights, without them on the same particles, and the change (standard error by a paired bootstrap); to none: the difference to the run without weights, whose particles may be others. V is the variance of the log-weights. Resampled: as it would be used. Right: shows any shape, of AND the one asked for at its place.`,
-        header: ['target', 'weights', 'runs', 'TV', 'unweighted', 'change', '±', 'to none', '±', 'V', 'resampled: TV', 'roots', 'right', 'kinds', 'spread'], // biome-ignore format: one line
+        note: `${note} Runs, and of how many trainings. TV: total variation between the shares of ${names} (of AND, OR, NOT and guidance: of what was asked for) and the exact ones, mean over trainings; of 64 samples of p^2 itself it is .07 on average, of 192 .04, of 576 .02. Not resampled: with the weights, without them on the same particles, and the change (standard error by a paired bootstrap); to none: the difference to the run without weights, whose particles may be others. V is the variance of the log-weights. Resampled: as it would be used. Right: shows any shape, of AND the one asked for at its place, of OR either, of NOT another shape at the place, of guidance the shape. log Z: how far it differs between seeds.`,
+        header: ['target', 'weights', 'runs', 'TV', 'unweighted', 'change', '±', 'to none', '±', 'V', 'resampled: TV', 'roots', 'right', 'kinds', 'spread', 'log Z'], // biome-ignore format: one line
         rows: own.map((r) => [
           ...[r.target, r.form, `${r.runs} (${r.trainings})`, cell(r.distance), cell(r.unweighted), signed(r.change), cell(r.changeError), signed(r.against), cell(r.againstError)], // biome-ignore format: one line
-          ...[r.variance < 1e-9 ? '0' : r.variance.toPrecision(2), cell(r.resampled), cell(r.roots, 0), cell(r.right), cell(r.kinds, 1), cell(r.spread)], // biome-ignore format: one line
+          ...[r.variance < 1e-9 ? '0' : r.variance.toPrecision(2), cell(r.resampled), cell(r.roots, 0), cell(r.right), cell(r.kinds, 1), cell(r.spread), agreement(r.logZ)], // biome-ignore format: one line
         ]),
       },
     ]

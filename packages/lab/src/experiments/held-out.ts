@@ -3,6 +3,7 @@ import {
   densityCoverage,
   type EnergyModel,
   encodeLabel,
+  frechetDistance,
   kernelDistance,
   labelDim,
   loadDataset,
@@ -68,6 +69,8 @@ export interface Quality {
   /** Kernel distance of the pixels from held-out pictures, and its standard error. */
   distance: number
   distanceError: number
+  /** Fréchet distance of the pixels: compare it at as many samples. */
+  frechet: number
   /** Share of the held-out pictures that have a sample as near as their fifth neighbour. */
   coverage: number
 }
@@ -92,6 +95,7 @@ export async function qualityOf(
     match: mean(seen.map((s) => s.match)),
     distance: distance.mean,
     distanceError: distance.standardError,
+    frechet: await frechetDistance(samples, clean, { dim, signal }),
     coverage: (await densityCoverage(samples, clean, { dim, signal })).coverage,
   }
 }
