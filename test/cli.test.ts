@@ -56,6 +56,11 @@ describe('feynkac', () => {
     for (const command of [...commands, 'build']) expect(out).toMatch(new RegExp(`^  ${command} `, 'm'))
   })
 
+  it('takes no option for the value of another', async () => {
+    expect(await main(['train', '--data', 'synthetic:ring', '--output', '--resume'])).toBe(2)
+    expect(err).toMatch(/'--output <\w+>' argument '--resume' is invalid\. Expected a value/)
+  })
+
   it('gives its version', async () => {
     expect(await main(['--version'])).toBe(0)
     expect(out).toMatch(/^\d+\.\d+\.\d+\n$/)

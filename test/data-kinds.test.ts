@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { crc32, deflateSync, gzipSync } from 'node:zlib'
@@ -99,6 +99,45 @@ describe('pictures', () => {
     expect(Math.max(Math.abs(r - 200), Math.abs(g - 100), Math.abs(b - 50))).toBeLessThanOrEqual(1)
   })
 
+  it('large pictures are made smaller alike, by every route', async () => {
+    const [height, width] = [301, 257]
+    const pixels = Uint8Array.from({ length: height * width }, (_, i) => (i * i) % 251)
+    const image = sharp(pixels, { raw: { width, height, channels: 1 } }).toColourspace('b-w')
+    const files = await save('large', { 'a.png': await image.png().toBuffer() })
+    const array = await save('large.npy', npy('|u1', `(1, ${height}, ${width})`, pixels))
+    const [own, other] = await Promise.all([files, array].map((path) => loadDataset(path, { resize: [12, 16] })))
+    const [x, y] = [own, other].map((data) => {
+      const out = new Float32Array(192)
+      data.read(0, out, 0)
+      return out
+    })
+    expect(y).toEqual(x)
+  })
+
+  it('classes by links to folders, and one picture that keeps them from being any', async () => {
+    const root = await save('linked', { 'real/cat/0.png': await png([1]), 'real/dog/0.jfif': await png([2]), 'set/x/y.txt': new Uint8Array(1) }) // biome-ignore format: one line
+    for (const name of ['cat', 'dog']) await symlink(`../real/${name}`, join(root, 'set', name))
+    await symlink('..', join(root, 'set/x/back'))
+    const set = join(root, 'set')
+    expect(await look(set)).toMatchObject({ labels: ['class:2'], classes: [[0], [1]], first: [[1], [2]] })
+    await writeFile(join(set, 'cover.png'), await png([3]))
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    expect(await look(set)).toMatchObject({ labels: null, size: 3 })
+    expect(warn.mock.calls).toMatchObject([[expect.stringMatching(/cat, dog, but others beside/), 'FeynkacWarning']])
+    warn.mockRestore()
+  })
+
+  it('labels that contradict one another, and names without an order', async () => {
+    const files = { 'a.png': await png([1]), 'b.png': await png([2]) }
+    const labels = '[["a.png", [0, 0]], ["b.png", [1, 1]]'
+    const of = (more: string, attributes = '[2, 2]') =>
+      save('contrary.zip', zipSync({ ...files, 'dataset.json': strToU8(`{"labels": ${labels}${more}]}`), 'attributes.json': strToU8(attributes) })) // biome-ignore format: one line
+    expect((await look(await of(', ["a.png", [0, 0]]'))).size).toBe(2)
+    await refused(await of(', ["a.png", [0, 1]]'), /'a.png' has two labels, \[0,0\] and \[0,1\]/)
+    await refused(await of('', '{"hair": 2, "10": ["x", "y"]}'), /'10' is a number, which has no order/)
+    await refused(await of('', '{"hair": 2, "pose": ["x", "x"]}'), /two values of 'pose' have one name/)
+  })
+
   it('classes by folders are the same in a zip of the folder, and hidden files are passed over', async () => {
     const files: Files = { 'animals/cat/0.png': await png([1, 1, 1]), 'animals/dog/0.png': await png([2, 2, 2]) }
     const hidden = { '__MACOSX/animals/._cat.png': strToU8('no picture'), 'animals/.cache/a.png': strToU8('none') }
@@ -123,37 +162,50 @@ describe('pictures', () => {
     await refused(await save('cut', { 'a.jpg': jpeg.subarray(0, -40) }), /no image that can be decoded/)
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
     await refused(await save('svg', { 'a.png': strToU8(svg) }), /it is no png/)
-    await refused(await save('float', { 'a.tif': floatTiff() }), /type float/)
+  })
+
+  it('TIFF large, with defects, and of what would be taken for pictures', async () => {
+    const grey = Uint8Array.of(10, 20, 30, 40)
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    expect(await look(await save('big', { 'a.tif': tiff(grey, {}, { big: true }) }))).toMatchObject({ first: [[10]] })
+    expect(warn).not.toHaveBeenCalled()
+    const defects = { 'a.tif': tiff(grey, {}, { reversed: true }), 'b.tif': tiff(grey, { 279: 2 ** 31 }) }
+    expect(await look(await save('loose', defects))).toMatchObject({ first: [[10], [10]] })
+    expect(warn.mock.calls).toMatchObject([
+      [expect.stringMatching(/^2 of 2 pictures.*a\.tif.*not sorted/), 'FeynkacWarning'],
+    ])
+    warn.mockRestore()
+    const floats = tiff(new Uint8Array(Float32Array.of(0.25, 0.5, 0.75, 1).buffer), { 258: 32, 339: 3 })
+    await refused(await save('float', { 'a.tif': floats }), /type float/)
+    await refused(
+      await save('infrared', { 'a.tif': tiff(new Uint8Array(8), { 277: 2 }) }),
+      /2 channels, and nothing says/,
+    )
+    await refused(await save('bands', { 'a.tif': tiff(new Uint8Array(20), { 277: 5, 338: 2 }) }), /5 channels/)
   })
 })
 
-/** A TIFF of 32-bit floats: libvips writes none here. */
-function floatTiff(): Uint8Array {
-  const entries: [tag: number, type: number, value: number][] = [
-    [256, 3, 2],
-    [257, 3, 2],
-    [258, 3, 32],
-    [259, 3, 1],
-    [262, 3, 1],
-    [273, 4, 8],
-    [277, 3, 1],
-    [278, 3, 2],
-    [279, 4, 16],
-    [339, 3, 3], // biome-ignore format: one line
-  ]
-  const out = Buffer.alloc(8 + 16 + 2 + 12 * entries.length + 4)
-  out.write('II*\0', 'latin1')
-  out.writeUInt32LE(24, 4)
-  for (let i = 0; i < 4; i++) out.writeFloatLE(0.25 * (i + 1), 8 + 4 * i)
-  out.writeUInt16LE(entries.length, 24)
-  for (const [i, [tag, type, value]] of entries.entries()) {
-    const at = 26 + 12 * i
-    out.writeUInt16LE(tag, at)
-    out.writeUInt16LE(type, at + 2)
-    out.writeUInt32LE(1, at + 4)
-    out.writeUInt32LE(value, at + 8)
+/** A TIFF of 2 x 2 grey pixels, or what other values of its tags make of it: libvips writes no such ones. */
+function tiff(
+  pixels: Uint8Array,
+  changed: Record<number, number> = {},
+  { big = false, reversed = false } = {},
+): Buffer {
+  const usual = { 256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 273: 16, 277: 1, 278: 2, 279: pixels.length }
+  const entries = Object.entries({ ...usual, ...changed }).map(([tag, value]) => [Number(tag), value])
+  if (reversed) entries.reverse()
+  const word = (value: number) => {
+    const bytes = Buffer.alloc(big ? 8 : 4)
+    bytes.writeUInt32LE(value)
+    return bytes
   }
-  return out
+  const short = (...values: number[]) => Buffer.from(Uint16Array.from(values).buffer)
+  const head = Buffer.concat(big ? [short(0x4949, 43, 8, 0)] : [short(0x4949, 42)])
+  const body = Buffer.concat([pixels], Math.ceil(pixels.length / 16) * 16)
+  const count = big ? word(entries.length) : short(entries.length)
+  const directory = entries.map(([tag, value]) => Buffer.concat([short(tag, 4), word(1), word(value)]))
+  const start = Buffer.concat([head, word(16 + body.length)], 16)
+  return Buffer.concat([start, body, count, ...directory, word(0)])
 }
 
 describe('arrays', () => {
@@ -187,6 +239,17 @@ describe('arrays', () => {
     const path = await save('latents.npy', npy('<f4', '(2, 8, 4, 4)', latents))
     expect(await look(path)).toMatchObject({ shape: [8, 4, 4], size: 2 })
     expect(await look(await save('two.npy', npy('<f4', '(2L, 4L)', latents.subarray(0, 8))))).toMatchObject({ size: 2 })
+    const drawn = { 'samples.npy': npy('<f4', '(2, 4)', latents.subarray(0, 8)), 'samples.json': strToU8('{}'), 'samples.png': await png([1]) } // biome-ignore format: one line
+    expect(await look(await save('drawn', drawn))).toMatchObject({ shape: [4], size: 2 })
+  })
+
+  it('bytes of small squares have their channels last, and one picture is no data set', async () => {
+    const bytes = (...shape: number[]) => npy('|u1', `(${shape})`, Uint8Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => i)) // biome-ignore format: one line
+    expect(await look(await save('tiles.npy', bytes(1, 4, 4, 3)))).toMatchObject({
+      shape: [3, 4, 4],
+      first: [[0, 1, 2]],
+    })
+    await refused(await save('one.npy', bytes(8, 8, 3)), /that of one picture/)
   })
 
   it('npz by the names of its arrays', async () => {

@@ -8,7 +8,7 @@ import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
-import { sampleCommands } from '../lib/fit/report.js'
+import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
 import { holdFolder } from '../lib/training/folder.js'
@@ -70,6 +70,7 @@ describe('fit', () => {
       }
     // plain brightness tells both attributes
     expect(result.classifier!.first).toBeGreaterThan(0.9)
+    expect(result.classifierHeldOut).toEqual({ first: 12, second: 12 })
     expect(result.teacher).toMatchObject({ images: 64, heldOutLoss: expect.any(Number) })
     expect(result.copies).toMatchObject({ samples: 16, reference: 12, heldOut: true })
     expect((await readdir(output)).sort()).toEqual([
@@ -126,6 +127,16 @@ describe('fit', () => {
     await refused({ output: '' }).rejects.toThrow(ArgumentError)
     await refused({ output: '/proc/none/fit' }).rejects.toThrow(FileError)
     await refused({ dataOptions: { autoencoder: 'x' } }).rejects.toThrow(ArgumentError)
+  })
+})
+
+describe('what is said of the classifier', () => {
+  it('names how many pictures its shares are of, and doubts what rests on few or is low', () => {
+    const said = (share: number, pictures: number) =>
+      describeClassifier({ classifier: { side: share }, classifierHeldOut: { side: pictures } })
+    expect(said(0.98, 50)).toMatch(/held out, the side of 98\.0 % of 50$/)
+    expect(said(1, 6)).toMatch(/the side of 100\.0 % of 6: so few pictures hardly tell how well it knows side$/)
+    expect(said(0.5, 50)).toMatch(/the side of 50\.0 % of 50: too few for counts of side to mean anything$/)
   })
 })
 

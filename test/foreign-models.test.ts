@@ -107,6 +107,7 @@ describe('dialects', () => {
     const forms = {
       compiled: behind('_orig_mod.'),
       parallel: behind('module.'),
+      attribute: behind('module.ema_model.unet.'),
       averaged: [['n_averaged', counter] as const, ...behind('module.')],
       twice: [...tensors, ['conv_in.copy', tensors.get('conv_in.weight')!] as const],
     }
@@ -116,6 +117,11 @@ describe('dialects', () => {
       await writeSafetensors(join(copy, file), form as never)
       expect(await denoised(copy), name).toEqual(expected)
     }
+    const integers = join(folder, 'integers')
+    await cp(path, integers, { recursive: true })
+    const bytes = await readFile(join(integers, file), 'latin1')
+    await writeFile(join(integers, file), bytes.replace('"dtype":"F32"', '"dtype":"I32"'), 'latin1')
+    await expect(denoised(integers)).rejects.toThrow(/is I32: weights of 8 bits or of integers are not read/)
     const other = join(folder, 'other')
     await cp(path, other, { recursive: true })
     await writeSafetensors(join(other, file), [...tensors, ['conv_in.copy', tensors.get('conv_out.weight')!]].slice(1) as never) // biome-ignore format: one line

@@ -5,6 +5,7 @@ import { permutation } from '../lib/base/order.js'
 import { uniformAt } from '../lib/base/random.js'
 import { frechetDistance } from '../lib/metrics/frechet.js'
 import { kernelDistance } from '../lib/metrics/kernel.js'
+import { quantiles, transport } from '../lib/metrics/line.js'
 import { densityCoverage, membership, precisionRecall } from '../lib/metrics/manifolds.js'
 import { mmd } from '../lib/metrics/mmd.js'
 import { FeatureMoments } from '../lib/metrics/moments.js'
@@ -84,6 +85,23 @@ describe('against NumPy in float64', () => {
     const line = await membership(Float32Array.of(0, 1, 10, 12), { dim: 1, k: 1 })
     expect(await line(Float32Array.of(-1, 1.9, 2.1, 7, 8, 14))).toEqual([true, true, false, false, true, true])
     await expect(membership(Float32Array.of(0, 1, 2), { dim: 1 })).rejects.toThrow(ArgumentError)
+  })
+
+  it('quantiles of numbers of any sign and size, as a sort has them, with the weights beside their points', async () => {
+    const turn = async () => {}
+    const values = Float64Array.from([3, -0, 1e-310, -1e300, 0, -2.5, 3, -1e-310, 1e300, -2.5, ...normals(5000, 3)])
+    const weights = Float64Array.from(values, (_, i) => (i + 1) / ((values.length * (values.length + 1)) / 2))
+    const plain = await quantiles(values, undefined, turn)
+    expect(plain.points).toEqual(values.slice().sort())
+    const { points, mass } = await quantiles(values, weights, turn)
+    expect(points).toEqual(plain.points)
+    const of = new Map<number, number>() // equal numbers: the sum of their weights
+    for (const [i, value] of values.entries()) of.set(value, (of.get(value) ?? 0) + weights[i]!)
+    for (const value of [-2.5, 3, -1e300, values[400]!]) {
+      const [first, last] = [points.indexOf(value), points.lastIndexOf(value)]
+      expect(mass[last]! - (mass[first - 1] ?? 0)).toBeCloseTo(of.get(value)!, 14)
+    }
+    expect(await transport(plain, plain, turn)).toBe(0)
   })
 
   it('sliced Wasserstein distance, of unequal numbers, with weights and without', async () => {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
@@ -57,6 +57,19 @@ it('draws the same samples again from samples.json, and refuses models that have
     expect(await sample('--again', join(at('first'), 'samples.json'), '--output', at('second'))).toBe(0)
     const bytes = (name: string) => readFile(join(at(name), 'samples.npy'))
     expect((await bytes('second')).equals(await bytes('first'))).toBe(true)
+
+    // moved with its models, and then without one
+    await mkdir(at('moved/runs'), { recursive: true })
+    for (const name of ['one.safetensors', 'two.safetensors']) await rename(at(name), at(`moved/${name}`))
+    await rename(at('first'), at('moved/runs/first'))
+    const moved = join(at('moved/runs/first'), 'samples.json')
+    expect(await sample('--again', moved, '--output', at('fourth'))).toBe(0)
+    expect((await bytes('fourth')).equals(await bytes('second'))).toBe(true)
+    await rename(at('moved/two.safetensors'), at('elsewhere'))
+    expect(await sample('--again', moved, '--output', at('fifth'))).toBe(2)
+    expect(said.at(-1)).toMatch(/two\.safetensors, of which the samples .* is not there: give the model/)
+    await rename(at('moved/one.safetensors'), at('one.safetensors'))
+    await rename(at('moved/runs/first'), at('first'))
 
     await save(3, 'two.safetensors')
     expect(await sample('--again', join(at('first'), 'samples.json'), '--output', at('third'))).toBe(2)

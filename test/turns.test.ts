@@ -44,7 +44,7 @@ describe('long lists', () => {
   it('are sorted as by sort', async () => {
     pieces = 0
     expect(await sortTexts(names, turn)).toEqual([...names].sort())
-    expect(pieces).toBeGreaterThan(names.length / 2048)
+    expect(pieces).toBeGreaterThan(names.length / 1024)
     expect(await sortTexts([], turn)).toEqual([])
     expect(await sortTexts(['b', 'a'], turn)).toEqual(['a', 'b'])
   })
@@ -55,7 +55,7 @@ describe('long lists', () => {
     await eachInTurns(names, turn, (_, i) => seen.push(i))
     expect(seen.length).toBe(names.length)
     expect(seen.at(-1)).toBe(names.length - 1)
-    expect(pieces).toBe(Math.floor(names.length / 2048))
+    expect(pieces).toBe(Math.floor(names.length / 1024))
   })
 
   it('give labels by their folders', async () => {

@@ -7,12 +7,12 @@ import { philox, purpose, uniformAt } from './random.js'
 
 const shuffles = 0xffffffff // particle number of the permutation's keys: no row of a batch has it
 
-/** Mixes the bits of a 32-bit word (the finaliser of MurmurHash3). */
+/** Mixes the bits of a 32-bit word (the finaliser of MurmurHash3); signed, as V8 boxes what is above 2^31. */
 function mix(word: number): number {
   let h = word
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b)
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35)
-  return (h ^ (h >>> 16)) >>> 0
+  return h ^ (h >>> 16)
 }
 
 /**
@@ -28,7 +28,11 @@ export function permutation(seed: number, epoch: number, n: number): (position: 
     do {
       let left = Math.floor(index / size)
       let right = index % size
-      for (const key of keys) [left, right] = [right, (left ^ mix(right ^ key)) & (size - 1)]
+      for (const key of keys) {
+        const next = (left ^ mix(right ^ key)) & (size - 1)
+        left = right
+        right = next
+      }
       index = left * size + right
     } while (index >= n)
     return index

@@ -48,5 +48,9 @@ class WindowReader extends RandomAccessReader {
 
 /** Leaves the file open. Rejects with plain errors where it is no archive. */
 export function openDirectory(handle: FileHandle, size: number): Promise<ZipFile> {
-  return fromRandomAccessReaderPromise(new WindowReader(handle, size), size, { lazyEntries: true, autoClose: false })
+  return fromRandomAccessReaderPromise(new WindowReader(handle, size), size, {
+    lazyEntries: true,
+    autoClose: false,
+    validateEntrySizes: false, // what is read is checked, after what an entry says of encryption
+  })
 }

@@ -100,7 +100,7 @@ async function summary(result: FitResult): Promise<string[]> {
     ...rows.filter(({ label }) => label !== '').map((row) => `  ${row.label}`.padEnd(width + 2) + rightOf([row])),
   ])
   return [
-    ...(classifier ? [...counts, `(${describeClassifier(classifier)})`] : []),
+    ...(classifier ? [...counts, `(${describeClassifier(result)})`] : []),
     copies.text,
     `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
     ...sampleCommands(result).map((command) => `  ${command}`),

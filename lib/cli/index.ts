@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, InvalidArgumentError, type Option } from 'commander'
 import { ArgumentError, FeynkacError, FileError } from '../base/errors.js'
 import { fileError } from '../base/files.js'
 import { PartDone } from '../ranks/part.js'
@@ -84,7 +84,10 @@ export async function main(argv: string[]): Promise<number> {
     // here for the help: bin/feynkac.js runs it where it is the first word, before anything that needs the addon is loaded
     const build = program.command('build').description('build the native addon from source')
     build.action(() => build.error("error: 'build' must be the first word: feynkac build"))
-    for (const command of program.commands) inheritSettings(command, program)
+    for (const command of program.commands) {
+      inheritSettings(command, program)
+      command.options.forEach(refuseFlags)
+    }
     if (!argv.length) program.help()
     await program.parseAsync(argv, { from: 'user' })
     return 0
@@ -109,6 +112,16 @@ function understood(error: unknown): unknown {
 function inheritSettings(command: Command, parent: Command): void {
   command.copyInheritedSettings(parent)
   for (const child of command.commands) inheritSettings(child, command)
+}
+
+/** Of a value that begins with two dashes most are the next option, and the value was forgotten. */
+function refuseFlags(option: Option): void {
+  if (!option.required) return
+  const parse = option.parseArg
+  option.argParser((value: string, before: unknown) => {
+    if (value.startsWith('--')) throw new InvalidArgumentError('Expected a value: of a file of that name, ./ and the name.') // biome-ignore format: one line
+    return parse ? parse(value, before) : value
+  })
 }
 
 function report(thrown: unknown, argv: string[]): number {

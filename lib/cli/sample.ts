@@ -1,19 +1,7 @@
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { ArgumentError, formatFailure, MissingPackageError } from '../base/errors.js'
-import {
-  found,
-  openFile,
-  prepareFolder,
-  readFileChecked,
-  readFully,
-  refuseOverwriting,
-  release,
-  removeFiles,
-  writeFileAtomic,
-} from '../base/files.js'
-import { isObject, parseJsonObject } from '../base/json.js'
+import { MissingPackageError } from '../base/errors.js'
+import { prepareFolder, refuseOverwriting, removeFiles, writeFileAtomic } from '../base/files.js'
 import { LevelLog } from '../report/level-log.js'
 import { parseAttributes, parseTerm } from '../service/composition.js'
 import { compositionRows, gridRows } from '../service/request-options.js'
@@ -21,7 +9,8 @@ import { adaptRows } from '../smc/adapt-options.js'
 import { interruptible } from './interrupt.js'
 import { applyThreads, choice, common, count, number, partOption, repeated, tableFlags, usage } from './options.js'
 import { divisionOf, openRanks, speaks } from './ranks.js'
-import { type Drawn, drawDefaults, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
+import { digestOf, settle } from './sample-again.js'
+import { type Drawn, methods, particlesRow, type SampleFlags, smcFlagRows } from './sample-types.js'
 import { Unsound } from './unsound.js'
 import { commit, version } from './version.js'
 import { watchFlag, whileWatched } from './watch.js'
@@ -113,9 +102,6 @@ async function sampled(model: string, flags: SampleFlags, ranks: Awaited<ReturnT
   if (unsound) throw new Unsound('--allow-collapse exits with 0 all the same')
 }
 
-/** Bytes that are read and hashed at once: half a millisecond. */
-const PIECE = 2 ** 19
-
 /** Options that say where and how a run goes, not what it draws. */
 const unrecorded = [
   'output',
@@ -152,50 +138,6 @@ async function recipe(model: string, flags: SampleFlags): Promise<object> {
 function optionsOf(flags: SampleFlags): object {
   const options = Object.fromEntries(Object.entries(flags).filter(([name]) => !unrecorded.includes(name)))
   return { ...options, seed: flags.seed ?? 0 }
-}
-
-/** SHA-256 of a file of weights; null of a folder. */
-async function digestOf(path: string): Promise<string | null> {
-  if ((await found(path))?.isDirectory()) return null
-  const hash = createHash('sha256')
-  const { handle, size } = await openFile(path)
-  try {
-    const piece = new Uint8Array(Math.min(PIECE, size))
-    for (let at = 0; at < size; at += piece.length) {
-      const part = piece.subarray(0, size - at)
-      await readFully(handle, part, at, path)
-      hash.update(part)
-    }
-  } finally {
-    await release(handle)
-  }
-  return hash.digest('hex')
-}
-
-/** Throws ArgumentError where a file of a run before is not the one that it was then. */
-async function sameFiles(digests: unknown, again: string): Promise<void> {
-  if (digests === undefined) return // of a version that did not record them
-  if (!isObject(digests)) return formatFailure(again)('sha256: expected the digests of the models')
-  for (const [file, digest] of Object.entries(digests))
-    if (digest !== (await digestOf(file)))
-      throw new ArgumentError(`${file} has changed since the samples of ${again} were drawn: give a model to draw with another`) // biome-ignore format: one line
-}
-
-/** The model and the options: those of the run before where they are not given. Throws ArgumentError, FileError, FormatError. */
-async function settle(model: string | undefined, flags: SampleFlags, command: Command) {
-  if (flags.again === undefined) {
-    if (model === undefined)
-      throw new ArgumentError('sample: expected a model, or --again with the samples.json of a run')
-    return { model, flags: { ...drawDefaults, ...flags } }
-  }
-  const before = parseJsonObject(await readFileChecked(flags.again), flags.again)
-  const { model: earlier, options, sha256 } = before
-  if (typeof earlier !== 'string' || !isObject(options))
-    return formatFailure(flags.again)('it does not say how its samples were drawn: is it the samples.json of a run?')
-  const chosen = Object.entries(flags).filter(([name]) => command.getOptionValueSource(name) !== 'default')
-  const settled = { ...drawDefaults, ...flags, ...options, ...Object.fromEntries(chosen) } as SampleFlags
-  if (model === undefined) await sameFiles(sha256, flags.again)
-  return { model: model ?? earlier, flags: settled }
 }
 
 function text(value: unknown): string {

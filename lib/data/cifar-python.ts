@@ -97,9 +97,9 @@ function batchOf(dict: Map<string, unknown>, path: string): Batch {
   const kinds = { superclass: ['coarse_labels'], class: ['fine_labels', 'labels'] }
   for (const [name, keys] of Object.entries(kinds)) {
     const column = keys.map((key) => indices(dict.get(key))).find((list) => list !== undefined)
-    if (column?.every((c) => Number.isSafeInteger(c) && c >= 0 && c < 100)) labels[name] = column
+    if (column?.every((c) => Number.isSafeInteger(c) && c >= 0 && c < SIZES[name])) labels[name] = column
   }
-  if (!labels.class) fail(`${NO_BATCH}: it has no labels`)
+  if (!labels.class) fail(`${NO_BATCH}: it has no labels that are classes from 0 to ${SIZES.class - 1}`)
   return { pixels, labels }
 }
 

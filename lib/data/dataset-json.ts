@@ -52,7 +52,10 @@ export async function datasetLabels(
     if (width >= 0 && vector.length !== width)
       fail(`the label of '${name}' has ${vector.length} attributes, others have ${width}`)
     width = vector.length
-    byName.set(name.replaceAll('\\', '/'), vector)
+    const place = name.replaceAll('\\', '/')
+    const other = byName.get(place)
+    if (other?.some((v, a) => v !== vector[a])) fail(`'${name}' has two labels, [${other}] and [${vector}]`)
+    byName.set(place, vector)
   })
   if (width < 0) return NONE
   const sizes = new Array<number>(width).fill(1)
@@ -75,11 +78,14 @@ function describe(json: unknown, sizes: readonly number[], path: string): Attrib
   const entries: [string, unknown][] = Array.isArray(json)
     ? json.map((value, i) => [`attribute${i}`, value])
     : Object.entries(json)
+  const number = entries.find(([name]) => !Array.isArray(json) && /^\d+$/.test(name))
+  if (number) fail(`the name '${number[0]}' is a number, which has no order in JSON: give another, or a list`)
   if (entries.length !== sizes.length)
     fail(`it describes ${entries.length} attributes but the labels have ${sizes.length}`)
   return entries.map(([name, value], i) => {
     const values = Array.isArray(value) && value.every((v) => typeof v === 'string') ? (value as string[]) : undefined
     const size = values ? values.length : (value as number)
+    if (values && new Set(values).size < size) fail(`two values of '${name}' have one name`)
     if (!Number.isSafeInteger(size) || size < 1 || size > MAX_CLASSES)
       return fail(`expected a number of values, or the list of their names, for '${name}'`)
     if (sizes[i] > size) fail(`'${name}' has ${size} values but a label has index ${sizes[i] - 1}`)
@@ -101,6 +107,11 @@ export async function folderLabels(
   const tops = new Set<string>()
   await eachInTurns(all, turn, (name) => tops.add(top(name)))
   const values = await sortTexts([...tops], turn)
+  if (values.length > 2 && values.includes(''))
+    process.emitWarning(
+      `${path}: pictures lie in folders, ${values.slice(1, 4).join(', ')}, but others beside these: no classes are taken of them`,
+      'FeynkacWarning',
+    )
   if (values.length < 2 || values.includes('')) return NONE
   if (values.every((value) => HALF.test(value)))
     formatFailure(path)(

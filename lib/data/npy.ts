@@ -130,12 +130,14 @@ export async function arrayParts(array: NpyArray, path: string, signal?: AbortSi
   const sample = shape.length === 3 ? [1, shape[1], shape[2]] : shape.slice(1)
   const parts = { name: path, labels: null }
   if (data instanceof Uint8Array) {
+    if (isPicture(shape))
+      fail(`the shape [${shape}] is that of one picture: expected several, [N, H, W, C] or [N, C, H, W]`)
     if (withAlpha(sample))
       fail(
         `the shape [${shape}] has transparency as its last channel: leave that out, and save [N, H, W, 3] or [N, H, W]`,
       )
-    if (!areLast(sample)) return { ...parts, shape: sample, data }
     const [height, width, channels] = sample
+    if (!areLast(sample) && !areTiles(sample)) return { ...parts, shape: sample, data }
     return {
       ...parts,
       shape: [channels, height, width],
@@ -168,6 +170,18 @@ const arePictures = ([channels, ...sides]: readonly number[]): boolean =>
 function withAlpha(sample: readonly number[]): boolean {
   const [first, second, last] = sample
   return sample.length === 3 && (last === 2 || last === 4) && first > 4 && second > 4
+}
+
+/** Whether bytes are one picture in colour, rather than grey ones that are three or four pixels wide. */
+function isPicture(shape: readonly number[]): boolean {
+  const [height, width, last] = shape
+  return shape.length === 3 && (last === 3 || last === 4) && height > 4 && width > 4
+}
+
+/** Whether pictures of bytes are squares too small to be told from channels by their sides alone: [2, 2, 3], [4, 4, 1]. */
+function areTiles(sample: readonly number[]): boolean {
+  const [first, second, last] = sample
+  return sample.length === 3 && (last === 1 || last === 3) && first > 1 && first === second && second !== last
 }
 
 /** Whether the last of three extents are channels: grey or colour, after sides that are no number of channels. */

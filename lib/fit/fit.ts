@@ -35,7 +35,7 @@ const FEWEST_IMAGES = 500
 const MOST_COMPARED = 128
 
 /** A small classifier, and samples are a little noisy. */
-const classifierRecipe = { noise: 0.1, network: { width: 16 } }
+const classifierRecipe = { noise: 0.1, network: { width: 16 }, holdOut: 0.1 }
 
 /** Documented in late.ts. */
 export async function fit(options: FitOptions): Promise<FitResult> {
@@ -139,6 +139,7 @@ async function fitIn(
       classifier:
         classifier &&
         Object.fromEntries(classifier.labels.attributes.map(({ name }, a) => [name, classifier.accuracy[a]])),
+      classifierHeldOut: classifier && heldOutOf(data, findings, seed),
       samples: groups.map(({ name, caption, rows }) => ({
         name,
         caption,
@@ -234,6 +235,12 @@ async function drawAll(
     drawn.push({ ...group, rows: list })
   }
   return drawn
+}
+
+/** How many of the pictures that the classifier was not trained on have a known value, by attribute. */
+function heldOutOf(data: Dataset, { attributes }: Findings, seed: number): Record<string, number> {
+  const labels = Array.from(holdOut(data, classifierRecipe.holdOut, seed).held, (i) => data.label(i))
+  return Object.fromEntries(attributes.map(({ name }, a) => [name, labels.filter((label) => label[a] !== null).length]))
 }
 
 /** Copies among the plain samples, against what the runs held out. */

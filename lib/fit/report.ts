@@ -67,20 +67,31 @@ export function rightOf(shown: readonly { samples: number; right: number | null 
 
 /** A classifier that knows less of an attribute cannot count its samples. */
 const KNOWN = 0.8
+/** Of fewer pictures a share says little: one of these is 3 %. */
+const FEW_HELD_OUT = 30
 
 /** How far the counts can be trusted. */
-export function describeClassifier(classifier: NonNullable<FitResult['classifier']>): string {
-  const shares = Object.entries(classifier)
+export function describeClassifier({ classifier, classifierHeldOut: heldOut }: Counted): string {
+  const shares = Object.entries(classifier!)
+  const of = (name: string) => heldOut![name]
   const known = shares.map(([name, share]) =>
-    share === null ? `${name} not measured` : `${name} of ${(100 * share).toFixed(1)} %`,
+    share === null ? `${name} not measured` : `${name} of ${(100 * share).toFixed(1)} % of ${of(name)}`,
   )
   const unknown = shares.filter(([, share]) => share !== null && share < KNOWN).map(([name]) => name)
-  const doubt = unknown.length > 0 ? `: too few for counts of ${unknown.join(' and ')} to mean anything` : ''
+  const few = shares.filter(([name, share]) => share !== null && of(name) < FEW_HELD_OUT).map(([name]) => name)
+  const doubts = [
+    ...(unknown.length > 0 ? [`too few for counts of ${unknown.join(' and ')} to mean anything`] : []),
+    ...(few.length > 0 ? [`so few pictures hardly tell how well it knows ${few.join(' and ')}`] : []),
+  ]
+  const doubt = doubts.length > 0 ? `: ${doubts.join('; ')}` : ''
   return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}${doubt}`
 }
 
+/** Of a fit that has a classifier. */
+type Counted = Pick<FitResult, 'classifier' | 'classifierHeldOut'>
+
 function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
-  const { findings, teacher, energy, classifier, copies, recipe } = result
+  const { findings, teacher, energy, copies, recipe } = result
   const loss = (value: number | null) => (value === null ? 'none held out' : value.toPrecision(4))
   const row = (name: string, { images, steps, loss: own, heldOutLoss }: FitResult['teacher']) => [
     name,
@@ -91,7 +102,7 @@ function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
   ]
   return [
     ...describeFindings(findings).map((text): Block => ({ text: text.trim() })),
-    ...(classifier ? [{ text: `What is as asked is ${describeClassifier(classifier)}.` }] : []),
+    ...(result.classifier ? [{ text: `What is as asked is ${describeClassifier(result)}.` }] : []),
     { text: `${copies.text}.` },
     ...figures.map(pictureOf),
     { heading: 'How it was learnt' },

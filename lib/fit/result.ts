@@ -45,6 +45,8 @@ export interface FitResult {
   energy: Learnt & { recipe: TrainingRecord | null }
   /** Share of held-out pictures whose value it tells, by attribute; null without labels. */
   classifier: Record<string, number | null> | null
+  /** Of how many held-out pictures that is the share. */
+  classifierHeldOut: Record<string, number> | null
   samples: { name: string; caption: string; rows: ({ label: string } & Shown)[] }[]
   /** Whether the plain samples are copies. */
   copies: CopiesResult

@@ -1,10 +1,13 @@
 import { turns } from '../base/turns.js'
 
-/** Inner products and distances of all pairs of two sets of features, block by block, so that memory stays small. */
+/**
+ * Inner products and distances of all pairs of two sets of features, block by block, so that memory stays small. What is done with a block is a
+ * function that awaits nothing: one that does is left and entered again at each block, and runs uncompiled for long.
+ */
 
-/** Most rows of either side in a block, so that the numbers of both stay in the cache, and products in one: about two milliseconds. */
+/** Most rows of either side in a block, so that the numbers of both stay in the cache, and products in one: below a millisecond. */
 const MOST_ROWS = 128
-const PRODUCTS = 2 ** 21
+const PRODUCTS = 2 ** 20
 
 /** Values of the pairs (first + i, second + j) at [i * columns + j], i < rows, j < columns. */
 export interface Block {
@@ -33,8 +36,23 @@ export function innerProducts(
     const [a0, a1, a2, a3] = [i * d, (i + 1) * d, (i + 2) * d, (i + 3) * d]
     for (let j = 0; j < n4; j += 4) {
       const [b0, b1, b2, b3] = [j * d, (j + 1) * d, (j + 2) * d, (j + 3) * d]
-      let [s00, s01, s02, s03, s10, s11, s12, s13] = [0, 0, 0, 0, 0, 0, 0, 0]
-      let [s20, s21, s22, s23, s30, s31, s32, s33] = [0, 0, 0, 0, 0, 0, 0, 0]
+      // each by itself: V8 boxes numbers that come out of a pattern
+      let s00 = 0
+      let s01 = 0
+      let s02 = 0
+      let s03 = 0
+      let s10 = 0
+      let s11 = 0
+      let s12 = 0
+      let s13 = 0
+      let s20 = 0
+      let s21 = 0
+      let s22 = 0
+      let s23 = 0
+      let s30 = 0
+      let s31 = 0
+      let s32 = 0
+      let s33 = 0
       for (let k = 0; k < d; k++) {
         const x0 = a[a0 + k]
         const x1 = a[a1 + k]
@@ -130,14 +148,17 @@ export async function* distanceBlocks(
   const left = squaredNorms(a, dim)
   const right = b === null ? left : squaredNorms(b, dim)
   for await (const block of innerBlocks(a, b, dim, signal)) {
-    const { first, rows, second, columns, values } = block
-    for (let i = 0; i < rows; i++)
-      for (let j = 0; j < columns; j++) {
-        const at = i * columns + j
-        values[at] = Math.max(0, left[first + i] + right[second + j] - 2 * values[at])
-      }
+    toSquares(block, left, right)
     yield block
   }
+}
+
+function toSquares({ first, rows, second, columns, values }: Block, left: Float64Array, right: Float64Array): void {
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) {
+      const at = i * columns + j
+      values[at] = Math.max(0, left[first + i] + right[second + j] - 2 * values[at])
+    }
 }
 
 function squaredNorms(x: Float32Array, dim: number): Float64Array {
@@ -150,36 +171,46 @@ function squaredNorms(x: Float32Array, dim: number): Float64Array {
   return norms
 }
 
+/** Puts kernel(value) in the place of the first `count` values: a whole block in one call, as a call for each would box its number. */
+export type Kernel = (values: Float64Array, count: number) => void
+
 /** sum_ij w_i v_j kernel(value_ij) over the blocks of two sets. */
 export async function sumBetween(
   blocks: AsyncIterable<Block>,
-  kernel: (value: number) => number,
+  kernel: Kernel,
   w: Float64Array,
   v: Float64Array,
 ): Promise<number> {
   let sum = 0
-  for await (const { first, rows, second, columns, values } of blocks)
-    for (let i = 0; i < rows; i++) {
-      let row = 0
-      for (let j = 0; j < columns; j++) row += v[second + j] * kernel(values[i * columns + j])
-      sum += w[first + i] * row
-    }
+  for await (const block of blocks) {
+    kernel(block.values, block.rows * block.columns)
+    sum += weightedSum(block, w, v, false)
+  }
   return sum
 }
 
 /** sum over i != j of w_i w_j kernel(value_ij), over the blocks of one set with itself. */
-export async function sumWithin(
-  blocks: AsyncIterable<Block>,
-  kernel: (value: number) => number,
-  w: Float64Array,
-): Promise<number> {
+export async function sumWithin(blocks: AsyncIterable<Block>, kernel: Kernel, w: Float64Array): Promise<number> {
   let sum = 0
-  for await (const { first, rows, second, columns, values } of blocks)
-    for (let i = 0; i < rows; i++) {
-      let row = 0
-      for (let j = first === second ? i + 1 : 0; j < columns; j++)
-        row += w[second + j] * kernel(values[i * columns + j])
-      sum += 2 * w[first + i] * row
-    }
+  for await (const block of blocks) {
+    kernel(block.values, block.rows * block.columns)
+    sum += 2 * weightedSum(block, w, w, block.first === block.second)
+  }
+  return sum
+}
+
+/** sum_ij w_i v_j value_ij of a block; above: of the pairs i < j alone. */
+function weightedSum(
+  { first, rows, second, columns, values }: Block,
+  w: Float64Array,
+  v: Float64Array,
+  above: boolean,
+): number {
+  let sum = 0
+  for (let i = 0; i < rows; i++) {
+    let row = 0
+    for (let j = above ? i + 1 : 0; j < columns; j++) row += v[second + j] * values[i * columns + j]
+    sum += w[first + i] * row
+  }
   return sum
 }

@@ -1,6 +1,6 @@
 import type { Dataset } from '../data/dataset.js'
 import { readSamples } from '../data/samples.js'
-import { distanceBlocks } from './blocks.js'
+import { type Block, distanceBlocks } from './blocks.js'
 import type { FeatureExtractor } from './extractor.js'
 import { nearestSquares } from './manifolds.js'
 
@@ -56,17 +56,18 @@ export async function findCopies({
     const { x0 } = await readSamples(training, null, rows)
     const features = await extractor.features(x0, { signal })
     if (!heldOut) all.push(features)
-    for await (const block of distanceBlocks(points, features, dim, signal))
-      for (let i = 0; i < block.rows; i++)
-        for (let j = 0; j < block.columns; j++) {
-          const at = block.first + i
-          squares[at] = Math.min(squares[at], block.values[i * block.columns + j])
-        }
+    for await (const block of distanceBlocks(points, features, dim, signal)) nearer(squares, block)
   }
   const count = samples.length / dim
   const found = roots(squares.subarray(0, count), dim)
   const reference = roots(heldOut ? squares.subarray(count) : await nearestSquares(joined(...all), dim, 1, signal), dim)
   return judged(found, reference, heldOut !== null)
+}
+
+/** squares[i]: the smallest so far, and in this block, of point i. */
+function nearer(squares: Float64Array, { first, rows, columns, values }: Block): void {
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) squares[first + i] = Math.min(squares[first + i], values[i * columns + j])
 }
 
 function judged(found: Float64Array, reference: Float64Array, heldOut: boolean): CopiesResult {

@@ -1,6 +1,6 @@
 import { float32Array, float64Array, held, integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
-import { turns } from '../base/turns.js'
+import { inPieces, turns } from '../base/turns.js'
 
 /** Checks of what metrics take: features [n, dim] in one array, row after row, and weights of the rows. */
 
@@ -17,13 +17,12 @@ export async function heldRows(
     throw invalid(name, `a Float32Array whose length is a multiple of dim = ${dim}`, features)
   const rows = features.length / dim
   if (rows < least) throw new ArgumentError(`expected at least ${least} samples for ${name} but received ${rows}`)
-  const breath = turns(signal)
   const own = await held(name, features, signal)
-  for (let i = 0; i < own.length; i++) {
-    if (!Number.isFinite(own[i]))
-      throw new ArgumentError(`expected finite features for ${name} but number ${i} is ${own[i]}`)
-    if (i % 2 ** 18 === 0) await breath()
-  }
+  await inPieces(own.length, turns(signal), (first, end) => {
+    for (let i = first; i < end; i++)
+      if (!Number.isFinite(own[i]))
+        throw new ArgumentError(`expected finite features for ${name} but number ${i} is ${own[i]}`)
+  })
   return own
 }
 

@@ -2,7 +2,7 @@ import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, NumericsError } from '../base/errors.js'
 import { permutation } from '../base/order.js'
 import { turns } from '../base/turns.js'
-import { innerBlocks, sumBetween, sumWithin } from './blocks.js'
+import { innerBlocks, type Kernel, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, rowsAt } from './inputs.js'
 
 /** What `kernelDistance` takes beside the two sides. */
@@ -76,7 +76,12 @@ export async function kernelDistance(
 /** The U-statistic of MMD^2 of equally many points (Gretton et al. 2012, eq. 3). */
 async function polynomialDiscrepancy(x: Float32Array, y: Float32Array, dim: number, signal?: AbortSignal) {
   const n = x.length / dim
-  const kernel = (product: number) => (product / dim + 1) ** 3
+  const kernel: Kernel = (values, count) => {
+    for (let i = 0; i < count; i++) {
+      const base = values[i] / dim + 1
+      values[i] = base * base * base
+    }
+  }
   const ones = new Float64Array(n).fill(1)
   const within = async (z: Float32Array) =>
     (await sumWithin(innerBlocks(z, null, dim, signal), kernel, ones)) / (n * (n - 1))

@@ -1,5 +1,5 @@
 import { integer, knownOptions } from '../base/args.js'
-import { distanceBlocks } from './blocks.js'
+import { type Block, distanceBlocks } from './blocks.js'
 import { heldRows } from './inputs.js'
 
 /** What `precisionRecall` and `densityCoverage` take beside the two sides. */
@@ -88,8 +88,8 @@ export async function compareManifolds(
   const ballSamples = kPR === undefined ? null : await nearestSquares(samples, dim, kPR, signal)
   const ballOfSample = ballSamples && column(ballSamples, kPR!, kPR!)
   const [precise, recalled, covered] = [new Uint8Array(n), new Uint8Array(m), new Uint8Array(m)]
-  let memberships = 0
-  for await (const { first, rows, second, columns, values } of distanceBlocks(samples, data, dim, signal))
+  const look = ({ first, rows, second, columns, values }: Block) => {
+    let members = 0
     for (let i = 0; i < rows; i++)
       for (let j = 0; j < columns; j++) {
         const square = values[i * columns + j]
@@ -97,9 +97,13 @@ export async function compareManifolds(
         if (ballOfSample !== null && square <= ballOfSample[first + i]) recalled[second + j] = 1
         if (ballDC !== null && square <= ballDC[second + j]) {
           covered[second + j] = 1
-          memberships++
+          members++
         }
       }
+    return members
+  }
+  let memberships = 0
+  for await (const block of distanceBlocks(samples, data, dim, signal)) memberships += look(block)
   return {
     ...(kPR !== undefined && { precisionRecall: { precision: share(precise), recall: share(recalled) } }),
     ...(kDC !== undefined && {
@@ -130,9 +134,11 @@ export async function membership(
   return async (given) => {
     const samples = await heldRows('samples', given, dim, 1, signal)
     const inside = new Array<boolean>(samples.length / dim).fill(false)
-    for await (const { first, rows, second, columns, values } of distanceBlocks(samples, data, dim, signal))
+    const look = ({ first, rows, second, columns, values }: Block) => {
       for (let i = 0; i < rows; i++)
         for (let j = 0; j < columns; j++) if (values[i * columns + j] <= balls[second + j]) inside[first + i] = true
+    }
+    for await (const block of distanceBlocks(samples, data, dim, signal)) look(block)
     return inside
   }
 }
@@ -152,11 +158,13 @@ export async function nearestSquares(
     for (; at > first && nearest[at - 1] > square; at--) nearest[at] = nearest[at - 1]
     nearest[at] = square
   }
-  for await (const { first, rows, second, columns, values } of distanceBlocks(x, null, dim, signal))
+  const look = ({ first, rows, second, columns, values }: Block) => {
     for (let i = 0; i < rows; i++)
       for (let j = first === second ? i + 1 : 0; j < columns; j++) {
         insert(first + i, values[i * columns + j])
         insert(second + j, values[i * columns + j])
       }
+  }
+  for await (const block of distanceBlocks(x, null, dim, signal)) look(block)
   return nearest
 }

@@ -1,8 +1,8 @@
 import { integer, knownOptions, numberList } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { permutation } from '../base/order.js'
-import { turns } from '../base/turns.js'
-import { distanceBlocks, sumBetween, sumWithin } from './blocks.js'
+import { inPieces, turns } from '../base/turns.js'
+import { type Block, distanceBlocks, type Kernel, sumBetween, sumWithin } from './blocks.js'
 import { heldRows, normalisedWeights, ownWeights, rowsAt } from './inputs.js'
 
 /** What `mmd` takes beside the two sides. */
@@ -26,8 +26,6 @@ export interface Mmd {
   bandwidths: number[]
 }
 
-/** Numbers that are looked at between two turns of the event loop. */
-const PIECE = 2 ** 16
 /** Samples of either side that the median distance is taken of. */
 const MEDIAN_OF = 500
 
@@ -59,10 +57,12 @@ export async function mmd(givenA: Float32Array, givenB: Float32Array, options: M
   const v = normalisedWeights('weightsB', weightsB, b.length / dim)
   const bandwidths = given.length > 0 ? given : [await medianDistance(a, b, dim, seed, signal)]
   const scales = bandwidths.map((s) => -1 / (2 * s ** 2))
-  const kernel = (squared: number) => {
-    let sum = 0
-    for (let s = 0; s < scales.length; s++) sum += Math.exp(scales[s] * squared)
-    return sum
+  const kernel: Kernel = (values, count) => {
+    for (let i = 0; i < count; i++) {
+      let sum = 0
+      for (let s = 0; s < scales.length; s++) sum += Math.exp(scales[s] * values[i])
+      values[i] = sum
+    }
   }
   const within = async (name: string, x: Float32Array, weights: Float64Array) => {
     const pairs = 1 - weights.reduce((sum, p) => sum + p * p, 0)
@@ -85,9 +85,11 @@ async function medianDistance(a: Float32Array, b: Float32Array, dim: number, see
   const points = pooled.length / dim
   const squares = new Float64Array((points * (points - 1)) / 2)
   let filled = 0
-  for await (const { first, rows, second, columns, values } of distanceBlocks(pooled, null, dim, signal))
+  const keep = ({ first, rows, second, columns, values }: Block) => {
     for (let i = 0; i < rows; i++)
       for (let j = first === second ? i + 1 : 0; j < columns; j++) squares[filled++] = values[i * columns + j]
+  }
+  for await (const block of distanceBlocks(pooled, null, dim, signal)) keep(block)
   const middle = Math.sqrt(await medianOf(squares, signal))
   if (middle === 0) throw new ArgumentError('most samples are the same, so their median distance is 0: give bandwidths')
   return middle
@@ -98,24 +100,23 @@ async function medianDistance(a: Float32Array, b: Float32Array, dim: number, see
  * median's own bits are sorted.
  */
 async function medianOf(values: Float64Array, signal?: AbortSignal): Promise<number> {
-  const breath = turns(signal)
+  const turn = turns(signal)
   const words = new Uint32Array(values.buffer) // the machines here are little-endian: the upper word is the second
   const upper = (i: number) => words[2 * i + 1] >>> 12
   const counts = new Uint32Array(2 ** 20)
-  for (let i = 0; i < values.length; i++) {
-    counts[upper(i)]++
-    if (i % PIECE === 0) await breath()
-  }
+  await inPieces(values.length, turn, (from, end) => {
+    for (let i = from; i < end; i++) counts[upper(i)]++
+  })
   const places = [(values.length - 1) >> 1, values.length >> 1]
   let [below, first] = [0, 0]
   while (below + counts[first] <= places[0]) below += counts[first++]
   let [last, found] = [first, counts[first]]
   while (below + found <= places[1]) found += counts[++last]
   const middle = new Float64Array(found)
-  for (let i = 0, at = 0; i < values.length; i++) {
-    if (upper(i) >= first && upper(i) <= last) middle[at++] = values[i]
-    if (i % PIECE === 0) await breath()
-  }
+  let at = 0
+  await inPieces(values.length, turn, (from, end) => {
+    for (let i = from; i < end; i++) if (upper(i) >= first && upper(i) <= last) middle[at++] = values[i]
+  })
   middle.sort()
   return (middle[places[0] - below] + middle[places[1] - below]) / 2
 }

@@ -1,8 +1,9 @@
 import { integer, knownOptions } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
-import { turns } from '../base/turns.js'
+import { inPieces, NUMBERS, turns } from '../base/turns.js'
 import { ParticleRng } from '../smc/random.js'
 import { heldRows, normalisedWeights, ownWeights } from './inputs.js'
+import { quantiles, transport } from './line.js'
 
 /** What `slicedWasserstein` takes beside the two sides. */
 export interface SlicedWassersteinOptions {
@@ -50,12 +51,14 @@ export async function slicedWasserstein(
   const w = weightsA && normalisedWeights('weightsA', weightsA, a.length / dim)
   const v = weightsB && normalisedWeights('weightsB', weightsB, b.length / dim)
   const count = directions.length / dim
-  const breath = turns(signal)
+  const turn = turns(signal)
   let sum = 0
   for (let p = 0; p < count; p++) {
     const direction = directions.subarray(p * dim, (p + 1) * dim)
-    sum += transport(quantiles(project(a, direction), w), quantiles(project(b, direction), v))
-    await breath()
+    const left = await quantiles(await project(a, direction, turn), w, turn)
+    const right = await quantiles(await project(b, direction, turn), v, turn)
+    sum += await transport(left, right, turn)
+    await turn()
   }
   return Math.sqrt(sum / count)
 }
@@ -86,46 +89,16 @@ function lengthOf(row: Float32Array): number {
   return Math.sqrt(row.reduce((sum, x) => sum + x * x, 0))
 }
 
-function project(x: Float32Array, direction: Float32Array): Float64Array {
+async function project(x: Float32Array, direction: Float32Array, turn: () => Promise<void>): Promise<Float64Array> {
   const dim = direction.length
   const out = new Float64Array(x.length / dim)
-  for (let i = 0; i < out.length; i++) {
-    let sum = 0
-    for (let k = 0, at = i * dim; k < dim; k++, at++) sum += x[at] * direction[k]
-    out[i] = sum
+  const rows = (first: number, end: number) => {
+    for (let i = first; i < end; i++) {
+      let sum = 0
+      for (let k = 0, at = i * dim; k < dim; k++, at++) sum += x[at] * direction[k]
+      out[i] = sum
+    }
   }
+  await inPieces(out.length, turn, rows, Math.ceil(NUMBERS / dim))
   return out
-}
-
-/** A distribution on the line: points in order, and the mass up to and with each. */
-interface Quantiles {
-  points: Float64Array
-  mass: Float64Array
-}
-
-function quantiles(values: Float64Array, weights: Float64Array | undefined): Quantiles {
-  const n = values.length
-  if (weights === undefined)
-    return { points: values.sort(), mass: Float64Array.from({ length: n }, (_, i) => (i + 1) / n) }
-  const order = Uint32Array.from({ length: n }, (_, i) => i).sort((i, j) => values[i] - values[j])
-  let sum = 0
-  const mass = Float64Array.from(order, (i) => {
-    sum += weights[i]
-    return Math.min(1, sum)
-  })
-  mass[n - 1] = 1
-  return { points: Float64Array.from(order, (i) => values[i]), mass }
-}
-
-/** Squared 2-Wasserstein distance on the line: the integral over u of the squared difference of the u-quantiles. */
-function transport(a: Quantiles, b: Quantiles): number {
-  let [i, j, done, sum] = [0, 0, 0, 0]
-  while (i < a.points.length && j < b.points.length) {
-    const next = Math.min(a.mass[i], b.mass[j])
-    sum += (next - done) * (a.points[i] - b.points[j]) ** 2
-    done = next
-    if (a.mass[i] === next) i++
-    if (b.mass[j] === next) j++
-  }
-  return sum
 }

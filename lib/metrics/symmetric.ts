@@ -105,42 +105,46 @@ function reflect(a: Float64Array, n: number, v: Float64Array, size: number, q: F
 
 /** QL with implicit shifts (Dubrulle, Martin & Wilkinson 1968): leaves the eigenvalues in `d`. */
 async function tridiagonalEigenvalues(d: Float64Array, e: Float64Array, signal?: AbortSignal): Promise<void> {
-  const n = d.length
-  const breath = turns(signal)
+  const turn = turns(signal)
   const norm = d.reduce((most, value, i) => Math.max(most, Math.abs(value) + Math.abs(e[i])), 0)
-  // to the error that the reduction has left anyway: beside tiny eigenvalues it never becomes small to them
-  const negligible = (i: number) => Math.abs(e[i]) <= EPS * norm
-  for (let l = 0; l < n; l++) {
-    await breath()
-    for (let round = 0; ; round++) {
-      let m = l
-      while (m < n - 1 && !negligible(m)) m++
-      if (m === l) break
-      if (round === 60) throw new NumericsError('the eigenvalues of a covariance do not converge')
-      let g = (d[l + 1] - d[l]) / (2 * e[l])
-      g = d[m] - d[l] + e[l] / (g + Math.sign(g || 1) * Math.hypot(g, 1))
-      let [s, c, p] = [1, 1, 0]
-      let i = m - 1
-      for (; i >= l; i--) {
-        const f = s * e[i]
-        const b = c * e[i]
-        const r = Math.hypot(f, g)
-        e[i + 1] = r
-        if (r === 0) break // the matrix falls apart here
-        s = f / r
-        c = g / r
-        g = d[i + 1] - p
-        const t = (d[i] - g) * s + 2 * c * b
-        p = s * t
-        d[i + 1] = g + p
-        g = c * t - b
-      }
-      if (i >= l) d[i + 1] -= p
-      else {
-        d[l] -= p
-        e[l] = g
-      }
-      e[m] = 0
+  for (let l = 0; l < d.length; l++) {
+    isolate(l, d, e, EPS * norm)
+    await turn()
+  }
+}
+
+/** Sweeps until nothing couples l to what is below it. negligible: the error that the reduction has left anyway; beside tiny eigenvalues e never becomes small to them. */
+function isolate(l: number, d: Float64Array, e: Float64Array, negligible: number): void {
+  for (let round = 0; ; round++) {
+    let m = l
+    while (m < d.length - 1 && Math.abs(e[m]) > negligible) m++
+    if (m === l) return
+    if (round === 60) throw new NumericsError('the eigenvalues of a covariance do not converge')
+    let g = (d[l + 1] - d[l]) / (2 * e[l])
+    g = d[m] - d[l] + e[l] / (g + Math.sign(g || 1) * Math.hypot(g, 1))
+    let s = 1
+    let c = 1
+    let p = 0
+    let i = m - 1
+    for (; i >= l; i--) {
+      const f = s * e[i]
+      const b = c * e[i]
+      const r = Math.hypot(f, g)
+      e[i + 1] = r
+      if (r === 0) break // the matrix falls apart here
+      s = f / r
+      c = g / r
+      g = d[i + 1] - p
+      const t = (d[i] - g) * s + 2 * c * b
+      p = s * t
+      d[i + 1] = g + p
+      g = c * t - b
     }
+    if (i >= l) d[i + 1] -= p
+    else {
+      d[l] -= p
+      e[l] = g
+    }
+    e[m] = 0
   }
 }

@@ -26,6 +26,9 @@ export function createNetwork(
   )
 }
 
+/** Types of weights. Those of 8 bits, and integers, mean something by scales only that a file does not say. */
+const FLOATS = ['F64', 'F32', 'F16', 'BF16']
+
 /**
  * The flat float32 weights of a network from named tensors (prefix + the network's names), with every shape checked and
  * nothing left over but the same numbers under another name. `ignore`: other tensors of the file. `spend`: nobody needs the tensors any more, and their memory is freed on the way.
@@ -54,9 +57,9 @@ export async function flatten(
         `${path}: tensor '${prefix + p.name}' has shape [${tensor.shape}] but the network needs [${p.shape}]`,
         path,
       )
-    if (tensor.dtype.startsWith('F8'))
+    if (!FLOATS.includes(tensor.dtype))
       throw new FormatError(
-        `${path}: tensor '${prefix + p.name}' is ${tensor.dtype}: weights of 8 bits are not read`,
+        `${path}: tensor '${prefix + p.name}' is ${tensor.dtype}: weights of 8 bits or of integers are not read`,
         path,
       )
   }

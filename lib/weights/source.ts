@@ -8,9 +8,6 @@ import { readWeightsFile } from './weights-file.js'
 
 export type { SourceModel, SourceOptions } from './source-model.js'
 
-/** What data-parallel training, torch.compile and NVlabs/edm's preconditioners put before all names of a state dict. */
-const WRAPPERS = ['module.', '_orig_mod.', 'model.']
-
 /**
  * Reads the weights of a diffusion model in any format that is known, told apart by content: safetensors (also in shards), files
  * of torch.save, pickled networks of NVlabs/edm, folders of diffusers. No code of a file is run, and what a file may cost in
@@ -31,16 +28,22 @@ export async function readSource(path: string, options: SourceOptions = {}): Pro
 }
 
 const MOST_WRAPPERS = 8
+/** What data-parallel training, torch.compile and NVlabs/edm's preconditioners put before all names of a state dict. */
+const WRAPPERS = ['module.', '_orig_mod.', 'model.']
 /** What PyTorch's AveragedModel counts beside the network that it wraps. */
 const COUNTER = 'n_averaged'
 
-/** Names without what comes before all of them because the network was wrapped when it was saved. */
+/**
+ * Names without what comes before all of them because the network was an attribute of something when it was saved: of a wrapper, or of a trainer's
+ * object (`ema_model.`, `unet.`). No network has all of its parts in one.
+ */
 function withoutWrappers<T>(tensors: Map<string, T>): Map<string, T> {
   let inner = tensors
   for (let depth = 0; depth < MOST_WRAPPERS; depth++) {
     const names = [...inner.keys()].filter((name) => name !== COUNTER)
-    const prefix = WRAPPERS.find((p) => names.every((name) => name.startsWith(p) && name.length > p.length))
-    if (prefix === undefined || names.length === 0) break
+    const prefix = /^\w+\./.exec(names[0] ?? '')?.[0]
+    if (prefix === undefined || !names.every((name) => name.startsWith(prefix) && name.length > prefix.length)) break
+    if (!WRAPPERS.includes(prefix) && !names.some((name) => name.includes('.', prefix.length))) break
     inner = new Map(names.map((name) => [name.slice(prefix.length), inner.get(name)!]))
   }
   return inner

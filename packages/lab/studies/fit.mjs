@@ -163,6 +163,7 @@ async function measure(kind, budget, seed) {
     energyHeldOut: round(found.energy.heldOutLoss),
     copies: found.copies.copies,
     classifier: found.classifier,
+    classifierHeldOut: found.classifierHeldOut,
     byClassifier: Object.fromEntries(
       found.samples.map(({ name: group, rows }) => [
         group,
