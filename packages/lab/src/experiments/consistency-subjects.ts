@@ -21,7 +21,7 @@ const ways = {
 export type WayName = keyof typeof ways
 export const wayNames = Object.keys(ways) as WayName[]
 
-export const subjectNames = ['exact', 'denoiser', ...wayNames] as const
+export const subjectNames = ['denoiser', ...wayNames, 'exact'] as const
 export type SubjectName = (typeof subjectNames)[number]
 
 /** Pictures to learn: of independent attributes, of correlated ones, and such that never show the wish's shape at its place. */
