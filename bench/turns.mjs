@@ -94,6 +94,8 @@ const loadModel = async (save) => {
 /** By name: a job, and what it needs. */
 const jobs = {
   idle: [() => sleep(200)],
+  'smc, 256 particles, 256 levels': [() => F.smc(both, { particles: 256, sigmas: grid(256), seed: 1 })],
+  'smc, 4000 particles, 64 levels': [() => F.smc(both, { particles: 4000, sigmas: grid(64), seed: 1 })],
   'smc, 1e5 particles, 32 levels': [() => F.smc(mixture, { particles: 1e5, sigmas: grid(32), seed: 1 })],
   'smc, 1e5, controlDrift, a product': [() => F.smc(both, { particles: 1e5, sigmas: grid(8), controlDrift: true, seed: 1 })], // biome-ignore format: one line
   'smc, 1e6, 8 levels': [() => F.smc(mixture, { particles: 1e6, sigmas: grid(8), seed: 1 })],

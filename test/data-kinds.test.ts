@@ -99,6 +99,21 @@ describe('pictures', () => {
     expect(Math.max(Math.abs(r - 200), Math.abs(g - 100), Math.abs(b - 50))).toBeLessThanOrEqual(1)
   })
 
+  it('large pictures are made smaller alike, by every route', async () => {
+    const [height, width] = [301, 257]
+    const pixels = Uint8Array.from({ length: height * width }, (_, i) => (i * i) % 251)
+    const image = sharp(pixels, { raw: { width, height, channels: 1 } }).toColourspace('b-w')
+    const files = await save('large', { 'a.png': await image.png().toBuffer() })
+    const array = await save('large.npy', npy('|u1', `(1, ${height}, ${width})`, pixels))
+    const [own, other] = await Promise.all([files, array].map((path) => loadDataset(path, { resize: [12, 16] })))
+    const [x, y] = [own, other].map((data) => {
+      const out = new Float32Array(192)
+      data.read(0, out, 0)
+      return out
+    })
+    expect(y).toEqual(x)
+  })
+
   it('classes by links to folders, and one picture that keeps them from being any', async () => {
     const root = await save('linked', { 'real/cat/0.png': await png([1]), 'real/dog/0.jfif': await png([2]), 'set/x/y.txt': new Uint8Array(1) }) // biome-ignore format: one line
     for (const name of ['cat', 'dog']) await symlink(`../real/${name}`, join(root, 'set', name))
@@ -224,6 +239,8 @@ describe('arrays', () => {
     const path = await save('latents.npy', npy('<f4', '(2, 8, 4, 4)', latents))
     expect(await look(path)).toMatchObject({ shape: [8, 4, 4], size: 2 })
     expect(await look(await save('two.npy', npy('<f4', '(2L, 4L)', latents.subarray(0, 8))))).toMatchObject({ size: 2 })
+    const drawn = { 'samples.npy': npy('<f4', '(2, 4)', latents.subarray(0, 8)), 'samples.json': strToU8('{}'), 'samples.png': await png([1]) } // biome-ignore format: one line
+    expect(await look(await save('drawn', drawn))).toMatchObject({ shape: [4], size: 2 })
   })
 
   it('bytes of small squares have their channels last, and one picture is no data set', async () => {

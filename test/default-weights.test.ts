@@ -92,6 +92,15 @@ describe('without weights', () => {
     expect(Math.abs(variance / (0.25 / 2) - 1)).toBeLessThan(0.1)
   })
 
+  test('AND of conditions says how to ask for more of them', async () => {
+    const noted = async (weights: number[]) => (await smc(product(weights.map(() => ({ ...picture })), { weights }), options)).note! // biome-ignore format: one line
+    expect(await noted([1, -1, 1])).toContain(
+      'Where conditions are missed: weights [2, -3, 2] (--guidance 2). To weigh',
+    )
+    expect(await noted([1, 1, 1, -2])).toContain('weights [2, 2, 2, -5] (--guidance 2)')
+    for (const other of [[2, 2, -3], [1, 1], [1, 1, 1], [1, 1, -0.5]]) expect(await noted(other)).not.toContain('missed') // biome-ignore format: one line
+  })
+
   test('are taken at low temperature where steps are told of that likelihoods have not', async () => {
     const cold = lowTemperature(picture, { gamma: 2 })
     const scheme = async (more: Partial<SmcOptions>) => (await smc(cold, { ...options, ...more })).scheme

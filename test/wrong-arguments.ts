@@ -1,5 +1,6 @@
 import { uniformAt } from '../lib/base/random.js'
 import type * as Feynkac from '../lib/index.js'
+import { host } from '../lib/native/space.js'
 
 /** Calls of everything that the package exports, with arguments of which some are wrong: what wrong-arguments.test.ts makes. */
 
@@ -110,6 +111,7 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   const mixture = api.gaussianMixture({ weights: [1, 2], means: [[0, 0], [1, 1]], covariances: [1, [1, 2]] }) // biome-ignore format: one line
   const product = api.product([mixture, mixture])
   const x = new Float32Array(8).fill(0.5)
+  const space: object = Object.create(host) // whole, or something else: no part of it is spoilt
   const images = new Float32Array(64).fill(0.5)
   const mlp = api.residualMLP(2, { hidden: 8, layers: 1, label_dim: 2 })
   const denoiser = await api.Denoiser.create({ network: mlp })
@@ -248,8 +250,13 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
   own('Autoencoder', api.Autoencoder, { load: [file, {}], from: [{ path: file, format: 'feynkac', metadata: {}, tensors: new Map(), extra: {} }, {}], create: [{ network: api.autoencoderKL([1, 8, 8], small) }, { seed: 1 }] }) // biome-ignore format: one line
   own('Classifier', api.Classifier, { load: [file, {}], from: [{ path: file, metadata: {}, tensors: new Map() }, {}], create: [{ network: convolutions, labels }, { seed: 1 }] }) // biome-ignore format: one line
   own('FeatureMoments', api.FeatureMoments, { of: [x, 2, {}] })
-  own('denoiser', denoiser, { denoise: [x, 1, { labels: [1] }], conditioned: [[1]], save: [file] })
-  own('energy', energy, { denoise: [x, 1, { labels: { class: 1 } }], energy: [x, Float64Array.of(1, 1, 1, 1), call], energyGrad: [x, 1, { labels: new Float32Array(2) }], withGradient: ['energy'], conditioned: [[1]], logNormaliser: [1], calibrate: [{ data: shapes, levels: 2, count: 4 }], save: [file] }) // biome-ignore format: one line
+  own('denoiser', denoiser, {
+    denoise: [x, 1, { labels: [1] }],
+    denoiseIn: [space, x, 1, {}],
+    conditioned: [[1]],
+    save: [file],
+  })
+  own('energy', energy, { denoiseIn: [space, x, 1, {}], energyGradIn: [space, x, 1, {}], denoise: [x, 1, { labels: { class: 1 } }], energy: [x, Float64Array.of(1, 1, 1, 1), call], energyGrad: [x, 1, { labels: new Float32Array(2) }], withGradient: ['energy'], conditioned: [[1]], logNormaliser: [1], calibrate: [{ data: shapes, levels: 2, count: 4 }], save: [file] }) // biome-ignore format: one line
   own('autoencoder', autoencoder, { encode: [images, {}], decode: [new Float32Array(autoencoder.latentShape.reduce((a, b) => a * b, 1)), {}], moments: [images, {}], calibrate: [images, {}], save: [file] }) // biome-ignore format: one line
   own('classifier', classifier, { features: [images, {}], classify: [images, {}], save: [file] })
   list.push({ name: 'classifier.accuracy', call: ([accuracy]) => (classifier.accuracy = accuracy as never), right: [[0.5]] }) // biome-ignore format: one line

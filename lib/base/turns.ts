@@ -21,6 +21,15 @@ export function turns(signal?: AbortSignal): () => Promise<void> {
   }
 }
 
+let lastTurn = Number.NEGATIVE_INFINITY
+
+/** To await after each of many short pieces of work, whoever does them: the event loop's turn, where half a millisecond has passed since the last. */
+export async function turn(): Promise<void> {
+  if (performance.now() - lastTurn < SLICE_MS / 2) return
+  await breathe()
+  lastTurn = performance.now()
+}
+
 /** Texts in the order of `sort`, a piece at a time; `turn`, of `turns`, is awaited between them. */
 export async function sortTexts(texts: readonly string[], turn: () => Promise<void>): Promise<string[]> {
   let runs: string[][] = []

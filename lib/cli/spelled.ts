@@ -13,4 +13,5 @@ export function spelled(text: string): string {
   return text
     .replace(/^(guidance|dividePrior)(?= needs )/, (option) => FLAGS[option]!)
     .replace(/\bgive (resize|channels|network|attributes|with)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
+    .replace(/ or channels$/, ` or ${FLAGS.channels}`)
 }

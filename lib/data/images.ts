@@ -230,26 +230,17 @@ async function decode(
     if (asInks) return rawPixels(file.pipelineColourspace('cmyk'), 'cmyk')
     return rawPixels(file.flatten({ background: '#000' }), grey ? 'b-w' : 'srgb')
   })
-  let { width, height } = info
+  const { width, height } = info
   const pixels = asInks ? await rgbOfCmyk(data, signal) : data
-  let planes = await sorted(pixels, grey ? 1 : 3, channels, signal)
+  const planes = await sorted(pixels, grey ? 1 : 3, channels, signal)
   if (resize === undefined) return { planes, width, height }
   const [h, w] = sides(resize)
-  if (width * height > SMALL) {
-    const areas = Array.from({ length: channels }, (_, c) =>
-      planes.subarray(c * width * height, (c + 1) * width * height),
-    )
-    const raw = { raw: { width, height, channels: 1 as const } }
-    const resized = areas.map((plane) =>
-      rawPixels(sharp(plane, raw).resize({ height: h, width: w, fit: 'cover' }), 'b-w').catch((cause) =>
-        undecodable(picture, cause),
-      ),
-    )
-    planes = Buffer.concat((await Promise.all(resized)).map((image) => image.data))
-    ;[height, width] = [h, w]
-  }
   if (h === height && w === width) return { planes, width, height }
   const out = new Uint8Array(channels * h * w)
+  if (width * height > SMALL) {
+    await resampleLarge(sharp, planes, [height, width], [h, w], out).catch((cause) => undecodable(picture, cause))
+    return { planes: out, width: w, height: h }
+  }
   const resample = resampler([height, width], [h, w])
   const area = width * height
   for (let c = 0; c < channels; c++)
@@ -264,6 +255,23 @@ async function decode(
 const HARMLESS =
   /extraneous bytes before marker|invalid SOS parameters|unknown JFIF revision|unknown Adobe color|inconsistent progression/i
 const TIFF = /^(II|MM)/
+
+/** Planes, one after the other, of a picture that is not small. */
+async function resampleLarge(
+  sharp: Loaded,
+  planes: Uint8Array,
+  [height, width]: [number, number],
+  [h, w]: [number, number],
+  out: Uint8Array,
+): Promise<void> {
+  const raw = { raw: { width, height, channels: 1 as const } }
+  const plane = async (_: unknown, c: number) => {
+    const area = planes.subarray(c * width * height, (c + 1) * width * height)
+    const image = sharp(area, raw).resize({ height: h, width: w, fit: 'cover' })
+    out.set((await rawPixels(image, 'b-w')).data, c * h * w)
+  }
+  await Promise.all(Array.from({ length: out.length / (h * w) }, plane))
+}
 
 /** What ends a JPEG: where it alone is missing, nothing of the picture is. */
 const END_OF_JPEG = Buffer.of(0xff, 0xd9)
@@ -329,17 +337,27 @@ export async function convertImages(images: Images, name: string, options: Image
   const data = allocateBytes(count * channels * h * w, `${count} images of ${h}x${w}`)
   const resample = resampler([height, width], [h, w])
   const grey = new Uint8Array(area)
+  const planeOf = (i: number, c: number) => {
+    const start = (i * given + (channels === given ? c : 0)) * area
+    if (channels < given) toGrey(images.data.subarray(start, start + 3 * area), grey)
+    return channels < given ? grey : images.data.subarray(start, start + area)
+  }
+  const outOf = (i: number, c: number) => data.subarray((i * channels + c) * h * w, (i * channels + c + 1) * h * w)
+  if (area > SMALL && !(h === height && w === width)) {
+    // as pictures of that size in files are
+    const sharp = await loadSharp('resizing large images')
+    for (let i = 0; i < count; i++)
+      for (let c = 0; c < channels; c++) {
+        signal?.throwIfAborted()
+        await resampleLarge(sharp, planeOf(i, c), [height, width], [h, w], outOf(i, c))
+      }
+    return { shape: [channels, h, w], data }
+  }
   const convert = (from: number, to: number) => {
     for (let i = from; i < to; i++)
-      for (let c = 0; c < channels; c++) {
-        const start = (i * given + (channels === given ? c : 0)) * area
-        const plane = channels < given ? grey : images.data.subarray(start, start + area)
-        if (channels < given) toGrey(images.data.subarray(start, start + 3 * area), grey)
-        const at = (i * channels + c) * h * w
-        const out = data.subarray(at, at + h * w)
-        if (h === height && w === width) out.set(plane)
-        else resample(plane, out)
-      }
+      for (let c = 0; c < channels; c++)
+        if (h === height && w === width) outOf(i, c).set(planeOf(i, c))
+        else resample(planeOf(i, c), outOf(i, c))
   }
   await inPieces(count, turns(signal), convert, Math.max(1, Math.floor(2 ** 15 / (given * area))))
   return { shape: [channels, h, w], data }

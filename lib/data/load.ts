@@ -105,6 +105,9 @@ async function readFolder(path: string, options: LoadDatasetOptions): Promise<Da
     throw fileError(error, path, 'read the folder')
   }
   const names = entries.map(({ name }) => name)
+  if (names.includes('samples.npy') && names.includes('samples.json'))
+    // the pictures beside them show many at once
+    return readFile(join(path, 'samples.npy'), options)
   const batches = names.filter((name) => BATCH_NAME.test(name)).sort()
   const binary = batches.length > 0 ? batches : names.filter((name) => TRAIN_NAME.test(name)).slice(0, 1)
   if (binary.length > 0) {

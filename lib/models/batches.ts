@@ -1,8 +1,9 @@
-import { float64Array, knownOptions, unchanged } from '../base/args.js'
+import { isProxy } from 'node:util/types'
+import { finiteNumber, float32Array, float64Array, knownOptions, unchanged } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
 import { run } from '../native/addon.js'
-import type { Space } from '../native/space.js'
+import { checkSpace, type Space } from '../native/space.js'
 import type { DeviceArray, Doubles, EvaluateRequest, Floats, NativeBatch, NativeNetwork } from '../native/types.js'
 import { configAugmentDim, configLabelDim } from '../networks/config.js'
 import { batchOf, chunkSize, chunksOf } from './chunks.js'
@@ -45,9 +46,18 @@ export function checkBatch(
   return { batch, sigmas }
 }
 
-/** One noise level for all particles of a space. */
-export const sameLevel = (sigma: number, x: Floats, { network }: ModelInfo) =>
-  new Float64Array(x.length / sizeOf(network.shape)).fill(sigma)
+/** One noise level for all particles of a space. Throws ArgumentError. */
+export function sameLevel(sigma: number, x: Floats, { network }: ModelInfo): Float64Array {
+  const { length, subarray } = ArrayBuffer.isView(x)
+    ? float32Array('x', x)
+    : isProxy(x)
+      ? ({} as Partial<Floats>)
+      : (x ?? {})
+  const count = Number(length) / sizeOf(network.shape)
+  if (typeof subarray !== 'function' || !Number.isSafeInteger(count) || count < 1)
+    throw invalid('x', `particles of [${network.shape}]`, x)
+  return new Float64Array(count).fill(finiteNumber('sigma', sigma, { above: 0 }))
+}
 
 /** D of particles in a space of the network's device. */
 export async function denoiseIn(
@@ -58,8 +68,9 @@ export async function denoiseIn(
   sigma: number,
   options?: CallOptions,
 ): Promise<Floats> {
-  const denoised = space.floats(x.length)
-  await evaluateInChunks(network, info, x, sameLevel(sigma, x, info), { denoised }, options)
+  const sigmas = sameLevel(sigma, x, info)
+  const denoised = checkSpace(space).floats(x.length)
+  await evaluateInChunks(network, info, x, sigmas, { denoised }, options)
   return denoised
 }
 

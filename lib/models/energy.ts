@@ -2,7 +2,7 @@ import { integer, knownOptions, oneOf } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { sizeOf } from '../base/shape.js'
 import { type DeviceOptions, deviceOptionNames } from '../native/devices.js'
-import type { Space } from '../native/space.js'
+import { checkSpace, type Space } from '../native/space.js'
 import type { Doubles, Floats, NativeNetwork } from '../native/types.js'
 import { configLabelDim } from '../networks/config.js'
 import { energyKinds, type Head } from '../networks/energy-heads.js'
@@ -153,7 +153,7 @@ export class EnergyModel implements ResidentEnergy {
     options: CallOptions = {},
   ): Promise<{ energy: Doubles; grad: Floats }> {
     const sigmas = sameLevel(sigma, x, this.info)
-    const out = { energy: space.doubles(sigmas.length), grad: space.floats(x.length) }
+    const out = { energy: checkSpace(space).doubles(sigmas.length), grad: space.floats(x.length) }
     const wanted = { energy: out.energy, ...this.#wanted(out.grad) }
     await evaluateInChunks(this.network, this.info, x, sigmas, wanted, options)
     return out

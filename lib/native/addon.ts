@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { checkSignal } from '../base/args.js'
 import { ArgumentError, DeviceError, FeynkacError, NumericsError, OutOfMemoryError } from '../base/errors.js'
+import { turn } from '../base/turns.js'
 import type { AutoencoderConfig } from '../networks/autoencoder.js'
 import type { ClassifierConfig } from '../networks/classifier.js'
 import type { NetworkConfig } from '../networks/config.js'
@@ -10,6 +11,7 @@ import type { Preconditioning } from '../networks/preconditioning.js'
 import { type Addon, findAddon } from './find-addon.js'
 import type { NativeParticles } from './particle-ops.js'
 import type {
+  DoneJob,
   NativeAutoencoder,
   NativeClassifier,
   NativeJob,
@@ -155,13 +157,17 @@ function now<T>(call: () => T): T {
 }
 
 /** Starts native work and waits for it; aborting the signal cancels it and rejects with the signal's reason. */
-export async function run<T>(start: () => NativeJob<T>, signal?: AbortSignal): Promise<T> {
+export async function run<T>(start: () => NativeJob<T> | DoneJob<T>, signal?: AbortSignal): Promise<T> {
   checkSignal(signal)
   signal?.throwIfAborted()
-  let job: NativeJob<T> | undefined
-  const cancel = () => job?.cancel()
+  let cancel = () => {}
   try {
-    job = start()
+    const job = start()
+    if ('value' in job) {
+      await turn()
+      return job.value
+    }
+    cancel = () => job.cancel()
     signal?.addEventListener('abort', cancel, { once: true })
     return await job.promise
   } catch (error) {

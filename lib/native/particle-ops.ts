@@ -1,7 +1,10 @@
-import type { Bytes, Doubles, Floats, Ints, NativeJob } from './types.js'
+import type { Bytes, DoneJob, Doubles, Floats, Ints, NativeJob } from './types.js'
 
 /** Arrays that hold one row per particle; the row's length follows from the array's. */
 export type Rows = Floats | Doubles | Ints
+
+/** On a thread, or done at once where few values take part: native/addon/request.h. */
+type ParticleJob<T> = NativeJob<T> | DoneJob<T>
 
 /** Standard normals times `std`, a pure function of (seed, purpose, step, particle, index): native/kernels/common/random.h. */
 export interface Noise {
@@ -71,7 +74,7 @@ export interface NativeParticles {
     seed: number
     step: number
     first?: number
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /** out = sum_j coefficients[j] terms[j] + noise; `out` may be one of the terms. */
   combine(request: {
     out: Floats
@@ -79,12 +82,12 @@ export interface NativeParticles {
     coefficients: Float64Array
     rows: number
     noise?: Noise
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /**
    * The orthonormal two-dimensional DCT-II of every channel of every row, or its inverse (DCT-III). shape: [channels, height, width] of a
    * row, sides up to 4096. `out` may be x.
    */
-  dct(request: { out: Floats; x: Floats; shape: readonly number[]; inverse?: boolean }): NativeJob<void>
+  dct(request: { out: Floats; x: Floats; shape: readonly number[]; inverse?: boolean }): ParticleJob<void>
   /**
    * The energy and gradient of a composition of models. linear: U = sum_j c_j E_j; mixture: U = -log sum_j exp(c_j - E_j).
    * squares (optional): sum_j c_j |grad E_j|^2.
@@ -97,27 +100,27 @@ export interface NativeParticles {
     coefficients: Float64Array
     energies: readonly Doubles[]
     grads: readonly Floats[]
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /** out[r] = |sum_j coefficients[j] terms[j][r]|^2 */
-  rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): NativeJob<void>
+  rowSquares(request: { out: Doubles; terms: readonly Floats[]; coefficients: Float64Array }): ParticleJob<void>
   /** out[r] = <a[r] + v b[r], c[r]>; v holds 1 or d values. */
-  rowProducts(request: { out: Doubles; a: Floats; b: Floats; v: Float64Array; c: Floats }): NativeJob<void>
+  rowProducts(request: { out: Doubles; a: Floats; b: Floats; v: Float64Array; c: Floats }): ParticleJob<void>
   /**
    * Weighted means of squares: out [d] per coordinate, or out [1] over all coordinates. weights [N] sum to one. goesOn: on the host, the sums of each
    * coordinate go on from those in `out`.
    */
-  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles; goesOn?: boolean }): NativeJob<void>
+  meanSquares(request: { out: Float64Array; grad: Floats; weights: Doubles; goesOn?: boolean }): ParticleJob<void>
   /** sum_i weights[i] values[i] over the positive weights, in the order of meanSquares. */
   weightedSum(values: Float64Array, weights: Float64Array): number
   /** to[j][r] = from[j][ancestors[r]] for every pair of arrays. */
-  gather(request: { ancestors: Ints; from: readonly Rows[]; to: readonly Rows[] }): NativeJob<void>
+  gather(request: { ancestors: Ints; from: readonly Rows[]; to: readonly Rows[] }): ParticleJob<void>
   /** out[r] = constant + sum_j coefficients[j] terms[j][r] */
   sumTerms(request: {
     out: Doubles
     terms: readonly Doubles[]
     coefficients: Float64Array
     constant: number
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /**
    * logWeights += constant + sum_j coefficients[j] terms[j] where they are above -infinity (a particle without weight stays without),
    * and weights = normalised weights (NaN when all are -infinity). With `roots`: the concentration of the weights (Descent), and their mean of
@@ -132,7 +135,7 @@ export interface NativeParticles {
     roots?: RootArrays
     shares?: Float64Array
     energy?: Doubles
-  }): NativeJob<LogWeightStats & { concentration: number; meanEnergy: number }>
+  }): ParticleJob<LogWeightStats & { concentration: number; meanEnergy: number }>
   logWeightStats(logWeights: Float64Array): LogWeightStats
   /**
    * out [count, count] = covariances of `count` columns [N] over the rows that have weight and are finite in all of them. Resolves with their
@@ -142,7 +145,7 @@ export interface NativeParticles {
     out: Float64Array
     weights: Float64Array
     columns: readonly Float64Array[]
-  }): NativeJob<number>
+  }): ParticleJob<number>
   /**
    * A row of `targets` [rows, d] holds the clean sample that its state was made of by noise `inner`, and becomes an estimate of E[x0 | state] at noise
    * sigma, by that sample and the rows of `references` [count, d] whose matches [rows, count] are not 0: native/kernels/cpu/runtime/posterior_means.h.
@@ -154,9 +157,9 @@ export interface NativeParticles {
     inner: Float64Array
     references: Float32Array
     matches: Uint8Array
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /** Those that take part in a partial resampling (lib/smc/redraw.ts), ascending, at the start of `chosen` [N]; resolves with how many. */
-  extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): NativeJob<number>
+  extremes(request: { chosen: Int32Array; weights: Float64Array; share: number }): ParticleJob<number>
   /** Ancestors by a resampling scheme; `uniforms` null: drawn from (seed, step). */
   resample(weights: Float64Array, scheme: string, n: number, uniforms: Float64Array | null, seed: number): Int32Array
   /**
@@ -176,13 +179,13 @@ export interface NativeParticles {
     roots?: RootArrays & { next: Int32Array }
     drawn?: Int32Array
     shares?: Float64Array
-  }): NativeJob<Descent & { unique: number }>
+  }): ParticleJob<Descent & { unique: number }>
   /** roots.next = the ancestors' roots, of a generation with these weights. */
   descend(request: {
     ancestors: Int32Array
     weights: Float64Array
     roots: RootArrays & { next: Int32Array }
-  }): NativeJob<Descent>
+  }): ParticleJob<Descent>
   /**
    * Metropolis: particle r is accepted where log(uniform of (seed, step, r)) < logRatio[r]; then row r of every from[j] is
    * copied to to[j]. Resolves with the number accepted. NaN is a rejection.
@@ -195,7 +198,7 @@ export interface NativeParticles {
     seed: number
     step: number
     first?: number
-  }): NativeJob<number>
+  }): ParticleJob<number>
   /** energy = -log sum_c w_c N(x; mean_c, covariance_c + sigma^2 I), and its gradient. */
   mixtureEnergy(request: {
     energy: Doubles
@@ -203,7 +206,7 @@ export interface NativeParticles {
     x: Floats
     sigma: number
     mixture: MixtureArrays
-  }): NativeJob<void>
+  }): ParticleJob<void>
   /** Independent draws of the mixture, into out [n, d]. */
   mixtureSample(out: Float32Array, mixture: MixtureArrays, seed: number): void
   /** energy = -sum_i log[Phi((upper_i - x_i)/t) - Phi((lower_i - x_i)/t)], and its gradient. */
@@ -214,7 +217,7 @@ export interface NativeParticles {
     lower: Float64Array
     upper: Float64Array
     t: number
-  }): NativeJob<void>
+  }): ParticleJob<void>
   normals(out: Float32Array, rows: number, seed: number, purpose: number, step: number, first?: number): void
   uniforms(out: Float64Array, rows: number, seed: number, purpose: number, step: number, first?: number): void
 }

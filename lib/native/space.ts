@@ -1,4 +1,4 @@
-import { ArgumentError, DeviceError, OutOfMemoryError } from '../base/errors.js'
+import { ArgumentError, DeviceError, invalid, OutOfMemoryError } from '../base/errors.js'
 import { inPieces, turns } from '../base/turns.js'
 import { native, run, translate } from './addon.js'
 import { placement } from './devices.js'
@@ -20,6 +20,13 @@ export interface Space {
   keep(live: Iterable<Values | undefined>, mark?: number): void
   /** Frees everything. */
   close(): void
+}
+
+/** A space that a caller passes on. Throws ArgumentError where it is none. */
+export function checkSpace(space: unknown): Space {
+  const { floats, doubles } = (space ?? {}) as Partial<Space>
+  if (typeof floats === 'function' && typeof doubles === 'function') return space as Space
+  throw invalid('space', 'where the arrays of a run lie', space)
 }
 
 /** The host without a run: every array is new, and its maker's to keep. */

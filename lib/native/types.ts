@@ -6,6 +6,11 @@ export interface NativeJob<T> {
   cancel(): void
 }
 
+/** Work that was so little that it has been done. */
+export interface DoneJob<T> {
+  value: T
+}
+
 /** One tensor of a network, in the order and with the name and shape of the reference's state dict (torch layouts). */
 export interface ParameterInfo {
   name: string

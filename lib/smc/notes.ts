@@ -31,7 +31,7 @@ export function noteOf(
     const how = learnt ? above : "weights: 'bridge' (--weights bridge)"
     return isSingle(target)
       ? `no weights: the samples are the model's own, as its gradients draw them. To weigh: ${how}`
-      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. To weigh: ${how}`
+      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. ${guidance(target)}To weigh: ${how}`
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
@@ -52,6 +52,16 @@ export function noteOf(
 export function baselineNote(target: Target): string | undefined {
   if (isSingle(target)) return undefined
   return `a baseline: the scores of target '${target.name}' are summed at every noise level, which does not sample it. smc (--method smc) has the kernels that fit it, and weights`
+}
+
+/** What corrects conditions that a learnt energy misses where p(x | c_1) p(x | c_2) ... / p(x)^(n - 1) is asked for. */
+function guidance(target: Target): string {
+  const { exponents } = target
+  const n = (exponents?.length ?? 0) - 1
+  if (n < 2 || !isLearnt(target)) return ''
+  if (exponents!.filter((w) => w === 1).length !== n || !exponents!.includes(1 - n)) return ''
+  const surer = exponents!.map((w) => (w === 1 ? 2 : 1 - 2 * n))
+  return `Where conditions are missed: weights [${surer.join(', ')}] (--guidance 2). `
 }
 
 /** Whether a target is one density and nothing else. */

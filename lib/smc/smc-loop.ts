@@ -201,7 +201,7 @@ async function shown(
 function reweight(
   { coefficients, ...request }: Omit<Parameters<typeof native.reweight>[0], 'coefficients'> & Increment,
   signal?: AbortSignal,
-): ReturnType<typeof native.reweight>['promise'] {
+) {
   return run(() => native.reweight({ ...request, coefficients: Float64Array.from(coefficients) }), signal)
 }
 

@@ -115,8 +115,8 @@ function parseHeader(
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     json = parseBounded(text)
-  } catch {
-    fail('the header is not JSON: the file is corrupt or no safetensors file')
+  } catch (error) {
+    fail(`the header is not JSON (${(error as Error).message}): the file is corrupt or no safetensors file`)
   }
   if (!isObject(json)) return fail('the header is not a JSON object')
   const twice = duplicateKey(text)

@@ -205,4 +205,10 @@ Napi::Value startJob(Napi::Env env, const std::vector<Napi::Value>& keepAlive, s
   return out;
 }
 
+Napi::Value doneJob(Napi::Env env, Napi::Value value) {
+  auto out = Napi::Object::New(env);
+  out["value"] = value;
+  return out;
+}
+
 }  // namespace feynkac::addon

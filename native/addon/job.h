@@ -20,6 +20,9 @@ namespace feynkac::addon {
 Napi::Value startJob(Napi::Env env, const std::vector<Napi::Value>& keepAlive, std::function<void(const Stop&)> work,
                      std::function<Napi::Value(Napi::Env)> result = nullptr);
 
+// What startJob returns, of work that was done at once: { value }.
+Napi::Value doneJob(Napi::Env env, Napi::Value value);
+
 // The error that synchronous functions throw, with the same codes: call inside a catch (...) block.
 Napi::Error currentError(Napi::Env env);
 

@@ -32,7 +32,7 @@ Value compose(const CallbackInfo& info) {
   if (form != "linear" && form != "mixture") throw wrong("form", "'linear' or 'mixture'");
   const Value wanted = q["squares"];
   double* squares = wanted.IsUndefined() ? nullptr : q.array<double>("squares", rows).data;
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(grad.size * grads.size(), [=](ParticleKernels& kernels, const Stop&) {
     kernels.compose(energy.data, grad.data, squares,
                     {energies.data(), grads.data(), c.data, static_cast<int>(grads.size()), form == "mixture"}, rows,
                     d);
@@ -45,7 +45,7 @@ Value sumTerms(const CallbackInfo& info) {
   const auto terms = termsOf<double>(q, "terms", out.size);
   const auto coefficients = hostArray<double>(q["coefficients"], "coefficients", terms.size());
   const double constant = numberOf(q["constant"], "constant");
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(out.size * (terms.size() + 1), [=](ParticleKernels& kernels, const Stop&) {
     kernels.sumTerms(out.data, terms.data(), coefficients.data, static_cast<int>(terms.size()), constant, out.size);
   });
 }
@@ -60,7 +60,7 @@ Value rowSquares(const CallbackInfo& info) {
   const size_t rows = out.size, d = rowLength(size, rows, "terms[0]");
   const auto terms = termsOf<float>(q, "terms", size);
   const auto coefficients = hostArray<double>(q["coefficients"], "coefficients", terms.size());
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(size * terms.size(), [=](ParticleKernels& kernels, const Stop&) {
     kernels.rowSquares(out.data, {terms.data(), coefficients.data, static_cast<int>(terms.size()), false}, rows, d);
   });
 }
@@ -73,7 +73,7 @@ Value rowProducts(const CallbackInfo& info) {
   const auto b = q.array<float>("b", a.size), c = q.array<float>("c", a.size);
   const auto v = hostArray<double>(q["v"], "v");
   if (v.size != 1 && v.size != d) throw wrong("v", "1 or " + std::to_string(d) + " factors");
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(a.size, [=](ParticleKernels& kernels, const Stop&) {
     kernels.rowProducts(out.data, a.data, b.data, v.data, v.size == 1 ? 0 : 1, c.data, rows, d);
   });
 }
@@ -99,7 +99,7 @@ Value meanSquares(const CallbackInfo& info) {
   if (out.size != 1 && out.size != d) throw wrong("out", "a Float64Array of length 1 or " + std::to_string(d));
   const bool goesOn = q["goesOn"].ToBoolean();
   if (goesOn && out.size != d) throw wrong("out", "a Float64Array of length " + std::to_string(d));
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(grad.size, [=](ParticleKernels& kernels, const Stop&) {
     if (out.size == d) return columnSquares(kernels, out, grad.data, weights.data, rows, goesOn);
     out.data[0] = kernels.meanSquares(grad.data, weights.data, rows, d);
   });
@@ -166,7 +166,8 @@ Value mixtureEnergy(const CallbackInfo& info) {
   const auto x = q.array<float>("x", energy.size * mixture.d);
   const auto grad = q.array<float>("grad", x.size);
   const double sigma = numberOf(q["sigma"], "sigma");
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  const size_t d = mixture.d, each = mixture.form == CovarianceForm::kFull ? d * d : d;
+  return q.startOrDo(mixture.components * (energy.size + d) * each, [=](ParticleKernels& kernels, const Stop&) {
     kernels.mixtureEnergy(energy.data, grad.data, x.data, sigma, mixture, energy.size);
   });
 }
@@ -187,7 +188,7 @@ Value softBox(const CallbackInfo& info) {
   const auto grad = q.array<float>("grad", x.size);
   const auto lower = hostArray<double>(q["lower"], "lower", d), upper = hostArray<double>(q["upper"], "upper", d);
   const double t = numberOf(q["t"], "t");
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(4 * x.size, [=](ParticleKernels& kernels, const Stop&) {
     kernels.softBox(energy.data, grad.data, x.data, lower.data, upper.data, t, energy.size, d);
   });
 }

@@ -21,6 +21,13 @@ std::vector<const T*> termsOf(Request& q, const char* name, size_t size) {
 // Arrays of rows, to be moved from one to the other.
 struct RowPairs {
   std::vector<RowView> from, to;
+
+  // What the copies of n rows cost, for Request::startOrDo.
+  size_t valuesOf(size_t n) const {
+    size_t bytes = 0;
+    for (const RowView& rows : from) bytes += rows.bytes;
+    return n * (1 + bytes / 64);
+  }
 };
 
 inline RowPairs rowPairsOf(Request& q, size_t n) {

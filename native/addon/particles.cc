@@ -30,7 +30,7 @@ Value propose(const CallbackInfo& info) {
   for (const auto& a : {v, tau})
     if (a.size != 1 && a.size != d) throw wrong("v and tau", "1 or " + std::to_string(d) + " variances");
   const NormalKey key{integerOf(q["seed"], "seed"), kPropose, wordOf(q["step"], "step"), firstOf(q["first"])};
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(x.size, [=](ParticleKernels& kernels, const Stop&) {
     const Proposal p{v.data, tau.data, v.size == 1 ? 0 : 1, tau.size == 1 ? 0 : 1};
     kernels.propose(out.data, logForward.data, logBackward.data, alignment.data, squares.data, x.data, grad.data, p,
                     key, rows, d);
@@ -51,7 +51,7 @@ Value combine(const CallbackInfo& info) {
     key = {integerOf(n["seed"], "noise.seed"), wordOf(n["purpose"], "noise.purpose"), wordOf(n["step"], "noise.step"),
            firstOf(n["first"])};
   }
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(out.size * (terms.size() + 1), [=](ParticleKernels& kernels, const Stop&) {
     kernels.combine(out.data, {terms.data(), coefficients.data, static_cast<int>(terms.size()), false}, std, key, rows,
                     d);
   });
@@ -82,7 +82,7 @@ Value gather(const CallbackInfo& info) {
   const auto ancestors = q.array<int32_t>("ancestors");
   const size_t rows = ancestors.size;
   const RowPairs pairs = rowPairsOf(q, rows);
-  return q.start([=](ParticleKernels& kernels, const Stop&) {
+  return q.startOrDo(pairs.valuesOf(rows), [=](ParticleKernels& kernels, const Stop&) {
     if (!kernels.areInRange(ancestors.data, rows, rows)) throw wrong("ancestors", "indices of the particles");
     for (size_t j = 0; j < pairs.from.size(); ++j)
       kernels.gather(pairs.to[j].data, pairs.from[j].data, ancestors.data, rows, pairs.to[j].bytes);
@@ -97,7 +97,8 @@ Value metropolis(const CallbackInfo& info) {
   const RowPairs pairs = rowPairsOf(q, rows);
   const NormalKey key{integerOf(q["seed"], "seed"), kAccept, wordOf(q["step"], "step"), firstOf(q["first"])};
   auto count = std::make_shared<size_t>(0);
-  return q.start(
+  return q.startOrDo(
+      pairs.valuesOf(rows),
       [=](ParticleKernels& kernels, const Stop&) {
         *count = kernels.metropolis(accepted.data, logRatio.data, key, rows);
         for (size_t j = 0; j < pairs.from.size(); ++j)

@@ -75,7 +75,8 @@ Value reweight(const CallbackInfo& info) {
     shares->roots = rootsOf(roots.As<Object>(), lw.size);
     if (!q["energy"].IsUndefined()) shares->energy = q.array<double>("energy", lw.size).data;
   }
-  return q.start(
+  return q.startOrDo(
+      lw.size * (terms.size() + 1),
       [=](ParticleKernels& kernels, const Stop&) {
         *stats = kernels.reweight(lw.data, weights.data, terms.data(), coefficients.data,
                                   static_cast<int>(terms.size()), constant, lw.size);
@@ -150,7 +151,8 @@ Value resampleJob(const CallbackInfo& info) {
     shares = hostArray<double>(q["shares"], "shares", n);
   }
   auto unique = std::make_shared<size_t>(0);
-  return q.start(
+  return q.startOrDo(
+      pairs.valuesOf(n),
       [=](ParticleKernels& kernels, const Stop&) {
         kernels.resample(ancestors.data, n, scheme, weights.data, n, uniforms);
         *unique = kernels.countDistinct(ancestors.data, n, n);
@@ -180,8 +182,9 @@ Value descendJob(const CallbackInfo& info) {
   const Value roots = q["roots"];
   if (!roots.IsObject()) throw wrong("roots", "an object");
   const auto descent = std::make_shared<Descent>(roots.As<Object>(), n);
-  return q.start([=](ParticleKernels&, const Stop&) { descent->run(ancestors.data, weights.data, n); },
-                 [descent](Napi::Env env) { return descent->object(env); });
+  return q.startOrDo(
+      n, [=](ParticleKernels&, const Stop&) { descent->run(ancestors.data, weights.data, n); },
+      [descent](Napi::Env env) { return descent->object(env); });
 }
 
 Value extremes(const CallbackInfo& info) {

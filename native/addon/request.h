@@ -100,6 +100,8 @@ ParticleKernels& hostKernels();
 // One request. Its arrays are all on the host or all in one Space, whose kernels then do the work.
 class Request {
  public:
+  static constexpr size_t kFewValues = 1 << 13;  // a tenth of a millisecond
+
   explicit Request(const Napi::CallbackInfo& info);
 
   Napi::Value operator[](const char* name) const { return object_.Get(name); }
@@ -120,7 +122,16 @@ class Request {
 
   // The job, once all arrays have been read.
   using Work = std::function<void(ParticleKernels&, const Stop&)>;
-  Napi::Value start(Work work, std::function<Napi::Value(Napi::Env)> result = nullptr) const;
+  using Result = std::function<Napi::Value(Napi::Env)>;
+  Napi::Value start(Work work, Result result = nullptr) const;
+  // The same of work that goes through so many values, about an exponential each: on the host few of them take less time than
+  // a thread does to begin, and are done at once.
+  template <class W>
+  Napi::Value startOrDo(size_t values, const W& work, Result result = nullptr) const {
+    if (space_ || values > kFewValues) return start(work, std::move(result));
+    work(hostKernels(), Stop());
+    return doneJob(object_.Env(), result ? result(object_.Env()) : object_.Env().Undefined());
+  }
   // Another value that has to live as long as the job.
   void keep(const Napi::Value& value) { kept_.push_back(value); }
 

@@ -8,10 +8,12 @@ import { SIDE, shapesData, shapesNetwork, trained } from './trained.js'
 /** The shape and the place that are asked for together: a cross at the top right. */
 export const [SHAPE, PLACE] = [2, 1]
 
-/** How energies are distilled, all of them from one teacher, with what an image costs beside the 7 units of a forward of its distillation. */
+/**
+ * How energies are distilled, all of them from one teacher, with what an image costs beside the 7 units of a forward of its distillation. A
+ * classification of noise levels is not among them: it refuses labels (docs/levelled.md).
+ */
 const ways = {
   dot: { options: {}, beside: 0 },
-  'dot, levels': { options: { levelWeight: 0.5 }, beside: 2.25 },
   residual: { options: { head: 'residual' }, beside: 0 },
   'residual, path': { options: { head: 'residual', pathWeight: 0.5 }, beside: 4.5 },
   'residual, path, own states': { options: { head: 'residual', pathWeight: 0.5 }, beside: 4.5, own: true },
@@ -19,7 +21,7 @@ const ways = {
 export type WayName = keyof typeof ways
 export const wayNames = Object.keys(ways) as WayName[]
 
-export const subjectNames = ['exact', 'denoiser', ...wayNames] as const
+export const subjectNames = ['denoiser', ...wayNames, 'exact'] as const
 export type SubjectName = (typeof subjectNames)[number]
 
 /** Pictures to learn: of independent attributes, of correlated ones, and such that never show the wish's shape at its place. */

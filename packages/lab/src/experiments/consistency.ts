@@ -55,6 +55,8 @@ interface Problem {
   truth: Truth
   /** Whether U is not linear in the energies, so that gradients alone do not say where to go. */
   mixed?: boolean
+  /** Whether it waits for a larger budget than small. */
+  further?: boolean
   /** What of `truth` a picture counts to: its shape, where that is asked for; null of what is wrong. */
   seen(kind: { shape: number | null; place: number | null }): number | null
 }
@@ -68,6 +70,7 @@ const cold = (gamma: number, truth: Truth): Problem => ({
 })
 const both = (gamma: number, world: World = 'independent'): Problem => ({
   name: `AND${world === 'independent' ? '' : `, ${world}`}${gamma === 1 ? '' : `, gamma = ${gamma}`}`,
+  further: world !== 'independent' || gamma !== 1,
   world,
   target: ({ shape, place, all }) => product([shape, place, all], { weights: [gamma, gamma, -gamma] }),
   truth: [0, 0, 1],
@@ -77,6 +80,7 @@ const both = (gamma: number, world: World = 'independent'): Problem => ({
 const surer = (scale: number): Problem => ({
   ...both(1),
   name: `AND, guidance ${scale}`,
+  further: scale !== 2,
   target: ({ shape, place, all }) => product([shape, place, all], { weights: [scale, scale, 1 - 2 * scale] }),
 })
 const either: Problem = {
@@ -188,7 +192,8 @@ function wanted(
   const told = tells(problem, form)
   const seeds = all ? 3 : form.name === 'bridge' && problem.name === 'gamma = 1' ? 2 : 1
   const elsewhere = problem.world !== 'independent' && name !== 'denoiser'
-  if (context.budget === 'small') return [told && !elsewhere ? 1 : 0, seeds]
+  // what exact energies are to show is in their powers
+  if (context.budget === 'small') return [told && !problem.further && (!exact || problem.name.startsWith('gamma')) ? 1 : 0, seeds] // biome-ignore format: one line
   if (exact) return [1, main ? 3 : seeds]
   if (name === 'dot' || name === 'denoiser') return [3, main ? 3 : seeds]
   return [all || (told && !elsewhere) ? 3 : 0, seeds]
