@@ -8,7 +8,9 @@ namespace feynkac {
 namespace FEYNKAC_ISA {
 
 constexpr int kChunk = 32;          // rows summed in float32 before float64 takes over
-constexpr int kBlockChannels = 64;  // a block has at least so many channels where there are as many
+constexpr int kBlockChannels = 64;  // a block has about so many channels,
+constexpr int kFewChannels = 16;    // or half as many, down to these,
+constexpr int kPieces = 8;          // where there are fewer blocks than these
 
 // Access to a whole vector, or to the channels after the last whole one.
 struct WholeVector {
@@ -92,12 +94,15 @@ struct NormBlock {
   }
 };
 
-// The pieces of a shape: every sample cut into blocks of whole groups.
+// The pieces of a shape: every sample cut into blocks of whole groups. The sums of a channel are the same in any block.
 template <class F>
 static inline void forEachBlock(const NormShape& s, const F& f) {
   const int groupSize = s.groups > 0 ? s.channels / s.groups : 1;
-  const int blockChannels = (kBlockChannels + groupSize - 1) / groupSize * groupSize;
-  const int blocks = (s.channels + blockChannels - 1) / blockChannels;
+  int blockChannels = 0, blocks = 0;
+  for (int wanted = kBlockChannels; wanted >= kFewChannels && s.batch * blocks < kPieces; wanted /= 2) {
+    blockChannels = (wanted + groupSize - 1) / groupSize * groupSize;
+    blocks = (s.channels + blockChannels - 1) / blockChannels;
+  }
   parallelFor(s.batch * blocks, [&](int piece) {
     const int first = piece % blocks * blockChannels, left = s.channels - first;
     const int n = left < blockChannels ? left : blockChannels;
