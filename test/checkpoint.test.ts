@@ -57,11 +57,15 @@ describe('a checkpoint file', () => {
     for (const each of [model, other, wider]) each.dispose()
   })
 
-  it('is told from a model file', async () => {
+  it('is told from a model file, where either is expected', async () => {
     const model = await Denoiser.create({ network: residualMLP(2, { hidden: 8, layers: 1 }) })
     const path = join(folder, 'model.safetensors')
     await model.save(path)
     await expect(readCheckpoint(path)).rejects.toThrow(/not a checkpoint/)
+    const other = join(folder, 'checkpoint-000000012.safetensors')
+    await writeCheckpoint(other, { ...state, info: model.info }, model.network)
+    await expect(Denoiser.load(other)).rejects.toThrow(/it is a checkpoint.*give the model\.safetensors beside it/)
+    await expect(Denoiser.load(folder)).rejects.toThrow(`give its file, ${path}`)
     model.dispose()
   })
 })

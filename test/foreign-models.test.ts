@@ -135,6 +135,7 @@ describe('dialects', () => {
       await expect(denoised(await changed(path, 'lfs', file, () => pointer)), file).rejects.toThrow(/Git LFS pointer/)
     const outer = join(folder, 'checkpoint-500')
     await cp(join(path, 'unet'), join(outer, 'unet_ema'), { recursive: true })
+    expect(await denoised(join(path, 'unet'))).toEqual(await denoised(path)) // with the scheduler of its pipeline
     await expect(denoised(outer)).rejects.toThrow(`give one of those in it, ${join(outer, 'unet_ema')}`)
   })
 

@@ -166,6 +166,13 @@ test('abort: within one step, with the reason', async () => {
   await expect(run).rejects.toBe(reason)
   expect(levels).toBe(3)
   await expect(smc(two, { ...options, signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+  // by what never answers, and by what aborts before it does
+  let late = new AbortController()
+  for (const wait of [() => setTimeout(() => late.abort(reason), 5), () => late.abort(reason)]) {
+    late = new AbortController()
+    const never = broken(() => new Promise(() => void wait()))
+    await expect(smc(never, { ...options, signal: late.signal })).rejects.toBe(reason)
+  }
 })
 
 test.each([

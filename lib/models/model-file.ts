@@ -1,4 +1,4 @@
-import { FormatError } from '../base/errors.js'
+import { FormatError, formatFailure } from '../base/errors.js'
 import { inPieces, turns } from '../base/turns.js'
 import { native, run } from '../native/addon.js'
 import { type DeviceOptions, type Precision, placement } from '../native/devices.js'
@@ -46,6 +46,8 @@ export async function flatten(
   const names = new Set(parameters.map((p) => prefix + p.name))
   // a network that has one vector under two names is saved with both
   const known = () => parameters.map((p) => tensors.get(prefix + p.name))
+  if (tensors.has(`params.${parameters[0]?.name}`) && prefix === '')
+    formatFailure(path)('it is a checkpoint, which a training run goes on from: give the model.safetensors beside it')
   for (const [name, tensor] of tensors)
     if (!names.has(name) && !ignore(name) && !known().some((other) => other && sameNumbers(tensor, other)))
       throw new FormatError(`${path}: tensor '${name}' is not part of this network`, path)

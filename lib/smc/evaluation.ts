@@ -60,10 +60,26 @@ export async function callback<T>(
   checkSignal(signal)
   signal?.throwIfAborted()
   try {
-    return await call()
+    return await orAborted(call(), signal)
   } catch (cause) {
     if (cause instanceof FeynkacError || signal?.aborted) throw cause
     throw new FeynkacError(`${where} failed: ${cause instanceof Error ? cause.message : describe(cause)}`, { cause })
+  }
+}
+
+/** What a user's promise gives, which may never settle, or the signal's reason once it is aborted. */
+async function orAborted<T>(given: T | Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return given
+  let leave = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    leave = () => reject(signal.reason)
+  })
+  signal.addEventListener('abort', leave)
+  if (signal.aborted) leave() // by the function itself
+  try {
+    return await Promise.race([given, aborted])
+  } finally {
+    signal.removeEventListener('abort', leave)
   }
 }
 

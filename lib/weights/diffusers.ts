@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { formatFailure } from '../base/errors.js'
 import { fileError, readFileChecked } from '../base/files.js'
 import { parseJsonObject } from '../base/json.js'
@@ -42,7 +42,8 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
   } else if (network !== undefined && network !== '')
     fail(`it has no network ${JSON.stringify(network)}: it is one model, not a pipeline`)
   if (!names.includes(CONFIG)) {
-    const [model] = names.filter((name) => name.endsWith('.safetensors'))
+    const files = names.filter((name) => name.endsWith('.safetensors'))
+    const model = files.find((name) => name === 'model.safetensors') ?? files[0]
     const within = await models(path, names)
     const advice =
       model !== undefined
@@ -52,7 +53,14 @@ export async function readDiffusers(path: string, options: SourceOptions): Promi
           : 'expected one of diffusers'
     fail(`a folder without ${CONFIG} or ${INDEX}: ${advice}`)
   }
-  return { ...(await readModel(path, signal)), scheduler }
+  return { ...(await readModel(path, signal)), scheduler: scheduler ?? (await schedulerBeside(path, signal)) }
+}
+
+/** The scheduler of the pipeline that a folder of a model is a part of; null: of none. */
+async function schedulerBeside(path: string, signal?: AbortSignal): Promise<SourceModel['scheduler']> {
+  const home = dirname(resolve(path))
+  const names = await list(home).catch((): string[] => [])
+  return names.includes(INDEX) ? readScheduler(home, names, signal) : null
 }
 
 async function list(path: string): Promise<string[]> {

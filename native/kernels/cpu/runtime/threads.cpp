@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
+#include <vector>
 
 #include "host_memory.h"
 
@@ -26,6 +28,9 @@ inline void pause() {
 
 // One region of work at a time. Workers that come while it is open take pieces beside the caller; one that comes late
 // finds it closed, so the caller never waits for a thread that has not begun.
+//
+// Every thread has a share of the pieces, the same range of them in each region, and helps with the others' when its own is
+// done: what one kernel has written lies in the cache of the core that the next one reads it on.
 class Pool {
  public:
   bool tryRun(int n, int threads, void* context, Piece piece) {
@@ -34,17 +39,15 @@ class Pool {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       hire(threads - 1);
-      n_ = n;
+      share(n, threads);
       context_ = context;
       piece_ = piece;
-      next_ = 0;
-      places_ = threads - 1;
       error_ = nullptr;
       open_ = true;
       generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
-    takePieces();
+    takePieces(0);
     std::unique_lock<std::mutex> lock(mutex_);
     open_ = false;
     lock.unlock();
@@ -56,39 +59,55 @@ class Pool {
   }
 
  private:
+  struct alignas(64) Share {  // a cache line each
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
+  void share(int n, int threads) {
+    if (shares_.size() < static_cast<size_t>(threads)) shares_ = std::vector<Share>(threads);
+    threads_ = threads;
+    for (int t = 0; t < threads; ++t) {
+      shares_[t].next = static_cast<int>(int64_t{n} * t / threads);
+      shares_[t].end = static_cast<int>(int64_t{n} * (t + 1) / threads);
+    }
+  }
+
   void hire(int workers) {
     for (; hired_ < workers; ++hired_) {
       try {
-        std::thread(&Pool::work, this).detach();
+        std::thread(&Pool::work, this, hired_ + 1).detach();
       } catch (const std::exception&) {  // no thread, or no memory for one
         return;                          // fewer threads: slower, and the same results
       }
     }
   }
 
-  void takePieces() {
-    for (int i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < n_;) {
-      try {
-        piece_(context_, i);
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        if (!error_) error_ = std::current_exception();
+  void takePieces(int thread) {
+    for (int t = 0; t < threads_; ++t) {
+      Share& from = shares_[(thread + t) % threads_];
+      for (int i; (i = from.next.fetch_add(1, std::memory_order_relaxed)) < from.end;) {
+        try {
+          piece_(context_, i);
+        } catch (...) {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          if (!error_) error_ = std::current_exception();
+        }
       }
     }
   }
 
-  void work() {
+  void work(int thread) {
     unsigned seen = 0;
     for (;;) {
       for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) pause();
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return generation_.load() != seen; });
       seen = generation_.load();
-      if (!open_ || places_ == 0) continue;
-      --places_;
+      if (!open_ || thread >= threads_) continue;
       active_.fetch_add(1);
       lock.unlock();
-      takePieces();
+      takePieces(thread);
       lock.lock();
       if (active_.fetch_sub(1) == 1) idle_.notify_one();
     }
@@ -97,8 +116,9 @@ class Pool {
   std::mutex callers_, mutex_;
   std::condition_variable wake_, idle_;
   std::atomic<unsigned> generation_{0};
-  std::atomic<int> next_{0}, active_{0};
-  int hired_ = 0, places_ = 0, n_ = 0;
+  std::atomic<int> active_{0};
+  std::vector<Share> shares_;
+  int threads_ = 0, hired_ = 0;
   bool open_ = false;
   void* context_ = nullptr;
   Piece piece_ = nullptr;
