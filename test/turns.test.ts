@@ -3,7 +3,7 @@ import os from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { eachInTurns, sortTexts } from '../lib/base/turns.js'
+import { eachInTurns, sortInTurns } from '../lib/base/turns.js'
 import { folderLabels } from '../lib/data/dataset-json.js'
 import { folderSource } from '../lib/data/image-folder.js'
 import { createNetwork, flatten } from '../lib/models/model-file.js'
@@ -43,10 +43,12 @@ describe('long lists', () => {
 
   it('are sorted as by sort', async () => {
     pieces = 0
-    expect(await sortTexts(names, turn)).toEqual([...names].sort())
+    expect(await sortInTurns(names, turn)).toEqual([...names].sort())
     expect(pieces).toBeGreaterThan(names.length / 1024)
-    expect(await sortTexts([], turn)).toEqual([])
-    expect(await sortTexts(['b', 'a'], turn)).toEqual(['a', 'b'])
+    expect(await sortInTurns([], turn)).toEqual([])
+    expect(await sortInTurns(['b', 'a'], turn)).toEqual(['a', 'b'])
+    const numbers = names.map((_, i) => (i * 7919) % 10007)
+    expect(await sortInTurns(numbers, turn)).toEqual([...numbers].sort((a, b) => a - b))
   })
 
   it('are gone through in pieces', async () => {

@@ -3,7 +3,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 const SLICE_MS = 0.5
 /** Numbers that are gone through between two looks at the clock: below half a millisecond. */
 export const NUMBERS = 2 ** 14
-/** Texts that are sorted or merged between two looks at the clock: below half a millisecond. */
+/** Items that are sorted or merged between two looks at the clock: below half a millisecond. */
 const PIECE = 1024
 
 /**
@@ -30,23 +30,31 @@ export async function turn(): Promise<void> {
   lastTurn = performance.now()
 }
 
-/** Texts in the order of `sort`, a piece at a time; `turn`, of `turns`, is awaited between them. */
-export async function sortTexts(texts: readonly string[], turn: () => Promise<void>): Promise<string[]> {
-  let runs: string[][] = []
-  for (let at = 0; at < texts.length; at += PIECE) {
-    runs.push(texts.slice(at, at + PIECE).sort())
+/** Texts, by their code units, or numbers in ascending order, sorted a piece at a time; `turn`, of `turns`, is awaited between them. */
+export async function sortInTurns<T extends string | number>(
+  items: readonly T[],
+  turn: () => Promise<void>,
+): Promise<T[]> {
+  const order = typeof items[0] === 'number' ? (a: T, b: T) => Number(a) - Number(b) : undefined
+  let runs: T[][] = []
+  for (let at = 0; at < items.length; at += PIECE) {
+    runs.push(items.slice(at, at + PIECE).sort(order))
     await turn()
   }
   while (runs.length > 1) {
-    const merged: string[][] = []
+    const merged: T[][] = []
     for (let i = 0; i < runs.length; i += 2) merged.push(await merge(runs[i]!, runs[i + 1] ?? [], turn))
     runs = merged
   }
   return runs[0] ?? []
 }
 
-async function merge(a: readonly string[], b: readonly string[], turn: () => Promise<void>): Promise<string[]> {
-  const out: string[] = []
+async function merge<T extends string | number>(
+  a: readonly T[],
+  b: readonly T[],
+  turn: () => Promise<void>,
+): Promise<T[]> {
+  const out: T[] = []
   for (let [i, j] = [0, 0]; i < a.length || j < b.length; ) {
     out.push(j === b.length || (i < a.length && a[i]! <= b[j]!) ? a[i++]! : b[j++]!)
     if (out.length % PIECE === 0) await turn()

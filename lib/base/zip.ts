@@ -5,6 +5,7 @@ import type { Entry, ZipFile } from 'yauzl'
 import { FeynkacError, formatFailure } from './errors.js'
 import { fileError, formatBytes, openFile, readFully, release } from './files.js'
 import { allocate } from './memory.js'
+import { eachInTurns, sortInTurns, turns } from './turns.js'
 
 /** Reading the files of a zip archive from where they lie: nothing is unpacked to the disk. */
 
@@ -54,8 +55,10 @@ export async function withZip<T>(
     const zip = await openDirectory(handle, size).catch(corrupt)
     if (zip.entryCount > maxFiles) formatFailure(path)(`it lists ${zip.entryCount} files, more than ${maxFiles}`)
     const entries = await listFiles(zip, path, signal).catch(corrupt)
-    const ends = regionEnds(entries.values(), size)
-    const sizes = new Map([...entries].map(([name, entry]) => [name, entry.uncompressedSize]))
+    const turn = turns(signal)
+    const ends = await regionEnds(entries.values(), size, turn)
+    const sizes = new Map<string, number>()
+    await eachInTurns(entries, turn, ([name, entry]) => void sizes.set(name, entry.uncompressedSize))
     const packedSize = (name: string) => entries.get(name)!.compressedSize
     const read = async (name: string, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> => {
       signal?.throwIfAborted()
@@ -93,11 +96,17 @@ export async function withZip<T>(
 }
 
 /** Where the bytes that may belong to a file end: at the next file. By the position of its header. */
-function regionEnds(entries: Iterable<Listed>, size: number): Map<number, number> {
-  const starts = [...entries].map((entry) => entry.relativeOffsetOfLocalHeader).sort((a, b) => a - b)
+async function regionEnds(
+  entries: Iterable<Listed>,
+  size: number,
+  turn: () => Promise<void>,
+): Promise<Map<number, number>> {
+  const positions: number[] = []
+  await eachInTurns(entries, turn, (entry) => void positions.push(entry.relativeOffsetOfLocalHeader))
+  const starts = await sortInTurns(positions, turn)
   const ends = new Map<number, number>()
   // of files that share a header the first counts, whose region is empty
-  for (const [i, start] of starts.entries()) if (!ends.has(start)) ends.set(start, starts[i + 1] ?? size)
+  await eachInTurns(starts, turn, (start, i) => void (ends.has(start) || ends.set(start, starts[i + 1] ?? size)))
   return ends
 }
 

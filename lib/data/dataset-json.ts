@@ -1,5 +1,5 @@
 import { FormatError, formatFailure } from '../base/errors.js'
-import { eachInTurns, sortTexts } from '../base/turns.js'
+import { eachInTurns, sortInTurns } from '../base/turns.js'
 import type { Attribute, LabelSpec } from './dataset.js'
 
 /**
@@ -106,7 +106,7 @@ export async function folderLabels(
   const top = (name: string) => name.slice(common, Math.max(common, name.indexOf('/', common)))
   const tops = new Set<string>()
   await eachInTurns(all, turn, (name) => tops.add(top(name)))
-  const values = await sortTexts([...tops], turn)
+  const values = await sortInTurns([...tops], turn)
   if (values.length > 2 && values.includes(''))
     process.emitWarning(
       `${path}: pictures lie in folders, ${values.slice(1, 4).join(', ')}, but others beside these: no classes are taken of them`,

@@ -1,6 +1,6 @@
 import { FormatError, formatFailure } from '../base/errors.js'
 import { parseJson } from '../base/json.js'
-import { eachInTurns, sortTexts, turns } from '../base/turns.js'
+import { eachInTurns, sortInTurns, turns } from '../base/turns.js'
 import type { DatasetParts } from './dataset.js'
 import { datasetLabels, folderLabels, type Labelling } from './dataset-json.js'
 import { type ImageOptions, isImageName, loadImages } from './images.js'
@@ -39,7 +39,7 @@ export async function loadSource(
     if (isImageName(name)) images.push(name)
     else if (OTHER_PICTURE.test(name)) left.push(name)
   })
-  const all = await sortTexts(images, turn)
+  const all = await sortInTurns(images, turn)
   if (all.length === 0)
     throw new FormatError(`${path}: it holds no images (png, jpg, webp, gif, tiff or avif)${others(source)}`, path)
   if (left.length > 0)
