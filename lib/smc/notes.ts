@@ -28,10 +28,12 @@ export function noteOf(
   }
   if (weights === 'none') {
     const above = isMeasured(target) ? "weighAbove: 'auto' (--weigh-above auto)" : 'weighAbove: 0.5 (--weigh-above 0.5)'
-    const how = learnt ? above : "weights: 'bridge' (--weights bridge)"
+    const how = learnt
+      ? `To weigh, of which no gain was measured on pictures: ${above}`
+      : "To weigh: weights: 'bridge' (--weights bridge)"
     return isSingle(target)
-      ? `no weights: the samples are the model's own, as its gradients draw them. To weigh: ${how}`
-      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. ${guidance(target)}To weigh: ${how}`
+      ? `no weights: the samples are the model's own, as its gradients draw them. ${how}`
+      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. ${guidance(target)}${how}`
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
