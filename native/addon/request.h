@@ -127,8 +127,8 @@ class Request {
   // The same of work that goes through so many values, about an exponential each: on the host few of them take less time than
   // a thread does to begin, and are done at once.
   template <class W>
-  Napi::Value startOrDo(size_t values, const W& work, Result result = nullptr) const {
-    if (space_ || values > kFewValues) return start(work, std::move(result));
+  Napi::Value startOrDo(size_t values, const W& work, const Result& result = nullptr) const {
+    if (space_ || values > kFewValues) return start(work, result);
     work(hostKernels(), Stop());
     return doneJob(object_.Env(), result ? result(object_.Env()) : object_.Env().Undefined());
   }
