@@ -111,7 +111,7 @@ describe.each(all)('%s', (mpi) => {
   })
 
   under('SIGINT to the launcher leaves whole files, from which any number of ranks goes on', async () => {
-    const words = (output: string) => train('--images', '1200', '--resume', 'auto', '--output', join(folder, output))
+    const words = (output: string) => train('--images', '3000', '--resume', 'auto', '--output', join(folder, output)) // of which the ranks may see a second's more
     const [unbroken, broken] = [`${mpi}-unbroken`, `${mpi}-interrupted`]
     expect(spawnSync(process.execPath, words(unbroken)).status).toBe(0)
     const run = start(mpi, 2, words(broken))

@@ -60,10 +60,11 @@ export async function begun(output: string, ended: Promise<Ended>): Promise<void
   while (!over && !(await readdir(output).catch(() => [])).some(later)) await sleep(10)
 }
 
-/** The files of a run, without what its clock says. */
+/** The files of a run, but the pictures in folders, without what its clock says. */
 export async function written(output: string): Promise<Record<string, string>> {
   const files: Record<string, string> = {}
-  for (const name of (await readdir(output)).sort()) {
+  const entries = await readdir(output, { withFileTypes: true })
+  for (const { name } of entries.filter((entry) => entry.isFile()).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const text = await readFile(join(output, name), 'latin1')
     files[name] = name === 'log.jsonl' ? text.replace(/,"(imagesPerSecond|time)":[^,}]*/g, '') : text
   }
