@@ -25,7 +25,7 @@ let lastTurn = Number.NEGATIVE_INFINITY
 
 /** To await after each of many short pieces of work, whoever does them: the event loop's turn, where half a millisecond has passed since the last. */
 export async function turn(): Promise<void> {
-  if (performance.now() - lastTurn < SLICE_MS / 2) return
+  if (performance.now() - lastTurn < SLICE_MS) return
   await breathe()
   lastTurn = performance.now()
 }
