@@ -247,7 +247,9 @@ describe('rows', () => {
   })
 
   it('are longer where there is more time', () => {
-    expect([1000, 20_000, 1e6].map((images) => budgetFor(images, 500, 15, true).columns)).toEqual([4, 8, 12])
-    expect(budgetFor(1000, 500, 4, false).work.classifier).toBe(0)
+    expect([1000, 20_000, 1e6].map((images) => budgetFor({ images, smallFirst: 0 }, 500, 15, true).columns)).toEqual([
+      4, 8, 12,
+    ])
+    expect(budgetFor({ images: 1000, smallFirst: 1 }, 500, 4, false).work.classifier).toBe(0)
   })
 })

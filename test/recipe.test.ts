@@ -59,7 +59,16 @@ describe('a plan', () => {
 
   it('takes every part that is given, and chooses the others', async () => {
     const rate = { batchSize: 24, lr: 3e-4, muon: 0.9, warmUp: 7, decay: 0.3 }
-    const given = { ...rate, emaHalfLife: 11, labelDropout: 0.2, references: 8, sharpened: 0.25, pMean: -1, pStd: 1 }
+    const given = {
+      ...rate,
+      emaHalfLife: 11,
+      labelDropout: 0.2,
+      references: 8,
+      sharpened: 0.25,
+      smallFirst: 0,
+      pMean: -1,
+      pStd: 1,
+    }
     let plan: TrainingPlan | undefined
     const onPlan = (found: TrainingPlan) => {
       plan = found
@@ -222,7 +231,8 @@ it('a run of before there was a recipe goes on as it was', async () => {
   const path = join(old, 'checkpoint-000000003.safetensors')
   const { metadata, tensors } = await readSafetensors(path)
   const training = JSON.parse(metadata.training!)
-  for (const name of ['decay', 'holdOut', 'muon', 'references', 'sharpened']) delete training.definition[name]
+  for (const name of ['decay', 'holdOut', 'muon', 'references', 'sharpened', 'smallFirst'])
+    delete training.definition[name]
   delete training.definition.network.args.label_maps
   const written = [...tensors] as [string, { shape: number[]; data: Float32Array }][]
   await writeSafetensors(path, written, { ...metadata, training: JSON.stringify(training) })
@@ -231,7 +241,7 @@ it('a run of before there was a recipe goes on as it was', async () => {
   for (const { model } of [reference, half, resumed]) model.dispose()
 })
 
-it('the record of a model of before there were Muon, references and sharpened rows says that there were none', () => {
+it('the record of a model of before there were some parts of the recipe says that there were none', () => {
   const fail = (what: string): never => {
     throw new FormatError(what, 'file')
   }
@@ -239,6 +249,7 @@ it('the record of a model of before there were Muon, references and sharpened ro
     muon: _,
     references: _r,
     sharpened: _s,
+    smallFirst: _f,
     ...rest
   } = recipeFor({
     images: 1,
@@ -249,7 +260,7 @@ it('the record of a model of before there were Muon, references and sharpened ro
     network: residualMLP(2),
   })
   const record = { images: 1, ...rest, heldOut: null }
-  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0, references: 0, sharpened: 0 })
+  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0, references: 0, sharpened: 0, smallFirst: 0 })
   expect(() => parseTrainingRecord({ ...record, muon: 'some' }, fail)).toThrow(FormatError)
 })
 

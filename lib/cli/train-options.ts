@@ -139,16 +139,19 @@ export async function runTrainingCommand<M extends { dispose(): void }>(
   const ranks = await openRanks(flags)
   let shown: ReturnType<typeof progress> | undefined
   const began = performance.now()
-  let [plan, heldOut] = [undefined as TrainingPlan | undefined, '']
+  let [plan, heldOut, part] = [undefined as TrainingPlan | undefined, '', '']
   const onPlan = (found: TrainingPlan) => {
     plan = found
     if (speaks) process.stderr.write(`${describePlan(found, flags.minutes, process.argv.slice(2))}\n`)
   }
   const onProgress = (at: TrainingProgress) => {
+    const first = at.size ? `${at.size.join(' x ')} first | ` : ''
+    if (first !== part) shown = void shown?.end()
+    part = first
     shown ??= progress(at.totalImages, at.images)
     if (at.heldOutLoss !== undefined) heldOut = `held out ${at.heldOutLoss.toPrecision(4)} | `
     const speed = `${at.imagesPerSecond.toPrecision(3)} images/s`
-    shown.update(at.images, `loss ${at.median.toPrecision(4)} | ${heldOut}${speed}`)
+    shown.update(at.images, `${first}loss ${at.median.toPrecision(4)} | ${heldOut}${speed}`)
   }
   let calibrating: ReturnType<typeof progress> | undefined
   const onCalibration = ({ done, total }: { done: number; total: number }) => {

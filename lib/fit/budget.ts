@@ -3,6 +3,8 @@
  * training; they were measured on 16x16x3 with the default network, and hardly depend on it as all stages grow with it.
  */
 export interface Budget {
+  /** Share of the teacher's work that is of half the size. */
+  atHalf: number
   energyImages: number
   classifierImages: number
   /** Samples in a row of a picture. */
@@ -11,6 +13,8 @@ export interface Budget {
   work: { teacher: number; energy: number; calibration: number; classifier: number; pictures: number }
 }
 
+/** An image of half the size. */
+const HALF_COST = 0.4
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
@@ -33,10 +37,17 @@ export const TEACHER_SHARE =
   1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_SHARE * CLASSIFIER_COST + PICTURES_SHARE)
 
 /**
- * images: that the teacher sees. pictures: of the data. rows: of samples that are drawn, in evaluations of the energy. labelled: whether a classifier
- * is trained.
+ * teacher: images that it sees, and what share of these at half the size before. pictures: of the data. rows: of samples that are drawn, in
+ * evaluations of the energy. labelled: whether a classifier is trained.
  */
-export function budgetFor(images: number, pictures: number, rows: number, labelled: boolean): Budget {
+export function budgetFor(
+  teacher: { images: number; smallFirst: number },
+  pictures: number,
+  rows: number,
+  labelled: boolean,
+): Budget {
+  const atHalf = teacher.images * teacher.smallFirst * HALF_COST
+  const images = teacher.images + atHalf
   const energyImages = Math.ceil(images * ENERGY_SHARE)
   const enough = Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures)
   const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, enough) : 0
@@ -44,6 +55,7 @@ export function budgetFor(images: number, pictures: number, rows: number, labell
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
   const calibrationImages = Math.max(FEWEST_CALIBRATION_IMAGES, energyImages * CALIBRATION_SHARE)
   return {
+    atHalf: atHalf / images,
     energyImages,
     classifierImages,
     columns,

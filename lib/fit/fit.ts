@@ -86,7 +86,7 @@ async function fitIn(
       tooFew = tooFewImages(found, minutes, findings)
       if (tooFew) throw tooFew
       plan = found
-      budget = budgetFor(found.images, findings.pictures, layout.cost, labelled)
+      budget = budgetFor({ ...found.recipe, images: found.images }, findings.pictures, layout.cost, labelled)
       onPlan?.(found)
     },
     onProgress: report('teacher'),
@@ -185,19 +185,21 @@ function tooFewImages({ images }: TrainingPlan, minutes: number | undefined, { s
   )
 }
 
-type Reporter = (stage: keyof Budget['work']) => (at: Pick<TrainingProgress, 'images' | 'totalImages'>) => void
+type Reporter = (stage: keyof Budget['work']) => (at: Pick<TrainingProgress, 'images' | 'totalImages' | 'size'>) => void
 
 /** Progress of all stages by their work. */
 function progressOf(budget: () => Budget, onProgress: FitOptions['onProgress']): Reporter {
   return (stage) => (at) => {
-    const { work } = budget()
+    const { work, atHalf } = budget()
     const stages = Object.keys(work) as (typeof stage)[]
     const before = stages.slice(0, stages.indexOf(stage)).reduce((sum, name) => sum + work[name], 0)
     const total = stages.reduce((sum, name) => sum + work[name], 0)
+    const part = at.images / at.totalImages
+    const first = stage === 'teacher' ? atHalf : 0
     const { median, heldOutLoss } = at as Partial<TrainingProgress>
     onProgress?.({
       stage,
-      done: before + (work[stage] * at.images) / at.totalImages,
+      done: before + work[stage] * (at.size ? first * part : first + (1 - first) * part),
       total,
       ...(median !== undefined && { loss: median }),
       ...(heldOutLoss !== undefined && { heldOutLoss }),

@@ -16,6 +16,8 @@ export interface TrainingRecord {
   references: number
   /** Share of the rows that had less noise than their level says. */
   sharpened: number
+  /** Images seen at half the size before the others, as a share of these. */
+  smallFirst: number
   pMean: number
   pStd: number
   /** The loss of its weights on samples held out, in units of c_out^2; null where none were. */
@@ -36,6 +38,8 @@ const NUMBERS = [
   'pStd',
 ] as const
 
+const SINCE = ['muon', 'references', 'sharpened', 'smallFirst'] as const
+
 /** Reads a record out of JSON; `fail` throws. */
 export function parseTrainingRecord(json: unknown, fail: (what: string) => never): TrainingRecord {
   const record = isObject(json) ? json : fail('expected an object for how the model was trained')
@@ -50,6 +54,6 @@ export function parseTrainingRecord(json: unknown, fail: (what: string) => never
   const averaged = record.averagedAt !== undefined && { averagedAt: number('averagedAt') }
   // models of before there were these say nothing of them
   const later = (name: string) => (record[name] === undefined ? 0 : number(name))
-  const since = { muon: later('muon'), references: later('references'), sharpened: later('sharpened') }
+  const since = Object.fromEntries(SINCE.map((name) => [name, later(name)]))
   return { ...numbers, ...since, heldOut, ...averaged } as TrainingRecord
 }

@@ -25,6 +25,8 @@ export interface Run<M>
   definition: Loop['settings']
   sources: CheckpointState['sources']
   images: number
+  /** Before the first step. */
+  begin?: () => Promise<void>
   /** What the log begins with, besides the definition. */
   plan?: object
   /** After the weights are averaged and before the model is saved; heldOutLoss: theirs; averagedAt: the images seen by then. */
@@ -39,7 +41,7 @@ export async function runWithCheckpoints<
     save(path: string): Promise<void>
   },
 >(
-  { model, definition, sources, images, plan, heldOut, previews, finish, ...loop }: Run<M>,
+  { model, definition, sources, images, plan, heldOut, previews, begin, finish, ...loop }: Run<M>,
   { folder, checkpoint, ranks }: Opened,
   {
     logEvery,
@@ -73,6 +75,7 @@ export async function runWithCheckpoints<
     // it shows before the first step whether there is room for the others
     await save(start)
   }
+  if (start.step === 0) await begin?.()
   const events = tensorboard && folder?.writes ? await EventFile.open(folder.path, start.step) : undefined
 
   const end = await trainingLoop({

@@ -7,6 +7,8 @@
 
 /** One step. */
 export interface TrainingProgress {
+  /** In the part at half the size before the others (`smallFirst`): that size. All else is this part's own. */
+  size?: readonly number[]
   /** Steps done, images seen, and how many images the run has. */
   step: number
   images: number

@@ -27,6 +27,8 @@ interface LoggedLine extends Pick<LogLine, 'step'> {
 
 /** The folder of previews' pictures. */
 export const PREVIEWS = 'previews'
+/** The folder of the part at half the size. */
+export const HALF = 'half-size'
 
 const LOCK = '.lock'
 
@@ -207,7 +209,7 @@ export class RunFolder {
   /** Drops the log's lines after a step, which a killed run wrote beyond its last checkpoint; of a run that begins (-1) all. */
   async rewindLog(step: number): Promise<void> {
     if (!this.writes) return
-    if (step < 0) await removeTrees([join(this.path, PREVIEWS)])
+    if (step < 0) await removeTrees([PREVIEWS, HALF].map((name) => join(this.path, name)))
     const text = (await textOf(this.logFile)) ?? ''
     const kept = text.split('\n').filter((line) => {
       try {

@@ -20,6 +20,7 @@ import {
   givenNetworkConfig,
   type NetworkConfig,
 } from '../networks/config.js'
+import { halfNetwork } from '../networks/half.js'
 import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
 import { type Communicator, checkedRanks } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
@@ -28,7 +29,7 @@ import { Batches } from './batches.js'
 import { averaged, lossesBeside } from './beside.js'
 import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
-import { RunFolder } from './folder.js'
+import { RunFolder, removeCheckpoints } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
 import type { LevelSettings } from './levels.js'
@@ -39,6 +40,7 @@ import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { Previews, previewEveryFor, samplesOf } from './previews.js'
 import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
 import { checkSettings, type Settings, settingRows, settle } from './settings.js'
+import { beginFromHalf, type Half, halfOf } from './small-first.js'
 import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
@@ -209,6 +211,42 @@ export async function train<M extends Denoiser | EnergyModel>(
   if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)
+  const runs = await runsOf(options, opened, data, front)
+  let [images, rate] = [options.images ?? runs.stored?.images, undefined as number | undefined]
+  if (images === undefined && minutes !== undefined) {
+    const batchOf = (count: number) => runs.defined(count).batchSize
+    ;({ images, rate } = await imagesOf(minutes, batchOf, (count) => speedOf(runs, count, minutes, opened, signal)))
+  }
+  const run = await runs.prepare(integer('images', images, 1))
+  const { half } = run
+  try {
+    const plan = planOf(run, rate)
+    options.onPlan?.(plan)
+    const sources = { data: source, teacher: front.teacherSource }
+    const begin = half && (() => beginAtHalf(run.model, half, front))
+    const result = await runWithCheckpoints({ ...run, plan, sources, begin }, opened, options)
+    if (half?.options.output !== undefined && opened.folder?.writes) await removeCheckpoints(half.options.output)
+    return result
+  } catch (error) {
+    run.model.dispose()
+    throw error
+  }
+}
+
+/** The runs that some options lead to, of any number of images. */
+interface Runs<M extends Denoiser | EnergyModel> {
+  front: FrontEnd<M>
+  stored: StoredDefinition | undefined
+  defined(images: number): Definition
+  prepare(images: number): Promise<Prepared<M>>
+}
+
+async function runsOf<M extends Denoiser | EnergyModel>(
+  options: TrainingOptions,
+  opened: Opened,
+  data: Dataset,
+  front: FrontEnd<M>,
+): Promise<Runs<M>> {
   const { checkpoint } = opened
   const stored = checkpoint ? ({ ...unknownBefore, ...checkpoint.definition } as StoredDefinition) : undefined
   const found: Found = {
@@ -219,31 +257,47 @@ export async function train<M extends Denoiser | EnergyModel>(
     data: await fingerprintFor(data, stored),
     teacher: front.teacher ? await fingerprintNetwork(front.teacher.network) : null,
   }
-  const prepare = (images: number) =>
-    prepareRun(options, opened, data, front, define(options, front, stored, { ...found, images }), found.labels, images)
+  const defined = (images: number) => define(options, front, stored, { ...found, images })
+  const prepare = (images: number) => prepareRun(options, opened, data, front, defined(images), found.labels, images)
+  return { front, stored, defined, prepare }
+}
 
-  let [images, rate] = [options.images ?? stored?.images, undefined as number | undefined]
-  if (images === undefined && minutes !== undefined) {
-    const batchOf = (count: number) => define(options, front, stored, { ...found, images: count }).batchSize
-    const speedOf = async (count: number) => {
-      const trial = await prepare(count)
-      try {
-        return await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
-      } finally {
-        trial.model.dispose()
-      }
-    }
-    ;({ images, rate } = await imagesOf(minutes, batchOf, speedOf))
-  }
-  const run = await prepare(integer('images', images, 1))
+/** Images in a second of a run of a number of them, the part at half the size among its time. */
+async function speedOf<M extends Denoiser | EnergyModel>(
+  runs: Runs<M>,
+  images: number,
+  minutes: number,
+  opened: Opened,
+  signal?: AbortSignal,
+): Promise<number> {
+  const { half, ...trial } = await runs.prepare(images)
+  let rate: number
   try {
-    const plan = planOf(run, rate)
-    options.onPlan?.(plan)
-    const sources = { data: source, teacher: front.teacherSource }
-    return await runWithCheckpoints({ ...run, plan, sources }, opened, options)
-  } catch (error) {
-    run.model.dispose()
-    throw error
+    rate = await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+  } finally {
+    trial.model.dispose()
+  }
+  if (!half) return rate
+  const before = await runsOf(half.options, { ...opened, checkpoint: null }, half.data, runs.front)
+  return (
+    1 /
+    (1 / rate + half.options.images / images / (await speedOf(before, half.options.images, minutes, opened, signal)))
+  )
+}
+
+/** Trains at half the size, or on from where that was, and begins the model with what was learnt. */
+async function beginAtHalf<M extends Denoiser | EnergyModel>(
+  model: M,
+  { options, data }: Half,
+  front: FrontEnd<M>,
+): Promise<void> {
+  const { model: half } = await inRun(openRun(options), (opened) =>
+    train(options, opened, { data, source: null }, front),
+  )
+  try {
+    await beginFromHalf(model.network, half.network, model.shape)
+  } finally {
+    half.dispose()
   }
 }
 
@@ -256,6 +310,7 @@ const unknownBefore = {
   muon: 0,
   references: 0,
   sharpened: 0,
+  smallFirst: 0,
   holdOut: 0,
   energyWeight: 1,
   ...noLevels,
@@ -268,6 +323,7 @@ type StoredDefinition = Definition & { images: number }
 interface Prepared<M> extends Omit<Run<M>, 'sources'> {
   definition: Definition
   samples: TrainingPlan['samples']
+  half: Half | undefined
 }
 
 /** The model at the run's beginning, or at its checkpoint, and what it is trained by. */
@@ -339,6 +395,7 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
       definition,
       images,
       samples: { training: training.size, heldOut: held.length },
+      half: definition.smallFirst > 0 ? halfOf({ definition, settings, options, training, images }) : undefined,
       step: (common) => network.train({ ...fixed, ...common }),
       drawsSigmas: true,
       ...beside,
@@ -390,6 +447,7 @@ function define<M extends Denoiser | EnergyModel>(
   const recipe = recipeFor(situation, {
     ...(classified && { references: 0, sharpened: 0 }),
     ...(typeof own === 'number' && { labelDropout: own }),
+    ...(front.defaults.kind !== 'denoiser' && { smallFirst: 0 }),
     ...onlySettings(options),
   })
   const defaults: Definition = {
@@ -440,6 +498,12 @@ function define<M extends Denoiser | EnergyModel>(
     throw invalid('references', '0, as the teacher is the target at any state', settled.references)
   if (settled.sharpened > 0 && settled.references === 0 && objective === 'dsm')
     throw invalid('sharpened', '0 without references: a clean sample is no target there', settled.sharpened)
+  if (settled.smallFirst > 0) {
+    const none = (what: string) => invalid('smallFirst', `0, as ${what}`, settled.smallFirst)
+    if (settled.kind !== 'denoiser') throw none('only denoisers begin at half the size')
+    if (latent || settled.network.class === 'ResidualMLP') throw none('the data are not images')
+    if (!halfNetwork(settled.network)) throw none('not every level of the network has a half of its size')
+  }
   if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
   settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
   return settled

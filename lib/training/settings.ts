@@ -49,6 +49,11 @@ export interface Settings {
    * train on data it needs references.
    */
   sharpened: number
+  /**
+   * Images seen at half their height and width before the others, as a share of these: 1 of denoisers of pictures whose network has such a size
+   * (docs/recipe.md); 0: none.
+   */
+  smallFirst: number
   /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
   dropout: number
   /** Mirror images left to right at random (false). */
@@ -82,7 +87,7 @@ export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> =
   divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
 }
 
-type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'dropout'
+type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'smallFirst' | 'dropout'
 
 /** What networks that know noise levels have besides. */
 export const noiseRows: RowsOf<Settings, NoiseSetting> = {
@@ -96,6 +101,14 @@ export const noiseRows: RowsOf<Settings, NoiseSetting> = {
   sharpened: share('of the rows, with less noise than their level says, as low temperatures have (0.5 of pictures)', {
     value: 'share',
   }),
+  smallFirst: real(
+    'images at half the size before the others, as a share of these (1 of denoisers of pictures; 0: none)',
+    {
+      min: 0,
+      max: 100,
+      value: 'share',
+    },
+  ),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
 }
 

@@ -28,7 +28,7 @@ export interface ImageTrainingOptions<Network>
 }
 
 /** What only networks that know noise levels have. */
-const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout', 'references', 'sharpened'] as const
+const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout', 'references', 'sharpened', 'smallFirst'] as const
 const optionNames = [...runOptionNames, ...settingNames.filter((name) => !isOfNoiseLevels(name)), 'noise']
 
 function isOfNoiseLevels(name: string): boolean {
