@@ -248,8 +248,11 @@ describe('rows', () => {
 
   it('are longer where there is more time', () => {
     expect([1000, 20_000, 1e6].map((images) => budgetFor({ images, smallFirst: 0 }, 500, 15, true).columns)).toEqual([
-      4, 8, 12,
+      4, 9, 12,
     ])
     expect(budgetFor({ images: 1000, smallFirst: 1 }, 500, 4, false).work.classifier).toBe(0)
+    // as many pictures at half the size are work, too
+    const { atHalf, work, energyImages } = budgetFor({ images: 10_000, smallFirst: 1 }, 500, 15, true)
+    expect([atHalf * work.teacher, (1 - atHalf) * work.teacher, energyImages]).toEqual([4000, 10_000, 3500])
   })
 })

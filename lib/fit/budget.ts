@@ -1,6 +1,6 @@
 /**
  * What each stage gets, from the images that the teacher sees alone, so that these fix all of a fit. Costs are in images of the teacher's
- * training; they were measured on 16x16x3 with the default network, and hardly depend on it as all stages grow with it.
+ * training; they were measured at 12x12x1 to 32x32x3 with the default network (docs/fit.md), and hardly depend on it as all stages grow with it.
  */
 export interface Budget {
   /** Share of the teacher's work that is of half the size. */
@@ -18,8 +18,8 @@ const HALF_COST = 0.4
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-/** Share of the energy's work that its calibration may take; the fewest draws cost as much as FEWEST_CALIBRATION_IMAGES images of it. */
-const CALIBRATION_SHARE = 0.15
+/** Share of the energy's work that its calibration takes; the fewest draws cost as much as FEWEST_CALIBRATION_IMAGES images of it. */
+const CALIBRATION_SHARE = 0.1
 const FEWEST_CALIBRATION_IMAGES = 500
 const CLASSIFIER_COST = 0.05
 /** It sees so many times the teacher's images, but each of the data no more often than EPOCHS; one that has seen fewer than FEWEST tells little. */
@@ -27,7 +27,7 @@ const CLASSIFIER_SHARE = 2
 const CLASSIFIER_EPOCHS = 40
 const FEWEST_CLASSIFIER_IMAGES = 4000
 /** A sample: 36 gradients. */
-const SAMPLE_COST = 25
+const SAMPLE_COST = 22
 /** Share of the teacher's work that pictures may cost. */
 const PICTURES_SHARE = 0.15
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]

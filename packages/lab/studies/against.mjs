@@ -1,6 +1,7 @@
 // Our recipe against those of others (others.mjs) at equal processor seconds, in the same engine and on one thread: the loss of one yardstick, the
 // share of samples that show what was asked for, distances of the samples to pictures held out, and copies. Samples are drawn by both ways of
-// as many evaluations, 18 levels of Heun's method and 36 ancestral steps.
+// as many evaluations, 18 levels of Heun's method and 36 ancestral steps. Sprites of 64 x 64 are learnt as latents of 4 x 16 x 16, of an
+// autoencoder that is trained once and kept; their loss and copies are those of latents, and all else is of decoded samples.
 //
 //   node packages/lab/studies/against.mjs [--data KIND,...] [--minutes N,...] [--recipes NAME;...] [--seeds 0,1,...] [--count N]
 //     [--shared DIR] [--keep DIR] [--out FILE] [--show]
@@ -11,21 +12,24 @@ import os from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
+  Autoencoder,
   Classifier,
   devices,
   frechetDistance,
   gridPng,
   kernelDistance,
+  latentDataset,
   loadDataset,
   pixelFeatures,
   sample,
   scoreShapes,
   setThreads,
   sigmaGrid,
+  trainAutoencoder,
   trainClassifier,
   trainDenoiser,
 } from '../../../dist/index.js'
-import { accuracyOn } from '../../../dist/internal.js'
+import { accuracyOn, splitData } from '../../../dist/internal.js'
 import { findCopies } from '../../../dist/metrics/copies.js'
 import { discs, seen } from './discs.mjs'
 import { others, trainAs } from './others.mjs'
@@ -40,7 +44,7 @@ const { values: options } = parseArgs({
     recipes: { type: 'string', default: [OURS, ...Object.keys(others)].join(';') },
     seeds: { type: 'string', default: '0' },
     count: { type: 'string', default: '240' }, // samples
-    shared: { type: 'string', default: '../shared/data' }, // folder with fashion-mnist and cifar10
+    shared: { type: 'string', default: '../shared/data' }, // folder with fashion-mnist, cifar10 and lpc-sprites
     keep: { type: 'string', default: join(os.tmpdir(), 'feynkac-against') }, // classifiers, and grids of samples
     show: { type: 'boolean', default: false },
     out: { type: 'string', default: 'bench/results/2026-11-30-against-cpu.json' },
@@ -50,6 +54,8 @@ setThreads(1)
 
 /** Test pictures of which the loss is, and to which distances are. */
 const [TESTED, COMPARED] = [384, 1000]
+/** Of several attributes those count that the classifier knows of this share of the test pictures. */
+const KNOWN = 0.95
 /** Share of the budget in which a speed is measured; of what is left, the held-out loss of our own recipe and the like have a part. */
 const TRIAL = 0.03
 
@@ -74,25 +80,46 @@ const dataSets = {
   }),
   fashion: async () => ({ training: await fashion('train'), test: await fashion('t10k', COMPARED) }),
   cifar10: async () => ({ training: await cifar('data_batch_1'), test: await cifar('test_batch', COMPARED) }),
+  sprites: async () => {
+    const all = await loadDataset(inShared('lpc-sprites', 'lpc-sprites-64x64.zip'))
+    const [training, test] = splitData(all, [1 - COMPARED / all.size, COMPARED / all.size], 0)
+    const autoencoder = await kept('sprites-autoencoder', Autoencoder, async () => {
+      const network = { width: 16, channelMult: [1, 2, 2], latentChannels: 4, attention: false }
+      return (await trainAutoencoder({ data: training, images: 6000, batchSize: 32, lr: 2e-3, network, seed: 0 })).model
+    })
+    const [latents, testLatents] = [await latentDataset(training, autoencoder), await latentDataset(test, autoencoder)]
+    const pictures = { training, test, decode: (samples) => autoencoder.decode(samples) }
+    return { training: latents, test: testLatents, pictures }
+  },
+}
+
+/** A model that is trained once, in the folder of those. */
+async function kept(name, of, make) {
+  const path = join(options.keep, `${name}.safetensors`)
+  mkdirSync(options.keep, { recursive: true })
+  if (!existsSync(path)) {
+    const model = await make()
+    await model.save(path)
+    model.dispose()
+  }
+  return of.load(path)
 }
 
 /** Trained on enough for each kind; what it knows of test pictures stands in the row. */
-async function classifierOf(kind, { training, test }) {
-  const path = join(options.keep, `${kind}-classifier.safetensors`)
-  mkdirSync(options.keep, { recursive: true })
-  const images = training.size < 5000 ? 12_000 : 100_000
-  const recipe = { batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1, noise: 0.1, network: { width: 16 } }
-  if (!existsSync(path)) {
+function classifierOf(kind, { training, test }) {
+  const large = training.shape[1] > 32
+  const images = training.size < 5000 ? 12_000 : large ? 24_000 : 100_000
+  const network = large ? { width: 16, channelMult: [1, 2, 4] } : { width: 16 }
+  const recipe = { batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1, noise: 0.1, network }
+  return kept(`${kind}-classifier`, Classifier, async () => {
     const { model } = await trainClassifier({ data: training, images, ...recipe, seed: 0 })
     model.accuracy = await accuracyOn(
       model,
       test,
       Int32Array.from({ length: test.size }, (_, i) => i),
     )
-    await model.save(path)
-    model.dispose()
-  }
-  return Classifier.load(path)
+    return model
+  })
 }
 
 /** Images of a recipe that are seen in so many seconds, by the speed at the start. */
@@ -118,8 +145,10 @@ async function trained(name, data, minutes, seed) {
   return trainDenoiser({ data, minutes, seed })
 }
 
-/** Samples, each asked for one combination of all values in turn. */
-function askedFor({ labels: { attributes } }, count) {
+/** Samples, each asked for one combination of all values in turn, or, where there are more of them, for what a test picture shows. */
+function askedFor({ labels: { attributes }, label }, count) {
+  if (attributes.reduce((all, { size }) => all * size, 1) > count)
+    return Array.from({ length: count }, (_, i) => label(i))
   return Array.from({ length: count }, (_, i) => {
     let rest = i
     return attributes.map(({ size }) => {
@@ -135,9 +164,9 @@ const methods = {
   ancestral: { sigmas: [...sigmaGrid({ steps: 35, min: 0.02, max: 80 }), 0], method: 'ancestral' },
 }
 
-async function judged(model, { training, test, read }, classifier, method, picture) {
+async function judged(model, { training, test, read, pictures }, classifier, method, picture) {
   const count = Number(options.count)
-  const asked = askedFor(test, count)
+  const asked = askedFor({ labels: test.labels, label: (i) => test.label(i) }, count)
   const vectors = labelVectors({ labels: test.labels, label: (i) => asked[i] }, count)
   const conditional = {
     shape: model.shape,
@@ -146,25 +175,37 @@ async function judged(model, { training, test, read }, classifier, method, pictu
   const { samples } = await sample(conditional, { particles: count, seed: 5, ...methods[method] })
   const size = samples.length / count
   const share = (right) => asked.filter((want, i) => right(want, i)).length / count
-  const { classes } = await classifier.classify(samples)
+  const shownPictures = pictures ? await pictures.decode(samples) : samples
+  const { classes } = await classifier.classify(shownPictures)
+  const counts = asked[0].map((_, a) => asked[0].length === 1 || classifier.accuracy[a] >= KNOWN)
   const width = asked[0].length
   const shown = read && asked.map((_, i) => read(samples.subarray(i * size, (i + 1) * size)))
-  const x0 = new Float32Array(COMPARED * size)
-  for (let i = 0; i < COMPARED; i++) test.read(i, x0, i * size)
-  const [own, real] = [await classifier.features(samples), await classifier.features(x0)]
+  const real = pictures?.test ?? test
+  const [own, theirs] = [await classifier.features(shownPictures), await classifier.features(firstOf(real, COMPARED))]
   const dim = classifier.featureSize
-  const copies = await findCopies({ samples, heldOut: x0.slice(0, 128 * size), training, extractor: pixelFeatures(test.shape) }) // biome-ignore format: one line
-  writeFileSync(picture, await gridPng(samples.slice(0, 60 * size), test.shape, { columns: 12, size: 700 }))
+  const copies = await findCopies({ samples, heldOut: firstOf(test, 128), training, extractor: pixelFeatures(test.shape) }) // biome-ignore format: one line
+  writeFileSync(
+    picture,
+    await gridPng(shownPictures.slice(0, 60 * (shownPictures.length / count)), real.shape, { columns: 12, size: 700 }),
+  )
   return {
-    byClassifier: share((want, i) => want.every((value, a) => value === classes[i * width + a])),
+    byClassifier: share((want, i) => want.every((value, a) => !counts[a] || value === classes[i * width + a])),
     ...(read && {
       recognised: share((_, i) => shown[i]),
       right: share((want, i) => shown[i] && want.every((value, a) => value === shown[i][a])),
     }),
-    frechet: await frechetDistance(own, real, { dim }),
-    kernel: (await kernelDistance(own, real, { dim, subsetSize: Math.floor(count / 4) })).mean,
+    frechet: await frechetDistance(own, theirs, { dim }),
+    kernel: (await kernelDistance(own, theirs, { dim, subsetSize: Math.floor(count / 4) })).mean,
     copies: copies.copies,
   }
+}
+
+/** [n, ...shape] */
+function firstOf(data, n) {
+  const size = data.shape.reduce((a, b) => a * b, 1)
+  const x0 = new Float32Array(n * size)
+  for (let i = 0; i < n; i++) data.read(i, x0, i * size)
+  return x0
 }
 
 const round = (value) =>
@@ -175,7 +216,7 @@ const round = (value) =>
       : value
 
 async function measure(kind, name, minutes, seed, loaded) {
-  const classifier = await classifierOf(kind, loaded)
+  const classifier = await classifierOf(kind, loaded.pictures ?? loaded)
   const began = cpu()
   const { model, images, steps } = await trained(name, loaded.training, minutes, seed)
   const cpuSeconds = cpu() - began
@@ -186,8 +227,11 @@ async function measure(kind, name, minutes, seed, loaded) {
   for (const method of Object.keys(methods))
     drawn[method] = await judged(model, loaded, classifier, method, picture(method))
   model.dispose()
-  return round({ images, steps, cpuSeconds, ...loss, known: classifier.accuracy[0], ...drawn })
+  return round({ images, steps, cpuSeconds, ...loss, known: classifier.accuracy[0], ...several(classifier), ...drawn })
 }
+
+/** Shares of the test pictures whose attributes are known. */
+const several = ({ accuracy }) => (accuracy.length > 1 ? { knownOf: { ...accuracy } } : {})
 
 const record = existsSync(options.out) ? JSON.parse(readFileSync(options.out, 'utf8')) : { rows: [] }
 record.machine = { cpu: devices().find(({ name }) => name === 'cpu').description, cores: os.availableParallelism() }
