@@ -34,20 +34,21 @@ export interface OwnImages {
 const SHARES = [1 / 2, 3 / 8, 1 / 8]
 
 /**
- * Loads images and scales them to a square. Throws ArgumentError where fewer than two attributes have two frequent values;
+ * Loads images and scales them to a square. Throws ArgumentError where fewer than `attributes` attributes have two frequent values;
  * other errors as `loadDataset`.
  */
 export async function ownImages(
   { data, size }: NonNullable<ExperimentContext['images']>,
   { seed, signal, stage }: Pick<ExperimentContext, 'seed' | 'signal' | 'stage'>,
+  attributes: 1 | 2 = 2,
 ): Promise<OwnImages> {
   const onProgress = ({ done, total }: { done: number; total: number }) => stage('reading images', done, total)
   const images = await loadDataset(data, { resize: size, signal, onProgress })
   const { labels } = images
   const values = labels?.attributes.map((attribute, a) => frequentValues(images, attribute, a)) ?? []
-  if (labels === null || values.filter((v) => v.length > 1).length < 2)
+  if (labels === null || values.filter((v) => v.length > 1).length < attributes)
     throw new ArgumentError(
-      `data: expected images with two attributes or more that have two frequent values each (dataset.json, attributes.json), which ${data} has not`,
+      `data: expected images with ${attributes === 1 ? 'an attribute that has' : 'two attributes or more that have'} two frequent values${attributes === 1 ? '' : ' each'} (dataset.json, attributes.json), which ${data} has not`,
     )
   const [forEnergy, forClassifier, test] = splitData(images, SHARES, seed)
   const hash = /\((\w+)\)/.exec(await fingerprintData(images))![1]
