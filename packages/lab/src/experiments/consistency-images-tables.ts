@@ -79,7 +79,7 @@ const plainTable = (rows: readonly PlainRow[], { plain }: Setting): Table => ({
   note: `Images are as many as cost what those of dot do, by the units of work of docs/residual.md. Processor: seconds of training (the tables of precisions included). Loss: on pictures held out, of distillation for the energies. Then of ${plain} plain samples by ancestral steps, each under the labels of a held-out image: share that shows all of them, by the classifier; Fréchet distance of its features to held-out images, that over the teacher's and its standard error over samples drawn again, kernel distance and its standard error; Fréchet and kernel distance to the teacher's samples; share of the held-out images that have a sample as near as their fifth neighbour. Images: as many that models learnt from.`,
   header: ['energies', 'images', 'processor', 'loss', 'right', 'Fréchet', "over the teacher's", '±', 'kernel distance', '±', 'to the teacher', 'kernel', 'coverage'], // biome-ignore format: one line
   rows: rows.map((r) => [
-    ...[r.energies, r.training ? String(r.training.images) : '–', cell(r.training?.processor, 0)],
+    ...[r.energies, r.training ? String(r.training.images) : '–', cell(r.training?.processor ?? undefined, 0)],
     ...[cell(r.training?.heldOutLoss ?? undefined, 4), cell(r.right), cell(r.frechet), cell(r.ratio), cell(r.ratioError)], // biome-ignore format: one line
     ...[cell(r.kernel, 3), cell(r.kernelError, 3), cell(r.toTeacher), cell(r.kernelToTeacher, 3), cell(r.coverage)],
   ]),

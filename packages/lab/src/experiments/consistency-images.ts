@@ -34,10 +34,11 @@ const SIGMAS = { min: 0.02, max: 40 }
 /** Pictures in a row of a figure. */
 const SHOWN = 16
 
-/** Errors as `ownImages` and as those of training. */
+/** names: the teacher first. Errors as `ownImages` and as those of training. */
 export async function imagesOutcome(
   given: NonNullable<ExperimentContext['images']>,
   context: ExperimentContext,
+  names: readonly Energies[] = context.budget === 'quick' ? ['denoiser', 'dot'] : ['denoiser', ...wayNames],
 ): Promise<Outcome> {
   const own = await ownImages(given, context, 1)
   using classifier = await imagesClassifier(own, context)
@@ -45,7 +46,7 @@ export async function imagesOutcome(
   const reader = await readerOf(own, classifier, context.signal)
   const all = Int32Array.from({ length: own.test.size }, (_, i) => i)
   const accuracy = await accuracyOn(classifier, own.test, all, context.signal)
-  const [particles, steps, plain] = [byBudget(context, 6, 24, 48, 128), byBudget(context, 4, 24, 36, 64), byBudget(context, 32, 96, 256, 1024)] // biome-ignore format: one line
+  const [particles, steps, plain] = [byBudget(context, 6, 24, 40, 128), byBudget(context, 4, 24, 32, 64), byBudget(context, 32, 96, 200, 1024)] // biome-ignore format: one line
   const folder = join(context.models, `consistency-${own.key}-${context.budget}`)
   await mkdir(folder, { recursive: true })
   const work: Work = { own, space, reader, context, particles, steps, plain, folder }
@@ -56,7 +57,6 @@ export async function imagesOutcome(
   const rows: ControlledRow[] = []
   for (const problem of problems) rows.push(await imagesRow(work, problem))
   const gallery = new Map<string, { energies: Energies; pictures: Float32Array }[]>()
-  const names: Energies[] = context.budget === 'quick' ? ['denoiser', 'dot'] : ['denoiser', ...wayNames]
   let teachers: Float32Array | undefined
   for (const [n, energies] of names.entries()) {
     const learnt = energies === 'denoiser' ? { model: teacher, training } : await imagesEnergy(energies, teacher, own, space, context) // biome-ignore format: one line

@@ -4,9 +4,9 @@ import {
   type Autoencoder,
   type Classifier,
   type Dataset,
-  type Denoiser,
+  Denoiser,
   distill,
-  type EnergyModel,
+  EnergyModel,
   latentDataset,
   trainAutoencoder,
   trainClassifier,
@@ -33,12 +33,12 @@ export interface Space extends Disposable {
   decode(samples: Float32Array): Promise<Float32Array>
 }
 
-/** Images that each sees: of pixels as many as cost some ten minutes of a core for the teacher and four for an energy at `medium`. */
+/** Images that each sees: at `medium` and 28 x 28 as many as cost some seven minutes of a core for the teacher and two for an energy. */
 const seen = (context: ExperimentContext, latents: boolean) => ({
   autoencoder: byBudget(context, 32, 1500, 6000, 40_000),
   teacher: latents ? byBudget(context, 64, 6000, 40_000, 200_000) : byBudget(context, 64, 6000, 57_000, 200_000),
-  energy: latents ? byBudget(context, 32, 1500, 8000, 50_000) : byBudget(context, 32, 1000, 8000, 50_000),
-  classifier: byBudget(context, 64, 12_000, 24_000, 60_000),
+  energy: latents ? byBudget(context, 32, 1500, 8000, 50_000) : byBudget(context, 32, 1000, 6000, 50_000),
+  classifier: byBudget(context, 64, 6000, 12_000, 60_000),
   paths: byBudget(context, 1, 2, 8, 32),
 })
 
@@ -93,7 +93,9 @@ export async function imagesTeacher(
 ): Promise<Learnt<Denoiser>> {
   const { prefix, options } = common(own, space, context)
   const { teacher: images } = seen(context, space.name === 'latents')
-  return measured(context, `${prefix}-teacher-${images}`, (where) => trainDenoiser({ ...options, images, ...where }))
+  return learnt(context, `${prefix}-teacher-${images}`, Denoiser.load, (where) =>
+    trainDenoiser({ ...options, images, ...where }),
+  )
 }
 
 export async function imagesEnergy(
@@ -106,19 +108,22 @@ export async function imagesEnergy(
   const { prefix, options } = common(own, space, context)
   const { energy, paths } = seen(context, space.name === 'latents')
   const way = matched(name, energy, paths)
-  return measured(context, `${prefix}-${name.replaceAll(/[ ,]+/g, '-')}-${way.images}`, (where) =>
+  return learnt(context, `${prefix}-${name.replaceAll(/[ ,]+/g, '-')}-${way.images}`, EnergyModel.load, (where) =>
     distill({ ...options, ...way, teacher, ...where }),
   )
 }
 
-/** What the training cost is kept beside the model. */
-async function measured<M extends Denoiser | EnergyModel>(
+/** A finished one is only read, and what its training cost is kept beside it. */
+async function learnt<M extends Denoiser | EnergyModel>(
   context: ExperimentContext,
   name: string,
+  load: (path: string, at: { device: string }) => Promise<M>,
   train: Parameters<typeof trained<M>>[2],
 ): Promise<Learnt<M>> {
-  const file = join(context.models, `${name}-training.json`)
+  const { models, device } = context
+  const file = join(models, `${name}-training.json`)
   const known: Training | undefined = await readFile(file, 'utf8').then(JSON.parse, () => undefined)
+  if (known) return { model: await load(join(models, name, 'model.safetensors'), { device }), training: known }
   let training: Training | undefined
   const model = await trained<M>(context, name, async (where) => {
     const began = process.cpuUsage()
@@ -127,6 +132,6 @@ async function measured<M extends Denoiser | EnergyModel>(
     training = { images: result.images, processor: (user + system) / 1e6, heldOutLoss: result.heldOutLoss }
     return result
   })
-  if (!known) await writeFile(file, JSON.stringify(training))
-  return { model, training: known ?? training! }
+  await writeFile(file, JSON.stringify(training))
+  return { model, training: training! }
 }
