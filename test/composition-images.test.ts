@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ArgumentError } from '../lib/base/errors.js'
 import { splitData } from '../lib/training/hold-out.js'
 import { chooseWishes } from '../packages/lab/src/experiments/composition-wishes.js'
+import type { ControlledRow, PlainRow } from '../packages/lab/src/experiments/consistency-images-tables.js'
+import { problemsOf } from '../packages/lab/src/experiments/consistency-problems.js'
 import { ownImages } from '../packages/lab/src/experiments/own-images.js'
 import { type ExperimentOptions, runExperiment } from '../packages/lab/src/experiments/run.js'
 import { labelledImages } from './training-data.js'
@@ -104,6 +106,40 @@ describe('composition of own images', () => {
     const other = await ownImages({ data, size: 16 }, options)
     expect(other.key).not.toBe((await ownImages({ data, size: 12 }, options)).key)
     expect(() => splitData(labelledImages(2), [0.5, 0.25, 0.25], 0)).toThrow(ArgumentError)
+  })
+})
+
+describe('consistency of own images', () => {
+  it('trains each way, keeps what it samples and asks what the attributes allow', { timeout: 120_000 }, async () => {
+    const data = await saveImages('learnt.zip', both)
+    const options = { data, size: 8, budget: 'quick', models: join(folder, 'learnt-models') } as const
+    const run = () => runExperiment('consistency', { output: join(folder, 'learnt'), ...options })
+    const { result, tables, files } = await run()
+    for (const { header, rows } of tables) for (const row of rows) expect(row).toHaveLength(header.length)
+    const { plainRows, rows } = result.data as { plainRows: PlainRow[]; rows: ControlledRow[] }
+    expect(plainRows.map(({ energies }) => energies)).toEqual(['images', 'denoiser', 'dot'])
+    for (const row of plainRows) expect(row.frechet + row.kernel + row.coverage).toBeGreaterThan(-1)
+    expect(plainRows[2].ratio).toBeGreaterThan(0)
+    const asked = ['AND: blue, side 1', 'AND: blue, side 1, guidance 2', 'NOT: side 1, not blue', 'OR: blue or red']
+    const targets = new Set(rows.map(({ target }) => target))
+    expect([...targets].toSorted()).toEqual([...asked, 'gamma = 1', 'gamma = 2', 'gamma = 3', 'guidance 2: blue'])
+    for (const { energies, target, weights, right, roots, logZ } of rows) {
+      if (energies === 'images') expect(roots).toBe(6)
+      expect(right >= 0 && right <= 1).toBe(true)
+      expect(logZ).toHaveLength(weights === 'bridge' && target === 'gamma = 1' ? 2 : Number(weights.length > 4))
+    }
+    expect(files.filter((file) => file.endsWith('.png'))).toHaveLength(9)
+    expect((await run()).result.data).toEqual(result.data)
+  })
+
+  it('asks one attribute alone for other pictures than it names', async () => {
+    const data = await saveImages('colours.zip', (colour) => [colour])
+    const own = await ownImages({ data, size: 8 }, { seed: 0, stage: () => {} }, 1)
+    const problems = problemsOf(own)
+    expect(problems.map(({ name }) => name).slice(3)).toHaveLength(3)
+    const without = problems.at(-1)!
+    expect(without.name).toBe('NOT: class 2')
+    expect([[0], [1], [2]].map(without.right)).toEqual([true, true, false])
   })
 })
 

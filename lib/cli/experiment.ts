@@ -43,7 +43,7 @@ export function register(program: Command): void {
     .option('--models <directory>', 'models that experiments train and share', 'experiments/models')
     .option(
       '--data <path>',
-      'composition: images with attribute vectors of your own (dataset.json), read by a classifier',
+      'composition, consistency: images with attributes of your own (dataset.json), read by a classifier',
     )
     .option('--size <pixels>', 'the side that they are scaled to (16)', count(8, 64))
   partOption(command, '--output')

@@ -20,11 +20,15 @@ export type Classes = readonly (number | null)[]
 export interface Problem extends Wish {
   wanted: string
   target: Target
+  /** Of AND: the same with each trait asked for by more than was learnt. */
+  guided?: Target
   /** Whether a picture shows what was asked for. */
   right(seen: Classes): boolean
   /** Values of an attribute that are equally frequent among the right ones where the data are balanced. */
   even?: { attribute: number; values: readonly number[] }
 }
+
+const GUIDANCE = 2
 
 export function problemOf({ operation, traits }: Wish, { attributes }: LabelSpec, energy: EnergyModel): Problem {
   const prior = energy.conditioned(attributes.map(() => null))
@@ -35,8 +39,9 @@ export function problemOf({ operation, traits }: Wish, { attributes }: LabelSpec
   const wish = { operation, traits }
   const common = { ...wish, wanted: wanted(wish, { attributes }), right: (seen: Classes) => shows(wish, seen) }
   if (operation === 'AND') {
-    const weights = [...traits.map(() => 1), 1 - traits.length]
-    return { ...common, target: product([...under, prior], { weights }) }
+    const scaled = (scale: number) =>
+      product([...under, prior], { weights: [...traits.map(() => scale), 1 - scale * traits.length] })
+    return { ...common, target: scaled(1), guided: scaled(GUIDANCE) }
   }
   if (operation === 'OR') {
     const even = { attribute: first.attribute, values: traits.map(({ value }) => value) }

@@ -23,11 +23,16 @@ import { drawPictures, type Pictures, rowsPng } from './pictures.js'
  * user's own, read by a classifier.
  */
 
+/** guided: of AND alone, p(x) (p(A|x) p(B|x))^2, as `--divide-prior --guidance 2` asks for. */
+interface Way extends Method {
+  guided?: true
+}
+
 /**
- * Each evaluates its models about as often: where there are moves, there are fewer levels. The step sizes of plain MCMC, in units of the noise,
+ * What smc does with learnt pictures where it is told nothing is `no weights`. Each evaluates its models about as often: where there are moves, there are fewer levels. The step sizes of plain MCMC, in units of the noise,
  * are the best of those tried on the first composition.
  */
-const methods: Method[] = [
+const methods: Way[] = [
   { name: 'summed scores' },
   { name: 'annealed ULA', thin: 2, mcmc: { kernel: 'ula', steps: 1, stepSize: (sigma) => sigma } },
   { name: 'annealed MALA', thin: 4, mcmc: { kernel: 'mala', steps: 3, tune: true } },
@@ -37,6 +42,8 @@ const methods: Method[] = [
   { name: 'SMC, analytic', smc: { proposal: 'analytic' } },
   { name: 'SMC', smc: { proposal: 'calibrated' } },
   { name: 'SMC, MALA', thin: 2, smc: { proposal: 'calibrated', moves: { kernel: 'mala' } } },
+  { name: 'no weights', smc: { weights: 'none' } },
+  { name: 'no weights, guided', smc: { weights: 'none' }, guided: true },
 ]
 const energies = ['SMC, analytic', 'SMC', 'SMC, MALA']
 
@@ -60,8 +67,10 @@ export const composition: Experiment = {
     'Does weighing by energies give pictures that show what a composition asks for, more often than the other ways at as many evaluations?',
   takesData: true,
   async run(context) {
-    const particles = byBudget(context, 8, 48, 128, 256)
-    const steps = byBudget(context, 6, 40, 80, 160)
+    // networks of larger images, and the classifier, take longer
+    const [few, short] = context.images ? [32, 30] : [48, 40]
+    const particles = byBudget(context, 8, few, 128, 256)
+    const steps = byBudget(context, 6, short, 80, 160)
     const seeds = byBudget(context, 1, 1, 3, 6)
     using subject = await (context.images ? imagesSubject(context.images, context) : shapesSubject(context))
     const { energy, labels, wishes, tables } = subject
@@ -71,13 +80,17 @@ export const composition: Experiment = {
     for (const [i, wish] of wishes.entries()) {
       const problem = problemOf(wish, labels, energy)
       const shown: Float32Array[] = []
-      const fitting = methods.filter((m) => applies(m, problem.target))
+      const fitting = methods.filter((m) => applies(m, problem.target) && !(m.guided && !problem.guided))
       for (const method of fitting) {
         context.stage('compositions', i, wishes.length)
         for (let s = 0; s < seeds; s++) {
           const log = s === 0 ? runFolder(context, problem.operation, problem.wanted, method.name) : undefined
           const options = { particles, steps, seed: context.seed + s, signal: context.signal, log }
-          const { images, ...run } = await drawPictures(problem.target, method, options)
+          const { images, ...run } = await drawPictures(
+            (method.guided && problem.guided) || problem.target,
+            method,
+            options,
+          )
           rows.push({ ...names(problem, method), ...(await scores(images, problem, subject)), ...run })
           if (s === 0) shown.push(images.subarray(0, SHOWN * sizeOf(shape)))
         }

@@ -58,19 +58,7 @@ export async function energyRows(context: ExperimentContext): Promise<EnergyRow[
 const [TOP, BOTTOM] = [12, 0.03]
 
 export function energyTables(rows: readonly EnergyRow[]): Table[] {
-  const named = wayNames.flatMap((name) => {
-    const own = rows.filter((r) => r.energies === name && r.consistency)
-    return own.length ? [{ name, of: own.map((r) => r.consistency!) }] : []
-  })
-  const octaves = named.length
-    ? [...named[0].of[0].bands.keys()].filter((k) => named[0].of[0].bands[k].from < TOP && named[0].of[0].bands[k].to > BOTTOM) // biome-ignore format: one line
-    : []
-  const variances = (of: readonly Consistency[], where: 'bands' | 'data') =>
-    octaves.map((k) => {
-      const found = of.flatMap((c) => c[where]?.[k].robust ?? [])
-      return found.length ? mean(found).toPrecision(2) : cell(undefined)
-    })
-  const tables = [
+  return [
     {
       title: 'Energies of one teacher, for the same work',
       note: 'Images are as many as cost what those of dot do, by the units of work of docs/residual.md. Processor: seconds of training, where it was this run that trained (the tables of precisions included). Loss: of distillation, on pictures held out. Of the plain samples by the probability flow: share that shows a shape, kernel distance of the pixels from pictures held out and its standard error, Fréchet distance of the pixels, share of the held-out pictures that have a sample as near as their fifth neighbour.',
@@ -81,9 +69,27 @@ export function energyTables(rows: readonly EnergyRow[]): Table[] {
         ...[cell(q.recognised), cell(q.distance, 3), cell(q.distanceError, 3), cell(q.frechet, 2), cell(q.coverage)],
       ]),
     },
+    ...varianceTables(rows),
   ]
-  if (octaves.length)
-    tables.push({
+}
+
+/** V by octave of those energies that have it; no table where none has. */
+export function varianceTables(rows: readonly Pick<EnergyRow, 'energies' | 'consistency'>[]): Table[] {
+  const named = wayNames.flatMap((name) => {
+    const own = rows.filter((r) => r.energies === name && r.consistency)
+    return own.length ? [{ name, of: own.map((r) => r.consistency!) }] : []
+  })
+  const octaves = named.length
+    ? [...named[0].of[0].bands.keys()].filter((k) => named[0].of[0].bands[k].from < TOP && named[0].of[0].bands[k].to > BOTTOM) // biome-ignore format: one line
+    : []
+  if (octaves.length === 0) return []
+  const variances = (of: readonly Consistency[], where: 'bands' | 'data') =>
+    octaves.map((k) => {
+      const found = of.flatMap((c) => c[where]?.[k].robust ?? [])
+      return found.length ? mean(found).toPrecision(2) : cell(undefined)
+    })
+  return [
+    {
       title: 'Variance of the log-weights at gamma = 1, by octave of noise',
       note: 'In nats², by quartiles, mean over trainings; 0 were exact. On the path of the energy’s own samples, and on noised data.',
       header: ['energies', 'on', ...octaves.map((k) => `${cell(named[0].of[0].bands[k].from)}–${cell(named[0].of[0].bands[k].to)}`), 'down to the last'], // biome-ignore format: one line
@@ -91,6 +97,6 @@ export function energyTables(rows: readonly EnergyRow[]): Table[] {
         [name, 'own path', ...variances(of, 'bands'), mean(of.map((c) => c.bands[octaves.at(-1)!].above)).toPrecision(2)], // biome-ignore format: one line
         ...(of.some((c) => c.data) ? [[name, 'data', ...variances(of, 'data'), mean(of.flatMap((c) => c.data?.[octaves.at(-1)!].above ?? [])).toPrecision(2)]] : []), // biome-ignore format: one line
       ]),
-    })
-  return tables
+    },
+  ]
 }

@@ -1,4 +1,5 @@
 import { type Dataset, type Denoiser, type DenoiserFunction, distill, type EnergyFunction, type EnergyModel, loadDataset, trainDenoiser } from 'feynkac' // biome-ignore format: one line
+import { sizeOf } from 'feynkac/internal'
 import { ExactShapes, KINDS } from './exact-shapes.js'
 import { byBudget, type ExperimentContext } from './experiment.js'
 import { SIDE, shapesData, shapesNetwork, trained } from './trained.js'
@@ -51,10 +52,10 @@ const ROUNDS = 4
 /** Images of a distillation that a path of a round costs as much as, roughly (docs/residual.md). */
 const PATH = 80
 
-/** As many images as cost what `images` of plain distillation do. */
-function matched(context: ExperimentContext, name: WayName, images: number) {
+/** As many images as cost what `images` of plain distillation do; paths: of own states, where they are the way. */
+export function matched(name: WayName, images: number, paths: number) {
   const { beside, options } = ways[name]
-  const selfPlay = 'own' in ways[name] ? byBudget(context, 1, 4, 16, 64) : 0
+  const selfPlay = 'own' in ways[name] ? paths : 0
   const rest = Math.max(images / 4, images - ROUNDS * PATH * selfPlay)
   return { ...options, ...(selfPlay && { selfPlay }), images: Math.round((rest * UNITS) / (UNITS + beside)) }
 }
@@ -79,7 +80,7 @@ export async function subjectOf(name: SubjectName, world: World, context: Experi
   )
   if (name === 'denoiser') return learnt(teacher, training, (labels) => scored(teacher.conditioned(labels)))
   using _ = teacher
-  const { images: count, ...options } = matched(context, name, images)
+  const { images: count, ...options } = matched(name, images, byBudget(context, 1, 4, 16, 64))
   const energy: EnergyModel = await trained(context, `${own}${name.replaceAll(/[ ,]+/g, '-')}-${count}-${seed}`, (where) =>
     measured(distill({ data, images: count, teacher, seed, ...options, ...where })),
   ) // biome-ignore format: one line
@@ -102,14 +103,14 @@ function learnt(
 }
 
 /** A denoiser's score for a gradient: no energy, so weights of energies are nothing. */
-function scored(denoiser: DenoiserFunction): EnergyFunction {
+export function scored(denoiser: DenoiserFunction): EnergyFunction {
   const { shape } = denoiser
   return {
     shape,
     learnt: true,
     async energyGrad(x, sigma, options) {
       const denoised = await denoiser.denoise(x, sigma, options)
-      const energy = new Float64Array(x.length / (SIDE * SIDE))
+      const energy = new Float64Array(x.length / sizeOf(shape))
       return { energy, grad: x.map((v, i) => (v - denoised[i]) / sigma ** 2) }
     },
   }

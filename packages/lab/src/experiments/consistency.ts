@@ -15,6 +15,7 @@ import {
 import { shapeLabels } from 'feynkac/internal'
 import { RunLog, runFolder } from '../run-log.js'
 import { energyRows, energyTables } from './consistency-energies.js'
+import { imagesOutcome } from './consistency-images.js'
 import { bootstrap, type Cloud, type Clouds, compared, shareDistance, sharesOf, type Truth } from './consistency-shares.js' // biome-ignore format: one line
 import { PLACE, SHAPE, type Subject, type SubjectName, subjectNames, subjectOf, type World } from './consistency-subjects.js' // biome-ignore format: one line
 import { byBudget, cell, type Experiment, type ExperimentContext, type Finding, groupBy, mean, type Table } from './experiment.js' // biome-ignore format: one line
@@ -153,7 +154,9 @@ export const consistency: Experiment = {
   title: 'Are weights right?',
   question:
     'Does a form of weights bring the shares of shapes in low temperatures and products nearer to the exact ones than no weights on the same particles, of exact energies and of learnt ones?',
+  takesData: true,
   async run(context) {
+    if (context.images) return imagesOutcome(context.images, context)
     const [particles, steps] = [byBudget(context, 8, 64, 64, 256), byBudget(context, 4, 40, 56, 112)]
     const energies = await energyRows(context)
     const rows = rowsOf(await cellsOf(context, { particles, steps }), context.seed)

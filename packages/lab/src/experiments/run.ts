@@ -42,7 +42,7 @@ export interface ExperimentOptions {
   device?: string
   /** Folder of the models that experiments train and share; default `OUTPUT-models`. */
   models?: string
-  /** Images with attribute vectors of the user's own, as of `loadDataset`, in place of procedural ones; of `composition`. */
+  /** Images with attribute vectors of the user's own, as of `loadDataset`, in place of procedural ones; of `composition` and `consistency`. */
   data?: string
   /** The side that they are scaled to, a multiple of 4 from 8 to 64; default 16. */
   size?: number
