@@ -80,7 +80,16 @@ export async function ownEnergy(
 ): Promise<EnergyModel> {
   const seen = imagesSeen(context)
   // a constant rate, as the published results were taken; the images held out are the test's
-  const common = { data, batchSize: 32, decay: 0, holdOut: 0, references: 0, sharpened: 0, seed: context.seed }
+  const common = {
+    data,
+    batchSize: 32,
+    decay: 0,
+    holdOut: 0,
+    references: 0,
+    sharpened: 0,
+    smallFirst: 0,
+    seed: context.seed,
+  }
   const network = { width: 24, channelMult: [1, 2, 2], blocks: 1, attention: [shape[1] / 4] }
   using teacher = await trained(context, `images-${key}-teacher-${seen.teacher}`, (where) =>
     trainDenoiser({ ...common, labelDropout: 0.5, images: seen.teacher, lr: 2e-3, network, ...where }),
