@@ -81,7 +81,7 @@ async function work() {
   const training = {
     ...{ data: 'synthetic:shapes:count=256,size=16,seed=1', images, batchSize: 64 * ranks.size, microBatch: 32 },
     ...{ network: { width: Number(options['network-width']), channelMult: [1, 2], blocks: 1 } },
-    ...{ seed: 1, holdOut: 0, ranks },
+    ...{ seed: 1, holdOut: 0, smallFirst: 0, ranks },
   }
   await trainDenoiser({ ...training, images: 64 * ranks.size })
   const trained = await all(await timed(() => trainDenoiser(training)))

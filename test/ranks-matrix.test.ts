@@ -14,7 +14,16 @@ const whole = it.skipIf(!wanted || process.env.FEYNKAC_TEST_FULL !== '1')
 const MINUTES = 60_000
 
 const kinds = [
-  ...['denoiser', 'denoiser-images', 'denoiser-plain', 'joint', 'joint-images', 'autoencoder', 'classifier'],
+  ...[
+    'denoiser',
+    'denoiser-images',
+    'denoiser-half',
+    'denoiser-plain',
+    'joint',
+    'joint-images',
+    'autoencoder',
+    'classifier',
+  ],
   ...['dot', 'l2', 'norm', 'residual', 'images'].map((form) => `energy-${form}`),
   ...['dot', 'l2', 'norm', 'residual', 'path', 'own', 'table'].map((form) => `distil-${form}`),
 ]

@@ -262,7 +262,7 @@ async function runsOf<M extends Denoiser | EnergyModel>(
   return { front, stored, defined, prepare }
 }
 
-/** Images in a second of a run of a number of them, the part at half the size among its time. */
+/** Images in a second of a run of a number of them, the part at half the size among its time; measured in the time that goes with the minutes. */
 async function speedOf<M extends Denoiser | EnergyModel>(
   runs: Runs<M>,
   images: number,
@@ -271,18 +271,17 @@ async function speedOf<M extends Denoiser | EnergyModel>(
   signal?: AbortSignal,
 ): Promise<number> {
   const { half, ...trial } = await runs.prepare(images)
+  const each = half ? minutes / 2 : minutes
   let rate: number
   try {
-    rate = await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, minutes, signal))
+    rate = await fromFirst(opened.ranks, await imagesPerSecond({ ...trial, ranks: opened.ranks }, each, signal))
   } finally {
     trial.model.dispose()
   }
   if (!half) return rate
   const before = await runsOf(half.options, { ...opened, checkpoint: null }, half.data, runs.front)
-  return (
-    1 /
-    (1 / rate + half.options.images / images / (await speedOf(before, half.options.images, minutes, opened, signal)))
-  )
+  const rateBefore = await speedOf(before, half.options.images, each, opened, signal)
+  return 1 / (1 / rate + half.options.images / images / rateBefore)
 }
 
 /** Trains at half the size, or on from where that was, and begins the model with what was learnt. */

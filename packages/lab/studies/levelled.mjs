@@ -219,7 +219,16 @@ async function boots() {
   }
   const network = { width: 16, channelMult: [1, 2], blocks: 1, attention: [] }
   const rate = { batchSize: 64, lr: 2e-3, decay: 0 }
-  const common = { data, network, ...rate, holdOut: 0, references: 0, sharpened: 0, images: 64 * Math.round(steps / 2) }
+  const common = {
+    data,
+    network,
+    ...rate,
+    holdOut: 0,
+    references: 0,
+    sharpened: 0,
+    smallFirst: 0,
+    images: 64 * Math.round(steps / 2),
+  }
   const { model: teacher } = await trainDenoiser({ ...common, seed: 11 })
   const train = (own) => distill({ ...common, ...own, teacher, init: 'random' })
   const result = await compare('boots', train, measure)

@@ -95,7 +95,13 @@ const cpuSeconds = ({ user, system }) => (user + system) / 1e6
 
 /** Rows say nothing of Muon, of label maps and of targets averaged over the data where they were run before there were any. */
 const before = { muon: 0, sharpened: 0 }
-const asThen = (row) => ({ ...before, references: 0, ...row, network: { labelMaps: false, ...row.network } })
+const asThen = (row) => ({
+  ...before,
+  references: 0,
+  smallFirst: 0,
+  ...row,
+  network: { labelMaps: false, ...row.network },
+})
 
 const teachers = new Map()
 async function teacherOf(data, of, seed) {

@@ -116,6 +116,7 @@ function learn(
     labelDropout: 0.5,
     references: 0,
     sharpened: 0,
+    smallFirst: 0,
     holdOut: 0,
     seed,
   }
