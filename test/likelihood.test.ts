@@ -100,15 +100,20 @@ describe("weights: 'likelihood'", () => {
   })
 
   test('by default leave half of the particles, and say how far they went', async () => {
-    const target = lowTemperature(twoModes(8), { gamma: 6 })
+    const target = product([twoModes(8), twoModes(8)], { weights: [3, 3] })
     const { ess, note, collapsed, scheme, diagnostics } = await smc(target, { ...options, draws: 64 })
     expect(Math.min(...ess)).toBeGreaterThanOrEqual(512)
     expect([collapsed, scheme]).toEqual([false, 'likelihood'])
-    expect(Number(/from ([\d.]+) up:/.exec(note!)![1])).toBeGreaterThan(1)
+    expect(Number(/from ([\d.]+) up/.exec(note!)![1])).toBeGreaterThan(1)
     expect(diagnostics.evaluations).toBeGreaterThan(1024 * 33)
     // as far as they are told to, whatever they leave
     const told = await smc(target, { ...options, draws: 64, weighAbove: 0.1 })
     expect(Math.min(...told.ess)).toBeLessThan(512)
+    // a power of one model goes in stages, which need less at once
+    const power = await smc(lowTemperature(twoModes(8), { gamma: 6 }), { ...options, draws: 64 })
+    expect(power.diagnostics.levels.filter(({ resampled }) => resampled)).toHaveLength(5)
+    expect(Math.min(...power.ess)).toBeGreaterThanOrEqual(512)
+    expect(power.note).toMatch(/from 1 up:/)
   })
 
   test('are resampled where copies part again, whatever they leave: no sample is another', async () => {
@@ -125,11 +130,12 @@ describe("weights: 'likelihood'", () => {
 
   test('go on from a checkpoint with the same bits, before the weighing and after', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'feynkac-likelihood-'))
-    const target = lowTemperature(twoModes(2), { gamma: 2 })
+    const target = lowTemperature(twoModes(2), { gamma: 3 })
     const few = { ...options, particles: 32, draws: 32 }
     const whole = await smc(target, few)
-    const weighed = whole.diagnostics.levels.findIndex(({ resampled }) => resampled)
-    for (const level of [3, weighed, 30]) {
+    const stages = whole.diagnostics.levels.flatMap(({ resampled }, level) => (resampled ? [level] : []))
+    expect(stages[1] - stages[0]).toBe(1)
+    for (const level of [3, ...stages, 30]) {
       const stop = new AbortController()
       const kept = { ...few, checkpoint: join(folder, `${level}`), checkpointEvery: 0 }
       const onProgress = (report: { level: number }) => report.level === level && stop.abort()

@@ -11,7 +11,7 @@ import type { Gather, Population, PopulationState } from './feynman-kac.js'
 import { seedAfter } from './random.js'
 import { effectiveSampleSize } from './resampling.js'
 import { type Increment, OwnRows } from './rows.js'
-import { asTarget, linear } from './targets/linear.js'
+import { asTarget, linear, lowTemperature } from './targets/linear.js'
 
 /**
  * weights: 'likelihood'. For a target prod_j p_j^w_j the particles are plain ones of one of its models, the base b, down to a noise level, where
@@ -26,7 +26,11 @@ import { asTarget, linear } from './targets/linear.js'
  * with itself at another noise level, which is what bridge weights of networks fail by, and no state is one of p^gamma above that level. What a
  * denoiser errs by adds its squared error to all of the integrals: only what differs between pictures counts.
  *
- * Cost: `draws` evaluations of every model for each particle, at once. A draw's noise leaves the weights exact on average of their logarithm alone:
+ * A power of one model above 2 is weighed in stages of at most one more: p, p^2, p^3, each at the level after the one before, from whose weights the
+ * particles have parted again by then. The same draws, shared by the stages, are then less noise, and weights reach further down: of a log-weight of
+ * variance V (gamma - 1)^2 each of n stages has V (gamma - 1)^2 / n^2.
+ *
+ * Cost: `draws` evaluations of every model for each particle, in all. A draw's noise leaves the weights exact on average of their logarithm alone:
  * log-weights have a variance of their own that falls as 1 / draws.
  */
 
@@ -57,15 +61,20 @@ export function factorsOf(energy: EnergyFunction, exponent = 1): Map<EnergyFunct
 
 export class LikelihoodPopulation implements Population {
   readonly levels: number
-  /** The noise that likelihoods are of; larger than was asked for where the weights could not bear it. */
-  reach: number
-  /** w_j - [j = b], where it is not 0. */
+  /** w_j - [j = b], where it is not 0, of a stage. */
   readonly #exponents: number[]
-  /** The level at which particles are weighed. */
+  /** The levels at which particles are weighed first and last, one for each stage. */
+  readonly #first: number
   readonly #weighed: number
+  /** What the particles follow before the first stage and after each. */
+  readonly #targets: Target[]
   readonly #evaluator: Evaluator
   #now: AnnealedPopulation
-  #before = 0 // evaluations of the base
+  /** The level that it began at. */
+  #begun = 0
+  /** The noise that the likelihoods of each stage so far are of. */
+  #reaches: number[] = []
+  #before = 0 // evaluations of the populations before it
 
   constructor(
     readonly target: Target,
@@ -76,18 +85,24 @@ export class LikelihoodPopulation implements Population {
     const factors = factorsOf(target)
     const [base, most] = [...factors].reduce((a, b) => (b[1] > a[1] ? b : a))
     factors.set(base, most - 1)
+    const asked = factors.size === 1 ? Math.ceil(most - 1) : 1
     for (const [model, exponent] of factors) if (exponent === 0) factors.delete(model)
-    this.#exponents = [...factors.values()]
     this.levels = sigmas.length
     this.#weighed = Math.max(1, sigmas.filter((s) => s >= Math.min(SETTLED, weighAbove)).length - 1)
-    this.reach = sigmas[0]
+    this.#first = Math.max(1, this.#weighed + 1 - Math.max(1, asked))
+    const stages = this.#weighed + 1 - this.#first
+    this.#exponents = [...factors.values()].map((exponent) => exponent / stages)
     const plain = asTarget(base)
+    const between = Array.from({ length: stages - 1 }, (_, i) => lowTemperature(base, { gamma: 1 + ((i + 1) * (most - 1)) / stages })) // biome-ignore format: one line
+    this.#targets = [plain, ...between, target]
     const others = factors.size > 0 ? linear('likelihood', [...factors.keys()], this.#exponents, {}, 1) : plain
     this.#evaluator = new Evaluator(others, batch, 'none', signal, space, true)
-    // a mode of the target at noise s is as wide as one of the base at this
-    const scale = Math.sqrt(plain.lambda / target.lambda)
-    const levels = sigmas.slice(0, this.#weighed + 1).map((s) => scale * s)
-    this.#now = new AnnealedPopulation(plain, this.#unweighted(plain, levels), space, new OwnRows(options.particles))
+    this.#now = new AnnealedPopulation(plain, this.#unweighted(0, 0), space, new OwnRows(options.particles))
+  }
+
+  /** The noise that all likelihoods are of; larger than was asked for where the weights could not bear it. */
+  get reach(): number {
+    return this.#reaches.length > 0 ? Math.max(...this.#reaches) : this.options.sigmas[0]
   }
 
   get samples(): Floats {
@@ -111,57 +126,60 @@ export class LikelihoodPopulation implements Population {
   }
 
   async advance(k: number, weights: Doubles): Promise<Increment> {
-    if (k === this.#weighed + 1) await this.#descend(weights)
-    if (k > this.#weighed) return this.#now.advance(k - this.#resumed, weights)
-    const nothing = await this.#now.advance(k, weights)
-    if (k < this.#weighed) return nothing
-    const increment = await this.#weigh()
-    if (k === this.levels - 1) await this.#descend(weights)
+    if (k > this.#first && k <= this.#weighed + 1) await this.#descend(k - 1, weights)
+    const nothing = await this.#now.advance(k - this.#begun, weights)
+    if (k < this.#first || k > this.#weighed) return nothing
+    const increment = await this.#weigh(k - this.#first)
+    if (k === this.levels - 1) await this.#descend(k, weights)
     return increment
   }
 
-  /** From the noise of the likelihoods down again, by the target. Copies get noise of their own. */
-  async #descend(weights: Doubles): Promise<void> {
-    const again = this.#resumed < this.#weighed ? await this.#noised() : this.#now.samples
-    this.#goOn()
+  /** From the noise of the likelihoods down to level k again, by the next target. Copies get noise of their own. */
+  async #descend(k: number, weights: Doubles): Promise<void> {
+    const from = this.#resumed(k)
+    const again = from < k ? await this.#noised(from) : this.#now.samples
+    this.#goOn(k + 1 - this.#first, from)
     await this.#now.begin(again)
     const mark = this.space.mark()
-    for (let level = 1; level <= this.#weighed - this.#resumed; level++) {
+    for (let level = 1; level <= k - from; level++) {
       await this.#now.advance(level, weights)
       this.space.keep(this.#now.live(), mark)
     }
   }
 
   parts(k: number): boolean {
-    return k === this.#weighed && k < this.levels - 1 && this.#resumed < this.#weighed
+    return k >= this.#first && k <= this.#weighed && k < this.levels - 1 && this.#resumed(k) < k
   }
 
-  /** Whether level k is one of the target's own particles. */
-  #isTargets(k: number): boolean {
-    return k > this.#weighed || k === this.levels - 1
-  }
-
-  /** The level of the noise that likelihoods are of, from which particles go on; where nothing was weighed, the one that they are at. */
-  get #resumed(): number {
+  /** The level of the noise that the last likelihoods are of, from which particles go on; where nothing was weighed, k, which they are at. */
+  #resumed(k: number): number {
     const { sigmas } = this.options
-    if (this.reach === 0 || this.reach >= sigmas[0]) return this.#weighed
-    return Math.min(this.#weighed, sigmas.filter((s) => s >= this.reach).length - 1)
+    const reach = this.#reaches.at(-1) ?? 0
+    if (reach === 0 || reach >= sigmas[0]) return k
+    return Math.min(k, sigmas.filter((s) => s >= reach).length - 1)
   }
 
-  /** Clean samples with the noise of the target's modes at the level that they go on from. */
-  async #noised(): Promise<Floats> {
-    const { sigmas, seed, signal, particles: rows } = this.options
-    const std = sigmas[this.#resumed] / Math.sqrt(this.target.lambda)
-    const noise = { std, seed: seedAfter(seed), purpose: purpose.start, step: 0 }
+  /** Clean samples with the noise of the target's modes at a level. */
+  async #noised(level: number): Promise<Floats> {
+    const { sigmas, signal, particles: rows } = this.options
+    const std = sigmas[level] / Math.sqrt(this.target.lambda)
+    const noise = { std, seed: this.#seed(this.#reaches.length), purpose: purpose.start, step: 0 }
     return combined({ space: this.space, rows, signal }, [await this.#now.denoisedHere()], [1], noise)
   }
 
-  /** By the target's kernels, with other random numbers than the base's steps had. */
-  #goOn(): void {
+  /** By the kernels of the target after so many stages, from a level on. */
+  #goOn(stage: number, from: number): void {
     this.#before += this.#now.evaluations
-    const options = this.#unweighted(this.target, this.options.sigmas.slice(this.#resumed))
-    const next = { ...options, seed: seedAfter(options.seed) }
-    this.#now = new AnnealedPopulation(this.target, next, this.space, this.#now.rows)
+    this.#begun = from
+    const { rows } = this.#now
+    this.#now = new AnnealedPopulation(this.#targets[stage], this.#unweighted(stage, from), this.space, rows)
+  }
+
+  /** Every stage has random numbers of its own. */
+  #seed(stage: number): number {
+    let { seed } = this.options
+    for (let i = 0; i < stage; i++) seed = seedAfter(seed)
+    return seed
   }
 
   resample(gather: Gather): Promise<void> {
@@ -186,23 +204,31 @@ export class LikelihoodPopulation implements Population {
 
   async state(): Promise<PopulationState> {
     const { arrays, rest } = await this.#now.state()
-    return { arrays, rest: { ...rest, reach: this.reach, before: this.#before, drawn: this.#evaluator.count } }
+    const own = { reaches: [...this.#reaches], begun: this.#begun, before: this.#before, drawn: this.#evaluator.count }
+    return { arrays, rest: { ...rest, ...own } }
   }
 
   async restore(state: PopulationState, k: number): Promise<void> {
-    const gone = this.#isTargets(k)
-    this.reach = state.rest.reach as number
-    if (gone) this.#goOn()
-    await this.#now.restore(state, gone ? k - this.#resumed : k)
-    this.#before = state.rest.before as number
-    this.#evaluator.count = state.rest.drawn as number
+    const { reaches, begun, before, drawn } = state.rest
+    this.#reaches = [...(reaches as number[])]
+    const stages = this.#targets.length - 1
+    const stage = k === this.levels - 1 ? stages : Math.min(Math.max(0, k - this.#first), stages)
+    if (stage > 0) this.#goOn(stage, begun as number)
+    await this.#now.restore(state, k - this.#begun)
+    this.#before = before as number
+    this.#evaluator.count = drawn as number
   }
 
-  #unweighted(target: Target, sigmas: Float64Array): AnnealingOptions {
+  /** How the particles go after so many stages, from a level on: a mode of each target is as wide as one of the last at its noise. */
+  #unweighted(stage: number, from: number): AnnealingOptions {
+    const target = this.#targets[stage]
+    const last = stage === this.#targets.length - 1
+    const scale = last ? 1 : Math.sqrt(target.lambda / this.target.lambda)
     const proposal = this.options.proposal === 'calibrated' && target.calibration ? 'calibrated' : 'analytic'
     return {
       ...this.options,
-      sigmas,
+      sigmas: this.options.sigmas.slice(from, last ? undefined : this.#first + stage + 1).map((s) => scale * s),
+      seed: this.#seed(stage),
       weights: 'none',
       weighAbove: 0,
       proposal,
@@ -212,13 +238,15 @@ export class LikelihoodPopulation implements Population {
   }
 
   /** From the largest noise down, as far as the weights bear it. */
-  async #weigh(): Promise<Increment> {
-    const { draws, bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
+  async #weigh(stage: number): Promise<Increment> {
+    const { bearable, weighAbove, particles: n, sigmas, seed, signal } = this.options
     const { space } = this
     if (this.#exponents.length === 0) {
-      this.reach = 0 // nothing is left to weigh at any noise
+      this.#reaches.push(0) // nothing is left to weigh at any noise
       return NOTHING
     }
+    const draws = Math.ceil(this.options.draws / (this.#targets.length - 1))
+    let reach = sigmas[0]
     const x0 = await this.#now.denoisedHere()
     const mark = space.mark()
     let best = space.doubles(n)
@@ -229,7 +257,7 @@ export class LikelihoodPopulation implements Population {
       const sigma = high * Math.exp(-(draw + 0.5) * width)
       // above the largest noise, where D is the mean, the integrand falls as 1 / t^2
       const weight = draw === 0 ? width + 0.5 : width
-      const noise = { std: sigma, seed, purpose: purpose.moment, step: draw } // moves, which draw moments, do not go with it
+      const noise = { std: sigma, seed, purpose: purpose.moment, step: stage * draws + draw } // moves, which draw moments, do not go with it
       const x = await combined({ space, rows: n, signal }, [x0], [1], noise)
       const { modelGrads, suspect } = await this.#evaluator.evaluate(x, sigma)
       const squares: Doubles[] = []
@@ -244,16 +272,17 @@ export class LikelihoodPopulation implements Population {
       await run(() => native.sumTerms({ out: logs, terms: [best, ...squares], coefficients, constant: 0 }), signal)
       const there = await toHost(logs, signal)
       if (hasNaN(there))
-        throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#weighed)}`, await suspect?.())
+        throw notANumber(`a noise of ${digits(sigma)} on ${this.where(this.#first + stage)}`, await suspect?.())
       const stops = bearable && effectiveSampleSize(there) < BEARABLE * n
       if (!stops) best = logs
       space.keep([best], mark)
       if (stops) break
-      this.reach = high * Math.exp(-(draw + 1) * width)
+      reach = high * Math.exp(-(draw + 1) * width)
     }
+    this.#reaches.push(reach)
     const d = x0.length / n
     const total = this.#exponents.reduce((a, b) => a + b, 0)
-    const constant = -total * (d / 2) * Math.log(2 * Math.PI * Math.E * this.reach ** 2)
+    const constant = -total * (d / 2) * Math.log(2 * Math.PI * Math.E * reach ** 2)
     return { terms: [best], coefficients: [1], constant }
   }
 }

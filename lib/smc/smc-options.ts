@@ -64,7 +64,7 @@ export interface SmcOptions extends SmcRunOptions {
   weighAbove?: number | 'auto'
   /**
    * With weights: 'likelihood': noise levels that each particle's likelihood is averaged over, at one evaluation of every model each; default
-   * 128. Log-weights have a variance in inverse proportion to it beside their own.
+   * 128, which the stages of a power above 2 share. Log-weights have a variance in inverse proportion to it beside their own.
    */
   draws?: number
   /** Variance of the backward kernel: (s^2 - s'^2) / Lambda ('scaled', default) or s^2 - s'^2 ('plain', all that fkc and rne have); Lambda of 'tilt' is its base model's. */
