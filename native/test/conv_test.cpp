@@ -165,7 +165,7 @@ void testBits(const std::string& kernels, Kernels& k, const Case& c) {
   const std::string title = nameOf(kernels, s);
   const char* name = title.c_str();
   const Results one = run(1, s.batch);
-  for (const int threads : {2, 3}) {
+  for (const int threads : {2, 3, 16}) {
     const Results more = run(threads, s.batch);
     CHECK(more.y == one.y && more.dx == one.dx && more.dw == one.dw, "%s: %d threads give other bits", name, threads);
   }

@@ -11,6 +11,7 @@
 // into the copies of q and k.
 #include "kernels/cpu/cpu_kernels.h"
 #include "kernels/cpu/small_gemm.h"
+#include "transpose.h"
 
 namespace feynkac {
 namespace FEYNKAC_ISA {
@@ -77,14 +78,22 @@ void packRows(float* to, const float* from, size_t stride, int rows, int channel
   }
 }
 
-// to[:, t] = scale from[t, :], padded
+// to[:, t] = scale from[t, :], padded; squares of whole vectors are transposed in registers
 void packColumns(float* to, const float* from, size_t stride, const Head& h, float scale) {
-  for (int t0 = 0; t0 < h.tokensPadded; t0 += kLanes)
-    for (int c = 0; c < h.channels; ++c) {
+  for (int t0 = 0; t0 < h.tokensPadded; t0 += kLanes) {
+    int c = 0;
+    for (; t0 + kLanes <= h.tokens && c + kLanes <= h.channels; c += kLanes) {
+      float square[kLanes * kLanes];
+      transpose(square, kLanes, from + t0 * stride + c, stride);
+      for (int i = 0; i < kLanes; ++i)
+        store(to + size_t(c + i) * h.tokensPadded + t0, load(square + i * kLanes) * scale);
+    }
+    for (; c < h.channels; ++c) {
       vf v = {};
       for (int l = 0; l < kLanes && t0 + l < h.tokens; ++l) v[l] = from[(t0 + l) * stride + c] * scale;
       store(to + size_t(c) * h.tokensPadded + t0, v);
     }
+  }
 }
 
 void unpackRows(float* to, size_t stride, const float* from, int rows, const Head& h) {

@@ -16,7 +16,8 @@ using namespace winograd;
 
 namespace {
 
-constexpr int kPieces = 16;                        // about as many as there may be threads
+constexpr int kPieces = 2;                         // of a thread, wanted
+constexpr int kManyBlocks = 8;                     // of a thread
 constexpr size_t kLargeLayer = size_t(256) * 256;  // in out, from which on weights may be transformed by block
 constexpr int kFewTiles = 16;           // that are one block: at kLargeLayer it transforms them, beyond it any does
 constexpr size_t kBlockBytes = 230000;  // of V, where they are transformed once
@@ -30,20 +31,25 @@ bool transformsByBlock(const Tiles& all, const ConvShape& s) {
   return size > kLargeLayer || (size == kLargeLayer && all.count <= kFewTiles);
 }
 
+// How the work is cut: blocks of tiles, in units of a register tile's rows, and ranges of panels. Sums do not depend on it, so it may
+// depend on the threads.
 struct Blocking {
-  int count, tiles, blocks, ranges;
+  int count, units, blocks, ranges;
 
-  Blocking(const Tiles& all, const ConvShape& s, bool large) : count(all.count) {
-    const size_t bytes = sizeof(float) * kFrequencies * roundUp(s.in, kLanes);
-    const int fit = most(kTileRows, (large ? kLargeBlockBytes : kBlockBytes) / bytes);
-    const int fair = most(large ? 4 * kTileRows : kTileRows, tilesOf(all.count, kPieces));
-    tiles = tilesOf(count, tilesOf(count, least(fit, fair)));
-    blocks = tilesOf(count, tiles);
-    if (blocks > 1 && blocks < kPieces) blocks = roundUp(blocks, 2);  // an odd one would leave one of two threads alone
-    ranges = most(1, least(tilesOf(s.out, kTileColumns) / kLeastPanels, kPieces / blocks));
+  Blocking(const Tiles& all, const ConvShape& s, bool large) : count(all.count), units(tilesOf(all.count, kTileRows)) {
+    const int threads = threadCount();
+    const size_t bytes = sizeof(float) * kFrequencies * roundUp(s.in, kLanes) * kTileRows;
+    const int fit = tilesOf(large ? kLargeBlockBytes : kBlockBytes, bytes);
+    const int fair = most(large ? 4 : 1, tilesOf(units, kPieces * threads));
+    blocks = tilesOf(units, least(fit, fair));
+    if (blocks > 1 && blocks < kManyBlocks * threads)  // the last ones would leave other threads alone
+      blocks = least(units, roundUp(blocks, threads));
+    ranges = most(1, least(tilesOf(s.out, kTileColumns) / kLeastPanels, tilesOf(threads, blocks)));
   }
   Range block(int i) const {
-    return blocks <= kPieces ? partOf(count, blocks, i) : Range{i * tiles, least(tiles, count - i * tiles)};
+    const Range part = partOf(units, blocks, i);
+    const int first = part.first * kTileRows;
+    return {first, least(part.count * kTileRows, count - first)};
   }
 };
 

@@ -10,7 +10,7 @@ namespace FEYNKAC_ISA {
 constexpr int kChunk = 32;          // rows summed in float32 before float64 takes over
 constexpr int kBlockChannels = 64;  // a block has about so many channels,
 constexpr int kFewChannels = 16;    // or half as many, down to these,
-constexpr int kPieces = 8;          // where there are fewer blocks than these
+constexpr int kPieces = 4;          // where a thread has fewer blocks than these
 
 // Access to a whole vector, or to the channels after the last whole one.
 struct WholeVector {
@@ -94,12 +94,14 @@ struct NormBlock {
   }
 };
 
-// The pieces of a shape: every sample cut into blocks of whole groups. The sums of a channel are the same in any block.
+// The pieces of a shape: every sample cut into blocks of whole groups. The sums of a channel are the same in any block, so the blocks may
+// depend on the threads.
 template <class F>
 static inline void forEachBlock(const NormShape& s, const F& f) {
   const int groupSize = s.groups > 0 ? s.channels / s.groups : 1;
+  const int threads = threadCount(), pieces = threads > 1 ? kPieces * threads : 1;
   int blockChannels = 0, blocks = 0;
-  for (int wanted = kBlockChannels; wanted >= kFewChannels && s.batch * blocks < kPieces; wanted /= 2) {
+  for (int wanted = kBlockChannels; wanted >= kFewChannels && s.batch * blocks < pieces; wanted /= 2) {
     blockChannels = (wanted + groupSize - 1) / groupSize * groupSize;
     blocks = (s.channels + blockChannels - 1) / blockChannels;
   }
