@@ -68,7 +68,7 @@ export const composition: Experiment = {
   takesData: true,
   async run(context) {
     // networks of larger images, and the classifier, take longer
-    const [few, short] = context.images ? [32, 30] : [48, 40]
+    const [few, short] = context.images ? [24, 24] : [48, 40]
     const particles = byBudget(context, 8, few, 128, 256)
     const steps = byBudget(context, 6, short, 80, 160)
     const seeds = byBudget(context, 1, 1, 3, 6)

@@ -6,7 +6,7 @@ import { RunLog, runFolder } from '../run-log.js'
 import { type ControlledRow, type Energies, findings, type PlainRow, tablesOf } from './consistency-images-tables.js'
 import { imagesClassifier, imagesEnergy, imagesTeacher, type Space, spaceOf } from './consistency-models.js'
 import { COLD, type Problem, problemsOf, type Under, type Weights } from './consistency-problems.js'
-import { labelsOf, pixels, type Reader, readerOf } from './consistency-reader.js'
+import { labelsOf, pixels, type Reader, readerOf, spread } from './consistency-reader.js'
 import { scored, wayNames } from './consistency-subjects.js'
 import { byBudget, type ExperimentContext, mean, type Outcome, rms } from './experiment.js'
 import { type OwnImages, ownImages } from './own-images.js'
@@ -182,7 +182,10 @@ async function ratioOf(features: Float32Array, others: Float32Array, { held, dim
 /** Of as many images that show what was asked for as there are particles, at most. */
 async function imagesRow({ own, reader, particles }: Work, problem: Problem): Promise<ControlledRow> {
   const labels = labelsOf(own.forEnergy, own.forEnergy.size)
-  const chosen = labels.flatMap((seen, i) => (problem.right(seen) ? [i] : [])).slice(0, particles)
+  const chosen = spread(
+    labels.flatMap((seen, i) => (problem.right(seen) ? [i] : [])),
+    particles,
+  )
   const size = sizeOf(own.shape)
   const images = new Float32Array(chosen.length * size)
   for (const [i, index] of chosen.entries()) own.forEnergy.read(index, images, i * size)

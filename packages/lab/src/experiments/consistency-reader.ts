@@ -63,7 +63,7 @@ export async function readerOf(own: OwnImages, classifier: Classifier, signal?: 
       }
       if (chosen.length === 0) return { right: 0, recognised: 0, coverage: 0, kinds: Number.NaN, spread: 0 }
       const shown = await features(rows(given, chosen, size))
-      const wanted = indicesWhere(held.classes, right).slice(0, FOR_EACH * classes.length)
+      const wanted = spread(indicesWhere(held.classes, right), FOR_EACH * classes.length)
       const { coverage } = wanted.length > COVERED ? await densityCoverage(shown, rows(held.features, wanted, dim), { dim, signal }) : { coverage: Number.NaN } // biome-ignore format: one line
       return {
         right: chosen.length / classes.length,
@@ -79,15 +79,18 @@ export async function readerOf(own: OwnImages, classifier: Classifier, signal?: 
 /** Coverage is by the fifth neighbour among as many at least. */
 const COVERED = 10
 
-/** As many as `most` images of a data set, evenly spread. */
-const chosenOf = (data: Dataset, most: number): Int32Array =>
-  Int32Array.from({ length: Math.min(most, data.size) }, (_, i) => Math.floor((i * data.size) / Math.min(most, data.size))) // biome-ignore format: one line
+/** At most so many of them, evenly spread: data sets have an order. */
+export function spread(indices: readonly number[], most: number): number[] {
+  const count = Math.min(most, indices.length)
+  return Array.from({ length: count }, (_, i) => indices[Math.floor((i * indices.length) / count)])
+}
+
+const chosenOf = (data: Dataset, most: number): number[] => spread([...Array(data.size).keys()], most)
 
 export const pixels = async (data: Dataset, most: number): Promise<Float32Array> =>
-  (await readSamples(data, null, chosenOf(data, most))).x0
+  (await readSamples(data, null, Int32Array.from(chosenOf(data, most)))).x0
 
-export const labelsOf = (data: Dataset, most: number): Classes[] =>
-  Array.from(chosenOf(data, most), (i) => data.label(i))
+export const labelsOf = (data: Dataset, most: number): Classes[] => chosenOf(data, most).map((i) => data.label(i))
 
 const indicesWhere = (classes: readonly Classes[], is: (classes: Classes) => boolean): number[] =>
   classes.flatMap((seen, i) => (is(seen) ? [i] : []))
