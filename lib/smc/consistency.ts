@@ -20,7 +20,7 @@ export interface ConsistencyOptions {
   signal?: AbortSignal
 }
 
-/** Steps to an octave: V hardly depends on it. */
+/** Steps to an octave. Errors of an energy are in V whatever it is; those of the kernels fall with it, and where they are most of V, W is near it. */
 const STEPS = 2
 
 /** Measures an energy on the path of its own samples from noise `max` to `min`: two evaluations an octave for each of the particles, and as many on noised data. */
