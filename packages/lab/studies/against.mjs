@@ -1,7 +1,7 @@
 // Our recipe against those of others (others.mjs) at equal processor seconds, in the same engine and on one thread: the loss of one yardstick, the
 // share of samples that show what was asked for, distances of the samples to pictures held out, and copies. Samples are drawn by both ways of
 // as many evaluations, 18 levels of Heun's method and 36 ancestral steps. Sprites of 64 x 64 are learnt as latents of 4 x 16 x 16, of an
-// autoencoder that is trained once and kept; their loss and copies are those of latents, and all else is of decoded samples.
+// autoencoder that is trained once and kept; all figures are those of latents, also what a classifier of latents tells.
 //
 //   node packages/lab/studies/against.mjs [--data KIND,...] [--minutes N,...] [--recipes NAME;...] [--seeds 0,1,...] [--count N]
 //     [--shared DIR] [--keep DIR] [--out FILE] [--show]
@@ -89,8 +89,7 @@ const dataSets = {
       return (await trainAutoencoder({ data: training, images: 6000, batchSize: 32, lr: 2e-3, network, seed: 0 })).model
     })
     const [latents, testLatents] = [await latentDataset(training, autoencoder), await latentDataset(test, autoencoder)]
-    const pictures = { training, test, decode: (samples) => autoencoder.decode(samples) }
-    return { training: latents, test: testLatents, pictures }
+    return { training: latents, test: testLatents, decoder: autoencoder }
   },
 }
 
@@ -106,14 +105,19 @@ async function kept(name, of, make) {
   return of.load(path)
 }
 
+/** Latents that a classifier takes. */
+const asImages = (data) => ({
+  ...{ name: data.name, size: data.size, shape: data.shape, labels: data.labels },
+  read: (index, out, offset) => data.read(index, out, offset),
+  label: (index) => data.label(index),
+})
+
 /** Trained on enough for each kind; what it knows of test pictures stands in the row. */
 function classifierOf(kind, { training, test }) {
-  const large = training.shape[1] > 32
-  const images = training.size < 5000 ? 12_000 : large ? 24_000 : 100_000
-  const network = large ? { width: 16, channelMult: [1, 2, 4] } : { width: 16 }
-  const recipe = { batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1, noise: 0.1, network }
+  const images = training.size < 5000 ? 12_000 : 100_000
+  const recipe = { batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1, noise: 0.1, network: { width: 16 } }
   return kept(`${kind}-classifier`, Classifier, async () => {
-    const { model } = await trainClassifier({ data: training, images, ...recipe, seed: 0 })
+    const { model } = await trainClassifier({ data: asImages(training), images, ...recipe, seed: 0 })
     model.accuracy = await accuracyOn(
       model,
       test,
@@ -165,7 +169,7 @@ const methods = {
   ancestral: { sigmas: [...sigmaGrid({ steps: 35, min: 0.02, max: 80 }), 0], method: 'ancestral' },
 }
 
-async function judged(model, { training, test, read, pictures }, classifier, method, picture) {
+async function judged(model, { training, test, read, decoder }, classifier, method, picture) {
   const count = Number(options.count)
   const asked = askedFor({ labels: test.labels, label: (i) => test.label(i) }, count)
   const vectors = labelVectors({ labels: test.labels, label: (i) => asked[i] }, count)
@@ -176,19 +180,16 @@ async function judged(model, { training, test, read, pictures }, classifier, met
   const { samples } = await sample(conditional, { particles: count, seed: 5, ...methods[method] })
   const size = samples.length / count
   const share = (right) => asked.filter((want, i) => right(want, i)).length / count
-  const shownPictures = pictures ? await pictures.decode(samples) : samples
-  const { classes } = await classifier.classify(shownPictures)
+  const { classes } = await classifier.classify(samples)
   const counts = asked[0].map((_, a) => asked[0].length === 1 || classifier.accuracy[a] >= KNOWN)
   const width = asked[0].length
   const shown = read && asked.map((_, i) => read(samples.subarray(i * size, (i + 1) * size)))
-  const real = pictures?.test ?? test
-  const [own, theirs] = [await classifier.features(shownPictures), await classifier.features(firstOf(real, COMPARED))]
+  const [own, theirs] = [await classifier.features(samples), await classifier.features(firstOf(test, COMPARED))]
   const dim = classifier.featureSize
   const copies = await findCopies({ samples, heldOut: firstOf(test, 128), training, extractor: pixelFeatures(test.shape) }) // biome-ignore format: one line
-  writeFileSync(
-    picture,
-    await gridPng(shownPictures.slice(0, 60 * (shownPictures.length / count)), real.shape, { columns: 12, size: 700 }),
-  )
+  const few = samples.slice(0, 60 * size)
+  const looked = decoder ? await decoder.decode(few) : few
+  writeFileSync(picture, await gridPng(looked, decoder?.shape ?? test.shape, { columns: 12, size: 700 }))
   return {
     byClassifier: share((want, i) => want.every((value, a) => !counts[a] || value === classes[i * width + a])),
     ...(read && {
@@ -217,7 +218,7 @@ const round = (value) =>
       : value
 
 async function measure(kind, name, minutes, seed, loaded) {
-  const classifier = await classifierOf(kind, loaded.pictures ?? loaded)
+  const classifier = await classifierOf(kind, loaded)
   const began = cpu()
   const { model, images, steps } = await trained(name, loaded.training, minutes, seed)
   const cpuSeconds = cpu() - began
