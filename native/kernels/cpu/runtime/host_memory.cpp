@@ -19,6 +19,8 @@ constexpr size_t kLine = 64;
 // From here on a block is a mapping of its own, which the system has back when it is freed: malloc would keep it for
 // later, and what the networks of an hour have held would be the process's for good.
 constexpr size_t kMapped = size_t{1} << 18;
+// From here on the system is asked for huge pages, where it has them for who asks.
+constexpr size_t kHuge = size_t{1} << 22;
 
 // Stands in the cache line before each block.
 struct Header {
@@ -36,7 +38,11 @@ void freeSmall(void* start) { _aligned_free(start); }
 #else
 void* map(size_t bytes) {
   void* start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return start == MAP_FAILED ? nullptr : start;
+  if (start == MAP_FAILED) return nullptr;
+#if defined(MADV_HUGEPAGE)
+  if (bytes >= kHuge) madvise(start, bytes, MADV_HUGEPAGE);
+#endif
+  return start;
 }
 void unmap(void* start, size_t bytes) { munmap(start, bytes); }
 void discard(void* memory, size_t bytes) {
