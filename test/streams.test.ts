@@ -248,6 +248,9 @@ describe('checkpoints of smc', () => {
     await expect(smc(target, { ...run, seed: 6 })).rejects.toThrow(/other seed: give another file/)
     await expect(smc(lowTemperature(left, { gamma: 3 }), run)).rejects.toThrow(/other target/)
     await expect(smc(lowTemperature(right, { gamma: 2 }), run)).rejects.toThrow(/its models have changed/)
+    const older = join(folder, 'older.safetensors')
+    await writeFile(older, (await readFile(file, 'latin1')).replace(/feynkac-smc-\d/, 'feynkac-smc-0'), 'latin1')
+    await expect(smc(target, { ...run, checkpoint: older })).rejects.toThrow(/of another version of smc/)
     const levels: number[] = []
     const again = await smc(target, { ...run, onProgress: ({ level }) => levels.push(level) })
     expect(levels).toEqual([4, 5, 6, 7, 8, 9, 10])

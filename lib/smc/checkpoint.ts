@@ -19,7 +19,7 @@ export interface Saved {
   rest: Record<string, unknown>
 }
 
-const FORMAT = 'feynkac-smc-2'
+const FORMAT = 'feynkac-smc-3'
 
 export class SmcCheckpoint {
   #savedAt = performance.now()
@@ -48,6 +48,8 @@ export class SmcCheckpoint {
     } catch (cause) {
       return fail('the state of the run is not JSON', cause)
     }
+    if (isObject(json) && String(json.format).startsWith('feynkac-smc-') && json.format !== FORMAT)
+      return fail('a checkpoint of another version of smc: go on with that version, or remove it to begin anew')
     if (!isObject(json) || json.format !== FORMAT || !isObject(json.identity) || !isObject(json.rest))
       return fail('not a checkpoint of smc')
     if (!Number.isSafeInteger(json.level)) return fail('the state of the run has no level')
