@@ -1,4 +1,5 @@
 import { allDefaults } from '../base/option-table.js'
+import type { AutoencoderConfig } from '../networks/autoencoder.js'
 import type { NetworkConfig } from '../networks/config.js'
 import { halfNetwork } from '../networks/half.js'
 import { type Settings, settingRows } from './settings.js'
@@ -79,8 +80,11 @@ function batchFor(images: number): number {
 /** 4e-3 for pictures and 2e-3 for vectors at the default width; a quarter of it to distil; less in proportion for wider networks. */
 function rateFor({ objective, network }: Situation): number {
   const [rate, width] = network.class === 'ResidualMLP' ? [2e-3, 128] : [4e-3, 32]
-  const narrower = Math.min(1, width / widthOf(network))
-  return Number(((objective === 'distill' ? rate / 4 : rate) * narrower).toPrecision(3))
+  return narrowed(objective === 'distill' ? rate / 4 : rate, width, widthOf(network))
+}
+
+function narrowed(rate: number, width: number, own: number): number {
+  return Number((rate * Math.min(1, width / own)).toPrecision(3))
 }
 
 function widthOf({ class: name, args }: NetworkConfig): number {
@@ -112,13 +116,25 @@ function averagedOver(images: number) {
   return { warmUp: Math.min(10_000, twentieth), emaHalfLife: Math.min(500_000, twentieth) }
 }
 
-/** Networks that know no noise levels have none of what is about them; the rate of an autoencoder is constant, which no study has looked at. */
-export function autoencoderRecipe(images: number): Recipe {
+/** As denoisers, but for what is about noise levels: a fourth to a hundredth of the error of batches of 128 and Adam (docs/recipe.md). */
+export function autoencoderRecipe(images: number, { args }: Pick<AutoencoderConfig, 'args'>): Recipe {
   return {
-    batchSize: 128,
-    lr: 1e-3,
-    muon: 0,
-    decay: 0,
+    ...plain(images),
+    batchSize: batchFor(images),
+    lr: narrowed(4e-3, 32, args.block_out_channels[0]!),
+    muon: 0.95,
+  }
+}
+
+/** Muon, small batches, and a high rate that falls from the start: half of the errors of a constant rate of Adam's (docs/recipe.md). */
+export function classifierRecipe(images: number): Recipe {
+  return { ...plain(images), batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1 }
+}
+
+/** Networks that know no noise levels have none of what is about them. */
+function plain(images: number) {
+  return {
+    decay: 0.5,
     labelDropout: 0,
     references: 0,
     sharpened: 0,
@@ -126,11 +142,6 @@ export function autoencoderRecipe(images: number): Recipe {
     ...averagedOver(images),
     ...edmNoise,
   }
-}
-
-/** Muon, small batches, and a high rate that falls from the start: half of the errors of a constant rate of Adam's (docs/recipe.md). */
-export function classifierRecipe(images: number): Recipe {
-  return { ...autoencoderRecipe(images), batchSize: 32, lr: 1e-2, muon: 0.95, decay: 1 }
 }
 
 /** So few samples are all trained on. */

@@ -63,7 +63,7 @@ export interface ImageObjective<M extends ImageModel, D extends ImageDefinition>
   given: Partial<D>
   defaults: Omit<D, keyof Settings | 'objective' | 'network' | 'data'>
   /** What else holds otherwise, by rule. */
-  recipe(images: number): Recipe
+  recipe(images: number, network: D['network']): Recipe
   /** The network of the options, or a small one; throws ArgumentError where there can be none for the data. */
   configure(network: object, data: Dataset): D['network']
   create(definition: D, data: Dataset, options: DeviceOptions & { seed: number }): Promise<M>
@@ -145,7 +145,8 @@ async function define<M extends ImageModel, D extends ImageDefinition>(
   images: number,
 ): Promise<D> {
   const network = options.network === undefined ? undefined : configure(checkObject(options.network), data)
-  const general = { ...generalSettings, ...recipe(images) }
+  const otherwise = network ?? stored?.network ?? configure({}, data)
+  const general = { ...generalSettings, ...recipe(images, otherwise) }
   const identity = { objective: name, data: await fingerprintFor(data, stored) }
   const { noise } = options
   const settled = settle<ImageDefinition>(
@@ -156,7 +157,7 @@ async function define<M extends ImageModel, D extends ImageDefinition>(
       microBatch: general.batchSize,
       ...(defaults as Pick<ImageDefinition, 'noise'>),
       ...identity,
-      network: network ?? stored?.network ?? configure({}, data),
+      network: otherwise,
     },
   ) as D
   const { shape } = settled.network

@@ -86,7 +86,7 @@ const dataSets = {
     const [training, test] = splitData(all, [1 - COMPARED / all.size, COMPARED / all.size], 0)
     const autoencoder = await kept('sprites-autoencoder', Autoencoder, async () => {
       const network = { width: 16, channelMult: [1, 2, 2], latentChannels: 4, attention: false }
-      return (await trainAutoencoder({ data: training, images: 6000, batchSize: 32, lr: 2e-3, network, seed: 0 })).model
+      return (await trainAutoencoder({ data: training, images: 12_000, network, seed: 0 })).model
     })
     const [latents, testLatents] = [await latentDataset(training, autoencoder), await latentDataset(test, autoencoder)]
     return { training: latents, test: testLatents, decoder: autoencoder }

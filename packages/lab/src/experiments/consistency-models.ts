@@ -55,11 +55,10 @@ export async function spaceOf(images: OwnImages, context: ExperimentContext): Pr
   }
 }
 
-/** Muon, small batches and a falling rate: 3000 sprites (21 s) leave a loss of .028, where 6000 by batches of 32 and Adam at 2e-3 (33 s) leave .047; 12,000 leave .0026. */
 function imagesAutoencoder({ key, forEnergy: data }: OwnImages, context: ExperimentContext): Promise<Autoencoder> {
   const images = seen(context, true).autoencoder
   const network = { width: 16, channelMult: [1, 2, 2], latentChannels: 4, attention: false }
-  const options = { data, images, batchSize: 16, lr: 4e-3, muon: 0.95, decay: 0.5, network, seed: context.seed }
+  const options = { data, images, network, seed: context.seed }
   return trained(context, `images-${key}-autoencoder-${images}`, (where) => trainAutoencoder({ ...options, ...where }))
 }
 

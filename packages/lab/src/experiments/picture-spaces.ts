@@ -74,6 +74,7 @@ function shapesAutoencoder(data: Dataset, context: ExperimentContext): Promise<A
   const { seed } = context
   const images = autoencoderImages(context)
   const network = { width: 16, channelMult: [1, 2, 2], latentChannels: 4, attention: false }
-  const options = { data, images, batchSize: 32, lr: 2e-3, network, seed }
+  // a constant rate of Adam's, as the published results were taken
+  const options = { data, images, batchSize: 32, lr: 2e-3, muon: 0, decay: 0, network, seed }
   return trained(context, `shapes-autoencoder-${images}-${seed}`, (where) => trainAutoencoder({ ...options, ...where }))
 }
