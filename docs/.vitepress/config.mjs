@@ -57,6 +57,7 @@ const sidebar = [
     page('Denoiser and energy in one', '/joint'),
     page('The head residual', '/residual'),
     page('Weights by likelihood', '/likelihood'),
+    page('Are the weights right?', '/right-weights'),
     page('Targets averaged over the data', '/smoothed-targets'),
     page('Weights of denoisers', '/denoiser-weights'),
     page('GPU', '/guides/gpu'),
