@@ -21,6 +21,8 @@ constexpr size_t kMostBytes = size_t{1} << 30;  // of one operation: MPI counts 
 constexpr size_t kSegment = size_t{1} << 22;    // floats that are added up at a time
 constexpr size_t kLine = 16;                    // floats of a line of the cache
 constexpr auto kEndTakes = std::chrono::seconds(5);
+// until the launcher has read what this rank said: Hydra drops what it has not read when it ends the ranks
+constexpr auto kHeard = std::chrono::milliseconds(250);
 
 struct Ended : std::runtime_error {
   Ended() : std::runtime_error("the ranks have been ended") {}
@@ -86,6 +88,7 @@ void Communicator::loop(const std::vector<std::string>& libraries, std::promise<
   }
   runQueue(lock, /*all=*/true);  // those who wait learn of the end
   wake_.wait(lock, [this] { return end_ == End::kAbort; });
+  std::this_thread::sleep_for(kHeard);
   mpi_->abort(code_);
 }
 

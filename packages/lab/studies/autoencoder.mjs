@@ -4,7 +4,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { devices, loadDataset, setThreads, splitData, trainAutoencoder } from '../../../dist/index.js'
+import { devices, loadDataset, setThreads, trainAutoencoder } from '../../../dist/index.js'
+import { splitData } from '../../../dist/internal.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -50,8 +51,8 @@ async function trainedFor(seconds, data, recipe, seed) {
     const { model } = await trainAutoencoder({ data, images, ...recipe, previewEvery: 0, seed })
     return { model, images, took: cpu() - began }
   }
-  const begun = await timed(2 * recipe.batchSize)
-  const more = await timed(6 * recipe.batchSize)
+  const begun = await timed(4 * recipe.batchSize)
+  const more = await timed(20 * recipe.batchSize)
   for (const { model } of [begun, more]) model.dispose()
   const perImage = (more.took - begun.took) / (more.images - begun.images)
   return timed(Math.round(seconds / perImage))
