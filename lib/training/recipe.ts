@@ -116,7 +116,7 @@ function averagedOver(images: number) {
   return { warmUp: Math.min(10_000, twentieth), emaHalfLife: Math.min(500_000, twentieth) }
 }
 
-/** As denoisers, but for what is about noise levels: a fourth to a hundredth of the error of batches of 128 and Adam (docs/recipe.md). */
+/** As denoisers, but for what is about noise levels: a third to a hundredth of the error of batches of 128 and Adam (docs/recipe.md). */
 export function autoencoderRecipe(images: number, { args }: Pick<AutoencoderConfig, 'args'>): Recipe {
   return {
     ...plain(images),
