@@ -51,7 +51,7 @@ export function register(program: Command): void {
 
 async function run(file: string, flags: Flags, ranks: Communicator, signal: AbortSignal) {
   const { EnergyModel } = await import('../models/energy.js')
-  const { openData } = await import('../training/run.js')
+  const { openData } = await import('../training/opening.js')
   using model = await EnergyModel.load(file, deviceOf(flags))
   const path = flags.output ?? file
   // before the work, so that it is not lost

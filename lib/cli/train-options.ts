@@ -7,6 +7,7 @@ import { readingRows } from '../data/options.js'
 import type { NetworkConfig } from '../networks/config.js'
 import type { Head } from '../networks/energy-heads.js'
 import { Stopped } from '../ranks/stopped.js'
+import type { TrainingProgress } from '../training/events.js'
 import { architectureRows } from '../training/network-options.js'
 import type { DistillOptions } from '../training/objectives/distill.js'
 import {
@@ -17,7 +18,6 @@ import {
   previewRows,
   recordRows,
 } from '../training/options.js'
-import type { TrainingProgress } from '../training/run.js'
 import { loopRows, noiseRows, type Settings, settingRows } from '../training/settings.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'

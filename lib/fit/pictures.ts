@@ -2,7 +2,7 @@ import { setImmediate as breathe } from 'node:timers/promises'
 import { type Dataset, MemoryDataset } from '../data/dataset.js'
 import { MixedPictures } from '../data/images.js'
 import { readSamples } from '../data/samples.js'
-import { openData } from '../training/run.js'
+import { openData } from '../training/opening.js'
 import type { DataOptions, TrainingOptions } from '../training/types.js'
 
 /**

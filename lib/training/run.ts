@@ -1,202 +1,44 @@
-import { integer, knownOptions } from '../base/args.js'
-import { ArgumentError, FileError, invalid } from '../base/errors.js'
-import { checkOptions, defaultsOf } from '../base/option-table.js'
+import { integer } from '../base/args.js'
+import { invalid } from '../base/errors.js'
+import { checkOptions } from '../base/option-table.js'
 import { sizeOf } from '../base/shape.js'
-import { checkDataset, type Dataset, type Decoder, type LabelSpec, labelDim } from '../data/dataset.js'
+import type { Dataset, LabelSpec } from '../data/dataset.js'
 import { fingerprintFor, fingerprintNetwork } from '../data/fingerprint.js'
-import { loadDataset } from '../data/load.js'
-import { readingRows } from '../data/options.js'
-import { Autoencoder } from '../models/autoencoder.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
-import { encoded } from '../models/latents.js'
 import { run } from '../native/addon.js'
-import { deviceOptionNames, freeMemory } from '../native/devices.js'
-import type { NativeNetwork, NetworkKind } from '../native/types.js'
-import {
-  configDropout,
-  configLabelDim,
-  configLabelDropout,
-  givenNetworkConfig,
-  type NetworkConfig,
-} from '../networks/config.js'
-import { halfNetwork } from '../networks/half.js'
+import { freeMemory } from '../native/devices.js'
+import type { NativeNetwork } from '../native/types.js'
 import { type NoiseConditioning, vpSigma } from '../networks/noise-conditioning.js'
-import { type Communicator, checkedRanks } from '../ranks/communicator.js'
+import type { Communicator } from '../ranks/communicator.js'
 import { fromFirst } from '../ranks/share.js'
-import { networkFor } from './architecture.js'
 import { Batches } from './batches.js'
 import { averaged, lossesBeside } from './beside.js'
-import { type Checkpoint, checkDefinition, type DataSource, readCheckpoint, restore } from './checkpoint.js'
+import { type DataSource, restore } from './checkpoint.js'
 import { type Opened, type Run, runWithCheckpoints } from './checkpointed.js'
-import { RunFolder, removeCheckpoints } from './folder.js'
+import {
+  type Definition,
+  define,
+  type Found,
+  type FrontEnd,
+  onlySettings,
+  type StoredDefinition,
+  unknownBefore,
+} from './definition.js'
+import { removeCheckpoints } from './folder.js'
 import { HeldOutLoss, MEASUREMENTS } from './held-out-loss.js'
 import { holdOut, type Split } from './hold-out.js'
-import type { LevelSettings } from './levels.js'
-import type { Architecture } from './network-options.js'
 import { NoisyStates } from './noisy-states.js'
-import { holdOutRows, lengthRows, levelRows, previewRows, recordRows } from './options.js'
-import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
+import { inRun, openRun } from './opening.js'
+import { holdOutRows, lengthRows, previewRows, recordRows } from './options.js'
 import { Previews, previewEveryFor, samplesOf } from './previews.js'
-import { describeRecipe, generalSettings, holdOutFor, recipeFor, recipeOf } from './recipe.js'
-import { checkSettings, type Settings, settingRows, settle } from './settings.js'
+import { describeRecipe, recipeOf } from './recipe.js'
+import { checkSettings, type Settings } from './settings.js'
 import { beginFromHalf, type Half, halfOf } from './small-first.js'
 import { imagesOf, imagesPerSecond } from './speed.js'
 import type { TrainingOptions, TrainingPlan, TrainingResult } from './types.js'
 
-export type { TrainingProgress } from './events.js'
-
-/** What dsm.ts and distill.ts share: from options to a trained model, with or without a directory to resume from. */
-
-/** Options of every training run, beside what defines it. */
-export const runOptionNames = [
-  ...['data', 'dataOptions', 'images', 'network', 'output', 'resume', 'checkpointEvery', 'logEvery', 'tensorboard'],
-  ...[...deviceOptionNames, 'ranks', 'signal', 'onProgress'],
-]
-
-export const settingNames = Object.keys(settingRows) as (keyof Settings)[]
-
-export const trainingOptionNames = [...runOptionNames, ...settingNames, 'minutes', 'holdOut', 'previewEvery', 'onPlan']
-
-/** Everything that fixes the final weights. */
-export interface Definition extends Settings, LevelSettings, PathSettings {
-  /** Paths of each target in a round of own states; 0: none. */
-  selfPlay: number
-  objective: 'dsm' | 'distill'
-  kind: NetworkKind
-  headScale: number
-  /** For a joint network only. */
-  energyWeight: number
-  sigmaData: number
-  /** Share of the samples. */
-  holdOut: number
-  init: 'random' | 'teacher'
-  network: NetworkConfig
-  /** Fingerprints. */
-  data: string
-  teacher: string | null
-}
-
-/** How a front end differs from the others. */
-export interface FrontEnd<M extends Denoiser | EnergyModel> {
-  objective: Definition['objective']
-  /** What the caller chose explicitly, and what holds otherwise. */
-  given: Partial<Definition>
-  defaults: Pick<Definition, 'kind' | 'headScale' | 'sigmaData' | 'init'>
-  teacher?: Denoiser
-  /** Name of the teacher's file, for the checkpoint. */
-  teacherSource: string | null
-  /** Whether the network is given the data's labels. */
-  conditional: boolean
-  create(definition: Definition, labels: LabelSpec | null): Promise<M>
-  /** With the trained weights, before the model is saved. */
-  finish?(model: M, data: Dataset, run: { images: number; seed: number }): Promise<void>
-}
-
-/** What the options lead to, besides their text. */
-interface Found {
-  /** Those that the network is given. */
-  labels: LabelSpec | null
-  shape: readonly number[]
-  /** Samples. */
-  size: number
-  /** Whether they are latents of images. */
-  latent: boolean
-  /** Fingerprints. */
-  data: string
-  teacher: string | null
-}
-
-/** Runs `work` with the directory of a run, which other runs may have afterwards. */
-export async function inRun<T>(opening: Promise<Opened>, work: (opened: Opened) => Promise<T>): Promise<T> {
-  const opened = await opening
-  try {
-    return await work(opened)
-  } finally {
-    await opened.folder?.close()
-  }
-}
-
-/** `read` reads a checkpoint of the run's kind. */
-export async function openRun(
-  options: Pick<TrainingOptions, 'output' | 'resume' | 'tensorboard' | 'ranks'>,
-  read: (path: string) => Promise<Checkpoint> = (path) => readCheckpoint(path),
-): Promise<Opened> {
-  const { resume, tensorboard } = options
-  if (tensorboard !== undefined) recordRows.tensorboard.check('tensorboard', tensorboard)
-  if (tensorboard && options.output === undefined)
-    throw invalid('tensorboard', 'false without an output directory', true)
-  if (resume !== undefined && resume !== 'auto' && typeof resume !== 'boolean')
-    throw invalid('resume', "true, false or 'auto'", resume)
-  const ranks = checkedRanks(options.ranks)
-  if (options.output === undefined) {
-    if (options.resume) throw invalid('output', 'the directory of the run to resume', undefined)
-    return { folder: null, checkpoint: null, ranks }
-  }
-  if (typeof options.output !== 'string' || options.output === '')
-    throw invalid('output', 'the name of a directory', options.output)
-  // the first makes the directory and tidies it before the others look, and writes when all have
-  if (ranks.rank > 0) await ranks.barrier()
-  const folder = ranks.rank > 0 ? RunFolder.read(options.output) : await RunFolder.open(options.output)
-  try {
-    if (ranks.rank === 0) await ranks.barrier()
-    if (!resume && (await folder.checkpoints()).length)
-      throw new ArgumentError(
-        `${options.output} holds the checkpoints of a run: resume it, or choose another directory`,
-      )
-    const whole = async (path: string) => {
-      const found = await read(path)
-      checkDefinition(found)
-      return found
-    }
-    const checkpoint = resume ? await folder.newest(whole) : null
-    if (!checkpoint && resume === true)
-      throw new FileError(`there is no checkpoint to resume from in ${options.output}`, options.output)
-    const step = checkpoint?.loop.step ?? -1
-    const first = await fromFirst(ranks, step)
-    if (first !== step)
-      throw new FileError(
-        `rank 0 goes on from step ${first} and rank ${ranks.rank} from ${step} (-1: there is no checkpoint): all ranks need the same ${options.output}`,
-        options.output,
-      )
-    return { folder, checkpoint, ranks }
-  } catch (error) {
-    await folder.close()
-    throw error
-  }
-}
-
-/** The data and, where they were named, by what. A resumed run reads what its checkpoint names. */
-export async function openData(
-  options: Pick<TrainingOptions, 'data' | 'dataOptions' | 'device' | 'precision' | 'signal'>,
-  { checkpoint }: Pick<Opened, 'checkpoint'>,
-): Promise<{ data: Dataset; source: DataSource | null }> {
-  const { data, dataOptions = {}, signal } = options
-  knownOptions('dataOptions', dataOptions, [...Object.keys(readingRows), 'autoencoder'])
-  if (data !== undefined && typeof data !== 'string') {
-    if (dataOptions.autoencoder !== undefined)
-      throw invalid(
-        'autoencoder',
-        'nothing where the data are a data set: latentDataset encodes it',
-        dataOptions.autoencoder,
-      )
-    return { data: checkDataset(data), source: checkpoint?.sources.data ?? null }
-  }
-  const source = data === undefined ? checkpoint?.sources.data : { spec: data, options: dataOptions }
-  if (!source) throw invalid('data', 'a data set or its specification', data)
-  const { autoencoder: file, ...loading } = source.options
-  const images = await loadDataset(source.spec, { ...loading, signal })
-  if (file === undefined) return { data: images, source }
-  const open = () => Autoencoder.load(file, { device: options.device, precision: options.precision })
-  using autoencoder = await open()
-  const { shape } = autoencoder
-  // previews are few: in memory only while one is decoded
-  const decode: Decoder['decode'] = async (latents, call) => {
-    using decoder = await open()
-    return await decoder.decode(latents, call)
-  }
-  return { data: await encoded(images, autoencoder, { signal, decoder: { shape, decode } }), source }
-}
+/** What dsm.ts and distill.ts share: from a definition to a trained model, from the beginning or a checkpoint. */
 
 /** Trains from the options, or on from the checkpoint. */
 export async function train<M extends Denoiser | EnergyModel>(
@@ -299,25 +141,6 @@ async function beginAtHalf<M extends Denoiser | EnergyModel>(
     half.dispose()
   }
 }
-
-const noLevels = { levelWeight: 0, levelBatch: 1, ...defaultsOf(levelRows, 'levels') }
-
-/** Values of options that checkpoints of before there were these do not have. */
-const unknownBefore = {
-  ...generalSettings,
-  decay: 0,
-  muon: 0,
-  references: 0,
-  sharpened: 0,
-  smallFirst: 0,
-  holdOut: 0,
-  energyWeight: 1,
-  ...noLevels,
-  ...noPath,
-  selfPlay: 0,
-}
-
-type StoredDefinition = Definition & { images: number }
 
 interface Prepared<M> extends Omit<Run<M>, 'sources'> {
   definition: Definition
@@ -423,101 +246,6 @@ function planOf({ images, definition, samples }: Prepared<unknown>, rate: number
 
 function noneHeldOut(data: Dataset): Split {
   return { training: data, held: new Int32Array(0) }
-}
-
-function define<M extends Denoiser | EnergyModel>(
-  options: TrainingOptions,
-  front: FrontEnd<M>,
-  stored: Definition | undefined,
-  found: Found & { images: number },
-): Definition {
-  const { objective, teacher } = front
-  const identity = { objective, data: found.data, teacher: found.teacher }
-  const dims = found.labels ? labelDim(found.labels) : 0
-  const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
-  const needsClass = teacher?.info.nullClass === null
-  const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
-  const { images, labels, size, latent } = found
-  const holdOut = options.holdOut ?? holdOutFor(size)
-  const attributes = labels?.attributes.length ?? 0
-  const situation = { objective, images, samples: size, latent, attributes, network: chosen }
-  const own = needsClass ? 0 : labels && configLabelDropout(chosen)
-  const classified = (stored ?? front.given).levelWeight
-  const recipe = recipeFor(situation, {
-    ...(classified && { references: 0, sharpened: 0 }),
-    ...(typeof own === 'number' && { labelDropout: own }),
-    ...(front.defaults.kind !== 'denoiser' && { smallFirst: 0 }),
-    ...onlySettings(options),
-  })
-  const defaults: Definition = {
-    ...generalSettings,
-    ...recipe,
-    microBatch: recipe.batchSize,
-    dropout: objective === 'dsm' ? configDropout(chosen) : 0,
-    holdOut,
-    energyWeight: 1,
-    ...noLevels,
-    levelBatch: Math.ceil(recipe.batchSize / 4),
-    ...noPath,
-    selfPlay: 0,
-    pathBatch: Math.ceil(recipe.batchSize / 2),
-    ...front.defaults,
-    ...identity,
-    network: chosen,
-  }
-  const given = { ...onlySettings(options), holdOut: options.holdOut, ...front.given, ...identity, network }
-  const settled = settle(given, stored, defaults)
-  const { shape } = settled.network
-  if (shape.join() !== found.shape.join())
-    throw invalid('network', `a network for samples of [${found.shape}]`, [...shape])
-  const taken = configLabelDim(settled.network)
-  if (taken !== dims) {
-    const without = objective === 'dsm' ? ', or leave the labels out: conditional: false (--no-labels)' : ''
-    throw new ArgumentError(
-      `the network takes ${taken} label entries but the data have ${dims}: give it as many (label_dim, or num_class_embeds of UNet2DModel)${without}`,
-    )
-  }
-  if (settled.init === 'teacher' && JSON.stringify(settled.network) !== JSON.stringify(teacher?.info.network))
-    throw invalid('init', "'random', as the network is not the teacher's", settled.init)
-  if (settled.dropout > 0 && settled.network.class === 'ResidualMLP')
-    throw invalid('dropout', '0, as a network of vectors has none', settled.dropout)
-  if (!(settled.levelWeight > 0))
-    for (const name of ['levels', 'levelBatch'] as const)
-      if (front.given[name] !== undefined) throw invalid(name, 'nothing without levelWeight', front.given[name])
-  if (settled.levelWeight > 0) integer('levelBatch', settled.levelBatch, 1, settled.batchSize)
-  if (!(settled.pathWeight > 0))
-    for (const name of pathOptionNames)
-      if (name !== 'pathWeight' && front.given[name] !== undefined)
-        throw invalid(name, 'nothing without pathWeight', front.given[name])
-  if (settled.selfPlay > 0 && settled.levelWeight > 0)
-    throw invalid('selfPlay', 'nothing beside levelWeight, which classifies noised data', settled.selfPlay)
-  if (settled.levelWeight > 0 && (settled.references > 0 || settled.sharpened > 0))
-    throw invalid('levelWeight', '0 with references or sharpened, as it classifies noised data', settled.levelWeight)
-  if (settled.references > 0 && objective === 'distill')
-    throw invalid('references', '0, as the teacher is the target at any state', settled.references)
-  if (settled.sharpened > 0 && settled.references === 0 && objective === 'dsm')
-    throw invalid('sharpened', '0 without references: a clean sample is no target there', settled.sharpened)
-  if (settled.smallFirst > 0) {
-    const none = (what: string) => invalid('smallFirst', `0, as ${what}`, settled.smallFirst)
-    if (settled.kind !== 'denoiser') throw none('only denoisers begin at half the size')
-    if (latent || settled.network.class === 'ResidualMLP') throw none('the data are not images')
-    if (!halfNetwork(settled.network)) throw none('not every level of the network has a half of its size')
-  }
-  if (settled.pathWeight > 0) integer('pathBatch', settled.pathBatch, 1, settled.batchSize)
-  settled.microBatch = Math.min(settled.microBatch, settled.batchSize)
-  return settled
-}
-
-function configure(network: Architecture | NetworkConfig, shape: readonly number[], labels: number): NetworkConfig {
-  if (network === null || typeof network !== 'object') throw invalid('network', 'an object', network)
-  if (!('class' in network)) return networkFor(shape, labels, network)
-  return givenNetworkConfig(network)
-}
-
-export function onlySettings(options: Partial<Settings>): Partial<Settings> {
-  return Object.fromEntries(
-    settingNames.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]),
-  )
 }
 
 /** The noise levels that a network can be told: all, or those of its table. */

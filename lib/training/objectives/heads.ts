@@ -4,8 +4,8 @@ import { EnergyModel } from '../../models/energy.js'
 import type { ModelInfo } from '../../models/info.js'
 import type { DeviceOptions } from '../../native/devices.js'
 import { energyKinds, type Head } from '../../networks/energy-heads.js'
+import type { Definition, FrontEnd } from '../definition.js'
 import { distilledHeadRows, type LevelOptions, levelRows } from '../options.js'
-import type { Definition, FrontEnd } from '../run.js'
 
 /** The energy's form, for training from data and for distillation. */
 export interface HeadOptions extends LevelOptions {
