@@ -29,8 +29,8 @@ interface Way extends Method {
 }
 
 /**
- * What smc does with learnt pictures where it is told nothing is `no weights`. Each evaluates its models about as often: where there are moves, there are fewer levels. The step sizes of plain MCMC, in units of the noise,
- * are the best of those tried on the first composition.
+ * Each evaluates its models about as often: where there are moves, there are fewer levels. The step sizes of plain MCMC, in units of the noise,
+ * are the best of those tried on the first composition. What smc does with learnt pictures where it is told nothing is `no weights`.
  */
 const methods: Way[] = [
   { name: 'summed scores' },
@@ -86,11 +86,8 @@ export const composition: Experiment = {
         for (let s = 0; s < seeds; s++) {
           const log = s === 0 ? runFolder(context, problem.operation, problem.wanted, method.name) : undefined
           const options = { particles, steps, seed: context.seed + s, signal: context.signal, log }
-          const { images, ...run } = await drawPictures(
-            (method.guided && problem.guided) || problem.target,
-            method,
-            options,
-          )
+          const target = (method.guided && problem.guided) || problem.target
+          const { images, ...run } = await drawPictures(target, method, options)
           rows.push({ ...names(problem, method), ...(await scores(images, problem, subject)), ...run })
           if (s === 0) shown.push(images.subarray(0, SHOWN * sizeOf(shape)))
         }
