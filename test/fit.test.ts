@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sameBits } from '../lib/cli/fit.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
-import { budgetFor } from '../lib/fit/budget.js'
+import { budgetFor, energyMinutes } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
 import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
@@ -52,7 +53,7 @@ describe('fit', () => {
       },
     })
     expect(findings).toBe(1)
-    expect([...stages]).toEqual(['teacher', 'energy', 'calibration', 'classifier', 'pictures'])
+    expect([...stages]).toEqual(['teacher', 'classifier', 'energy', 'calibration', 'pictures'])
     expect(JSON.parse(await readFile(join(output, 'fit.json'), 'utf8'))).toEqual({
       ...result,
       files: result.files.slice(0, -1),
@@ -121,6 +122,7 @@ describe('fit', () => {
     await refused({ minutes: 2e-5 }).rejects.toThrow(/min the teacher sees/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
+    await refused({ minutes: 1, energyImages: 9 }).rejects.toThrow('nothing without images for energyImages')
     await mkdir(join(output, 'runs', 'mine'), { recursive: true })
     await refused({ data: labelledImages(20), overwrite: true }).rejects.toThrow(/runs is there, and not of a fit/)
     expect(await readdir(join(output, 'runs'))).toEqual(['mine'])
@@ -206,6 +208,13 @@ describe('pictures given by name', () => {
   })
 })
 
+it('says how to have the same bits again, whatever the minutes', () => {
+  const said = (...words: string[]) => sameBits(['fit', 'my pictures', ...words], 18_000, 6310)
+  const same = 'the same bits again, whatever the time: feynkac fit "my pictures" --seed 2 --images 18000 --energy-images 6310' // biome-ignore format: one line
+  expect(said('--minutes', '3', '--seed', '2')).toBe(same)
+  expect(said('--seed', '2', '--minutes=3')).toBe(same)
+})
+
 it('says how to draw more, by labels that a command line can say', () => {
   const values = (...names: string[]) => names.map((value, count) => ({ value, count }))
   const attributes = [
@@ -254,5 +263,13 @@ describe('rows', () => {
     // as many pictures at half the size are work, too
     const { atHalf, work, energyImages } = budgetFor({ images: 10_000, smallFirst: 1 }, 500, 15, true)
     expect([atHalf * work.teacher, (1 - atHalf) * work.teacher, energyImages]).toEqual([4000, 10_000, 3500])
+  })
+
+  it('leave the energy what is left of the time', () => {
+    const whole = budgetFor({ images: 10_000, smallFirst: 0 }, 500, 15, true, 40_000).work
+    expect(Object.values(whole).reduce((a, b) => a + b)).toBeCloseTo(40_000)
+    // 36 levels of two evaluations of 0.01 s for each of 20 rows: 14.4 s
+    expect(energyMinutes(2, 60, 0.01, 20)).toBeCloseTo(0.76)
+    expect(energyMinutes(2, 600, 0.01, 20)).toBeCloseTo(0.3)
   })
 })

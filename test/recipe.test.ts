@@ -109,8 +109,13 @@ describe('a run of minutes', () => {
     for (const { model } of [begun, resumed]) model.dispose()
   })
 
-  it('is refused beside images, and where it is none', async () => {
-    await expect(trainDenoiser({ data: points, images: 10, minutes: 1 })).rejects.toThrow(/minutes/)
+  it('sees no more than the images given beside it', async () => {
+    const { model, images } = await trainDenoiser({ data: points, network, images: 16, batchSize: 8, minutes: 0.01 })
+    expect(images).toBe(16)
+    model.dispose()
+  })
+
+  it('is refused where it is none', async () => {
     await expect(trainDenoiser({ data: points, minutes: 0 })).rejects.toThrow(ArgumentError)
   })
 
@@ -118,22 +123,29 @@ describe('a run of minutes', () => {
     const batchOf = (images: number) => (images < 20_000 ? 16 : images < 90_000 ? 32 : 64)
     const tried = async (minutes: number, speeds: Record<number, number>) => {
       const batches: number[] = []
-      const found = await imagesOf(minutes, batchOf, async (images) => {
-        batches.push(batchOf(images))
-        return speeds[batchOf(images)]!
-      })
+      const found = await imagesOf(
+        () => minutes,
+        batchOf,
+        async (images) => {
+          batches.push(batchOf(images))
+          return speeds[batchOf(images)]!
+        },
+      )
       return { batches, ...found }
     }
-    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5400, rate: 100 })
-    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 81_000, rate: 150 })
+    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5700, rate: 100 })
+    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 85_500, rate: 150 })
     // speeds that lead to and fro are an end too
-    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 21_000, rate: 80 })
+    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 22_800, rate: 80 })
   })
 
-  it('counts in two digits', () => {
-    expect(imagesWithin(1, 50)).toBe(2700)
-    expect(imagesWithin(10, 63.4)).toBe(34_000)
+  it('counts in three digits, and leaves time for what comes after', () => {
+    expect(imagesWithin(1, 50)).toBe(2850)
+    expect(imagesWithin(10, 63.4)).toBe(36_100)
     expect(imagesWithin(0.001, 1)).toBe(1)
+    expect(imagesWithin(-1, 1)).toBe(1)
+    expect(imagesWithin(1, 100, (images) => Math.max(480, images / 10))).toBe(5180)
+    expect(imagesWithin(1, 1, () => 480)).toBe(1)
   })
 
   it('is told as the command that repeats it', () => {

@@ -1,6 +1,6 @@
 /**
- * What each stage gets, from the images that the teacher sees alone, so that these fix all of a fit. Costs are in images of the teacher's
- * training; they were measured at 12x12x1 to 32x32x3 with the default network (docs/fit.md), and hardly depend on it as all stages grow with it.
+ * What each stage gets, from the images that the teacher sees; in a fit of minutes the energy gets what is left of them instead. Costs are in images of the
+ * teacher's training; they were measured at 12x12x1 to 32x32x3 with the default network (docs/fit.md), and hardly depend on it as all stages grow with it.
  */
 export interface Budget {
   /** Share of the teacher's work that is of half the size. */
@@ -9,8 +9,8 @@ export interface Budget {
   classifierImages: number
   /** Samples in a row of a picture. */
   columns: number
-  /** Work of each stage. */
-  work: { teacher: number; energy: number; calibration: number; classifier: number; pictures: number }
+  /** Work of each stage, in their order. */
+  work: { teacher: number; classifier: number; energy: number; calibration: number; pictures: number }
 }
 
 /** An image of half the size. */
@@ -26,8 +26,16 @@ const CLASSIFIER_COST = 0.05
 const CLASSIFIER_SHARE = 2
 const CLASSIFIER_EPOCHS = 40
 const FEWEST_CLASSIFIER_IMAGES = 4000
-/** A sample: 36 gradients. */
+/** A sample: a gradient at each of LEVELS. */
 const SAMPLE_COST = 22
+/** A gradient of the energy, in evaluations of the teacher. */
+const GRADIENT_COST = 2
+/** Noise levels of a sample: as many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
+export const LEVELS = 36
+/** Passes over the pictures after which a teacher has them by heart (docs/fit.md). */
+const MOST_PASSES = 250
+/** The least share of a fit's time that its energy gets, whatever went before. */
+const LEAST_ENERGY_SHARE = 0.15
 /** Share of the teacher's work that pictures may cost. */
 const PICTURES_SHARE = 0.15
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
@@ -36,15 +44,21 @@ const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 export const TEACHER_SHARE =
   1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_SHARE * CLASSIFIER_COST + PICTURES_SHARE)
 
+/** The most images that a teacher sees of so many pictures, where time is what decides. */
+export function mostImages(pictures: number): number {
+  return MOST_PASSES * pictures
+}
+
 /**
  * teacher: images that it sees, and what share of these at half the size before. pictures: of the data. rows: of samples that are drawn, in
- * evaluations of the energy. labelled: whether a classifier is trained.
+ * evaluations of the energy. labelled: whether a classifier is trained. whole: images of the teacher that the time would allow in all.
  */
 export function budgetFor(
   teacher: { images: number; smallFirst: number },
   pictures: number,
   rows: number,
   labelled: boolean,
+  whole = 0,
 ): Budget {
   const atHalf = teacher.images * teacher.smallFirst * HALF_COST
   const images = teacher.images + atHalf
@@ -54,6 +68,10 @@ export function budgetFor(
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
   const calibrationImages = Math.max(FEWEST_CALIBRATION_IMAGES, energyImages * CALIBRATION_SHARE)
+  const classifier = classifierImages * CLASSIFIER_COST
+  const calibration = calibrationImages * ENERGY_COST
+  const drawing = columns * rows * SAMPLE_COST
+  const left = whole * (images / teacher.images) - images - classifier - calibration - drawing
   return {
     atHalf: atHalf / images,
     energyImages,
@@ -61,10 +79,19 @@ export function budgetFor(
     columns,
     work: {
       teacher: images,
-      energy: energyImages * ENERGY_COST,
-      calibration: calibrationImages * ENERGY_COST,
-      classifier: classifierImages * CLASSIFIER_COST,
-      pictures: columns * rows * SAMPLE_COST,
+      classifier,
+      energy: Math.max(energyImages * ENERGY_COST, left),
+      calibration,
+      pictures: drawing,
     },
   }
+}
+
+/**
+ * The minutes that an energy gets, with its calibration. spent: before it, in seconds. evaluation: seconds of the teacher for a row of samples, at
+ * one noise level; rows: as of `budgetFor`.
+ */
+export function energyMinutes(minutes: number, spent: number, evaluation: number, rows: number): number {
+  const drawing = LEVELS * GRADIENT_COST * evaluation * rows
+  return Math.max(LEAST_ENERGY_SHARE * minutes, minutes - (spent + drawing) / 60)
 }

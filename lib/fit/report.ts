@@ -132,6 +132,6 @@ export function sampleCommands({ model, findings }: Pick<FitResult, 'model' | 'f
   return [`feynkac sample ${model} --method ancestral${labels}`, ...(asked.length > 1 ? [composed] : [])]
 }
 
-function again({ asked, images }: FitResult): string {
-  return `The same bits again: --images ${images} --seed ${asked.seed}.`
+function again({ asked, images, energyImages }: FitResult): string {
+  return `The same bits again: --images ${images} --energy-images ${energyImages} --seed ${asked.seed}.`
 }

@@ -12,8 +12,8 @@ const [SHORTEST, LONGEST] = [0.5, 15]
 const FEWEST_STEPS = 3
 /** More than any run sees, so that the schedule stays at its beginning. */
 const ENDLESS = 2 ** 40
-/** The share of the time that training gets: the rest is for the measurement, the held-out loss, checkpoints and calibration. */
-const TRAINING = 0.9
+/** The share of the time left that steps get: the rest is for the held-out loss, checkpoints and what a speed is off by. */
+const STEPS = 0.95
 
 /** What a speed is measured with first: about what the recipe is for. */
 const TRIAL_IMAGES = 10_000
@@ -21,22 +21,27 @@ const TRIAL_IMAGES = 10_000
 const MOST_TRIALS = 3
 
 /**
- * The images that a number of minutes allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
+ * The images that the time left allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
  * have another batch, the speed is measured again with that one.
  */
 export async function imagesOf(
-  minutes: number,
+  /** Minutes, at the time of the call. */
+  left: () => number,
   batchOf: (images: number) => number,
   speedOf: (images: number) => Promise<number>,
+  finishing?: Finishing,
 ): Promise<{ images: number; rate: number }> {
   let [images, rate, batch] = [TRIAL_IMAGES, 0, 0]
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
-    images = imagesWithin(minutes, rate)
+    images = imagesWithin(left(), rate, finishing)
   }
   return { images, rate }
 }
+
+/** What comes after a training of so many images, in images of it; it grows by less than they do. */
+export type Finishing = (images: number) => number
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
@@ -76,9 +81,11 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
   return rate
 }
 
-/** The images that a number of minutes allows at a speed: rounded down to two digits, to be given again by hand; 1 at least. */
-export function imagesWithin(minutes: number, rate: number): number {
-  const images = Math.max(1, Math.floor(TRAINING * rate * 60 * minutes))
-  const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 1)
-  return Math.floor(images / unit) * unit
+/** The images that a number of minutes allows at a speed: rounded down to three digits, to be given again by hand; 1 at least. */
+export function imagesWithin(minutes: number, rate: number, finishing: Finishing = () => 0): number {
+  const all = Math.max(0, STEPS * rate * 60 * minutes)
+  let images = all
+  for (let i = 0; i < 8; i++) images = Math.max(0, all - finishing(images))
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, images))) - 2)
+  return Math.max(1, Math.floor(images / unit) * unit)
 }

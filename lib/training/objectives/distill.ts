@@ -38,6 +38,8 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
 
 /** Noise levels of the table. */
 const LEVELS = 16
+/** A draw for one table takes as long as so many images of the training (docs/fit.md). */
+const DRAW_COST = 15
 
 /** Documented in late.ts. */
 export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
@@ -69,6 +71,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
     const { sigmaMin, sigmaMax, preconditioning } = info
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
+    const drawsOf = (images: number) => (draws === false ? 0 : (draws ?? usualDraws(images, teacher)))
     return await train(options, opened, source, {
       objective: 'distill',
       given: {
@@ -88,16 +91,16 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning, nullClass: info.nullClass }),
       finish: async (model, samples, { images, seed }) => {
         if (draws === false) return
-        const count = draws ?? usualDraws(images, model)
         await calibrated(model, {
           data: samples,
-          count,
+          count: drawsOf(images),
           levels: LEVELS,
           seed,
           signal: options.signal,
           onProgress: onCalibration,
         })
       },
+      finishing: (images) => DRAW_COST * tablesOf(teacher) * drawsOf(images),
     })
   } finally {
     if (typeof given === 'string') teacher.dispose()
@@ -108,9 +111,14 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
  * In evaluations of a network without its adjoint, training costs 7 an image (6 the student's, 1 the teacher's), and a draw 4 a level and
  * table: two points, with their gradients.
  */
-function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
-  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * (dims > 0 ? 2 : 1)))
-  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 16 : 256))
+function usualDraws(images: number, teacher: Denoiser): number {
+  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * tablesOf(teacher)))
+  return Math.min(1024, Math.max(affordable, teacher.shape.length === 3 ? 16 : 256))
+}
+
+/** Without labels and, where there are any, with them. */
+function tablesOf({ labelDim: dims }: Denoiser): number {
+  return dims > 0 ? 2 : 1
 }
 
 /** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */
