@@ -6,13 +6,14 @@ import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sameBits } from '../lib/cli/fit.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
-import { budgetFor, energyMinutes } from '../lib/fit/budget.js'
+import { budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
 import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
 import { holdFolder } from '../lib/training/folder.js'
+import { imagesWithin } from '../lib/training/speed.js'
 import { labelledImages } from './training-data.js'
 
 /** The first n of 8x8, without labels. */
@@ -268,8 +269,20 @@ describe('rows', () => {
   it('leave the energy what is left of the time', () => {
     const whole = budgetFor({ images: 10_000, smallFirst: 0 }, 500, 15, true, 40_000).work
     expect(Object.values(whole).reduce((a, b) => a + b)).toBeCloseTo(40_000)
+    expect(shareBefore(budgetFor({ images: 10_000, smallFirst: 0 }, 500, 15, true, 40_000))).toBeCloseTo(0.2725)
+  })
+
+  it('bound the images of a teacher and its energy by what else has to be done in the time', () => {
+    const budget = (images: number) => budgetFor({ images, smallFirst: 1 }, 500, 15, true)
+    const within = teacherWithin(5, 450, budget)
+    const images = imagesWithin(5, 100, within)
+    const { work } = budget(images)
+    // in images of the full size with their part at half of it, as the speed is
+    expect(workOf(work) / 1.4 / (60 * 5 * 100)).toBeCloseTo(0.95, 2)
+    expect(imagesWithin(500, 100, within)).toBe(112_000)
+    expect(imagesWithin(0.5, 20, teacherWithin(0.5, 450, budget))).toBe(180) // 0.35 of 600, less what the others leave
     // 36 levels of two evaluations of 0.01 s for each of 20 rows: 14.4 s
-    expect(energyMinutes(2, 60, 0.01, 20)).toBeCloseTo(0.76)
-    expect(energyMinutes(2, 600, 0.01, 20)).toBeCloseTo(0.3)
+    expect(imagesWithin(1, 100, energyWithin(budget(1000), 0.01, 20))).toBe(4260)
+    expect(imagesWithin(0, 100, energyWithin(budget(1000), 0.01, 20))).toBe(175)
   })
 })

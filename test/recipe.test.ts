@@ -109,13 +109,8 @@ describe('a run of minutes', () => {
     for (const { model } of [begun, resumed]) model.dispose()
   })
 
-  it('sees no more than the images given beside it', async () => {
-    const { model, images } = await trainDenoiser({ data: points, network, images: 16, batchSize: 8, minutes: 0.01 })
-    expect(images).toBe(16)
-    model.dispose()
-  })
-
-  it('is refused where it is none', async () => {
+  it('is refused beside images, and where it is none', async () => {
+    await expect(trainDenoiser({ data: points, images: 10, minutes: 1 })).rejects.toThrow(/minutes/)
     await expect(trainDenoiser({ data: points, minutes: 0 })).rejects.toThrow(ArgumentError)
   })
 
@@ -144,8 +139,10 @@ describe('a run of minutes', () => {
     expect(imagesWithin(10, 63.4)).toBe(36_100)
     expect(imagesWithin(0.001, 1)).toBe(1)
     expect(imagesWithin(-1, 1)).toBe(1)
-    expect(imagesWithin(1, 100, (images) => Math.max(480, images / 10))).toBe(5180)
-    expect(imagesWithin(1, 1, () => 480)).toBe(1)
+    expect(imagesWithin(1, 100, { after: (images) => Math.max(480, images / 10) })).toBe(5180)
+    expect(imagesWithin(1, 1, { after: () => 480 })).toBe(1)
+    expect(imagesWithin(1, 1, { after: () => 480, least: 100 })).toBe(100)
+    expect(imagesWithin(1, 100, { most: 3000 })).toBe(3000)
   })
 
   it('is told as the command that repeats it', () => {

@@ -1,3 +1,5 @@
+import type { Within } from '../training/speed.js'
+
 /**
  * What each stage gets, from the images that the teacher sees; in a fit of minutes the energy gets what is left of them instead. Costs are in images of the
  * teacher's training; they were measured at 12x12x1 to 32x32x3 with the default network (docs/fit.md), and hardly depend on it as all stages grow with it.
@@ -34,24 +36,16 @@ const GRADIENT_COST = 2
 export const LEVELS = 36
 /** Passes over the pictures after which a teacher has them by heart (docs/fit.md). */
 const MOST_PASSES = 250
-/** The least share of a fit's time that its energy gets, whatever went before. */
-const LEAST_ENERGY_SHARE = 0.15
+/** Share of the minutes that a teacher gets where they are too few for what has to be done besides. */
+const LEAST_TEACHER_SHARE = 0.35
 /** Share of the teacher's work that pictures may cost. */
 const PICTURES_SHARE = 0.15
 const [FEWEST_COLUMNS, MOST_COLUMNS] = [4, 12]
 
-/** Share of the time of a fit that the teacher gets. */
-export const TEACHER_SHARE =
-  1 / (1 + ENERGY_SHARE * ENERGY_COST * (1 + CALIBRATION_SHARE) + CLASSIFIER_SHARE * CLASSIFIER_COST + PICTURES_SHARE)
-
-/** The most images that a teacher sees of so many pictures, where time is what decides. */
-export function mostImages(pictures: number): number {
-  return MOST_PASSES * pictures
-}
-
 /**
  * teacher: images that it sees, and what share of these at half the size before. pictures: of the data. rows: of samples that are drawn, in
- * evaluations of the energy. labelled: whether a classifier is trained. whole: images of the teacher that the time would allow in all.
+ * evaluations of the energy. labelled: whether a classifier is trained. whole: images of the teacher that the time would allow in all, where
+ * one is given.
  */
 export function budgetFor(
   teacher: { images: number; smallFirst: number },
@@ -87,11 +81,28 @@ export function budgetFor(
   }
 }
 
-/**
- * The minutes that an energy gets, with its calibration. spent: before it, in seconds. evaluation: seconds of the teacher for a row of samples, at
- * one noise level; rows: as of `budgetFor`.
- */
-export function energyMinutes(minutes: number, spent: number, evaluation: number, rows: number): number {
+/** Share of a fit's work that is done before its energy. */
+export function shareBefore({ work }: Budget): number {
+  const { teacher, classifier } = work
+  return (teacher + classifier) / workOf(work)
+}
+
+export function workOf(work: Budget['work']): number {
+  return Object.values(work).reduce((sum, part) => sum + part, 0)
+}
+
+/** What bounds a teacher's images in a fit of minutes: all that follows from them has part of these. training: pictures that it learns from. */
+export function teacherWithin(minutes: number, training: number, budget: (images: number) => Budget): Within {
+  const after = (images: number, rate: number) => {
+    const { work } = budget(images)
+    const rest = images * (workOf(work) / work.teacher - 1)
+    return Math.min(rest, (1 - LEAST_TEACHER_SHARE) * 60 * minutes * rate)
+  }
+  return { after, most: MOST_PASSES * training }
+}
+
+/** What bounds those of its energy. evaluation: seconds of the teacher for a row of samples, at one noise level; rows: as of `budgetFor`. */
+export function energyWithin({ energyImages }: Budget, evaluation: number, rows: number): Within {
   const drawing = LEVELS * GRADIENT_COST * evaluation * rows
-  return Math.max(LEAST_ENERGY_SHARE * minutes, minutes - (spent + drawing) / 60)
+  return { after: (_, rate) => drawing * rate, least: Math.ceil(energyImages / 2) }
 }

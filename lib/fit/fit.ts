@@ -3,7 +3,7 @@ import { ArgumentError, invalid } from '../base/errors.js'
 import { checkOptions } from '../base/option-table.js'
 import { loadDrawing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
-import type { Dataset } from '../data/dataset.js'
+import { type Dataset, labelDim } from '../data/dataset.js'
 import { fingerprintData } from '../data/fingerprint.js'
 import { readSamples } from '../data/samples.js'
 import { findCopies } from '../metrics/copies.js'
@@ -12,14 +12,15 @@ import type { Classifier } from '../models/classifier.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { deviceOptionNames } from '../native/devices.js'
+import { networkFor } from '../training/architecture.js'
 import type { TrainingProgress } from '../training/events.js'
 import { holdOut, type Split } from '../training/hold-out.js'
 import { trainClassifier } from '../training/objectives/classifier.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
-import { holdOutFor } from '../training/recipe.js'
+import { holdOutFor, type Recipe, recipeFor } from '../training/recipe.js'
 import type { DataOptions, TrainingPlan } from '../training/types.js'
-import { type Budget, budgetFor, energyMinutes, mostImages, TEACHER_SHARE } from './budget.js'
+import { type Budget, budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from './budget.js'
 import { drawRow } from './draw.js'
 import { type Findings, findingsOf } from './findings.js'
 import { FitFolder, type Stage } from './folder.js'
@@ -32,6 +33,8 @@ import { type Layout, layoutOf, rowGroups } from './rows.js'
 
 /** A teacher that sees fewer images than this learns nothing that is worth to be looked at. */
 const FEWEST_IMAGES = 500
+/** Share of the minutes that a training is planned in, though there be less left. */
+const LEAST_LEFT = 0.1
 /** Evaluations that are timed. */
 const EVALUATIONS = 9
 /** Pictures that were held out, of which the nearest training picture is looked for. */
@@ -89,20 +92,29 @@ async function fitIn(
   let budget: Budget | undefined
   let tooFew: ArgumentError | undefined
   const report = progressOf(() => budget!, onProgress)
-  const { training } = splitOf(data, seed)
-  const teacher = await trainDenoiser({
-    ...run('teacher'),
-    ...(minutes === undefined ? { images } : { minutes: minutes * TEACHER_SHARE, images: mostImages(training.size) }),
-    onPlan: (found) => {
-      tooFew = tooFewImages(found, minutes, findings)
-      if (tooFew) throw tooFew
-      plan = found
-      const whole = 60 * (minutes ?? 0) * (found.imagesPerSecond ?? 0)
-      budget = budgetFor({ ...found.recipe, images: found.images }, findings.pictures, layout.cost, labelled, whole)
-      onPlan?.(found, 'teacher')
+  const budgetOf = (count: number, { smallFirst }: Pick<Recipe, 'smallFirst'>, whole?: number) =>
+    budgetFor({ images: count, smallFirst }, findings.pictures, layout.cost, labelled, whole)
+  const spent = () => (performance.now() - began) / 60_000
+  const left = (before: number) => Math.max(minutes! - before, minutes! * LEAST_LEFT)
+  const teacher = await trainDenoiser(
+    {
+      ...run('teacher'),
+      ...(minutes === undefined ? { images } : { minutes: left(spent()) }),
+      onPlan: (found) => {
+        tooFew = tooFewImages(found, minutes, findings)
+        if (tooFew) throw tooFew
+        plan = found
+        budget = budgetOf(found.images, found.recipe, 60 * (minutes ?? 0) * (found.imagesPerSecond ?? 0))
+        onPlan?.(found, 'teacher')
+      },
+      onProgress: report('teacher'),
     },
-    onProgress: report('teacher'),
-  }).catch(async (error) => {
+    minutes === undefined
+      ? {}
+      : teacherWithin(minutes, splitOf(data, seed).training.size, (count) =>
+          budgetOf(count, recipeOfTeacher(data, count)),
+        ),
+  ).catch(async (error) => {
     if (error === tooFew) await folder.forget() // for the next try has other options
     throw error
   })
@@ -117,23 +129,22 @@ async function fitIn(
     : null
   const classifier = trained?.model ?? null
   try {
-    const left = () => {
-      const spent = (performance.now() - began) / 1000
-      // nobody knows how long a fit took that was stopped
-      const likely = folder.resumed ? Math.max(spent, 60 * minutes! * TEACHER_SHARE) : spent
-      return energyMinutes(minutes!, likely, evaluation, layout.cost)
-    }
-    const energy = await distill({
-      ...run('energy'),
-      teacher: teacher.path!,
-      ...(minutes === undefined ? { images: energyImages ?? budget!.energyImages } : { minutes: left() }),
-      onPlan: (found) => {
-        energyPlan = found
-        onPlan?.(found, 'energy')
+    // nobody knows how long a fit took that was stopped
+    const before = minutes && folder.resumed ? Math.max(spent(), minutes * shareBefore(budget!)) : spent()
+    const energy = await distill(
+      {
+        ...run('energy'),
+        teacher: teacher.path!,
+        ...(minutes === undefined ? { images: energyImages ?? budget!.energyImages } : { minutes: left(before) }),
+        onPlan: (found) => {
+          energyPlan = found
+          onPlan?.(found, 'energy')
+        },
+        onProgress: report('energy'),
+        onCalibration: ({ done, total }) => report('calibration')({ images: done, totalImages: total }),
       },
-      onProgress: report('energy'),
-      onCalibration: ({ done, total }) => report('calibration')({ images: done, totalImages: total }),
-    })
+      energyWithin(budget!, evaluation, layout.cost),
+    )
     using model = energy.model
     const groups = await drawAll(model, classifier, data, { layout, budget: budget!, seed, signal, report })
     const copies = await copiesAmong(groups[0], data, seed, signal)
@@ -218,7 +229,7 @@ function progressOf(budget: () => Budget, onProgress: FitOptions['onProgress']):
     const { work, atHalf } = budget()
     const stages = Object.keys(work) as (typeof stage)[]
     const before = stages.slice(0, stages.indexOf(stage)).reduce((sum, name) => sum + work[name], 0)
-    const total = stages.reduce((sum, name) => sum + work[name], 0)
+    const total = workOf(work)
     const part = at.images / at.totalImages
     const first = stage === 'teacher' ? atHalf : 0
     const { median, heldOutLoss } = at as Partial<TrainingProgress>
@@ -268,6 +279,13 @@ async function drawAll(
 function heldOutOf(data: Dataset, { attributes }: Findings, seed: number): Record<string, number> {
   const labels = Array.from(holdOut(data, classifierRecipe.holdOut, seed).held, (i) => data.label(i))
   return Object.fromEntries(attributes.map(({ name }, a) => [name, labels.filter((label) => label[a] !== null).length]))
+}
+
+/** What the rules choose for the teacher. */
+function recipeOfTeacher({ size, shape, labels }: Dataset, images: number): Recipe {
+  const network = networkFor(shape, labels ? labelDim(labels) : 0)
+  const attributes = labels?.attributes.length ?? 0
+  return recipeFor({ objective: 'dsm', images, samples: size, latent: false, attributes, network })
 }
 
 /** What the trainings learn from, and what they hold out. */

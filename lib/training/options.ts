@@ -6,7 +6,7 @@ import { heads } from '../networks/energy-heads.js'
 /** How long a run is. */
 export const lengthRows: Rows<{ images: number; minutes: number }> = {
   images: whole('images to see in all, such as 200k'),
-  minutes: positive('as many as this time allows, by the speed at the start, and no more than --images'),
+  minutes: positive('instead of --images: as many as this time allows, by the speed at the start'),
 }
 
 /** What training on data is given beside its data. */

@@ -52,17 +52,15 @@ export async function train<M extends Denoiser | EnergyModel>(
   checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, options)
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)
+  if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   const began = performance.now()
   const runs = await runsOf(options, opened, data, front)
-  const { stored } = runs
-  let [images, rate] = [minutes === undefined ? (options.images ?? stored?.images) : stored?.images, undefined as number | undefined] // biome-ignore format: one line
+  let [images, rate] = [options.images ?? runs.stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const most = options.images ?? Number.POSITIVE_INFINITY
     const left = () => minutes - (performance.now() - began) / 60_000
-    const batchOf = (count: number) => runs.defined(Math.min(most, count)).batchSize
-    const speed = (count: number) => speedOf(runs, Math.min(most, count), minutes, opened, signal)
-    ;({ images, rate } = await imagesOf(left, batchOf, speed, front.finishing))
-    images = Math.min(most, images)
+    const batchOf = (count: number) => runs.defined(count).batchSize
+    const speed = (count: number) => speedOf(runs, count, minutes, opened, signal)
+    ;({ images, rate } = await imagesOf(left, batchOf, speed, front.within))
   }
   const run = await runs.prepare(integer('images', images, 1))
   const { half } = run

@@ -20,6 +20,15 @@ const TRIAL_IMAGES = 10_000
 /** Speeds that are measured, each in its share of the time. */
 const MOST_TRIALS = 3
 
+/** What bounds the images that a time allows, besides the speed. */
+export interface Within {
+  /** What comes after a training of so many images in the same time, in images of it, of which so many are seen in a second. */
+  after?: (images: number, rate: number) => number
+  /** At the least, and at the most. */
+  least?: number
+  most?: number
+}
+
 /**
  * The images that the time left allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
  * have another batch, the speed is measured again with that one.
@@ -29,19 +38,16 @@ export async function imagesOf(
   left: () => number,
   batchOf: (images: number) => number,
   speedOf: (images: number) => Promise<number>,
-  finishing?: Finishing,
+  within: Within = {},
 ): Promise<{ images: number; rate: number }> {
-  let [images, rate, batch] = [TRIAL_IMAGES, 0, 0]
+  let [images, rate, batch] = [Math.min(TRIAL_IMAGES, within.most ?? Number.POSITIVE_INFINITY), 0, 0]
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
-    images = imagesWithin(left(), rate, finishing)
+    images = imagesWithin(left(), rate, within)
   }
   return { images, rate }
 }
-
-/** What comes after a training of so many images, in images of it; it grows by less than they do. */
-export type Finishing = (images: number) => number
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
 export async function imagesPerSecond<M extends { network: NetworkWeights }>(
@@ -82,10 +88,15 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
 }
 
 /** The images that a number of minutes allows at a speed: rounded down to three digits, to be given again by hand; 1 at least. */
-export function imagesWithin(minutes: number, rate: number, finishing: Finishing = () => 0): number {
-  const all = Math.max(0, STEPS * rate * 60 * minutes)
-  let images = all
-  for (let i = 0; i < 8; i++) images = Math.max(0, all - finishing(images))
-  const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, images))) - 2)
-  return Math.max(1, Math.floor(images / unit) * unit)
+export function imagesWithin(minutes: number, rate: number, { after, least = 1, most }: Within = {}): number {
+  const all = Math.max(1, STEPS * rate * 60 * minutes)
+  let [few, many] = [least, Math.max(least, all)]
+  for (let i = 0; after && i < 50; i++) {
+    const images = (few + many) / 2
+    if (images + after(images, rate) <= all) few = images
+    else many = images
+  }
+  const images = Math.min(many, most ?? Number.POSITIVE_INFINITY)
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 2)
+  return Math.floor(images / unit) * unit
 }

@@ -44,7 +44,7 @@ export interface TrainingOptions extends Partial<Settings>, DeviceOptions {
   dataOptions?: DataOptions
   /** Images (samples) to see in all; a resumed run may extend it, and its rate then falls towards the new end. */
   images?: number
-  /** As many as are seen in this time at the speed measured at the start, and no more than `images`. A resumed run keeps its images. */
+  /** Instead: as many as are seen in this time at the speed measured at the start. A resumed run keeps its images. */
   minutes?: number
   /** Share of the samples that the run is not trained on but measured on (0.1 where there are 100 or more), chosen by the seed; 0: none. */
   holdOut?: number

@@ -13,6 +13,7 @@ import { inRun, openData, openRun } from '../opening.js'
 import { distillRows, type PathOptions } from '../options.js'
 import { givenPath, pathOptionNames } from '../path-loss.js'
 import { train } from '../run.js'
+import type { Within } from '../speed.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 
@@ -41,18 +42,22 @@ const LEVELS = 16
 /** A draw for one table takes as long as so many images of the training (docs/fit.md). */
 const DRAW_COST = 15
 
-/** Documented in late.ts. */
-export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+/** Documented in late.ts; `within`: for what more than a training has the minutes. */
+export async function distill(options: DistillOptions, within: Within = {}): Promise<TrainingResult<EnergyModel>> {
   const own = [...headOptionNames, ...pathOptionNames, ...Object.keys(distillRows), 'teacher', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
   const { onCalibration } = options
   checkOptions(distillRows, options)
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
-  return inRun(openRun(options), (opened) => distillIn(opened, options))
+  return inRun(openRun(options), (opened) => distillIn(opened, options, within))
 }
 
-async function distillIn(opened: Opened, options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+async function distillIn(
+  opened: Opened,
+  options: DistillOptions,
+  { after, ...bounds }: Within,
+): Promise<TrainingResult<EnergyModel>> {
   const { calibrate: draws, onCalibration } = options
   const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
@@ -100,7 +105,10 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
           onProgress: onCalibration,
         })
       },
-      finishing: (images) => DRAW_COST * tablesOf(teacher) * drawsOf(images),
+      within: {
+        ...bounds,
+        after: (images, rate) => DRAW_COST * tablesOf(teacher) * drawsOf(images) + (after?.(images, rate) ?? 0),
+      },
     })
   } finally {
     if (typeof given === 'string') teacher.dispose()
