@@ -9,9 +9,10 @@ import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
-import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
+import { adviceFor, describeClassifier, describeDrawing, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
+import type { CopiesResult } from '../lib/metrics/copies.js'
 import { holdFolder } from '../lib/training/folder.js'
 import { imagesWithin } from '../lib/training/speed.js'
 import { labelledImages } from './training-data.js'
@@ -140,6 +141,31 @@ describe('what is said of the classifier', () => {
     expect(said(0.98, 50)).toMatch(/held out, the side of 98\.0 % of 50$/)
     expect(said(1, 6)).toMatch(/the side of 100\.0 % of 6: so few pictures hardly tell how well it knows side$/)
     expect(said(0.5, 50)).toMatch(/the side of 50\.0 % of 50: too few for counts of side to mean anything$/)
+  })
+})
+
+describe('what is said of the samples', () => {
+  it('is what they are of, and what would make them better', () => {
+    const rows = (right: number | null) => [{ label: '', samples: 10, right }]
+    const group = (name: string, right: number | null) => ({ name, caption: '', rows: rows(right) })
+    const samples = [group('samples', 8), group('composition', 8)]
+    expect(describeDrawing({ samples })).toMatch(/the energy's own.*; compositions approximate the density named/)
+    expect(describeDrawing({ samples: samples.slice(0, 1) })).toMatch(/draw them$/)
+    const findings = { name: '', pictures: 60, shape: [1, 1, 1], attributes: [], odd: [] }
+    const advised = (right: number | null, share: number | null, copied: boolean) => {
+      const copies = { copies: copied } as CopiesResult
+      const classifier = share === null ? null : { side: share }
+      return adviceFor({ samples: [group('samples', right)], classifier, copies, findings })
+    }
+    expect(advised(8, 0.9, false)).toEqual([
+      '8 of 10 plain samples as asked: more minutes make more of them right (--minutes)',
+    ])
+    expect(advised(8, 0.5, false)).toEqual([])
+    expect(advised(9, 0.9, false)).toEqual([])
+    expect(advised(null, null, false)).toEqual([])
+    expect(advised(8, 0.9, true)).toEqual([
+      'more than 60 pictures would make samples differ from them; more minutes do not',
+    ])
   })
 })
 

@@ -95,7 +95,7 @@ function stages() {
 
 async function summary(result: FitResult): Promise<string[]> {
   const { output, model, classifier, samples, copies, seconds } = result
-  const { describeClassifier, rightOf, sampleCommands } = await import('../fit/report.js')
+  const { adviceFor, describeClassifier, describeDrawing, rightOf, sampleCommands } = await import('../fit/report.js')
   const width = Math.max(...samples.flatMap(({ name, rows }) => [name, ...rows.map(({ label }) => `  ${label}`)]).map(({ length }) => length)) // biome-ignore format: one line
   const counts = samples.flatMap(({ name, rows }) => [
     `${name.padEnd(width)}  ${rightOf(rows)} as asked`,
@@ -103,7 +103,9 @@ async function summary(result: FitResult): Promise<string[]> {
   ])
   return [
     ...(classifier ? [...counts, `(${describeClassifier(result)})`] : []),
+    describeDrawing(result),
     copies.text,
+    ...adviceFor(result),
     `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
     ...sampleCommands(result).map((command) => `  ${command}`),
   ]

@@ -20,9 +20,9 @@ const HALF_COST = 0.4
 /** The energy begins with the teacher's weights, and an image of its training costs more than twice as much. */
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
-/** Share of the energy's work that its calibration takes; the fewest draws cost as much as FEWEST_CALIBRATION_IMAGES images of it. */
-const CALIBRATION_SHARE = 0.1
-const FEWEST_CALIBRATION_IMAGES = 500
+/** Share of the energy's work that its calibration takes; of few images a larger one, up to FEW_CALIBRATION_IMAGES of them. */
+const [CALIBRATION_SHARE, FEW_CALIBRATION_SHARE] = [0.1, 0.75]
+const FEW_CALIBRATION_IMAGES = 500
 const CLASSIFIER_COST = 0.05
 /** It sees so many times the teacher's images, but each of the data no more often than EPOCHS; one that has seen fewer than FEWEST tells little. */
 const CLASSIFIER_SHARE = 2
@@ -61,7 +61,10 @@ export function budgetFor(
   const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, enough) : 0
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
-  const calibrationImages = Math.max(FEWEST_CALIBRATION_IMAGES, energyImages * CALIBRATION_SHARE)
+  const calibrationImages = Math.max(
+    energyImages * CALIBRATION_SHARE,
+    Math.min(FEW_CALIBRATION_IMAGES, energyImages * FEW_CALIBRATION_SHARE),
+  )
   const classifier = classifierImages * CLASSIFIER_COST
   const calibration = calibrationImages * ENERGY_COST
   const drawing = columns * rows * SAMPLE_COST

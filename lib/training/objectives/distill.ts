@@ -30,7 +30,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
   init?: 'teacher' | 'random'
   /**
    * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
-   * Default: what costs about a twentieth of the training, from 16 (vectors: 256) to 1024.
+   * Default: what costs about a twentieth of the training, from 16 (vectors: 256; fewer of short trainings of pictures) to 1024.
    */
   calibrate?: number | false
   /** Progress of that. */
@@ -39,6 +39,8 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
 
 /** Noise levels of the table. */
 const LEVELS = 16
+/** Of pictures there are no fewer draws than one for so many images, lest 16 take longer than a short training. */
+const SHORT = 40
 /** A draw for one table takes as long as so many images of the training (docs/fit.md). */
 const DRAW_COST = 15
 
@@ -121,7 +123,8 @@ async function distillIn(
  */
 function usualDraws(images: number, teacher: Denoiser): number {
   const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * tablesOf(teacher)))
-  return Math.min(1024, Math.max(affordable, teacher.shape.length === 3 ? 16 : 256))
+  const fewest = teacher.shape.length === 3 ? Math.min(16, Math.max(4, Math.round(images / SHORT))) : 256
+  return Math.min(1024, Math.max(affordable, fewest))
 }
 
 /** Without labels and, where there are any, with them. */
