@@ -41,13 +41,15 @@ function shuffled(data: Dataset, seed: number): Int32Array {
   return Int32Array.from({ length: data.size }, (_, i) => order(i))
 }
 
-/** Those of a data set's samples, in this order. */
+/** Those of a data set's samples, in this order; they are not of its origin, which is of all. */
 function subset(data: Dataset, indices: Int32Array): Dataset {
   return {
     name: data.name,
     size: indices.length,
     shape: data.shape,
     labels: data.labels,
+    latent: data.latent,
+    decoder: data.decoder,
     read: (index, out, offset) => data.read(indices[index], out, offset),
     label: (index) => data.label(indices[index]),
   }
