@@ -287,6 +287,7 @@ describe('rows', () => {
       4, 9, 12,
     ])
     expect(budgetFor({ images: 1000, smallFirst: 1 }, 500, 4, false).work.classifier).toBe(0)
+    expect(budgetFor({ images: 3594, smallFirst: 1 }, 500, 4, true).classifierImages).toBe(10_064)
     // as many pictures at half the size are work, too
     const { atHalf, work, energyImages } = budgetFor({ images: 10_000, smallFirst: 1 }, 500, 15, true)
     expect([atHalf * work.teacher, (1 - atHalf) * work.teacher, energyImages]).toEqual([4000, 10_000, 3500])

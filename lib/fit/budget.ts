@@ -59,7 +59,7 @@ export function budgetFor(
   const atHalf = teacher.images * teacher.smallFirst * HALF_COST
   const images = teacher.images + atHalf
   const energyImages = Math.ceil(images * ENERGY_SHARE)
-  const enough = Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures)
+  const enough = Math.ceil(Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures))
   const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, enough) : 0
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
