@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { strToU8, type Zippable, zipSync } from 'fflate'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { ArgumentError, FileError, FormatError } from '../lib/base/errors.js'
 import { loadDataset } from '../lib/data/load.js'
 import type { LoadDatasetOptions } from '../lib/data/options.js'
@@ -110,6 +110,17 @@ describe('zip of images', () => {
       size: 4,
     })
     expect((await loadDataset(await labelled(vectors), { limit: 1 })).labels!.attributes[1].size).toBe(4)
+  })
+
+  it('warns of labels of pictures that are not there', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const labels = ['a', 'b', 'c'].map((name, i) => [`${name}.png`, i])
+    const path = await saveZip({ 'b.png': await png([1]), 'dataset.json': json({ labels }) })
+    expect((await loadDataset(path)).label(0)).toEqual([1])
+    expect(warned.mock.calls).toEqual([
+      [`${path}: dataset.json labels 3 pictures, of which 2 are not there, such as a.png`, 'FeynkacWarning'],
+    ])
+    warned.mockRestore()
   })
 
   it('rejects labels that are not right', async () => {

@@ -4,14 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sameBits } from '../lib/cli/fit.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
-import { budgetFor } from '../lib/fit/budget.js'
+import { budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
 import { fitPictures } from '../lib/fit/pictures.js'
-import { describeClassifier, sampleCommands } from '../lib/fit/report.js'
+import { adviceFor, describeClassifier, describeDrawing, sampleCommands } from '../lib/fit/report.js'
 import { layoutOf, rowGroups } from '../lib/fit/rows.js'
 import { ArgumentError, EnergyModel, FileError, type FitOptions, fit as learn, writeNpy } from '../lib/index.js'
+import type { CopiesResult } from '../lib/metrics/copies.js'
 import { holdFolder } from '../lib/training/folder.js'
+import { imagesWithin } from '../lib/training/speed.js'
 import { labelledImages } from './training-data.js'
 
 /** The first n of 8x8, without labels. */
@@ -52,7 +55,7 @@ describe('fit', () => {
       },
     })
     expect(findings).toBe(1)
-    expect([...stages]).toEqual(['teacher', 'energy', 'calibration', 'classifier', 'pictures'])
+    expect([...stages]).toEqual(['teacher', 'classifier', 'energy', 'calibration', 'pictures'])
     expect(JSON.parse(await readFile(join(output, 'fit.json'), 'utf8'))).toEqual({
       ...result,
       files: result.files.slice(0, -1),
@@ -121,6 +124,7 @@ describe('fit', () => {
     await refused({ minutes: 2e-5 }).rejects.toThrow(/min the teacher sees/)
     await refused({ minutes: 1, images: 1 }).rejects.toThrow(/nothing beside images/)
     await refused({ minutes: 0 }).rejects.toThrow(ArgumentError)
+    await refused({ minutes: 1, energyImages: 9 }).rejects.toThrow('nothing without images for energyImages')
     await mkdir(join(output, 'runs', 'mine'), { recursive: true })
     await refused({ data: labelledImages(20), overwrite: true }).rejects.toThrow(/runs is there, and not of a fit/)
     expect(await readdir(join(output, 'runs'))).toEqual(['mine'])
@@ -137,6 +141,31 @@ describe('what is said of the classifier', () => {
     expect(said(0.98, 50)).toMatch(/held out, the side of 98\.0 % of 50$/)
     expect(said(1, 6)).toMatch(/the side of 100\.0 % of 6: so few pictures hardly tell how well it knows side$/)
     expect(said(0.5, 50)).toMatch(/the side of 50\.0 % of 50: too few for counts of side to mean anything$/)
+  })
+})
+
+describe('what is said of the samples', () => {
+  it('is what they are of, and what would make them better', () => {
+    const rows = (right: number | null) => [{ label: '', samples: 10, right }]
+    const group = (name: string, right: number | null) => ({ name, caption: '', rows: rows(right) })
+    const samples = [group('samples', 8), group('composition', 8)]
+    expect(describeDrawing({ samples })).toMatch(/the energy's own.*; compositions approximate the density named/)
+    expect(describeDrawing({ samples: samples.slice(0, 1) })).toMatch(/draw them$/)
+    const findings = { name: '', pictures: 60, shape: [1, 1, 1], attributes: [], odd: [] }
+    const advised = (right: number | null, share: number | null, copied: boolean) => {
+      const copies = { copies: copied } as CopiesResult
+      const classifier = share === null ? null : { side: share }
+      return adviceFor({ samples: [group('samples', right)], classifier, copies, findings })
+    }
+    expect(advised(8, 0.9, false)).toEqual([
+      '8 of 10 plain samples as asked: more minutes make more of them right (--minutes)',
+    ])
+    expect(advised(8, 0.5, false)).toEqual([])
+    expect(advised(9, 0.9, false)).toEqual([])
+    expect(advised(null, null, false)).toEqual([])
+    expect(advised(8, 0.9, true)).toEqual([
+      'more than 60 pictures would make samples differ from them; more minutes do not',
+    ])
   })
 })
 
@@ -206,6 +235,13 @@ describe('pictures given by name', () => {
   })
 })
 
+it('says how to have the same bits again, whatever the minutes', () => {
+  const said = (...words: string[]) => sameBits(['fit', 'my pictures', ...words], 18_000, 6310)
+  const same = 'the same bits again, whatever the time: feynkac fit "my pictures" --seed 2 --images 18000 --energy-images 6310' // biome-ignore format: one line
+  expect(said('--minutes', '3', '--seed', '2')).toBe(same)
+  expect(said('--seed', '2', '--minutes=3')).toBe(same)
+})
+
 it('says how to draw more, by labels that a command line can say', () => {
   const values = (...names: string[]) => names.map((value, count) => ({ value, count }))
   const attributes = [
@@ -254,5 +290,25 @@ describe('rows', () => {
     // as many pictures at half the size are work, too
     const { atHalf, work, energyImages } = budgetFor({ images: 10_000, smallFirst: 1 }, 500, 15, true)
     expect([atHalf * work.teacher, (1 - atHalf) * work.teacher, energyImages]).toEqual([4000, 10_000, 3500])
+  })
+
+  it('leave the energy what is left of the time', () => {
+    const whole = budgetFor({ images: 10_000, smallFirst: 0 }, 500, 15, true, 40_000).work
+    expect(Object.values(whole).reduce((a, b) => a + b)).toBeCloseTo(40_000)
+    expect(shareBefore(budgetFor({ images: 10_000, smallFirst: 0 }, 500, 15, true, 40_000))).toBeCloseTo(0.2725)
+  })
+
+  it('bound the images of a teacher and its energy by what else has to be done in the time', () => {
+    const budget = (images: number) => budgetFor({ images, smallFirst: 1 }, 500, 15, true)
+    const within = teacherWithin(5, 450, budget)
+    const images = imagesWithin(5, 100, within)
+    const { work } = budget(images)
+    // in images of the full size with their part at half of it, as the speed is
+    expect(workOf(work) / 1.4 / (60 * 5 * 100)).toBeCloseTo(0.95, 2)
+    expect(imagesWithin(500, 100, within)).toBe(112_000)
+    expect(imagesWithin(0.5, 20, teacherWithin(0.5, 450, budget))).toBe(180) // 0.35 of 600, less what the others leave
+    // 36 levels of two evaluations of 0.01 s for each of 20 rows: 14.4 s
+    expect(imagesWithin(1, 100, energyWithin(budget(1000), 0.01, 20))).toBe(4260)
+    expect(imagesWithin(0, 100, energyWithin(budget(1000), 0.01, 20))).toBe(175)
   })
 })

@@ -118,22 +118,31 @@ describe('a run of minutes', () => {
     const batchOf = (images: number) => (images < 20_000 ? 16 : images < 90_000 ? 32 : 64)
     const tried = async (minutes: number, speeds: Record<number, number>) => {
       const batches: number[] = []
-      const found = await imagesOf(minutes, batchOf, async (images) => {
-        batches.push(batchOf(images))
-        return speeds[batchOf(images)]!
-      })
+      const found = await imagesOf(
+        () => minutes,
+        batchOf,
+        async (images) => {
+          batches.push(batchOf(images))
+          return speeds[batchOf(images)]!
+        },
+      )
       return { batches, ...found }
     }
-    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5400, rate: 100 })
-    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 81_000, rate: 150 })
+    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5700, rate: 100 })
+    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 85_500, rate: 150 })
     // speeds that lead to and fro are an end too
-    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 21_000, rate: 80 })
+    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 22_800, rate: 80 })
   })
 
-  it('counts in two digits', () => {
-    expect(imagesWithin(1, 50)).toBe(2700)
-    expect(imagesWithin(10, 63.4)).toBe(34_000)
+  it('counts in three digits, and leaves time for what comes after', () => {
+    expect(imagesWithin(1, 50)).toBe(2850)
+    expect(imagesWithin(10, 63.4)).toBe(36_100)
     expect(imagesWithin(0.001, 1)).toBe(1)
+    expect(imagesWithin(-1, 1)).toBe(1)
+    expect(imagesWithin(1, 100, { after: (images) => Math.max(480, images / 10) })).toBe(5180)
+    expect(imagesWithin(1, 1, { after: () => 480 })).toBe(1)
+    expect(imagesWithin(1, 1, { after: () => 480, least: 100 })).toBe(100)
+    expect(imagesWithin(1, 100, { most: 3000 })).toBe(3000)
   })
 
   it('is told as the command that repeats it', () => {

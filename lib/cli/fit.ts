@@ -2,7 +2,6 @@ import type { Command } from 'commander'
 import { readingRows } from '../data/options.js'
 import { type FitOptions, fitRows } from '../fit/options.js'
 import type { FitProgress, FitResult } from '../fit/result.js'
-import type { TrainingPlan } from '../training/types.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues } from './options.js'
 import { type Progress, progress } from './progress.js'
@@ -12,7 +11,7 @@ import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `fit`: from pictures to an energy. */
 
-interface Flags extends CommonOptions, Pick<FitOptions, 'output' | 'minutes'> {
+interface Flags extends CommonOptions, Pick<FitOptions, 'output' | 'images'> {
   watch?: number | true
 }
 
@@ -41,6 +40,7 @@ export function register(program: Command): void {
     const dataOptions = givenIfAny(tableValues(flags, readingRows))
     const note = (line: string) => process.stderr.write(`${line}\n`)
     const shown = stages()
+    let teacherImages = 0
     const run = (signal: AbortSignal) =>
       library.fit({
         ...deviceOf(flags),
@@ -50,7 +50,11 @@ export function register(program: Command): void {
         output,
         signal,
         onFindings: (found) => describeFindings(found).map(spelled).forEach(note),
-        onPlan: (plan) => note(describeFitPlan(plan, flags.minutes ?? fitRows.minutes.default!)),
+        onPlan: (plan, stage) => {
+          shown.note(`${stage}: ${plan.text}`)
+          if (stage === 'teacher') teacherImages = plan.images
+          else if (flags.images === undefined) shown.note(sameBits(process.argv.slice(2), teacherImages, plan.images))
+        },
         onProgress: shown.update,
       } satisfies FitOptions)
     try {
@@ -63,14 +67,11 @@ export function register(program: Command): void {
   })
 }
 
-/** The plan of the teacher, from whose images all else follows; where they were chosen by the time, also the command for the same bits. */
-function describeFitPlan({ text, images, imagesPerSecond }: TrainingPlan, minutes: number): string {
-  if (imagesPerSecond === null) return `teacher: ${text}`
-  const words = process.argv.slice(2).filter((word) => !word.startsWith('--minutes='))
-  const at = words.indexOf('--minutes')
-  if (at >= 0) words.splice(at, 2)
-  const speed = `${minutes} minutes in all at ${imagesPerSecond.toPrecision(3)} images/s`
-  return `teacher: ${text}\n${speed}; the same bits again: feynkac ${quoted([...words, '--images', String(images)])}`
+/** Where a fit's images were chosen by the time: the command for the same bits. */
+export function sameBits(words: readonly string[], images: number, energyImages: number): string {
+  const others = words.filter((word, i) => !/^--minutes(=|$)/.test(word) && words[i - 1] !== '--minutes')
+  const counts = ['--images', String(images), '--energy-images', String(energyImages)]
+  return `the same bits again, whatever the time: feynkac ${quoted([...others, ...counts])}`
 }
 
 /** One bar for all stages. */
@@ -80,20 +81,21 @@ function stages() {
   let last = ''
   return {
     update({ stage, done, total, loss, heldOutLoss }: FitProgress): void {
-      bar ??= progress(Math.round(total), Math.round(done))
+      bar ??= progress(Math.round(total), Math.round(done), '%')
       if (stage !== last) heldOut = ''
       last = stage
       if (heldOutLoss !== undefined) heldOut = ` | held out ${heldOutLoss.toPrecision(4)}`
       const losses = loss === undefined ? '' : ` | loss ${loss.toPrecision(4)}${heldOut}`
       bar.update(Math.round(done), `${STAGES[stage]}${losses}`)
     },
+    note: (line: string): void => (bar ? bar.note(line) : void process.stderr.write(`${line}\n`)),
     end: () => bar?.end(),
   }
 }
 
 async function summary(result: FitResult): Promise<string[]> {
   const { output, model, classifier, samples, copies, seconds } = result
-  const { describeClassifier, rightOf, sampleCommands } = await import('../fit/report.js')
+  const { adviceFor, describeClassifier, describeDrawing, rightOf, sampleCommands } = await import('../fit/report.js')
   const width = Math.max(...samples.flatMap(({ name, rows }) => [name, ...rows.map(({ label }) => `  ${label}`)]).map(({ length }) => length)) // biome-ignore format: one line
   const counts = samples.flatMap(({ name, rows }) => [
     `${name.padEnd(width)}  ${rightOf(rows)} as asked`,
@@ -101,7 +103,9 @@ async function summary(result: FitResult): Promise<string[]> {
   ])
   return [
     ...(classifier ? [...counts, `(${describeClassifier(result)})`] : []),
+    describeDrawing(result),
     copies.text,
+    ...adviceFor(result),
     `${seconds} s. Look at ${output}/report.html; the energy is ${model}:`,
     ...sampleCommands(result).map((command) => `  ${command}`),
   ]

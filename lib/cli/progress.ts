@@ -12,9 +12,9 @@ export interface Progress {
 
 const LINE_EVERY_MS = 5000
 
-export function progress(total: number, start = 0): Progress {
+export function progress(total: number, start = 0, unit: 'count' | '%' = 'count'): Progress {
   if (!speaks) return { update: () => {}, note: () => {}, end: () => {} }
-  return process.stderr.isTTY ? bar(total, start) : lines(total, start)
+  return process.stderr.isTTY ? bar(total, start) : lines(total, start, unit)
 }
 
 function bar(total: number, start: number): Progress {
@@ -40,7 +40,7 @@ function bar(total: number, start: number): Progress {
   }
 }
 
-function lines(total: number, start: number): Progress {
+function lines(total: number, start: number, unit: 'count' | '%'): Progress {
   const left = remaining(total, start)
   let last = -Infinity
   return {
@@ -49,7 +49,8 @@ function lines(total: number, start: number): Progress {
       const eta = left(done)
       if (now - last < LINE_EVERY_MS && done < total) return
       last = now
-      process.stderr.write(`${done}/${total} ${text}${eta && `, ${eta}`}\n`)
+      const at = unit === '%' ? `${Math.floor((100 * done) / total)} %` : `${done}/${total}`
+      process.stderr.write(`${at} ${text}${eta && `, ${eta}`}\n`)
     },
     note: (line) => void process.stderr.write(`${line}\n`),
     end: () => {},

@@ -64,6 +64,14 @@ export async function datasetLabels(
   await eachInTurns(names, turn, (name, i) => {
     classes.set(byName.get(name) ?? fail(`image '${name}' has no label`), i * width)
   })
+  if (byName.size > names.length) {
+    const there = new Set(names)
+    const absent = [...byName.keys()].find((name) => !there.has(name))
+    process.emitWarning(
+      `${path}: dataset.json labels ${byName.size} pictures, of which ${byName.size - names.length} are not there, such as ${absent}`,
+      'FeynkacWarning',
+    )
+  }
   return { labels: { attributes: describe(attributes, sizes, path) }, classes }
 }
 

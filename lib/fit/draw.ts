@@ -4,6 +4,7 @@ import type { Target } from '../smc/energy-function.js'
 import { type DenoiserFunction, sample } from '../smc/samplers.js'
 import { sigmaGrid } from '../smc/schedule.js'
 import { product } from '../smc/targets/linear.js'
+import { LEVELS } from './budget.js'
 import type { Asked, Row } from './rows.js'
 
 /**
@@ -11,8 +12,6 @@ import type { Asked, Row } from './rows.js'
  * mend what those before it have done; Heun's method follows a field that errs, or the sum of two, to the end (docs/fit.md).
  */
 
-/** As many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
-const LEVELS = 36
 /** A composition that is not guided is the nothing between two discs in one picture of ten. */
 export const GUIDANCE = 2
 /** Less noise than this is not seen, and is taken off in one step. */

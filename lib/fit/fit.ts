@@ -3,22 +3,24 @@ import { ArgumentError, invalid } from '../base/errors.js'
 import { checkOptions } from '../base/option-table.js'
 import { loadDrawing } from '../base/optional.js'
 import { sizeOf } from '../base/shape.js'
-import type { Dataset } from '../data/dataset.js'
+import { type Dataset, labelDim } from '../data/dataset.js'
 import { fingerprintData } from '../data/fingerprint.js'
 import { readSamples } from '../data/samples.js'
 import { findCopies } from '../metrics/copies.js'
 import { pixelFeatures } from '../metrics/features.js'
 import type { Classifier } from '../models/classifier.js'
+import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { deviceOptionNames } from '../native/devices.js'
+import { networkFor } from '../training/architecture.js'
 import type { TrainingProgress } from '../training/events.js'
-import { holdOut } from '../training/hold-out.js'
+import { holdOut, type Split } from '../training/hold-out.js'
 import { trainClassifier } from '../training/objectives/classifier.js'
 import { distill } from '../training/objectives/distill.js'
 import { trainDenoiser } from '../training/objectives/dsm.js'
-import { holdOutFor } from '../training/recipe.js'
+import { holdOutFor, type Recipe, recipeFor } from '../training/recipe.js'
 import type { DataOptions, TrainingPlan } from '../training/types.js'
-import { type Budget, budgetFor, TEACHER_SHARE } from './budget.js'
+import { type Budget, budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from './budget.js'
 import { drawRow } from './draw.js'
 import { type Findings, findingsOf } from './findings.js'
 import { FitFolder, type Stage } from './folder.js'
@@ -31,6 +33,10 @@ import { type Layout, layoutOf, rowGroups } from './rows.js'
 
 /** A teacher that sees fewer images than this learns nothing that is worth to be looked at. */
 const FEWEST_IMAGES = 500
+/** Share of the minutes that a training is planned in, though there be less left. */
+const LEAST_LEFT = 0.1
+/** Evaluations that are timed. */
+const EVALUATIONS = 9
 /** Pictures that were held out, of which the nearest training picture is looked for. */
 const MOST_COMPARED = 128
 
@@ -40,23 +46,29 @@ const classifierRecipe = { noise: 0.1, network: { width: 16 }, holdOut: 0.1 }
 /** Documented in late.ts. */
 export async function fit(options: FitOptions): Promise<FitResult> {
   const began = performance.now()
-  const { minutes, images } = checked(options)
+  const { minutes, images, energyImages } = checked(options)
   const { output, overwrite = false, seed = 0, signal } = options
   await loadDrawing() // what is missing for the pictures must stop a fit before its work
   const { data, changes } = await fitPictures(options)
   const findings = await findingsOf(data, changes, signal)
   options.onFindings?.(findings)
   const layout = layoutOf(findings.attributes)
-  const asked = { data: await fingerprintData(data), minutes: minutes ?? null, images: images ?? null, seed }
+  const asked = {
+    data: await fingerprintData(data),
+    minutes: minutes ?? null,
+    images: images ?? null,
+    energyImages: energyImages ?? null,
+    seed,
+  }
   const folder = await FitFolder.open(output, asked, reportFiles(data, layout), overwrite)
   try {
-    return await fitIn(folder, options, { minutes, images, data, findings, layout, asked, began })
+    return await fitIn(folder, options, { minutes, images, energyImages, data, findings, layout, asked, began })
   } finally {
     await folder.close()
   }
 }
 
-interface Given extends Pick<FitOptions, 'minutes' | 'images'> {
+interface Given extends Pick<FitOptions, 'minutes' | 'images' | 'energyImages'> {
   data: Dataset
   findings: Findings
   layout: Layout
@@ -68,7 +80,7 @@ interface Given extends Pick<FitOptions, 'minutes' | 'images'> {
 async function fitIn(
   folder: FitFolder,
   { output, seed = 0, device, precision, tensorboard, signal, onPlan, onProgress }: FitOptions,
-  { minutes, images, data, findings, layout, asked, began }: Given,
+  { minutes, images, energyImages, data, findings, layout, asked, began }: Given,
 ): Promise<FitResult> {
   const place = { device, precision }
   const labelled = findings.attributes.length > 0
@@ -76,33 +88,37 @@ async function fitIn(
   const run = (stage: Stage) => ({ ...shared, output: folder.run(stage) })
 
   let plan: TrainingPlan | undefined
+  let energyPlan: TrainingPlan | undefined
   let budget: Budget | undefined
   let tooFew: ArgumentError | undefined
   const report = progressOf(() => budget!, onProgress)
-  const teacher = await trainDenoiser({
-    ...run('teacher'),
-    ...(images === undefined ? { minutes: minutes! * TEACHER_SHARE } : { images }),
-    onPlan: (found) => {
-      tooFew = tooFewImages(found, minutes, findings)
-      if (tooFew) throw tooFew
-      plan = found
-      budget = budgetFor({ ...found.recipe, images: found.images }, findings.pictures, layout.cost, labelled)
-      onPlan?.(found)
+  const budgetOf = (count: number, { smallFirst }: Pick<Recipe, 'smallFirst'>, whole?: number) =>
+    budgetFor({ images: count, smallFirst }, findings.pictures, layout.cost, labelled, whole)
+  const spent = () => (performance.now() - began) / 60_000
+  const left = (before: number) => Math.max(minutes! - before, minutes! * LEAST_LEFT)
+  const teacher = await trainDenoiser(
+    {
+      ...run('teacher'),
+      ...(minutes === undefined ? { images } : { minutes: left(spent()) }),
+      onPlan: (found) => {
+        tooFew = tooFewImages(found, minutes, findings)
+        if (tooFew) throw tooFew
+        plan = found
+        budget = budgetOf(found.images, found.recipe, 60 * (minutes ?? 0) * (found.imagesPerSecond ?? 0))
+        onPlan?.(found, 'teacher')
+      },
+      onProgress: report('teacher'),
     },
-    onProgress: report('teacher'),
-  }).catch(async (error) => {
+    minutes === undefined
+      ? {}
+      : teacherWithin(minutes, splitOf(data, seed).training.size, (count) =>
+          budgetOf(count, recipeOfTeacher(data, count)),
+        ),
+  ).catch(async (error) => {
     if (error === tooFew) await folder.forget() // for the next try has other options
     throw error
   })
-  teacher.model.dispose()
-  const energy = await distill({
-    ...run('energy'),
-    teacher: teacher.path!,
-    images: budget!.energyImages,
-    onProgress: report('energy'),
-    onCalibration: ({ done, total }) => report('calibration')({ images: done, totalImages: total }),
-  })
-  using model = energy.model
+  const evaluation = await secondsOf(teacher.model, budget!.columns).finally(() => teacher.model.dispose())
   const trained = labelled
     ? await trainClassifier({
         ...run('classifier'),
@@ -113,10 +129,27 @@ async function fitIn(
     : null
   const classifier = trained?.model ?? null
   try {
+    // nobody knows how long a fit took that was stopped
+    const before = minutes && folder.resumed ? Math.max(spent(), minutes * shareBefore(budget!)) : spent()
+    const energy = await distill(
+      {
+        ...run('energy'),
+        teacher: teacher.path!,
+        ...(minutes === undefined ? { images: energyImages ?? budget!.energyImages } : { minutes: left(before) }),
+        onPlan: (found) => {
+          energyPlan = found
+          onPlan?.(found, 'energy')
+        },
+        onProgress: report('energy'),
+        onCalibration: ({ done, total }) => report('calibration')({ images: done, totalImages: total }),
+      },
+      energyWithin(budget!, evaluation, layout.cost),
+    )
+    using model = energy.model
     const groups = await drawAll(model, classifier, data, { layout, budget: budget!, seed, signal, report })
     const copies = await copiesAmong(groups[0], data, seed, signal)
     signal?.throwIfAborted()
-    const stages: Stage[] = ['teacher', 'energy', ...(labelled ? (['classifier'] as const) : [])]
+    const stages: Stage[] = ['teacher', ...(labelled ? (['classifier'] as const) : []), 'energy']
     const files = await folder.takeModels(stages)
     const learnt = ({ images: seen, steps, loss, heldOutLoss, averagedAt }: Learnt): Learnt => ({
       images: seen,
@@ -132,6 +165,7 @@ async function fitIn(
       output,
       model: folder.model('energy'),
       images: plan!.images,
+      energyImages: energyPlan!.images,
       findings,
       recipe: plan!.recipe,
       teacher: learnt(teacher),
@@ -162,18 +196,20 @@ const optionNames = [
   ...['onFindings', 'onPlan', 'onProgress'],
 ]
 
-function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images'> {
+function checked(options: FitOptions): Pick<FitOptions, 'minutes' | 'images' | 'energyImages'> {
   knownOptions('fit', options, optionNames)
-  const { minutes, images, output, dataOptions } = options
+  const { minutes, images, energyImages, output, dataOptions } = options
   checkOptions(fitRows, options)
   if (images !== undefined && minutes !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
+  if (energyImages !== undefined && images === undefined)
+    throw invalid('energyImages', 'nothing without images', energyImages)
   if (typeof output !== 'string' || output === '') throw invalid('output', 'the name of a directory', output)
   for (const name of ['onFindings', 'onPlan', 'onProgress'] as const)
     if (options[name] !== undefined && typeof options[name] !== 'function')
       throw invalid(name, 'a function', options[name])
   if ((dataOptions as DataOptions | undefined)?.autoencoder !== undefined)
     throw invalid('autoencoder', 'nothing, as fit learns pictures', (dataOptions as DataOptions).autoencoder)
-  return { images, minutes: images === undefined ? (minutes ?? fitRows.minutes.default!) : undefined }
+  return { images, energyImages, minutes: images === undefined ? (minutes ?? fitRows.minutes.default!) : undefined }
 }
 
 /** Why a plan is refused. */
@@ -193,7 +229,7 @@ function progressOf(budget: () => Budget, onProgress: FitOptions['onProgress']):
     const { work, atHalf } = budget()
     const stages = Object.keys(work) as (typeof stage)[]
     const before = stages.slice(0, stages.indexOf(stage)).reduce((sum, name) => sum + work[name], 0)
-    const total = stages.reduce((sum, name) => sum + work[name], 0)
+    const total = workOf(work)
     const part = at.images / at.totalImages
     const first = stage === 'teacher' ? atHalf : 0
     const { median, heldOutLoss } = at as Partial<TrainingProgress>
@@ -245,10 +281,34 @@ function heldOutOf(data: Dataset, { attributes }: Findings, seed: number): Recor
   return Object.fromEntries(attributes.map(({ name }, a) => [name, labels.filter((label) => label[a] !== null).length]))
 }
 
+/** What the rules choose for the teacher. */
+function recipeOfTeacher({ size, shape, labels }: Dataset, images: number): Recipe {
+  const network = networkFor(shape, labels ? labelDim(labels) : 0)
+  const attributes = labels?.attributes.length ?? 0
+  return recipeFor({ objective: 'dsm', images, samples: size, latent: false, attributes, network })
+}
+
+/** What the trainings learn from, and what they hold out. */
+function splitOf(data: Dataset, seed: number): Split {
+  const share = holdOutFor(data.size)
+  return share > 0 ? holdOut(data, share, seed) : { training: data, held: new Int32Array(0) }
+}
+
+/** Seconds that a model takes for a batch at one noise level: the median of a few. */
+async function secondsOf(model: Denoiser, batch: number): Promise<number> {
+  const x = new Float32Array(batch * sizeOf(model.shape))
+  const seconds: number[] = []
+  for (let i = 0; i < EVALUATIONS; i++) {
+    const began = performance.now()
+    await model.denoise(x, model.info.sigmaMax)
+    seconds.push((performance.now() - began) / 1000)
+  }
+  return seconds.sort((a, b) => a - b)[EVALUATIONS >> 1]!
+}
+
 /** Copies among the plain samples, against what the runs held out. */
 async function copiesAmong({ rows }: DrawnGroup, data: Dataset, seed: number, signal?: AbortSignal) {
-  const share = holdOutFor(data.size)
-  const { training, held } = share > 0 ? holdOut(data, share, seed) : { training: data, held: new Int32Array(0) }
+  const { training, held } = splitOf(data, seed)
   const size = sizeOf(data.shape)
   const samples = new Float32Array(rows.reduce((sum, row) => sum + row.samples.length, 0))
   rows.forEach((row, i) => {

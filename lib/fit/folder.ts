@@ -15,6 +15,9 @@ export type Stage = keyof typeof models
 const RECORD = 'fit.json'
 
 export class FitFolder {
+  /** Whether something of the fit has been done before. */
+  resumed = false
+
   private constructor(
     readonly path: string,
     /** Lets other processes have the folder. */
@@ -42,8 +45,13 @@ export class FitFolder {
     const before = await this.#record()
     if (before) {
       const names = Object.keys(asked) as (keyof typeof asked)[]
-      const others = names.filter((name) => !isDeepStrictEqual(asked[name], (before.asked as typeof asked)[name]))
-      if (!before.finished && others.length === 0) return
+      const others = names.filter(
+        (name) => !isDeepStrictEqual(asked[name], (before.asked as typeof asked)[name] ?? null),
+      )
+      if (!before.finished && others.length === 0) {
+        this.resumed = true
+        return
+      }
       if (before.finished && !overwrite)
         throw new ArgumentError(`${path} holds a fit that is finished: give another --output, or --overwrite`)
       if (!overwrite)

@@ -14,8 +14,10 @@ export interface FitOptions extends DeviceOptions {
   dataOptions?: Omit<DataOptions, 'autoencoder'>
   /** Time for all of it, on this machine as busy as it is at the start (10). */
   minutes?: number
-  /** Instead: images that the teacher sees. All else follows from them, and the same number gives the same bits. */
+  /** Instead: images that the teacher sees. All else follows from them, and the same numbers give the same bits. */
   images?: number
+  /** With images: images that the energy sees (by rule; a fit of minutes gives it what is left of them). */
+  energyImages?: number
   /** Folder for all that is written; a fit that was stopped there is gone on with. */
   output: string
   /** Replace what another fit has left in `output`. */
@@ -28,8 +30,8 @@ export interface FitOptions extends DeviceOptions {
   signal?: AbortSignal
   /** What was found in the data; called before the work. */
   onFindings?: (findings: Findings) => void
-  /** What the teacher's training is going to do; from its images follows the rest. */
-  onPlan?: (plan: TrainingPlan) => void
+  /** What the training of the teacher is going to do, and then that of the energy; called before its first step. */
+  onPlan?: (plan: TrainingPlan, stage: 'teacher' | 'energy') => void
   onProgress?: (progress: FitProgress) => void
 }
 
@@ -37,7 +39,8 @@ export interface FitOptions extends DeviceOptions {
 export const fitRows = {
   minutes: positive('time for all of it', { default: 10 }),
   images: whole('instead: images that the teacher sees; gives the same bits again'),
+  energyImages: whole('with --images: images that the energy sees (by rule)'),
   overwrite: toggle('replace what another fit has left in --output', { default: false }),
   seed: whole('of all random numbers', { min: 0, flag: false, default: 0 }),
   tensorboard: toggle('write event files for TensorBoard into the folder of each training', { default: false }),
-} satisfies RowsOf<FitOptions, 'minutes' | 'images' | 'overwrite' | 'seed' | 'tensorboard'>
+} satisfies RowsOf<FitOptions, 'minutes' | 'images' | 'energyImages' | 'overwrite' | 'seed' | 'tensorboard'>

@@ -8,7 +8,7 @@ import { GUIDANCE } from './draw.js'
 import { describeFindings } from './findings.js'
 import { models } from './folder.js'
 import type { DrawnGroup, FitResult } from './result.js'
-import { type Layout, rowGroups } from './rows.js'
+import { COMPOSITION, type Layout, rowGroups } from './rows.js'
 
 /** The report of a fit, for somebody who has not read how it was made. */
 
@@ -87,6 +87,29 @@ export function describeClassifier({ classifier, classifierHeldOut: heldOut }: C
   return `counted by a small classifier that tells, of real pictures held out, the ${known.join(', the ')}${doubt}`
 }
 
+/** What the samples are of: they are drawn without weights (draw.ts). */
+export function describeDrawing({ samples }: Pick<FitResult, 'samples'>): string {
+  const composed = samples.some(({ name }) => name === COMPOSITION)
+  return `no weights: plain samples are the energy's own, as its gradients draw them${composed ? '; compositions approximate the density named by its gradients alone' : ''}`
+}
+
+/** A lower share of plain samples as asked says that there is more to learn. */
+const LEARNT = 0.9
+
+/** What would make the samples better, a sentence each. */
+export function adviceFor({ samples, classifier, copies, findings }: Advised): string[] {
+  const known = classifier && Object.values(classifier).every((share) => share !== null && share >= KNOWN)
+  const [right, all] = samples[0]!.rows.reduce(([r, n], row) => [r + (row.right ?? 0), n + row.samples], [0, 0])
+  return [
+    ...(known && right < LEARNT * all && !copies.copies
+      ? [`${right} of ${all} plain samples as asked: more minutes make more of them right (--minutes)`]
+      : []),
+    ...(copies.copies ? [`more than ${findings.pictures} pictures would make samples differ from them; more minutes do not`] : []), // biome-ignore format: one line
+  ]
+}
+
+type Advised = Pick<FitResult, 'samples' | 'classifier' | 'copies' | 'findings'>
+
 /** Of a fit that has a classifier. */
 type Counted = Pick<FitResult, 'classifier' | 'classifierHeldOut'>
 
@@ -103,7 +126,9 @@ function blocks(result: FitResult, figures: readonly Figure[]): Block[] {
   return [
     ...describeFindings(findings).map((text): Block => ({ text: text.trim() })),
     ...(result.classifier ? [{ text: `What is as asked is ${describeClassifier(result)}.` }] : []),
+    { text: `${describeDrawing(result)}.` },
     { text: `${copies.text}.` },
+    ...adviceFor(result).map((text): Block => ({ text: `${text}.` })),
     ...figures.map(pictureOf),
     { heading: 'How it was learnt' },
     {
@@ -132,6 +157,6 @@ export function sampleCommands({ model, findings }: Pick<FitResult, 'model' | 'f
   return [`feynkac sample ${model} --method ancestral${labels}`, ...(asked.length > 1 ? [composed] : [])]
 }
 
-function again({ asked, images }: FitResult): string {
-  return `The same bits again: --images ${images} --seed ${asked.seed}.`
+function again({ asked, images, energyImages }: FitResult): string {
+  return `The same bits again: --images ${images} --energy-images ${energyImages} --seed ${asked.seed}.`
 }

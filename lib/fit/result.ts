@@ -29,14 +29,15 @@ export interface DrawnGroup {
 
 /** What fit.json holds. */
 export interface FitResult {
-  asked: { data: string; minutes: number | null; images: number | null; seed: number }
+  asked: { data: string; minutes: number | null; images: number | null; energyImages: number | null; seed: number }
   finished: boolean
   seconds: number
   output: string
   /** File of the energy. */
   model: string
-  /** That the teacher was to see: given instead of a time, they lead to the same bits. */
+  /** That the teacher and the energy were to see: given instead of a time, they lead to the same bits. */
   images: number
+  energyImages: number
   findings: Findings
   /** The teacher's. */
   recipe: Recipe

@@ -27,6 +27,8 @@ const PLAIN_ROWS = 4
 /** Values of an attribute that are shown, and rows of values in all. */
 const [MOST_VALUES, MOST_ROWS] = [10, 40]
 const COMPOSITIONS = 2
+/** Name of their group. */
+export const COMPOSITION = 'composition'
 /** Energies that one is made of. */
 const COMPOSED_COST = 3
 /** Not the number of an epoch, nor of a split. */
@@ -111,7 +113,7 @@ export function rowGroups(data: Dataset, { values, compositions }: Layout, colum
     ...(compositions.length > 0
       ? [
           {
-            name: 'composition',
+            name: COMPOSITION,
             caption:
               'Samples of two energies composed, p(x) (p(A|x) p(B|x))^2, each of which is asked for one value alone.',
             rows: compositions.map((pairs) => row(pairs)),

@@ -21,6 +21,7 @@ import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
 import { generalSettings, holdOutFor, recipeFor } from './recipe.js'
 import { type Settings, settingRows, settle } from './settings.js'
+import type { Within } from './speed.js'
 import type { TrainingOptions } from './types.js'
 
 /** What fixes the weights of a run: from its options to its definition. */
@@ -68,6 +69,8 @@ export interface FrontEnd<M extends Denoiser | EnergyModel> {
   create(definition: Definition, labels: LabelSpec | null): Promise<M>
   /** With the trained weights, before the model is saved. */
   finish?(model: M, data: Dataset, run: { images: number; seed: number }): Promise<void>
+  /** Where minutes are given. */
+  within?: Within
 }
 
 /** What the options lead to, besides their text. */

@@ -50,14 +50,17 @@ export async function train<M extends Denoiser | EnergyModel>(
   checkSettings(options)
   const { minutes, signal } = options
   checkOptions({ ...lengthRows, ...holdOutRows, ...previewRows, ...recordRows }, options)
-  if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
   if (options.onPlan !== undefined && typeof options.onPlan !== 'function')
     throw invalid('onPlan', 'a function', options.onPlan)
+  if (minutes !== undefined && options.images !== undefined) throw invalid('minutes', 'nothing beside images', minutes)
+  const began = performance.now()
   const runs = await runsOf(options, opened, data, front)
   let [images, rate] = [options.images ?? runs.stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
+    const left = () => minutes - (performance.now() - began) / 60_000
     const batchOf = (count: number) => runs.defined(count).batchSize
-    ;({ images, rate } = await imagesOf(minutes, batchOf, (count) => speedOf(runs, count, minutes, opened, signal)))
+    const speed = (count: number) => speedOf(runs, count, minutes, opened, signal)
+    ;({ images, rate } = await imagesOf(left, batchOf, speed, front.within))
   }
   const run = await runs.prepare(integer('images', images, 1))
   const { half } = run

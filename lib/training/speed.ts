@@ -12,28 +12,39 @@ const [SHORTEST, LONGEST] = [0.5, 15]
 const FEWEST_STEPS = 3
 /** More than any run sees, so that the schedule stays at its beginning. */
 const ENDLESS = 2 ** 40
-/** The share of the time that training gets: the rest is for the measurement, the held-out loss, checkpoints and calibration. */
-const TRAINING = 0.9
+/** The share of the time left that steps get: the rest is for the held-out loss, checkpoints and what a speed is off by. */
+const STEPS = 0.95
 
 /** What a speed is measured with first: about what the recipe is for. */
 const TRIAL_IMAGES = 10_000
 /** Speeds that are measured, each in its share of the time. */
 const MOST_TRIALS = 3
 
+/** What bounds the images that a time allows, besides the speed. */
+export interface Within {
+  /** What comes after a training of so many images in the same time, in images of it, of which so many are seen in a second. */
+  after?: (images: number, rate: number) => number
+  /** At the least, and at the most. */
+  least?: number
+  most?: number
+}
+
 /**
- * The images that a number of minutes allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
+ * The images that the time left allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
  * have another batch, the speed is measured again with that one.
  */
 export async function imagesOf(
-  minutes: number,
+  /** Minutes, at the time of the call. */
+  left: () => number,
   batchOf: (images: number) => number,
   speedOf: (images: number) => Promise<number>,
+  within: Within = {},
 ): Promise<{ images: number; rate: number }> {
-  let [images, rate, batch] = [TRIAL_IMAGES, 0, 0]
+  let [images, rate, batch] = [Math.min(TRIAL_IMAGES, within.most ?? Number.POSITIVE_INFINITY), 0, 0]
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
-    images = imagesWithin(minutes, rate)
+    images = imagesWithin(left(), rate, within)
   }
   return { images, rate }
 }
@@ -76,9 +87,16 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
   return rate
 }
 
-/** The images that a number of minutes allows at a speed: rounded down to two digits, to be given again by hand; 1 at least. */
-export function imagesWithin(minutes: number, rate: number): number {
-  const images = Math.max(1, Math.floor(TRAINING * rate * 60 * minutes))
-  const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 1)
+/** The images that a number of minutes allows at a speed: rounded down to three digits, to be given again by hand; 1 at least. */
+export function imagesWithin(minutes: number, rate: number, { after, least = 1, most }: Within = {}): number {
+  const all = Math.max(1, STEPS * rate * 60 * minutes)
+  let [few, many] = [least, Math.max(least, all)]
+  for (let i = 0; after && i < 50; i++) {
+    const images = (few + many) / 2
+    if (images + after(images, rate) <= all) few = images
+    else many = images
+  }
+  const images = Math.min(many, most ?? Number.POSITIVE_INFINITY)
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 2)
   return Math.floor(images / unit) * unit
 }

@@ -13,6 +13,7 @@ import { inRun, openData, openRun } from '../opening.js'
 import { distillRows, type PathOptions } from '../options.js'
 import { givenPath, pathOptionNames } from '../path-loss.js'
 import { train } from '../run.js'
+import type { Within } from '../speed.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, type HeadOptions, headDefaults, headOptionNames } from './heads.js'
 
@@ -29,7 +30,7 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
   init?: 'teacher' | 'random'
   /**
    * Draws of data to calibrate the energy with at the end (EnergyModel.calibrate), for the proposal 'calibrated' of smc; false: not to. To be given again where the run is resumed.
-   * Default: what costs about a twentieth of the training, from 16 (vectors: 256) to 1024.
+   * Default: what costs about a twentieth of the training, from 16 (vectors: 256; fewer of short trainings of pictures) to 1024.
    */
   calibrate?: number | false
   /** Progress of that. */
@@ -38,19 +39,27 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
 
 /** Noise levels of the table. */
 const LEVELS = 16
+/** Of pictures there are no fewer draws than one for so many images, lest 16 take longer than a short training. */
+const SHORT = 40
+/** A draw for one table takes as long as so many images of the training (docs/fit.md). */
+const DRAW_COST = 25
 
-/** Documented in late.ts. */
-export async function distill(options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+/** Documented in late.ts; `within`: for what more than a training has the minutes. */
+export async function distill(options: DistillOptions, within: Within = {}): Promise<TrainingResult<EnergyModel>> {
   const own = [...headOptionNames, ...pathOptionNames, ...Object.keys(distillRows), 'teacher', 'onCalibration']
   knownOptions('distill', options, [...trainingOptionNames, ...own])
   const { onCalibration } = options
   checkOptions(distillRows, options)
   if (onCalibration !== undefined && typeof onCalibration !== 'function')
     throw invalid('onCalibration', 'a function', onCalibration)
-  return inRun(openRun(options), (opened) => distillIn(opened, options))
+  return inRun(openRun(options), (opened) => distillIn(opened, options, within))
 }
 
-async function distillIn(opened: Opened, options: DistillOptions): Promise<TrainingResult<EnergyModel>> {
+async function distillIn(
+  opened: Opened,
+  options: DistillOptions,
+  { after, ...bounds }: Within,
+): Promise<TrainingResult<EnergyModel>> {
   const { calibrate: draws, onCalibration } = options
   const given = options.teacher ?? opened.checkpoint?.sources.teacher ?? undefined
   if (given === undefined) throw invalid('teacher', 'a denoiser or its file', given)
@@ -69,6 +78,7 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
     const { sigmaMin, sigmaMax, preconditioning } = info
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
+    const drawsOf = (images: number) => (draws === false ? 0 : (draws ?? usualDraws(images, teacher)))
     return await train(options, opened, source, {
       objective: 'distill',
       given: {
@@ -88,15 +98,18 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
       create: createEnergy(options, { sigmaMin, sigmaMax, preconditioning, nullClass: info.nullClass }),
       finish: async (model, samples, { images, seed }) => {
         if (draws === false) return
-        const count = draws ?? usualDraws(images, model)
         await calibrated(model, {
           data: samples,
-          count,
+          count: drawsOf(images),
           levels: LEVELS,
           seed,
           signal: options.signal,
           onProgress: onCalibration,
         })
+      },
+      within: {
+        ...bounds,
+        after: (images, rate) => DRAW_COST * tablesOf(teacher) * drawsOf(images) + (after?.(images, rate) ?? 0),
       },
     })
   } finally {
@@ -108,9 +121,15 @@ async function distillIn(opened: Opened, options: DistillOptions): Promise<Train
  * In evaluations of a network without its adjoint, training costs 7 an image (6 the student's, 1 the teacher's), and a draw 4 a level and
  * table: two points, with their gradients.
  */
-function usualDraws(images: number, { shape, labelDim: dims }: EnergyModel): number {
-  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * (dims > 0 ? 2 : 1)))
-  return Math.min(1024, Math.max(affordable, shape.length === 3 ? 16 : 256))
+function usualDraws(images: number, teacher: Denoiser): number {
+  const affordable = Math.round((images * 7) / 20 / (4 * LEVELS * tablesOf(teacher)))
+  const fewest = teacher.shape.length === 3 ? Math.min(16, Math.max(4, Math.round(images / SHORT))) : 256
+  return Math.min(1024, Math.max(affordable, fewest))
+}
+
+/** Without labels and, where there are any, with them. */
+function tablesOf({ labelDim: dims }: Denoiser): number {
+  return dims > 0 ? 2 : 1
 }
 
 /** A table is no reason to lose a model: where its gradient is not finite somewhere, or memory runs out, it is saved without. */

@@ -11,6 +11,7 @@ import { type Definition, type FrontEnd, trainingOptionNames } from '../definiti
 import { inRun, openData, openRun } from '../opening.js'
 import { denoisingRows, trainedHeadRows } from '../options.js'
 import { train } from '../run.js'
+import type { Within } from '../speed.js'
 import type { TrainingOptions, TrainingResult } from '../types.js'
 import { createEnergy, givenHead, headDefaults, headOptionNames, type JointHeadOptions } from './heads.js'
 
@@ -26,8 +27,8 @@ export interface DenoisingOptions extends TrainingOptions {
 /** Options of `trainEnergy`. */
 export interface EnergyOptions extends DenoisingOptions, JointHeadOptions {}
 
-/** Documented in late.ts. */
-export async function trainDenoiser(options: DenoisingOptions): Promise<TrainingResult<Denoiser>> {
+/** Documented in late.ts; `within`: for what more than a training has the minutes. */
+export async function trainDenoiser(options: DenoisingOptions, within?: Within): Promise<TrainingResult<Denoiser>> {
   knownOptions('trainDenoiser', options, [...trainingOptionNames, ...Object.keys(denoisingRows)])
   return matchScore(
     options,
@@ -35,6 +36,7 @@ export async function trainDenoiser(options: DenoisingOptions): Promise<Training
     { kind: 'denoiser', headScale: 1 },
     ({ network, sigmaData, seed }, labels) =>
       Denoiser.create({ network, sigmaData, labels }, { device: options.device, precision: options.precision, seed }),
+    within,
   )
 }
 
@@ -53,8 +55,9 @@ async function matchScore<M extends Denoiser | EnergyModel>(
   given: Partial<Definition>,
   defaults: Pick<Definition, 'kind' | 'headScale'>,
   create: FrontEnd<M>['create'],
+  within?: Within,
 ): Promise<TrainingResult<M>> {
-  return inRun(openRun(options), (opened) => matchScoreIn(opened, options, given, defaults, create))
+  return inRun(openRun(options), (opened) => matchScoreIn(opened, options, given, defaults, { create, within }))
 }
 
 async function matchScoreIn<M extends Denoiser | EnergyModel>(
@@ -62,7 +65,7 @@ async function matchScoreIn<M extends Denoiser | EnergyModel>(
   options: DenoisingOptions,
   given: Partial<Definition>,
   defaults: Pick<Definition, 'kind' | 'headScale'>,
-  create: FrontEnd<M>['create'],
+  front: Pick<FrontEnd<M>, 'create' | 'within'>,
 ): Promise<TrainingResult<M>> {
   const source = await openData(options, opened)
   const { data } = source
@@ -76,7 +79,7 @@ async function matchScoreIn<M extends Denoiser | EnergyModel>(
     defaults: { ...defaults, sigmaData: stored?.sigmaData ?? sigmaData ?? (await deviation(data)), init: 'random' },
     teacherSource: null,
     conditional: conditional ?? (stored ? configLabelDim(stored.network) > 0 : data.labels !== null),
-    create,
+    ...front,
   })
 }
 

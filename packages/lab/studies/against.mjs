@@ -83,7 +83,8 @@ const dataSets = {
   cifar10: async () => ({ training: await cifar('data_batch_1'), test: await cifar('test_batch', COMPARED) }),
   sprites: async () => {
     const all = await loadDataset(inShared('lpc-sprites', 'lpc-sprites-64x64.zip'))
-    const [training, test] = splitData(all, [1 - COMPARED / all.size, COMPARED / all.size], 0)
+    const [training, ordered] = splitData(all, [1 - COMPARED / all.size, COMPARED / all.size], 0)
+    const test = spread(ordered)
     const autoencoder = await kept('sprites-autoencoder', Autoencoder, async () => {
       const network = { width: 16, channelMult: [1, 2, 2], latentChannels: 4, attention: false }
       return (await trainAutoencoder({ data: training, images: 12_000, network, seed: 0 })).model
@@ -91,6 +92,12 @@ const dataSets = {
     const [latents, testLatents] = [await latentDataset(training, autoencoder), await latentDataset(test, autoencoder)]
     return { training: latents, test: testLatents, decoder: autoencoder }
   },
+}
+
+/** The archive is ordered by what sprites show: of these the first so many are of all kinds. */
+function spread(data) {
+  const at = (i) => (i * 617) % data.size // a prime, and no divisor of COMPARED
+  return { ...data, read: (i, out, offset) => data.read(at(i), out, offset), label: (i) => data.label(at(i)) }
 }
 
 /** A model that is trained once, in the folder of those. */
