@@ -133,8 +133,9 @@ function groupsOf(shape: readonly number[], edges: unknown, pool: unknown, wrong
 /** Tables of fewer draws were measured in a hurry. */
 const UNHURRIED = 64
 
-/** Paths to measure consistency by: a quarter of the draws of the table, of which quartiles want some thirty where there is time for them. */
-export const pathsFor = ({ count }: Calibration): number => Math.min(256, Math.max(16, Math.floor(count / 4)))
+/** Paths to measure consistency by: a quarter of the draws of the table, of which quartiles want some thirty; of few draws as many, up to 16. */
+export const pathsFor = ({ count }: Calibration): number =>
+  Math.min(256, Math.max(Math.min(16, count), Math.floor(count / 4)))
 
 /** Whether it is measured on noised data too, for `inspect` alone: that takes as long again. */
 export const onDataToo = ({ count }: Calibration): boolean => count >= UNHURRIED

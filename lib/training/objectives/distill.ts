@@ -44,7 +44,7 @@ const LEVELS = 16
 /** Of pictures there are no fewer draws than one for so many images, lest 16 take longer than a short training. */
 const SHORT = 40
 /** A draw for one table takes as long as so many images of the training (docs/fit.md). */
-const DRAW_COST = 15
+const DRAW_COST = 25
 
 /** Documented in late.ts; `within`: for what more than a training has the minutes. */
 export async function distill(options: DistillOptions, within: Within = {}): Promise<TrainingResult<EnergyModel>> {
