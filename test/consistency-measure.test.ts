@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
@@ -51,9 +51,11 @@ test('an exact energy has small variances, one with errors those of its errors w
     // independent errors: the steps' variances add up to more than the sum's
     if (from < 1.1) expect(steps).toBeGreaterThan(variance)
   }
-  expect(noisyBelow({ bands, particles: 64 })).toBeCloseTo(1)
+  expect(noisyBelow({ bands, perOctave: 8, particles: 64 })).toBeCloseTo(1)
   expect(await measureConsistency(exact, path)).toEqual(clean)
+  // nothing more to measure below
   const lost = (await measureConsistency(wrong(Number.POSITIVE_INFINITY, 0.9), path)).bands.at(-1)!
+  expect(lost.from).toBeCloseTo(1)
   expect(JSON.parse(JSON.stringify(lost))).toEqual({ ...lost, variance: 1e300, robust: 1e300, steps: 1e300, above: 1e300 }) // biome-ignore format: one line
 })
 
@@ -71,6 +73,19 @@ test('on noised data an exact energy has small variances, of pictures too, and o
   for (const { variance } of pictures.data!) expect(variance).toBeLessThan(1e-5)
 })
 
+test('V holds what the number of levels adds, and is not measured where no run can weigh', async () => {
+  const means = [-0.5, 0.5].map((mean) => new Array(16).fill(mean))
+  const kinds = gaussianMixture({ weights: [0.5, 0.5], means, covariances: [0.01, 0.05] })
+  const by = async (perOctave?: number) => measureConsistency(kinds, { ...path, particles: 128, perOctave })
+  const [two, eight] = [await by(2), await by()]
+  expect([two.perOctave, eight.perOctave]).toEqual([2, 8])
+  for (const [b, { from }] of two.bands.entries()) expect(from).toBeCloseTo(eight.bands[b]!.from)
+  // exact energies have nothing but the kernels' errors
+  expect(two.bands.at(-1)!.above).toBeGreaterThan(2 * eight.bands.at(-1)!.above)
+  const hopeless = await measureConsistency(wrong(40, 3.9), path)
+  expect(hopeless.bands.map(({ above }) => above > 400)).toEqual([false, false, false, true])
+})
+
 test("weighAbove: 'auto' weighs as far down as the target bears it", async () => {
   const calibration = (consistency?: Consistency) => ({
     basis: 'identity' as const,
@@ -78,10 +93,19 @@ test("weighAbove: 'auto' weighs as far down as the target bears it", async () =>
     consistency,
   })
   const bands = [16, 4, 1, 0.25].map((to, i) => ({ from: 4 * to, to, variance: 0, robust: 0, steps: 0, above: [0.1, 0.9, 3, 50][i] })) // biome-ignore format: one line
-  const learnt: EnergyFunction = { ...wrong(20, 0.9), learnt: true, calibration: calibration({ bands, particles: 64 }) }
+  const learnt: EnergyFunction = {
+    ...wrong(20, 0.9),
+    learnt: true,
+    calibration: calibration({ bands, perOctave: 8, particles: 64 }),
+  }
   const sigmas = sigmaGrid({ steps: 24, min: 0.3, max: 40 })
   const smallest = (least: number) => sigmas.filter((s) => s >= least).at(-1)!
   expect(bearableAbove(asTarget(learnt), sigmas)).toBe(smallest(1))
+  // 24 levels are three or four an octave about 2: the kernels' errors then add 5 W or more to V = 3
+  const rough = { bands: bands.map((band) => ({ ...band, steps: 0.3 })), perOctave: 8, particles: 64 }
+  const coarse = asTarget({ ...learnt, calibration: calibration(rough) })
+  expect(bearableAbove(coarse, sigmas)).toBe(smallest(4))
+  expect(bearableAbove(coarse, sigmaGrid({ steps: 240, min: 0.3, max: 40 }))).toBeLessThan(1.03)
   // twice the deviation: 4 x 0.9 is bearable, 4 x 3 is not
   expect(bearableAbove(lowTemperature(learnt, { gamma: 2 }), sigmas)).toBe(smallest(4))
   expect(bearableAbove(negation(learnt, learnt, { strength: 0.5, floor: 0.2 }), sigmas)).toBe(smallest(4))
@@ -112,9 +136,9 @@ test('calibrate measures it, the file keeps it and inspect shows it', async () =
     await model.calibrate({ data, count: 16, levels: 4 })
     expect(model.calibration!.consistency).toMatchObject({ particles: 16 })
     expect(model.calibration!.consistency).not.toHaveProperty('data')
-    await model.calibrate({ data, count: 64, levels: 4 })
+    await model.calibrate({ data, count: 80, levels: 4 })
     const { consistency } = model.calibration!
-    expect(consistency).toMatchObject({ particles: 32 })
+    expect(consistency).toMatchObject({ particles: 20, perOctave: 8 })
     expect(consistency!.bands).toHaveLength(6)
     expect(consistency!.data).toHaveLength(6)
     await model.save(file)
@@ -123,12 +147,23 @@ test('calibrate measures it, the file keeps it and inspect shows it', async () =
     expect(await main(['inspect', file])).toBe(0)
     expect(out).toMatch(/^weights {5}(the energy's weights are noise below|small variances)/m)
     expect(out.match(/^ {12} +[\d.e+-]+ +[\d.e+-]+: +[\d.e+-]+ \([^;]*; +[\d.e+-]+ +[\d.e+-]+$/gm)).toHaveLength(6)
+    expect(out).toMatch(/^ {12}sigma from, to: variance of the log-weights by 8 levels an octave/m)
     const tables = JSON.parse(JSON.stringify(again.info.calibration))
     const fail = (what: string): never => {
       throw new Error(what)
     }
-    for (const bad of [3, {}, { bands: [{}], particles: 3 }, { bands: [{ ...consistency!.bands[0], steps: -1 }], particles: 3 }, { bands: [], data: [{}], particles: 3 }]) // biome-ignore format: one line
+    for (const bad of [3, {}, { bands: [{}], particles: 3 }, { ...consistency!, perOctave: 0.5 }, { bands: [{ ...consistency!.bands[0], steps: -1 }], particles: 3 }, { bands: [], data: [{}], particles: 3 }]) // biome-ignore format: one line
       expect(() => readTables({ unconditional: { ...tables.unconditional, consistency: bad } }, [2], fail)).toThrow(/valid consistency/) // biome-ignore format: one line
+    // a file of before: of two levels an octave, and inspect says so
+    const { perOctave: _, ...before } = consistency!
+    const old = readTables({ unconditional: { ...tables.unconditional, consistency: before } }, [2], fail)
+    expect(old.unconditional.consistency).toEqual({ ...before, perOctave: 2 })
+    const bytes = await readFile(file, 'latin1')
+    await writeFile(file, bytes.replace('perOctave', 'formerly.'), 'latin1')
+    out = ''
+    expect(await main(['inspect', file])).toBe(0)
+    expect(out).toMatch(/^ {12}of 2 levels an octave.*feynkac calibrate measures by these$/m)
+    expect(out).toContain('log-weights by 2 levels an octave')
   } finally {
     vi.restoreAllMocks()
     await rm(folder, { recursive: true, force: true })

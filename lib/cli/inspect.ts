@@ -9,7 +9,7 @@ import type { StoredTables } from '../models/tables.js'
 import { run } from '../native/addon.js'
 import type { NativeNetwork } from '../native/types.js'
 import type { NoiseConditioning } from '../networks/noise-conditioning.js'
-import { noisyBelow } from '../smc/consistency.js'
+import { noisyBelow, PER_OCTAVE } from '../smc/consistency.js'
 import type { Consistency } from '../smc/energy-function.js'
 import { describeRecipe } from '../training/recipe.js'
 import type { SourceModel } from '../weights/source-model.js'
@@ -277,18 +277,24 @@ function describeTables(tables: StoredTables | undefined): string[] {
 
 /** The variances of the weights of its own samples by octaves of noise, and what they say. */
 function describeConsistency(consistency: Consistency): string[] {
+  const { bands, data, perOctave } = consistency
   const cell = (value: number) => ` ${Number(value.toPrecision(2))}`.padStart(9)
   const below = noisyBelow(consistency)
   const verdict =
     below > 0
       ? `the energy's weights are noise below sigma = ${below.toPrecision(2)}: train longer, or weigh above it (--weigh-above auto)`
       : 'small variances, which condemn nothing and prove nothing'
+  const coarse =
+    perOctave < PER_OCTAVE
+      ? [`            of ${perOctave} levels an octave, which have more of their own than ${PER_OCTAVE}: feynkac calibrate measures by these`] // biome-ignore format: one line
+      : []
   return [
     `weights     ${verdict}`,
-    `            sigma from, to: variance of the log-weights (by quartiles), sum over steps, all from the top${consistency.data ? '; on noised data by quartiles, sum over steps' : ''}`,
-    ...consistency.bands.map(({ from, to, variance, robust, steps, above }, b) => {
-      const data = consistency.data?.[b]
-      const also = data ? `;${cell(data.robust)}${cell(data.steps)}` : ''
+    ...coarse,
+    `            sigma from, to: variance of the log-weights by ${perOctave} levels an octave (by quartiles), sum over steps, all from the top${data ? '; on noised data by quartiles, sum over steps' : ''}`,
+    ...bands.map(({ from, to, variance, robust, steps, above }, b) => {
+      const known = data?.[b]
+      const also = known ? `;${cell(known.robust)}${cell(known.steps)}` : ''
       return `            ${cell(from)}${cell(to)}:${cell(variance)} (${cell(robust).trim()})${cell(steps)}${cell(above)}${also}`
     }),
   ]

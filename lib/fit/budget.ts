@@ -21,8 +21,8 @@ const HALF_COST = 0.4
 const ENERGY_SHARE = 1 / 4
 const ENERGY_COST = 2.6
 /** Share of the energy's work that its calibration takes; of few images a larger one, up to FEW_CALIBRATION_IMAGES of them. */
-const [CALIBRATION_SHARE, FEW_CALIBRATION_SHARE] = [0.1, 0.75]
-const FEW_CALIBRATION_IMAGES = 500
+const [CALIBRATION_SHARE, FEW_CALIBRATION_SHARE] = [0.1, 1.25]
+const FEW_CALIBRATION_IMAGES = 750
 const CLASSIFIER_COST = 0.05
 /** It sees so many times the teacher's images, but each of the data no more often than EPOCHS; one that has seen fewer than FEWEST tells little. */
 const CLASSIFIER_SHARE = 2

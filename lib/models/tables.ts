@@ -49,10 +49,10 @@ function store({ data: { groups, sigmas, variances, count, seed, consistency } }
   }
 }
 
-const shortened = ({ bands, data, particles }: Consistency): Consistency => ({
+const shortened = ({ bands, data, perOctave, particles }: Consistency): Consistency => ({
   bands: bands.map(rounded),
   ...(data && { data: data.map(rounded) }),
-  particles,
+  ...{ perOctave, particles },
 })
 
 const rounded = (band: ConsistencyBand) => bandOf((name) => Number(band[name].toPrecision(4)))
@@ -62,9 +62,12 @@ const bandOf = (value: (name: keyof ConsistencyBand) => number): ConsistencyBand
   ...{ robust: value('robust'), steps: value('steps'), above: value('above') },
 })
 
+/** In files of before it was kept. */
+const PER_OCTAVE_BEFORE = 2
+
 function readConsistency(json: unknown, wrong: (what: string) => never): Consistency {
-  const { bands, data, particles } = isObject(json) ? json : {}
-  if (!Number.isSafeInteger(particles)) return wrong('consistency')
+  const { bands, data, perOctave = PER_OCTAVE_BEFORE, particles } = isObject(json) ? json : {}
+  if (![particles, perOctave].every((n) => Number.isSafeInteger(n) && (n as number) > 0)) return wrong('consistency')
   const read = (list: unknown) => {
     if (!Array.isArray(list) || list.length > 1000) return wrong('consistency')
     return (list as unknown[]).map((band) =>
@@ -74,7 +77,8 @@ function readConsistency(json: unknown, wrong: (what: string) => never): Consist
       }),
     )
   }
-  return { bands: read(bands), ...(data !== undefined && { data: read(data) }), particles: particles as number }
+  const onData = data !== undefined && { data: read(data) }
+  return { bands: read(bands), ...onData, perOctave: perOctave as number, particles: particles as number }
 }
 
 /** Tables of a file's description for samples of a shape; `fail` throws. */
@@ -129,8 +133,9 @@ function groupsOf(shape: readonly number[], edges: unknown, pool: unknown, wrong
 /** Tables of fewer draws were measured in a hurry. */
 const UNHURRIED = 64
 
-/** Paths to measure consistency by: half as many as draws of the table, of which quartiles want some thirty where there is time for them. */
-export const pathsFor = ({ count }: Calibration): number => Math.min(256, Math.max(16, Math.floor(count / 2)))
+/** Paths to measure consistency by: a quarter of the draws of the table, of which quartiles want some thirty; of few draws as many, up to 16. */
+export const pathsFor = ({ count }: Calibration): number =>
+  Math.min(256, Math.max(Math.min(16, count), Math.floor(count / 4)))
 
 /** Whether it is measured on noised data too, for `inspect` alone: that takes as long again. */
 export const onDataToo = ({ count }: Calibration): boolean => count >= UNHURRIED

@@ -16,18 +16,31 @@ export interface ConsistencyOptions {
   particles: number
   /** Samples without noise, one for each particle, to measure on noised data too. */
   clean?: Float32Array
+  /** Levels to an octave; default PER_OCTAVE. */
+  perOctave?: number
   seed: number
   signal?: AbortSignal
 }
 
-/** Steps to an octave. Errors of an energy are in V whatever it is; those of the kernels fall with it, and where they are most of V, W is near it. */
-const STEPS = 2
+/**
+ * Levels to an octave. Errors of an energy are in V whatever it is; those of the kernels fall, and by eight they are a small part of it where V is too
+ * large, a third where it is bearable; by two they are most of it there (docs/residual.md).
+ */
+export const PER_OCTAVE = 8
 
-/** Measures an energy on the path of its own samples from noise `max` to `min`: two evaluations an octave for each of the particles, and as many on noised data. */
+/** Variance of the log-weights, from the largest noise down, that a run can bear: about half of the roots are left. */
+const BEARABLE = 4
+/** Where V from the top has come to this, nothing below is measured: no run can weigh so far. */
+const ENOUGH = 100 * BEARABLE
+
+/**
+ * Measures an energy on the path of its own samples from noise `max` to `min`, or to where no run can weigh: eight evaluations an octave for each of the
+ * particles, and as many on noised data.
+ */
 export function measureConsistency(energy: EnergyFunction, options: ConsistencyOptions): Promise<Consistency> {
-  const { max, min, particles, clean, seed, signal } = options
+  const { max, min, particles, clean, perOctave = PER_OCTAVE, seed, signal } = options
   const octaves = Math.max(1, Math.round(Math.log2(max / min)))
-  const sigmas = evenLevels(min, max, octaves * STEPS + 1)
+  const sigmas = evenLevels(min, max, octaves * perOctave + 1)
   const target = asTarget(energy)
   const how: AnnealingOptions = {
     ...{ sigmas, weights: 'bridge', weighAbove: 0, kernel: 'scaled', controlDrift: false, signal },
@@ -50,13 +63,10 @@ export function measureConsistency(energy: EnergyFunction, options: ConsistencyO
       space.keep([weights, ...population.live()])
       return values
     }
-    const bands = await bandsOf(sigmas, particles, logG)
-    if (!clean) return { bands, particles }
-    return {
-      bands,
-      data: await bandsOf(sigmas, particles, await noised(target, clean, sigmas, options, space)),
-      particles,
-    }
+    const bands = await bandsOf(sigmas, perOctave, particles, logG)
+    if (!clean) return { bands, perOctave, particles }
+    const data = await bandsOf(sigmas, perOctave, particles, await noised(target, clean, sigmas, options, space))
+    return { bands, data, perOctave, particles }
   })
 }
 
@@ -114,13 +124,18 @@ async function noised(
   }
 }
 
-async function bandsOf(sigmas: Float64Array, particles: number, logG: (k: number) => Promise<Float64Array>) {
+async function bandsOf(
+  sigmas: Float64Array,
+  perOctave: number,
+  particles: number,
+  logG: (k: number) => Promise<Float64Array>,
+) {
   const bands: ConsistencyBand[] = []
   const above = new Float64Array(particles)
-  for (let first = 0; first + STEPS < sigmas.length; first += STEPS) {
+  for (let first = 0; first + perOctave < sigmas.length; first += perOctave) {
     const within = new Float64Array(particles)
     let steps = 0
-    for (let k = first + 1; k <= first + STEPS; k++) {
+    for (let k = first + 1; k <= first + perOctave; k++) {
       const values = await logG(k)
       steps += quartileVariance(values)
       for (const [i, value] of values.entries()) {
@@ -129,10 +144,11 @@ async function bandsOf(sigmas: Float64Array, particles: number, logG: (k: number
       }
     }
     bands.push({
-      ...{ from: sigmas[first], to: sigmas[first + STEPS] },
+      ...{ from: sigmas[first], to: sigmas[first + perOctave] },
       ...{ variance: known(variance(within)), robust: known(quartileVariance(within)), steps: known(steps) },
       above: known(quartileVariance(above)),
     })
+    if (!(bands.at(-1)!.above <= ENOUGH)) break
   }
   return bands
 }
@@ -158,28 +174,52 @@ export function quartileVariance(values: Float64Array): number {
   return ((at(0.75) - at(0.25)) / 1.3489795) ** 2
 }
 
-/** Variance of the log-weights, from the largest noise down, that a run can bear: about half of the roots are left. */
-const BEARABLE = 4
-
 /**
- * weighAbove: 'auto': the smallest noise level down to which the measured variance of a target's log-weights is bearable, Infinity where there is
- * none. A product's standard deviation is at most the sum of |w_j| times its models'. Throws ArgumentError where a learnt energy was not measured.
+ * weighAbove: 'auto': the smallest noise level of a run down to which the measured variance of a target's log-weights is bearable, Infinity where
+ * there is none. A product's standard deviation is at most the sum of |w_j| times its models'. Throws ArgumentError where a learnt energy was not measured.
  */
 export function bearableAbove(target: Target, sigmas: Float64Array): number {
+  const known = new Map<Consistency, ConsistencyBand[]>()
+  const bandsFor = (consistency: Consistency) => {
+    const bands = known.get(consistency) ?? byLevelsOf(sigmas, consistency)
+    known.set(consistency, bands)
+    return bands
+  }
   let found = Number.POSITIVE_INFINITY
   for (const sigma of sigmas.subarray(1)) {
-    if (deviationAbove(target, sigma) ** 2 > BEARABLE) break
+    if (deviationAbove(target, sigma, bandsFor) ** 2 > BEARABLE) break
     found = sigma
   }
   return found
 }
 
-function deviationAbove(energy: EnergyFunction, sigma: number): number {
+/**
+ * The bands with V from the top as a run of coarser levels has it. By W, all there is of the kernels' errors, at n levels an octave in place of m
+ * V grows by ((m / n)^2 - 1) W: they are alike in neighbouring steps, and of half as many steps each errs four times as much.
+ */
+function byLevelsOf(sigmas: Float64Array, { bands, perOctave }: Consistency): ConsistencyBand[] {
+  let more = 0
+  return bands.map((band) => {
+    const { from, to, steps, above } = band
+    const middle = Math.sqrt(from * to)
+    const at = sigmas.findIndex((s) => s < middle)
+    const k = Math.max(1, at < 0 ? sigmas.length - 1 : at)
+    const coarser = Math.max(1, perOctave * Math.log2(sigmas[k - 1] / sigmas[k]))
+    more += steps * (coarser ** 2 - 1)
+    return { ...band, above: above + more }
+  })
+}
+
+function deviationAbove(
+  energy: EnergyFunction,
+  sigma: number,
+  bandsFor: (of: Consistency) => ConsistencyBand[],
+): number {
   const table = energy.calibration?.consistency
-  if (table) return Math.sqrt(table.bands.reduce((most, { from, above }) => (from > sigma ? Math.max(most, above) : most), 0)) // biome-ignore format: one line
+  if (table) return Math.sqrt(bandsFor(table).reduce((most, { from, above }) => (from > sigma ? Math.max(most, above) : most), 0)) // biome-ignore format: one line
   const { models, exponents } = energy as Partial<Target>
   if (models?.length) {
-    const deviations = models.map((model) => deviationAbove(model, sigma))
+    const deviations = models.map((model) => deviationAbove(model, sigma, bandsFor))
     return exponents ? deviations.reduce((sum, s, j) => sum + Math.abs(exponents[j]) * s, 0) : Math.max(...deviations)
   }
   if (!energy.learnt) return 0

@@ -117,12 +117,13 @@ export interface CombineOptions {
 
 /**
  * How well an energy agrees with itself between noise levels. Along the path of its own samples, without weights, the log-weights of the
- * bridge at gamma = 1 would be constant if the energy were right and the kernels exact, so that their variance is what is wrong with the two:
+ * bridge at gamma = 1 would be constant if the energy were right and the kernels exact, so that their variance is what is wrong with the two. By
+ * eight levels an octave it is nearly all the energy's; a run of fewer levels has more:
  *
  *   V   variance of the sum of log G over an octave of noise: an energy's errors are alike in neighbouring steps and add up
  *   W   sum of the variances of its steps: all there is of the kernels' errors, which are independent
  *
- * V far above W is an energy that wants training, V about W one that wants more levels. A large V condemns the weights; a small one
+ * V far above W is an energy that wants training; where V is about W, more levels than eight an octave would help too. A large V condemns the weights; a small one
  * acquits nobody, as an error that is the same for all particles has none.
  */
 export interface ConsistencyBand {
@@ -144,5 +145,7 @@ export interface Consistency {
   bands: ConsistencyBand[]
   /** The same on noised data, whose path is the exact one: what is larger on its own is what the energy errs by where it was never trained. */
   data?: ConsistencyBand[]
+  /** Levels to an octave of the run that V and W are of: 8; 2 in files of before that was kept. */
+  perOctave: number
   particles: number
 }

@@ -79,23 +79,32 @@ export function varianceTables(rows: readonly Pick<EnergyRow, 'energies' | 'cons
     const own = rows.filter((r) => r.energies === name && r.consistency)
     return own.length ? [{ name, of: own.map((r) => r.consistency!) }] : []
   })
-  const octaves = named.length
-    ? [...named[0].of[0].bands.keys()].filter((k) => named[0].of[0].bands[k].from < TOP && named[0].of[0].bands[k].to > BOTTOM) // biome-ignore format: one line
-    : []
+  const measured = named.flatMap(({ of }) => of.map(({ bands }) => bands))
+  // of those that were measured furthest down
+  const bands = measured.toSorted((a, b) => b.length - a.length)[0] ?? []
+  const octaves = [...bands.keys()].filter((k) => bands[k].from < TOP && bands[k].to > BOTTOM)
   if (octaves.length === 0) return []
-  const variances = (of: readonly Consistency[], where: 'bands' | 'data') =>
-    octaves.map((k) => {
-      const found = of.flatMap((c) => c[where]?.[k].robust ?? [])
-      return found.length ? mean(found).toPrecision(2) : cell(undefined)
-    })
+  const cells = (of: readonly Consistency[], where: 'bands' | 'data') => {
+    const lists = of.flatMap((c) => (c[where] ? [c[where]] : []))
+    // of all trainings or none: those that go on are the better ones
+    const known = octaves.filter((k) => lists.every((list) => k < list.length))
+    const told = (k: number, name: 'robust' | 'above') => String(Number(mean(lists.map((list) => list[k][name])).toPrecision(2))) // biome-ignore format: one line
+    const last = known.at(-1)
+    return [
+      ...octaves.map((k) => (known.includes(k) ? told(k, 'robust') : cell(undefined))),
+      last === undefined ? cell(undefined) : `${told(last, 'above')} to ${cell(bands[last].to)}`,
+    ]
+  }
+  // rows that were kept before it was
+  const perOctave = [...new Set(named.flatMap(({ of }) => of.map((c) => c.perOctave ?? 2)))]
   return [
     {
       title: 'Variance of the log-weights at gamma = 1, by octave of noise',
-      note: 'In nats², by quartiles, mean over trainings; 0 were exact. On the path of the energy’s own samples, and on noised data.',
-      header: ['energies', 'on', ...octaves.map((k) => `${cell(named[0].of[0].bands[k].from)}–${cell(named[0].of[0].bands[k].to)}`), 'down to the last'], // biome-ignore format: one line
+      note: `In nats², by quartiles, by ${perOctave.join(' and ')} levels an octave, mean over trainings; 0 were exact. On the path of the energy’s own samples, and on noised data; below where it is 400 from the top nothing is measured.`,
+      header: ['energies', 'on', ...octaves.map((k) => `${cell(bands[k].from)}–${cell(bands[k].to)}`), 'from the top'],
       rows: named.flatMap(({ name, of }) => [
-        [name, 'own path', ...variances(of, 'bands'), mean(of.map((c) => c.bands[octaves.at(-1)!].above)).toPrecision(2)], // biome-ignore format: one line
-        ...(of.some((c) => c.data) ? [[name, 'data', ...variances(of, 'data'), mean(of.flatMap((c) => c.data?.[octaves.at(-1)!].above ?? [])).toPrecision(2)]] : []), // biome-ignore format: one line
+        [name, 'own path', ...cells(of, 'bands')],
+        ...(of.some((c) => c.data) ? [[name, 'data', ...cells(of, 'data')]] : []),
       ]),
     },
   ]

@@ -334,7 +334,8 @@ async function measured(
     variance: mean(Array.from(apart.logWeights, (lw) => (lw - centre) ** 2)),
     resampled: { shapes: kindsIn(used.samples), weights: weightsOf(used.logWeights) },
     roots: used.roots,
-    ...(weighed && { logZ: used.logZ }),
+    // none where 'auto' leaves nothing to weigh
+    ...(weighed && Number.isFinite(used.logZ) && { logZ: used.logZ }),
     right: right.length / seen.length,
     kinds: groups.length,
     spread: spreadWithin(
