@@ -32,6 +32,8 @@ const FEWEST_CLASSIFIER_IMAGES = 4000
 const SAMPLE_COST = 22
 /** A gradient of the energy, in evaluations of the teacher. */
 const GRADIENT_COST = 2
+/** Seconds for the search for copies and the report. */
+const REPORT = 2
 /** Noise levels of a sample: as many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
 export const LEVELS = 36
 /** Passes over the pictures, times the root of their number, after which samples of a teacher begin to be copies of them (docs/fit.md). */
@@ -109,5 +111,5 @@ export function teacherWithin(minutes: number, training: number, budget: (images
 /** What bounds those of its energy. evaluation: seconds of the teacher for a row of samples, at one noise level; rows: as of `budgetFor`. */
 export function energyWithin({ energyImages }: Budget, evaluation: number, rows: number): Within {
   const drawing = LEVELS * GRADIENT_COST * evaluation * rows
-  return { after: (_, rate) => drawing * rate, least: Math.ceil(energyImages / 2) }
+  return { after: (_, rate) => (drawing + REPORT) * rate, least: Math.ceil(energyImages / 2) }
 }
