@@ -147,7 +147,7 @@ describe('from data to samples', () => {
     const inspected = JSON.parse((await run(['inspect', model, '--json'])).out)
     expect(inspected).toMatchObject({
       kind: 'dot',
-      headScale: 0.5,
+      headScale: 1,
       training: { images: 64, heldOut: null, ...recipe },
       labels: { attributes: [{ name: 'shape' }, { name: 'place' }] },
     })

@@ -24,7 +24,7 @@ export const headRows = <H extends string>(
   forms: readonly H[],
 ): Rows<{ head: H; headScale: number }> => ({
   head: choice(`form of the energy (${without})`, forms, { value: 'form' }),
-  headScale: positive('a of the dot head, 0.5 or 1 (0.5)', { value: 'a' }),
+  headScale: positive('a of the dot head (0.5; distilled pictures: 1)', { value: 'a' }),
 })
 
 export const distilledHeadRows = headRows('dot', heads)

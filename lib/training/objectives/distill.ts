@@ -37,6 +37,8 @@ export interface DistillOptions extends TrainingOptions, HeadOptions, PathOption
   onCalibration?: CalibrateOptions['onProgress']
 }
 
+/** `a` of the head of pictures that begin with their teacher's weights (docs/recipe.md). */
+const PICTURES_SCALE = 1
 /** Noise levels of the table. */
 const LEVELS = 16
 /** Of pictures there are no fewer draws than one for so many images, lest 16 take longer than a short training. */
@@ -78,6 +80,7 @@ async function distillIn(
     const { sigmaMin, sigmaMax, preconditioning } = info
     if (shape.join() !== data.shape.join())
       throw new ArgumentError(`the teacher is for samples of [${shape}] but the data are [${data.shape}]`)
+    const init = options.network === undefined ? 'teacher' : 'random'
     const drawsOf = (images: number) => (draws === false ? 0 : (draws ?? usualDraws(images, teacher)))
     return await train(options, opened, source, {
       objective: 'distill',
@@ -88,9 +91,12 @@ async function distillIn(
         ...(options.init && { init: options.init }),
       },
       defaults: {
-        ...headDefaults(options),
+        ...headDefaults(
+          options,
+          shape.length === 3 && (options.init ?? init) === 'teacher' ? PICTURES_SCALE : undefined,
+        ),
         sigmaData: info.sigmaData,
-        init: options.network === undefined ? 'teacher' : 'random',
+        init,
       },
       teacher,
       teacherSource: typeof given === 'string' ? given : (opened.checkpoint?.sources.teacher ?? null),

@@ -11,7 +11,7 @@ import { distilledHeadRows, type LevelOptions, levelRows } from '../options.js'
 export interface HeadOptions extends LevelOptions {
   /** Phi of docs/concepts/energies.md: 'dot' (the default), 'l2' or 'norm'; or 'residual': E = |x - D_h|^2 / (2 sigma^2) (docs/residual.md). */
   head?: Head
-  /** `a` of the dot head: 1/2 (the default) or 1. */
+  /** `a` of the dot head, 1/2 or 1. Default: 1 where an energy of pictures begins with its teacher's weights (docs/recipe.md), 1/2 elsewhere. */
   headScale?: number
 }
 
@@ -44,8 +44,9 @@ export function givenHead(
   }
 }
 
-export function headDefaults({ head = 'dot' }: JointHeadOptions): Pick<Definition, 'kind' | 'headScale'> {
-  return { kind: head, headScale: scaled(head) ? 0.5 : 1 }
+/** scale: `a` where there is one. */
+export function headDefaults({ head = 'dot' }: JointHeadOptions, scale = 0.5): Pick<Definition, 'kind' | 'headScale'> {
+  return { kind: head, headScale: scaled(head) ? scale : 1 }
 }
 
 export function createEnergy(

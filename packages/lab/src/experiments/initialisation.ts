@@ -28,10 +28,10 @@ interface Way {
 }
 
 const ways: Way[] = [
-  { name: 'distilled, from the teacher', folder: 'teacher', options: { init: 'teacher' } },
+  { name: 'distilled, from the teacher', folder: 'a1', options: { init: 'teacher', headScale: 1 } },
   { name: 'distilled, from scratch', folder: 'scratch', options: { init: 'random' } },
   { name: 'score matching, from scratch', folder: 'direct', options: {}, direct: true },
-  { name: 'a = 1, from the teacher', folder: 'a1', options: { init: 'teacher', headScale: 1 } },
+  { name: 'a = 1/2, from the teacher', folder: 'teacher', options: { init: 'teacher', headScale: 0.5 } },
   { name: 'l2, from the teacher', folder: 'l2', options: { init: 'teacher', head: 'l2' } },
   { name: 'norm, from the teacher', folder: 'norm', options: { init: 'teacher', head: 'norm' } },
   { name: 'joint, from scratch', folder: 'joint', options: { head: 'joint' }, direct: true },
@@ -186,7 +186,7 @@ function findings(rows: readonly InitialisationRow[], noise: readonly NoiseRow[]
         .join('; '),
     },
     {
-      claim: 'a = 1/2 is the best head to begin with from the teacher.',
+      claim: 'The head ⟨u, h⟩, a = 1, is the best to begin with from the teacher.',
       holds: best === fromTeacher,
       evidence: halves.map((way) => `${way.name} ${cell(end(way).error, 3)}`).join(', '),
     },
