@@ -52,6 +52,10 @@ describe('composeTarget', () => {
     expect(await found({ base: { a: 5 }, also: [a3], dividePrior: true })).toBeCloseTo(7)
     expect(await found({ base: { a: 5 }, also: [{ file: 'other', labels: { a: 2 } }] })).toBeCloseTo(205)
     expect(await found({ base: { a: 5 }, not: [a3], strength: 0.5 })).toBeCloseTo(3.5)
+    // NOT of what the condition adds: (p(x) / p(x | a))^strength
+    expect(await found({ base: { a: 5 }, not: [a3], dividePrior: true })).toBeCloseTo(4)
+    expect(await found({ base: { a: 5 }, also: [a3], not: [a3], gamma: 2, dividePrior: true })).toBeCloseTo(12)
+    expect(await found({ not: [a3], dividePrior: true })).toBeCloseTo(0)
     expect(await found({ base: { a: 5 }, guidance: 3 })).toBeCloseTo(13)
     expect(await found({ base: { a: 5 }, also: [a3], gamma: 2 })).toBeCloseTo(16)
     expect(await found({ base: { a: 3 }, also: [a3] })).toBeCloseTo(6)
@@ -73,6 +77,8 @@ describe('composeTarget', () => {
   it('rejects what makes no sense', async () => {
     await expect(found({ guidance: 2 })).rejects.toThrow(/guidance/)
     await expect(found({ dividePrior: true, base: { a: 1 } })).rejects.toThrow(/dividePrior needs/)
+    await expect(found({ dividePrior: true, base: { a: 1 }, also: [{ file: null, labels: null }], not: [a3] })).rejects.toThrow(/dividePrior needs/) // biome-ignore format: one line
+    await expect(found({ dividePrior: true, not: [{ file: 'other', labels: null }] })).rejects.toThrow(/dividePrior needs/) // biome-ignore format: one line
     await expect(found({ base: { a: 3 }, not: [a3], strength: 1 })).rejects.toThrow(/cancel/)
   })
 })

@@ -101,6 +101,15 @@ describe('without weights', () => {
     for (const other of [[2, 2, -3], [1, 1], [1, 1, 1], [1, 1, -0.5]]) expect(await noted(other)).not.toContain('missed') // biome-ignore format: one line
   })
 
+  test('NOT says how the noise is taken from it', async () => {
+    const [p, q] = [{ ...picture }, { ...picture }]
+    const noted = async (target: Target) => (await smc(target, options)).note!
+    expect(await noted(negation(p, q, { strength: 0.5 }))).toContain('exponents sum to 0.5, so that more noise stays than the models are told of: times p(x)^0.5 they sum to 1') // biome-ignore format: one line
+    expect(await noted(product([p, p, q], { weights: [1, 0.3, -0.5] }))).toContain('exponents sum to 0.8')
+    for (const target of [guided(p, q, { scale: -0.5 }), product([p, q]), product([p, q, q], { weights: [1, 1, -1] })])
+      expect(await noted(target)).not.toContain('exponents sum')
+  })
+
   test('are taken at low temperature where steps are told of that likelihoods have not', async () => {
     const cold = lowTemperature(picture, { gamma: 2 })
     const scheme = async (more: Partial<SmcOptions>) => (await smc(cold, { ...options, ...more })).scheme

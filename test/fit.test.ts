@@ -287,6 +287,7 @@ describe('rows', () => {
       4, 9, 12,
     ])
     expect(budgetFor({ images: 1000, smallFirst: 1 }, 500, 4, false).work.classifier).toBe(0)
+    expect(budgetFor({ images: 3594, smallFirst: 1 }, 500, 4, true).classifierImages).toBe(10_064)
     // as many pictures at half the size are work, too
     const { atHalf, work, energyImages } = budgetFor({ images: 10_000, smallFirst: 1 }, 500, 15, true)
     expect([atHalf * work.teacher, (1 - atHalf) * work.teacher, energyImages]).toEqual([4000, 10_000, 3500])
@@ -305,7 +306,8 @@ describe('rows', () => {
     const { work } = budget(images)
     // in images of the full size with their part at half of it, as the speed is
     expect(workOf(work) / 1.4 / (60 * 5 * 100)).toBeCloseTo(0.95, 2)
-    expect(imagesWithin(500, 100, within)).toBe(112_000)
+    expect(imagesWithin(500, 100, within)).toBe(71_500) // 159 passes
+    expect(imagesWithin(500, 100, teacherWithin(500, 8, budget))).toBe(3000)
     expect(imagesWithin(0.5, 20, teacherWithin(0.5, 450, budget))).toBe(180) // 0.35 of 600, less what the others leave
     // 36 levels of two evaluations of 0.01 s for each of 20 rows: 14.4 s
     expect(imagesWithin(1, 100, energyWithin(budget(1000), 0.01, 20))).toBe(4260)

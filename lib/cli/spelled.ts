@@ -4,6 +4,7 @@ const FLAGS: Record<string, string> = {
   network: '--network <name>',
   attributes: '--attributes <name=value,...>',
   with: '--with <term>',
+  not: '--not <term>',
   guidance: '--guidance',
   dividePrior: '--divide-prior',
 }
@@ -12,6 +13,6 @@ const FLAGS: Record<string, string> = {
 export function spelled(text: string): string {
   return text
     .replace(/^(guidance|dividePrior)(?= needs )/, (option) => FLAGS[option]!)
-    .replace(/\bgive (resize|channels|network|attributes|with)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
+    .replace(/\bgive (resize|channels|network|attributes|with|not)\b/g, (_, option: string) => `give ${FLAGS[option]}`)
     .replace(/ or channels$/, ` or ${FLAGS.channels}`)
 }

@@ -34,8 +34,10 @@ const SAMPLE_COST = 22
 const GRADIENT_COST = 2
 /** Noise levels of a sample: as many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
 export const LEVELS = 36
-/** Passes over the pictures after which a teacher has them by heart (docs/fit.md). */
-const MOST_PASSES = 250
+/** Passes over the pictures, times the root of their number, after which samples of a teacher begin to be copies of them (docs/fit.md). */
+const PASSES = 7.5
+/** The bound on a teacher's images is no lower: with fewer its samples are not yet of the data. */
+const LEAST_BOUND = 3000
 /** Share of the minutes that a teacher gets where they are too few for what has to be done besides. */
 const LEAST_TEACHER_SHARE = 0.35
 /** Share of the teacher's work that pictures may cost. */
@@ -57,7 +59,7 @@ export function budgetFor(
   const atHalf = teacher.images * teacher.smallFirst * HALF_COST
   const images = teacher.images + atHalf
   const energyImages = Math.ceil(images * ENERGY_SHARE)
-  const enough = Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures)
+  const enough = Math.ceil(Math.min(CLASSIFIER_SHARE * images, CLASSIFIER_EPOCHS * pictures))
   const classifierImages = labelled ? Math.max(FEWEST_CLASSIFIER_IMAGES, enough) : 0
   const affordable = Math.floor((images * PICTURES_SHARE) / SAMPLE_COST / rows)
   const columns = Math.min(MOST_COLUMNS, Math.max(FEWEST_COLUMNS, affordable))
@@ -101,7 +103,7 @@ export function teacherWithin(minutes: number, training: number, budget: (images
     const rest = images * (workOf(work) / work.teacher - 1)
     return Math.min(rest, (1 - LEAST_TEACHER_SHARE) * 60 * minutes * rate)
   }
-  return { after, most: MOST_PASSES * training }
+  return { after, most: Math.max(LEAST_BOUND, Math.ceil(PASSES * training ** 1.5)) }
 }
 
 /** What bounds those of its energy. evaluation: seconds of the teacher for a row of samples, at one noise level; rows: as of `budgetFor`. */

@@ -45,7 +45,10 @@ export interface Composition {
   /** Densities to divide by, to the power `strength`. */
   not: readonly TermSpec[]
   strength: number
-  /** Divide the unconditional density out of a product of conditional ones: p(x | c_1, ..., c_n) for independent conditions. */
+  /**
+   * Divide the unconditional density out of conditional ones: p(x | c_1, ..., c_n) for independent conditions, and NOT of what a condition adds,
+   * (p(x) / p(x | c))^strength.
+   */
   dividePrior: boolean
   /** Classifier-free guidance of every conditional density; 1: none. */
   guidance: number
@@ -83,9 +86,14 @@ export async function composeTarget(
   for (const term of multiplied) await addGuided(term, gamma)
   if (dividePrior) {
     const others = multiplied.slice(1)
-    if (!others.length || multiplied.some(({ labels }) => !labels))
-      throw new ArgumentError('dividePrior needs at least two densities with labels: give attributes, give with')
+    const denied = not.filter(({ labels }) => labels)
+    if (others.length ? multiplied.some(({ labels }) => !labels) : !denied.length)
+      throw new ArgumentError(
+        'dividePrior needs at least two densities with labels, or one to divide by: give attributes, give with, or give not',
+      )
     for (const { file } of others) await add({ file, labels: null }, -gamma)
+    // what a condition adds is p(x | c) / p(x)
+    for (const { file } of denied) await add({ file, labels: null }, gamma * strength)
   }
   for (const term of not) await add(term, -gamma * strength)
   const parts = [...terms.values()].filter(({ exponent }) => exponent !== 0)

@@ -92,7 +92,9 @@ export const compositionRows: RowsOf<
   'gamma' | 'dividePrior' | 'strength' | 'guidance' | 'guidanceInterval' | 'box'
 > = {
   gamma: positive('the density to this power: above 1, low temperature', { default: 1 }),
-  dividePrior: toggle('AND of independent conditions: divide the unconditional density out', { default: false }),
+  dividePrior: toggle('AND of independent conditions: divide the unconditional density out; NOT: multiply by it', {
+    default: false,
+  }),
   strength: positive('power of what NOT divides by', { default: 0.5 }),
   guidance: real('classifier-free guidance by the labels; 1: none', { value: 'scale', default: 1 }),
   guidanceInterval: pair('of a denoiser: guide at these noise levels only', 'noise levels', { min: 0 }),

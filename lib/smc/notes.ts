@@ -33,7 +33,7 @@ export function noteOf(
       : "To weigh: weights: 'bridge' (--weights bridge)"
     return isSingle(target)
       ? `no weights: the samples are the model's own, as its gradients draw them. ${how}`
-      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. ${guidance(target)}${how}`
+      : `no weights: the samples approximate target '${target.name}' by its gradients alone: nothing corrects the shares of its modes. ${guidance(target)}${prior(target)}${how}`
   }
   if (weights === 'tilt' && target.factored && learnt)
     return "weighed by the set or the reward alone: the samples are the learnt model's own, without weights, times that. To weigh by its energy too: weights: 'bridge' (--weights bridge)"
@@ -64,6 +64,13 @@ function guidance(target: Target): string {
   if (exponents!.filter((w) => w === 1).length !== n || !exponents!.includes(1 - n)) return ''
   const surer = exponents!.map((w) => (w === 1 ? 2 : 1 - 2 * n))
   return `Where conditions are missed: weights [${surer.join(', ')}] (--guidance 2). `
+}
+
+/** What takes the noise from NOT of a learnt energy: of p / q^a a mode keeps 1 / (1 - a) times the variance that the models are told of. */
+function prior({ exponents, models }: Target): string {
+  const sum = exponents?.reduce((total, w) => total + w, 0) ?? 1
+  if (!models.every(isLearnt) || !exponents?.some((w) => w < 0) || sum > 1 - 1e-6) return ''
+  return `Its exponents sum to ${Number(sum.toPrecision(3))}, so that more noise stays than the models are told of: times p(x)^${Number((1 - sum).toPrecision(3))} they sum to 1, NOT of what a condition adds (--divide-prior). `
 }
 
 /** Whether a target is one density and nothing else. */
