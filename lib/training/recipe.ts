@@ -181,7 +181,7 @@ export function describeRecipe({
     `average with a half-life of ${emaHalfLife}`,
     `ln sigma ${pMean} ± ${pStd}`,
     ...(labelDropout > 0 ? [`label dropout ${labelDropout}`] : []),
-    ...(references > 0 ? [`targets averaged over ${references} samples`] : []),
+    ...(references > 0 ? [`targets averaged over up to ${references} samples`] : []),
     ...(sharpened > 0 ? [`${Number((100 * sharpened).toPrecision(3))} % sharpened`] : []),
     ...(smallFirst > 0 ? [`after ${Number((100 * smallFirst).toPrecision(3))} % as many at half the size`] : []),
   ].join(', ')
