@@ -46,7 +46,7 @@ describe('a plan', () => {
     const plan = told[0] as TrainingPlan
     expect(plan).toMatchObject({ images: 320, imagesPerSecond: null, samples: { training: 108, heldOut: 12 } })
     expect(plan.text).toMatch(
-      /^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25, targets averaged over 1024 samples, 50 % sharpened$/,
+      /^320 images, 3 times 108 samples \(12 held out\): batch \d+, lr .*label dropout 0\.25, targets averaged over up to 1024 samples, 50 % sharpened$/,
     )
     const [first] = (await readFile(join(folder, 'log.jsonl'), 'utf8')).split('\n')
     expect(JSON.parse(first!)).toMatchObject({ step: 0, time: expect.any(String), ...plan })
