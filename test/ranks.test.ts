@@ -56,6 +56,16 @@ describe.each(all)('%s', (mpi) => {
     }
   })
 
+  under('measures its speed for minutes, and trains to the bytes of one process for as many images', async () => {
+    const [several, one] = [join(folder, `${mpi}-minutes`), join(folder, `${mpi}-images`)]
+    const words = train('--minutes', '0.02', '--output', several)
+    words.splice(words.indexOf('--images'), 2)
+    const { err } = await succeeds(mpi, 3, ...words)
+    const images = /(\d+) images, /.exec(err)![1]!
+    expect(spawnSync(process.execPath, train('--images', images, '--output', one)).status).toBe(0)
+    expect(differing(await written(several), await written(one))).not.toContain('model.safetensors')
+  })
+
   under.each([
     ['end', 0, /^$/],
     ['throw', 1, /feynkac \[rank 2 [^\]]+\]: Error: the disk is full here/],

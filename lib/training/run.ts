@@ -57,7 +57,7 @@ export async function train<M extends Denoiser | EnergyModel>(
   const runs = await runsOf(options, opened, data, front)
   let [images, rate] = [options.images ?? runs.stored?.images, undefined as number | undefined]
   if (images === undefined && minutes !== undefined) {
-    const left = () => minutes - (performance.now() - began) / 60_000
+    const left = () => fromFirst(opened.ranks, minutes - (performance.now() - began) / 60_000)
     const batchOf = (count: number) => runs.defined(count).batchSize
     const speed = (count: number) => speedOf(runs, count, minutes, opened, signal)
     ;({ images, rate } = await imagesOf(left, batchOf, speed, front.within))

@@ -34,8 +34,8 @@ export interface Within {
  * have another batch, the speed is measured again with that one.
  */
 export async function imagesOf(
-  /** Minutes, at the time of the call. */
-  left: () => number,
+  /** Minutes, at the time of the call; the same in all ranks. */
+  left: () => number | Promise<number>,
   batchOf: (images: number) => number,
   speedOf: (images: number) => Promise<number>,
   within: Within = {},
@@ -44,7 +44,7 @@ export async function imagesOf(
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
-    images = imagesWithin(left(), rate, within)
+    images = imagesWithin(await left(), rate, within)
   }
   return { images, rate }
 }
