@@ -99,6 +99,9 @@ describe('without weights', () => {
     )
     expect(await noted([1, 1, 1, -2])).toContain('weights [2, 2, 2, -5] (--guidance 2)')
     for (const other of [[2, 2, -3], [1, 1], [1, 1, 1], [1, 1, -0.5]]) expect(await noted(other)).not.toContain('missed') // biome-ignore format: one line
+    // NOT: p(x | a) p(x) / p(x | b)
+    const not = product([picture, picture, { ...picture, conditional: true }], { weights: [1, 1, -1] })
+    expect((await smc(not, options)).note).not.toContain('missed')
   })
 
   test('NOT says how the noise is taken from it', async () => {

@@ -219,6 +219,7 @@ export class EnergyModel implements ResidentEnergy {
       shape: this.shape,
       residence: this.residence,
       learnt: true,
+      conditional: labels !== undefined,
       latent: this.latent,
       calibration: tableFor(this.#tables, labels),
       energyGradIn: (space, x, sigma, options) => this.energyGradIn(space, x, sigma, { ...options, labels }),

@@ -27,6 +27,8 @@ export interface EnergyFunction {
    * weights by it where it is told none (default-weights.ts), and words its advice.
    */
   readonly learnt?: boolean | undefined
+  /** Whether it is of one condition, p(x | c); default false. What smc() advises on products tells conditions from their prior by it. */
+  readonly conditional?: boolean | undefined
   /** Whether its samples are an autoencoder's latents rather than pictures; default false. */
   readonly latent?: boolean | undefined
 }

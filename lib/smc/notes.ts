@@ -58,10 +58,11 @@ export function baselineNote(target: Target): string | undefined {
 
 /** What corrects conditions that a learnt energy misses where p(x | c_1) p(x | c_2) ... / p(x)^(n - 1) is asked for. */
 function guidance(target: Target): string {
-  const { exponents } = target
+  const { exponents, models } = target
   const n = (exponents?.length ?? 0) - 1
   if (n < 2 || !isLearnt(target)) return ''
-  if (exponents!.filter((w) => w === 1).length !== n || !exponents!.includes(1 - n)) return ''
+  const prior = exponents!.indexOf(1 - n)
+  if (exponents!.filter((w) => w === 1).length !== n || prior < 0 || models[prior].conditional) return ''
   const surer = exponents!.map((w) => (w === 1 ? 2 : 1 - 2 * n))
   return `Where conditions are missed: weights [${surer.join(', ')}] (--guidance 2). `
 }
