@@ -121,7 +121,7 @@ export interface components {
       method?: 'smc' | 'heun' | 'stochastic-heun' | 'euler-maruyama' | 'ancestral'
       /** @description The density to this power: above 1, low temperature; default 1. */
       gamma?: number
-      /** @description AND of independent conditions: divide the unconditional density out; default false. */
+      /** @description AND of independent conditions: divide the unconditional density out; NOT: multiply by it; default false. */
       dividePrior?: boolean
       /** @description Power of what NOT divides by; default 0.5. */
       strength?: number
