@@ -13,7 +13,7 @@ import type { TrainingProgress } from '../lib/training/events.js'
 import { holdOut } from '../lib/training/hold-out.js'
 import { distill } from '../lib/training/objectives/distill.js'
 import { trainDenoiser } from '../lib/training/objectives/dsm.js'
-import { holdOutFor, recipeFor, type Situation } from '../lib/training/recipe.js'
+import { holdOutFor, mostImages, recipeFor, type Situation } from '../lib/training/recipe.js'
 import { imagesOf, imagesWithin } from '../lib/training/speed.js'
 import type { TrainingPlan } from '../lib/training/types.js'
 import { readSafetensors, writeSafetensors } from '../lib/weights/safetensors.js'
@@ -128,10 +128,26 @@ describe('a run of minutes', () => {
       )
       return { batches, ...found }
     }
-    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5700, rate: 100 })
-    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({ batches: [16, 32], images: 85_500, rate: 150 })
+    expect(await tried(1, { 16: 100 })).toEqual({ batches: [16], images: 5700, rate: 100, bounded: false })
+    expect(await tried(10, { 16: 100, 32: 150 })).toEqual({
+      batches: [16, 32],
+      images: 85_500,
+      rate: 150,
+      bounded: false,
+    })
     // speeds that lead to and fro are an end too
-    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({ batches: [16, 32, 16], images: 22_800, rate: 80 })
+    expect(await tried(5, { 16: 80, 32: 70 })).toEqual({
+      batches: [16, 32, 16],
+      images: 22_800,
+      rate: 80,
+      bounded: false,
+    })
+  })
+
+  it('sees no picture so often that samples become copies', async () => {
+    expect([54, 180, 450, 60_000].map(mostImages)).toEqual([3000, 22_937, 119_348, 797_447_768])
+    const found = await imagesOf(() => 60, () => 16, async () => 100, { most: mostImages(450) }) // biome-ignore format: one line
+    expect(found).toEqual({ images: 119_000, rate: 100, bounded: true })
   })
 
   it('counts in three digits, and leaves time for what comes after', () => {

@@ -36,10 +36,6 @@ const GRADIENT_COST = 2
 const REPORT = 2
 /** Noise levels of a sample: as many evaluations as the 18 levels of Heun's method that EDM has for CIFAR-10. */
 export const LEVELS = 36
-/** Passes over the pictures, times the root of their number, after which samples of a teacher begin to be copies of them (docs/fit.md). */
-const PASSES = 7.5
-/** The bound on a teacher's images is no lower: with fewer its samples are not yet of the data. */
-const LEAST_BOUND = 3000
 /** Share of the minutes that a teacher gets where they are too few for what has to be done besides. */
 const LEAST_TEACHER_SHARE = 0.35
 /** Share of the teacher's work that pictures may cost. */
@@ -98,14 +94,14 @@ export function workOf(work: Budget['work']): number {
   return Object.values(work).reduce((sum, part) => sum + part, 0)
 }
 
-/** What bounds a teacher's images in a fit of minutes: all that follows from them has part of these. training: pictures that it learns from. */
-export function teacherWithin(minutes: number, training: number, budget: (images: number) => Budget): Within {
+/** What bounds a teacher's images in a fit of minutes: all that follows from them has part of these. */
+export function teacherWithin(minutes: number, budget: (images: number) => Budget): Within {
   const after = (images: number, rate: number) => {
     const { work } = budget(images)
     const rest = images * (workOf(work) / work.teacher - 1)
     return Math.min(rest, (1 - LEAST_TEACHER_SHARE) * 60 * minutes * rate)
   }
-  return { after, most: Math.max(LEAST_BOUND, Math.ceil(PASSES * training ** 1.5)) }
+  return { after }
 }
 
 /** What bounds those of its energy. evaluation: seconds of the teacher for a row of samples, at one noise level; rows: as of `budgetFor`. */

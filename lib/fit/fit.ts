@@ -109,11 +109,7 @@ async function fitIn(
       },
       onProgress: report('teacher'),
     },
-    minutes === undefined
-      ? {}
-      : teacherWithin(minutes, splitOf(data, seed).training.size, (count) =>
-          budgetOf(count, recipeOfTeacher(data, count)),
-        ),
+    minutes === undefined ? {} : teacherWithin(minutes, (count) => budgetOf(count, recipeOfTeacher(data, count))),
   ).catch(async (error) => {
     if (error === tooFew) await folder.forget() // for the next try has other options
     throw error

@@ -32,7 +32,7 @@ import { NoisyStates } from './noisy-states.js'
 import { inRun, openRun } from './opening.js'
 import { holdOutRows, lengthRows, previewRows, recordRows } from './options.js'
 import { Previews, previewEveryFor, samplesOf } from './previews.js'
-import { describeRecipe, recipeOf } from './recipe.js'
+import { describeRecipe, mostImages, recipeOf } from './recipe.js'
 import { checkSettings, type Settings } from './settings.js'
 import { beginFromHalf, type Half, halfOf } from './small-first.js'
 import { imagesOf, imagesPerSecond } from './speed.js'
@@ -56,16 +56,19 @@ export async function train<M extends Denoiser | EnergyModel>(
   const began = performance.now()
   const runs = await runsOf(options, opened, data, front)
   let [images, rate] = [options.images ?? runs.stored?.images, undefined as number | undefined]
+  let bounded = false
   if (images === undefined && minutes !== undefined) {
     const left = () => fromFirst(opened.ranks, minutes - (performance.now() - began) / 60_000)
     const batchOf = (count: number) => runs.defined(count).batchSize
     const speed = (count: number) => speedOf(runs, count, minutes, opened, signal)
-    ;({ images, rate } = await imagesOf(left, batchOf, speed, front.within))
+    const pictures = data.size - Math.ceil(runs.defined(1).holdOut * data.size)
+    const most = front.objective === 'dsm' && data.shape.length === 3 ? mostImages(pictures) : undefined
+    ;({ images, rate, bounded } = await imagesOf(left, batchOf, speed, { most, ...front.within }))
   }
   const run = await runs.prepare(integer('images', images, 1))
   const { half } = run
   try {
-    const plan = planOf(run, rate)
+    const plan = planOf(run, rate, bounded)
     options.onPlan?.(plan)
     const sources = { data: source, teacher: front.teacherSource }
     const begin = half && (() => beginAtHalf(run.model, half, front))
@@ -239,10 +242,14 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
   }
 }
 
-function planOf({ images, definition, samples }: Prepared<unknown>, rate: number | undefined): TrainingPlan {
+function planOf(
+  { images, definition, samples }: Prepared<unknown>,
+  rate: number | undefined,
+  bounded: boolean,
+): TrainingPlan {
   const { training, heldOut } = samples
   const epochs = Number((images / training).toPrecision(2))
-  const data = `${images} images, ${epochs} times ${training} samples${heldOut > 0 ? ` (${heldOut} held out)` : ''}`
+  const data = `${images} images, ${epochs} times ${training} samples${heldOut > 0 ? ` (${heldOut} held out)` : ''}${bounded ? ', as more would make copies of so few' : ''}`
   const recipe = recipeOf(definition)
   return { images, imagesPerSecond: rate ?? null, recipe, samples, text: `${data}: ${describeRecipe(recipe)}` }
 }

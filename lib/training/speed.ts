@@ -31,7 +31,7 @@ export interface Within {
 
 /**
  * The images that the time left allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
- * have another batch, the speed is measured again with that one.
+ * have another batch, the speed is measured again with that one. bounded: whether `most` is what bounds them.
  */
 export async function imagesOf(
   /** Minutes, at the time of the call; the same in all ranks. */
@@ -39,14 +39,14 @@ export async function imagesOf(
   batchOf: (images: number) => number,
   speedOf: (images: number) => Promise<number>,
   within: Within = {},
-): Promise<{ images: number; rate: number }> {
+): Promise<{ images: number; rate: number; bounded: boolean }> {
   let [images, rate, batch] = [Math.min(TRIAL_IMAGES, within.most ?? Number.POSITIVE_INFINITY), 0, 0]
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
     images = imagesWithin(await left(), rate, within)
   }
-  return { images, rate }
+  return { images, rate, bounded: images < imagesWithin(await left(), rate, { ...within, most: undefined }) }
 }
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
