@@ -256,6 +256,33 @@ describe('folder of images', () => {
     expect([large.data.shape, large.images[0]]).toEqual([[1, 8, 8], Array(64).fill(70)])
   })
 
+  it('lays transparency on what is asked for, and says so where nothing is', async () => {
+    const half = await png([200, 100, 50, 51]) // a fifth of it
+    const greys = sharp(Uint8Array.of(100, 51, 100, 255), { raw: { width: 2, height: 1, channels: 2 } }).toColourspace('b-w') // biome-ignore format: one line
+    const root = await saveFolder('half', { '1.png': half, '2.png': half })
+    const grey = await saveFolder('half-grey', { '1.png': await greys.png().toBuffer() })
+    const opaque = await saveFolder('opaque', { '1.png': await png([200, 100, 50, 255]) })
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    const at = async (path: string, step: number, options: LoadDatasetOptions = {}) => {
+      const image = (await pixels(path, options)).images[0]
+      return image.filter((_, i) => i % step === 0)
+    }
+    expect(await at(opaque, 16)).toEqual([200, 100, 50])
+    expect(await at(root, 16, { background: 'black' })).toEqual([40, 20, 10])
+    expect(await at(root, 16, { background: 'white' })).toEqual([244, 224, 214])
+    expect(await at(root, 16, { background: '#0A64ff' })).toEqual([48, 100, 214])
+    expect(await at(grey, 1, { background: 'white' })).toEqual([224, 100])
+    expect(await at(grey, 1, { background: '#ff0000' })).toEqual([224, 100, 20, 100, 20, 100]) // in colour, as the ground is
+    expect(warned).not.toHaveBeenCalled()
+    expect(await at(root, 16)).toEqual([40, 20, 10])
+    expect(warned.mock.calls).toEqual([
+      [`transparent parts are laid on black, as of ${root}: 1.png: give background for another colour`, 'FeynkacWarning'],
+    ]) // biome-ignore format: one line
+    warned.mockRestore()
+    const red = loadDataset(root, { background: 'red' })
+    await expect(red).rejects.toThrow(/expected black, white or #rrggbb for background/)
+  })
+
   it('takes inks as Pillow does, by no profile but the one that is asked for', async () => {
     // 16 x 8 by Pillow 9.4: inks 217, 163, 130, 69 on the left and 20, 0, 255, 7 on the right, and what its convert('RGB') says of them
     const bytes = Buffer.from(

@@ -187,7 +187,10 @@ export async function callees(api: Api, file: string, folder: string): Promise<C
     labelDim: [labels],
     latentDataset: [shapes, autoencoder, {}],
     loadResult: [folder],
-    loadDataset: ['synthetic:shapes:count=8,size=8', { resize: [4, 4], channels: 3, limit: 4, icc: false }],
+    loadDataset: [
+      'synthetic:shapes:count=8,size=8',
+      { resize: [4, 4], channels: 3, limit: 4, icc: false, background: 'white' },
+    ],
     logMeanExp: [Float64Array.of(0, 1)],
     lowTemperature: [mixture, { gamma: 2, lambda: 1 }],
     mcmc: [product, { chains: 8, sigmas: [1], kernel: 'hmc', steps: 1, stepSize: 0.1, leapfrog: 1, tune: true, seed: 0, initial: new Float32Array(16) }], // biome-ignore format: one line

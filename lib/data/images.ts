@@ -18,6 +18,8 @@ export interface ImageOptions {
   channels?: 1 | 3
   /** Convert colours to sRGB by the profile in the file. Default false: the stored values, as Pillow and so most training sets have them. */
   icc?: boolean
+  /** What transparent parts are laid on: black, white, or #rrggbb. Default black, with a warning where there are any. */
+  background?: string
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -74,14 +76,17 @@ const BEGINNINGS = [
   /^....ftyp(avif|avis|mif1)/s,
 ]
 
-/** Recoverable defects of the pictures of one set: told at its end, in one warning. */
-interface Defects {
-  count: number
-  first: string
+/** What is told of the pictures of one set at its end, in a warning each. */
+interface Notes {
+  /** Defects that were passed over. */
+  defects: number
+  firstDefect: string
+  /** The first that is transparent somewhere, where nobody said what it is laid on. */
+  transparent: string
 }
 
 /**
- * Decodes `count` images to the same shape, that of the first unless `options` say otherwise. Transparency is laid on black;
+ * Decodes `count` images to the same shape, that of the first unless `options` say otherwise. Transparency is laid on `background`;
  * 16-bit images become 8-bit. Throws FormatError for what cannot be decoded or differs, OutOfMemoryError, MissingPackageError,
  * the signal's reason.
  */
@@ -92,12 +97,12 @@ export async function loadImages(
 ): Promise<Images> {
   const { signal, onProgress } = options
   const sharp = await loadSharp('reading image files')
-  const defects: Defects = { count: 0, first: '' }
+  const notes: Notes = { defects: 0, firstDefect: '', transparent: '' }
   const decoded = gate(PARALLEL_PIXELS)
   const load = async (index: number, wanted: 1 | 3 | undefined) => {
     const found = await picture(index)
     const source = { ...found, bytes: withoutTexts(found.bytes, options.icc === true, found.name) }
-    const head = await look(sharp, source)
+    const head = await look(sharp, source, options.background)
     const own = head.grey ? 1 : 3
     if (wanted === 1 && options.channels === undefined && own === 3)
       throw new MixedPictures(`${source.name}: in colour but others are grey: give channels`, source.name, 'channels')
@@ -105,7 +110,7 @@ export async function loadImages(
     return {
       source,
       channels,
-      image: await decoded(head.pixels, () => decode(sharp, source, head, channels, options, defects)),
+      image: await decoded(head.pixels, () => decode(sharp, source, head, channels, options, notes)),
     }
   }
   const first = await load(0, options.channels)
@@ -139,9 +144,15 @@ export async function loadImages(
   )
   for (const { reason, status } of (await Promise.allSettled(workers)) as PromiseRejectedResult[])
     if (status === 'rejected') throw reason
-  if (defects.count > 0)
+  const { defects, firstDefect, transparent } = notes
+  if (defects > 0)
     process.emitWarning(
-      `${defects.count} of ${count} pictures have defects that were passed over, the first: ${defects.first}`,
+      `${defects} of ${count} pictures have defects that were passed over, the first: ${firstDefect}`,
+      'FeynkacWarning',
+    )
+  if (transparent !== '')
+    process.emitWarning(
+      `transparent parts are laid on black, as of ${transparent}: give background for another colour`,
       'FeynkacWarning',
     )
   return { shape: [channels, height, width], data }
@@ -179,11 +190,13 @@ interface Head {
   grey: boolean
   /** Inks for print in bytes; whether a profile says which colours they are. */
   inks: { profile: boolean } | null
+  /** It may be transparent somewhere. */
+  alpha: boolean
   pixels: number
 }
 
 /** What a file says of its picture, by its content, whatever it is called. Throws FormatError where that is none that can be read. */
-async function look(sharp: Loaded, picture: Picture): Promise<Head> {
+async function look(sharp: Loaded, picture: Picture, background?: string): Promise<Head> {
   const { bytes, name } = picture
   const begin = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(16, bytes.length)).toString('latin1')
   if (!BEGINNINGS.some((pattern) => pattern.test(begin))) {
@@ -206,7 +219,9 @@ async function look(sharp: Loaded, picture: Picture): Promise<Head> {
       name,
     )
   const inks = space === 'cmyk' && channels === 4 && depth === 'uchar' ? { profile: found.hasProfile === true } : null
-  return { grey: channels <= 2, inks, pixels: width * height }
+  const alpha = found.hasAlpha === true
+  const colourful = alpha && new Set(colourOf(background)).size > 1
+  return { grey: channels <= 2 && !colourful, inks, alpha, pixels: width * height }
 }
 
 interface Decoded {
@@ -219,17 +234,22 @@ interface Decoded {
 async function decode(
   sharp: Loaded,
   picture: Picture,
-  { grey, inks }: Head,
+  { grey, inks, alpha }: Head,
   channels: 1 | 3,
-  { resize, icc = false, signal }: ImageOptions,
-  defects: Defects,
+  { resize, icc = false, background, signal }: ImageOptions,
+  notes: Notes,
 ): Promise<Decoded> {
   const asInks = inks !== null && !(icc && inks.profile)
-  const { data, info } = await tolerantly(picture, defects, (bytes, failOn) => {
+  const { data, info } = await tolerantly(picture, notes, (bytes, failOn) => {
     const file = sharp(bytes, { limitInputPixels: MAX_PIXELS, ignoreIcc: !icc, failOn }).autoOrient()
     if (asInks) return rawPixels(file.pipelineColourspace('cmyk'), 'cmyk')
-    return rawPixels(file.flatten({ background: '#000' }), grey ? 'b-w' : 'srgb')
+    const space = grey ? 'b-w' : 'srgb'
+    const [r, g, b] = colourOf(background)
+    const laid = (alpha && !grey ? file.pipelineColourspace(space) : file).flatten({ background: { r, g, b } })
+    return rawPixels(laid, space)
   })
+  if (alpha && background === undefined && notes.transparent === '' && (await isTransparent(sharp, picture)))
+    notes.transparent ||= picture.name
   const { width, height } = info
   const pixels = asInks ? await rgbOfCmyk(data, signal) : data
   const planes = await sorted(pixels, grey ? 1 : 3, channels, signal)
@@ -246,6 +266,27 @@ async function decode(
   for (let c = 0; c < channels; c++)
     resample(planes.subarray(c * area, (c + 1) * area), out.subarray(c * h * w, (c + 1) * h * w))
   return { planes: out, width: w, height: h }
+}
+
+/** What `background` may be. */
+export const COLOUR = 'black, white or #rrggbb'
+const HEX = /^#[0-9a-f]{6}$/i
+export const isColour = (text: string): boolean => text === 'black' || text === 'white' || HEX.test(text)
+
+/** Red, green and blue in bytes. */
+function colourOf(background = 'black'): [number, number, number] {
+  if (!HEX.test(background)) return background === 'white' ? [255, 255, 255] : [0, 0, 0]
+  const hex = Number.parseInt(background.slice(1), 16)
+  return [hex >> 16, (hex >> 8) & 255, hex & 255]
+}
+
+/** Whether anything of it is transparent: many files have a channel for that and no use of it. */
+function isTransparent(sharp: Loaded, { bytes }: Picture): Promise<boolean> {
+  const stats = sharp(bytes, { limitInputPixels: MAX_PIXELS, failOn: 'none' }).stats()
+  return stats.then(
+    ({ isOpaque }) => !isOpaque,
+    () => false, // of defects that decoding passed over
+  )
 }
 
 /**
@@ -278,7 +319,7 @@ const END_OF_JPEG = Buffer.of(0xff, 0xd9)
 
 async function tolerantly<T>(
   picture: Picture,
-  defects: Defects,
+  notes: Notes,
   work: (bytes: Uint8Array, failOn: 'warning' | 'error') => Promise<T>,
 ): Promise<T> {
   const { bytes } = picture
@@ -291,8 +332,8 @@ async function tolerantly<T>(
     if (!endless && !isTiff && !HARMLESS.test(message)) return undecodable(picture, cause)
     const again = endless ? work(Buffer.concat([bytes, END_OF_JPEG]), 'warning') : work(bytes, 'error')
     const result = await again.catch((error) => undecodable(picture, endless ? cause : error))
-    defects.count++
-    defects.first ||= `${picture.name}: ${message}`
+    notes.defects++
+    notes.firstDefect ||= `${picture.name}: ${message}`
     return result
   }
 }

@@ -1,7 +1,7 @@
 import { integer } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { type OptionRow, type RowsOf, text, toggle, whole } from '../base/option-table.js'
-import type { ImageOptions } from './images.js'
+import { COLOUR, type ImageOptions, isColour } from './images.js'
 
 /** How data are read. */
 
@@ -31,8 +31,19 @@ const channels: OptionRow<1 | 3> = {
   },
 }
 
+const background: OptionRow<string> = {
+  ...text('what transparent parts of pictures are laid on (black)', COLOUR, { value: 'colour' }),
+  check(name, value) {
+    if (typeof value === 'string' && isColour(value)) return value
+    throw invalid(name, COLOUR, value)
+  },
+}
+
 /** The options, once: ranges, flags and help. */
-export const readingRows: RowsOf<LoadDatasetOptions, 'labels' | 'resize' | 'channels' | 'icc' | 'limit'> = {
+export const readingRows: RowsOf<
+  LoadDatasetOptions,
+  'labels' | 'resize' | 'channels' | 'icc' | 'background' | 'limit'
+> = {
   labels: text('IDX file of class indices, where the data bring no labels', 'a file', {
     flag: 'label-file',
     value: 'file',
@@ -40,5 +51,6 @@ export const readingRows: RowsOf<LoadDatasetOptions, 'labels' | 'resize' | 'chan
   resize,
   channels,
   icc: toggle('convert the colours of pictures to sRGB by the profiles in their files'),
+  background,
   limit: whole('only the first samples, at most this number'),
 }

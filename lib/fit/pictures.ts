@@ -37,7 +37,8 @@ export async function fitPictures(
     chosen.resize = side
     changes.push(`${why}: they are learnt at ${side} x ${side} (give resize for another size)`)
   }
-  const first = await open({ limit: 1 })
+  const told = { background: given.background ?? 'black' } // what transparent parts are laid on is said once
+  const first = await open({ ...told, limit: 1 })
   const [, height, width] = first.shape
   const pictures = first.shape.length === 3 && MemoryDataset.holdsBytes(first)
   if (pictures && given.resize === undefined && Math.max(height, width) > LARGE)
@@ -57,7 +58,7 @@ export async function fitPictures(
   if (pictures && given.channels === undefined && (await allGrey(data, signal))) {
     chosen.channels = 1
     changes.push('the pictures are stored in colour but grey: they are learnt in one channel (give channels for three)')
-    data = await open()
+    data = await open(told)
   }
   return { data, changes }
 }

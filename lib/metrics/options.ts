@@ -22,7 +22,7 @@ export interface EvaluateOptions {
   /** What the model was trained on, where `data` were held out: are the samples nearer to it, as copies are? */
   training?: string | Dataset
   /** How to load `data` and `training`, and `samples` where they are named too. */
-  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc'>
+  dataOptions?: Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc' | 'background'>
   /** `pixels` (default), an .onnx file, a classifier's .safetensors, or an extractor. */
   features?: string | FeatureExtractor
   /** What `onnxFeatures` takes, for an .onnx file. */
@@ -69,7 +69,7 @@ export const evaluateRows: RowsOf<EvaluateOptions, 'limit' | 'pairs' | 'batchSiz
 }
 
 /** How both sides are read: `dataOptions`. */
-export const sideRows = rowsOf(readingRows, 'resize', 'channels', 'icc')
+export const sideRows = rowsOf(readingRows, 'resize', 'channels', 'icc', 'background')
 
 /** What an .onnx network takes: `featureOptions`. */
 export const featureRows = {

@@ -13,7 +13,8 @@ export interface Samples {
   weights: Float64Array | null
 }
 
-interface SampleLoading extends Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc' | 'limit' | 'signal'> {
+interface SampleLoading
+  extends Pick<LoadDatasetOptions, 'resize' | 'channels' | 'icc' | 'background' | 'limit' | 'signal'> {
   /** Their .npy file. */
   weights?: string
 }
