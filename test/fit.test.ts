@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { sameBits } from '../lib/cli/fit.js'
+import { sameBits } from '../lib/cli/same-bits.js'
 import { MemoryDataset } from '../lib/data/dataset.js'
 import { budgetFor, energyWithin, shareBefore, teacherWithin, workOf } from '../lib/fit/budget.js'
 import { describeFindings, findingsOf } from '../lib/fit/findings.js'
@@ -236,7 +236,8 @@ describe('pictures given by name', () => {
 })
 
 it('says how to have the same bits again, whatever the minutes', () => {
-  const said = (...words: string[]) => sameBits(['fit', 'my pictures', ...words], 18_000, 6310)
+  const said = (...words: string[]) =>
+    sameBits(['fit', 'my pictures', ...words], ['--images', '18000', '--energy-images', '6310'])
   const same = 'the same bits again, whatever the time: feynkac fit "my pictures" --seed 2 --images 18000 --energy-images 6310' // biome-ignore format: one line
   expect(said('--minutes', '3', '--seed', '2')).toBe(same)
   expect(said('--seed', '2', '--minutes=3')).toBe(same)

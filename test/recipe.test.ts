@@ -165,7 +165,7 @@ describe('a run of minutes', () => {
     const plan = { text: 'plan', images: 18_000, imagesPerSecond: 63.21 } as TrainingPlan
     for (const minutes of [['--minutes', '5'], ['--minutes=5']])
       expect(describePlan(plan, 5, ['train', '--data', 'my images', ...minutes, '--seed', '2'])).toBe(
-        'plan\n5 minutes at 63.2 images/s; the same bits again: feynkac train --data "my images" --images 18000 --seed 2',
+        'plan\n5 minutes at 63.2 images/s; the same bits again, whatever the time: feynkac train --data "my images" --seed 2 --images 18000',
       )
     expect(describePlan({ ...plan, imagesPerSecond: null }, undefined, ['train'])).toBe('plan')
   })

@@ -5,8 +5,9 @@ import type { FitProgress, FitResult } from '../fit/result.js'
 import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, common, deviceOf, tableFlags, tableValues } from './options.js'
 import { type Progress, progress } from './progress.js'
+import { sameBits } from './same-bits.js'
 import { spelled } from './spelled.js'
-import { givenIfAny, quoted } from './train-options.js'
+import { givenIfAny } from './train-options.js'
 import { watchFlag, whileWatched } from './watch.js'
 
 /** The command `fit`: from pictures to an energy. */
@@ -53,7 +54,10 @@ export function register(program: Command): void {
         onPlan: (plan, stage) => {
           shown.note(`${stage}: ${plan.text}`)
           if (stage === 'teacher') teacherImages = plan.images
-          else if (flags.images === undefined) shown.note(sameBits(process.argv.slice(2), teacherImages, plan.images))
+          else if (flags.images === undefined) {
+            const counts = ['--images', String(teacherImages), '--energy-images', String(plan.images)]
+            shown.note(sameBits(process.argv.slice(2), counts))
+          }
         },
         onProgress: shown.update,
       } satisfies FitOptions)
@@ -65,13 +69,6 @@ export function register(program: Command): void {
       throw new Interrupted(error.signal, 'stopped; the same command goes on with it')
     }
   })
-}
-
-/** Where a fit's images were chosen by the time: the command for the same bits. */
-export function sameBits(words: readonly string[], images: number, energyImages: number): string {
-  const others = words.filter((word, i) => !/^--minutes(=|$)/.test(word) && words[i - 1] !== '--minutes')
-  const counts = ['--images', String(images), '--energy-images', String(energyImages)]
-  return `the same bits again, whatever the time: feynkac ${quoted([...others, ...counts])}`
 }
 
 /** One bar for all stages. */

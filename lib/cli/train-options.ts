@@ -24,6 +24,7 @@ import { Interrupted, interruptible } from './interrupt.js'
 import { applyThreads, type CommonOptions, deviceOf, tableFlags, tableValues } from './options.js'
 import { progress } from './progress.js'
 import { openRanks, speaks } from './ranks.js'
+import { sameBits } from './same-bits.js'
 import { watchFlag, whileWatched } from './watch.js'
 
 /** What the commands that train share. Options have no defaults here: those given must not contradict a resumed run. */
@@ -201,16 +202,7 @@ export function describePlan(
 ) {
   if (imagesPerSecond === null) return text
   const speed = `${minutes} minutes at ${imagesPerSecond.toPrecision(3)} images/s`
-  const given = words
-    .join('\n')
-    .replace(/^--minutes(=|\n).*$/m, `--images\n${images}`)
-    .split('\n')
-  return `${text}\n${speed}; the same bits again: feynkac ${quoted(given)}`
-}
-
-/** Words of a command line, to be given again. */
-export function quoted(words: readonly string[]): string {
-  return words.map((word) => (/^[\w./:=,@%+-]+$/.test(word) ? word : JSON.stringify(word))).join(' ')
+  return `${text}\n${speed}; ${sameBits(words, ['--images', String(images)])}`
 }
 
 async function howToResume(command: string, output: string): Promise<string> {
