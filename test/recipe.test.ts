@@ -66,6 +66,7 @@ describe('a plan', () => {
       references: 8,
       sharpened: 0.25,
       smallFirst: 0,
+      augment: 0,
       pMean: -1,
       pStd: 1,
     }
@@ -145,8 +146,8 @@ describe('a run of minutes', () => {
   })
 
   it('sees no picture so often that samples become copies', async () => {
-    expect([54, 180, 450, 60_000].map(mostImages)).toEqual([3000, 22_937, 119_348, 797_447_768])
-    const found = await imagesOf(() => 60, () => 16, async () => 100, { most: mostImages(450) }) // biome-ignore format: one line
+    expect([54, 180, 450, 60_000].map((n) => mostImages(n))).toEqual([3000, 22_937, 119_348, 797_447_768])
+    const found = await imagesOf(() => 60, () => 16, async () => 100, { bound: (count) => Math.min(count, mostImages(450)) }) // biome-ignore format: one line
     expect(found).toEqual({ images: 119_000, rate: 100, bounded: true })
   })
 
@@ -158,7 +159,7 @@ describe('a run of minutes', () => {
     expect(imagesWithin(1, 100, { after: (images) => Math.max(480, images / 10) })).toBe(5180)
     expect(imagesWithin(1, 1, { after: () => 480 })).toBe(1)
     expect(imagesWithin(1, 1, { after: () => 480, least: 100 })).toBe(100)
-    expect(imagesWithin(1, 100, { most: 3000 })).toBe(3000)
+    expect(imagesWithin(1, 100, { bound: () => 3000 })).toBe(3000)
   })
 
   it('is told as the command that repeats it', () => {
@@ -256,7 +257,7 @@ it('a run of before there was a recipe goes on as it was', async () => {
   const path = join(old, 'checkpoint-000000003.safetensors')
   const { metadata, tensors } = await readSafetensors(path)
   const training = JSON.parse(metadata.training!)
-  for (const name of ['decay', 'holdOut', 'muon', 'references', 'sharpened', 'smallFirst'])
+  for (const name of ['decay', 'holdOut', 'muon', 'references', 'sharpened', 'smallFirst', 'augment'])
     delete training.definition[name]
   delete training.definition.network.args.label_maps
   const written = [...tensors] as [string, { shape: number[]; data: Float32Array }][]
@@ -275,6 +276,7 @@ it('the record of a model of before there were some parts of the recipe says tha
     references: _r,
     sharpened: _s,
     smallFirst: _f,
+    augment: _a,
     ...rest
   } = recipeFor({
     images: 1,
@@ -285,7 +287,14 @@ it('the record of a model of before there were some parts of the recipe says tha
     network: residualMLP(2),
   })
   const record = { images: 1, ...rest, heldOut: null }
-  expect(parseTrainingRecord(record, fail)).toEqual({ ...record, muon: 0, references: 0, sharpened: 0, smallFirst: 0 })
+  expect(parseTrainingRecord(record, fail)).toEqual({
+    ...record,
+    muon: 0,
+    references: 0,
+    sharpened: 0,
+    smallFirst: 0,
+    augment: 0,
+  })
   expect(() => parseTrainingRecord({ ...record, muon: 'some' }, fail)).toThrow(FormatError)
 })
 

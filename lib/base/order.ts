@@ -70,6 +70,29 @@ export function mirror(image: Float32Array, width: number): void {
     }
 }
 
+/** Mirrored left to right (1), top to bottom (2), with the axes exchanged (4), and all of these together. */
+export function turnsOf([, height, width]: readonly number[]): number {
+  if (height === undefined || width === undefined) return 0
+  return height === width ? 7 : 3
+}
+
+/** How the sample in this row of this step is turned: one of `turns` with the given probability, 0 for not at all. */
+export function turnAt(turns: number, probability: number, seed: number, step: number, row: number): number {
+  if (uniformAt(seed, purpose.data, step, row, 1) >= probability) return 0
+  return 1 + Math.floor(turns * uniformAt(seed, purpose.data, step, row, 2))
+}
+
+/** Turns one image [channels, height, width] in place; the axes of a square alone can be exchanged. */
+export function turnImage(image: Float32Array, [channels, height, width]: readonly number[], turn: number): void {
+  const [h, w, from] = [height!, width!, image.slice()]
+  for (let c = 0; c < channels!; c++)
+    for (let y = 0; y < h; y++)
+      for (let x = 0; x < w; x++) {
+        const [row, column] = [turn & 2 ? h - 1 - y : y, turn & 1 ? w - 1 - x : x]
+        image[(c * h + y) * w + x] = from[c * h * w + (turn & 4 ? column * w + row : row * w + column)]!
+      }
+}
+
 /**
  * Zeroes each block of one sample's label vector independently with the given probability, so that one network learns
  * each attribute alone, every combination of them, and none. blocks: the lengths of the blocks, in order.

@@ -18,6 +18,8 @@ export interface TrainingRecord {
   sharpened: number
   /** Images seen at half the size before the others, as a share of these. */
   smallFirst: number
+  /** Probability that a picture was seen mirrored or turned, and the network told so. */
+  augment: number
   pMean: number
   pStd: number
   /** The loss of its weights on samples held out, in units of c_out^2; null where none were. */
@@ -38,7 +40,7 @@ const NUMBERS = [
   'pStd',
 ] as const
 
-const SINCE = ['muon', 'references', 'sharpened', 'smallFirst'] as const
+const SINCE = ['muon', 'references', 'sharpened', 'smallFirst', 'augment'] as const
 
 /** Reads a record out of JSON; `fail` throws. */
 export function parseTrainingRecord(json: unknown, fail: (what: string) => never): TrainingRecord {

@@ -6,12 +6,18 @@ import { type Architecture, type Levels, levelsRows, mlpRows, unetRows } from '.
 
 /**
  * Configuration of a network for samples of this shape: a DDPM++ U-Net for [channels, height, width], a residual MLP for
- * [dimensions]. Throws ArgumentError for values out of range; whether they fit together is checked when it is built.
+ * [dimensions]. augmentDim: entries by which it is told how images were changed. Throws ArgumentError for values out of range; whether they fit
+ * together is checked when it is built.
  */
-export function networkFor(shape: readonly number[], labelDim: number, architecture: Architecture = {}): NetworkConfig {
+export function networkFor(
+  shape: readonly number[],
+  labelDim: number,
+  architecture: Architecture = {},
+  augmentDim = 0,
+): NetworkConfig {
   knownOptions('network', architecture, Object.keys(unetRows))
   if (shape.length === 1) return mlpFor(shape[0]!, labelDim, architecture)
-  if (shape.length === 3) return unetFor(shape as [number, number, number], labelDim, architecture)
+  if (shape.length === 3) return unetFor(shape as [number, number, number], labelDim, architecture, augmentDim)
   throw invalid('shape of the data', '[dimensions] or [channels, height, width]', [...shape])
 }
 
@@ -24,7 +30,12 @@ function mlpFor(dim: number, labelDim: number, architecture: Architecture): Netw
   return residualMLP(dim, { hidden: option('width'), layers: option('blocks'), label_dim: labelDim })
 }
 
-function unetFor(shape: [number, number, number], labelDim: number, architecture: Architecture): NetworkConfig {
+function unetFor(
+  shape: [number, number, number],
+  labelDim: number,
+  architecture: Architecture,
+  augmentDim: number,
+): NetworkConfig {
   const [, height, width] = shape
   const multiples = architecture.channelMult ?? defaultLevels(height, width, [1, 2, 2])
   const option = reader(unetRows, { ...architecture, channelMult: multiples })
@@ -38,6 +49,7 @@ function unetFor(shape: [number, number, number], labelDim: number, architecture
       throw invalid('attention', `resolutions among those of the levels (${resolutions.join(', ')})`, attention)
   return songUNet(shape, {
     label_dim: labelDim,
+    augment_dim: augmentDim,
     model_channels: option('width'),
     channel_mult: channelMult,
     num_blocks: option('blocks'),

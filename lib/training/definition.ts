@@ -1,12 +1,14 @@
 import { integer } from '../base/args.js'
 import { ArgumentError, invalid } from '../base/errors.js'
 import { defaultsOf } from '../base/option-table.js'
+import { turnsOf } from '../base/order.js'
 import { type Dataset, type LabelSpec, labelDim } from '../data/dataset.js'
 import type { Denoiser } from '../models/denoiser.js'
 import type { EnergyModel } from '../models/energy.js'
 import { deviceOptionNames } from '../native/devices.js'
 import type { NetworkKind } from '../native/types.js'
 import {
+  configAugmentDim,
   configDropout,
   configLabelDim,
   configLabelDropout,
@@ -19,7 +21,7 @@ import type { LevelSettings } from './levels.js'
 import type { Architecture } from './network-options.js'
 import { levelRows } from './options.js'
 import { noPath, type PathSettings, pathOptionNames } from './path-loss.js'
-import { generalSettings, holdOutFor, recipeFor } from './recipe.js'
+import { augmentFor, generalSettings, holdOutFor, recipeFor } from './recipe.js'
 import { type Settings, settingRows, settle } from './settings.js'
 import type { Within } from './speed.js'
 import type { TrainingOptions } from './types.js'
@@ -97,6 +99,7 @@ export const unknownBefore = {
   references: 0,
   sharpened: 0,
   smallFirst: 0,
+  augment: 0,
   holdOut: 0,
   energyWeight: 1,
   ...noLevels,
@@ -116,11 +119,16 @@ export function define<M extends Denoiser | EnergyModel>(
   const { objective, teacher } = front
   const identity = { objective, data: found.data, teacher: found.teacher }
   const dims = found.labels ? labelDim(found.labels) : 0
-  const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims)
-  const needsClass = teacher?.info.nullClass === null
-  const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims)
   const { images, labels, size, latent } = found
-  const holdOut = options.holdOut ?? holdOutFor(size)
+  const holdOut = options.holdOut ?? stored?.holdOut ?? holdOutFor(size)
+  const pictures = found.shape.length === 3 && !latent
+  const turning = pictures && front.defaults.kind === 'denoiser' && objective === 'dsm' && !isConfig(options.network)
+  const byRule = turning ? augmentFor(images, size - Math.ceil(holdOut * size)) : 0
+  const augment = stored?.augment ?? options.augment ?? byRule
+  const augmentDim = pictures && augment > 0 ? turnsOf(found.shape) : 0
+  const network = options.network === undefined ? undefined : configure(options.network, found.shape, dims, augmentDim)
+  const needsClass = teacher?.info.nullClass === null
+  const chosen = network ?? teacher?.info.network ?? networkFor(found.shape, dims, {}, augmentDim)
   const attributes = labels?.attributes.length ?? 0
   const situation = { objective, images, samples: size, latent, attributes, network: chosen }
   const own = needsClass ? 0 : labels && configLabelDropout(chosen)
@@ -129,6 +137,7 @@ export function define<M extends Denoiser | EnergyModel>(
     ...(classified && { references: 0, sharpened: 0 }),
     ...(typeof own === 'number' && { labelDropout: own }),
     ...(front.defaults.kind !== 'denoiser' && { smallFirst: 0 }),
+    augment,
     ...onlySettings(options),
   })
   const defaults: Definition = {
@@ -179,6 +188,15 @@ export function define<M extends Denoiser | EnergyModel>(
     throw invalid('references', '0, as the teacher is the target at any state', settled.references)
   if (settled.sharpened > 0 && settled.references === 0 && objective === 'dsm')
     throw invalid('sharpened', '0 without references: a clean sample is no target there', settled.sharpened)
+  if (settled.augment > 0) {
+    const none = (what: string) => invalid('augment', `0, as ${what}`, settled.augment)
+    if (!pictures) throw none('the data are not images')
+    if (objective === 'distill') throw none('the teacher is asked for images as they are')
+    if (configAugmentDim(settled.network) !== turnsOf(found.shape))
+      throw none(
+        `the network does not take the augmentation labels that say how (augment_dim: ${turnsOf(found.shape)})`,
+      )
+  }
   if (settled.smallFirst > 0) {
     const none = (what: string) => invalid('smallFirst', `0, as ${what}`, settled.smallFirst)
     if (settled.kind !== 'denoiser') throw none('only denoisers begin at half the size')
@@ -190,10 +208,18 @@ export function define<M extends Denoiser | EnergyModel>(
   return settled
 }
 
-function configure(network: Architecture | NetworkConfig, shape: readonly number[], labels: number): NetworkConfig {
+function configure(
+  network: Architecture | NetworkConfig,
+  shape: readonly number[],
+  labels: number,
+  augmentDim: number,
+): NetworkConfig {
   if (network === null || typeof network !== 'object') throw invalid('network', 'an object', network)
-  if (!('class' in network)) return networkFor(shape, labels, network)
-  return givenNetworkConfig(network)
+  return isConfig(network) ? givenNetworkConfig(network) : networkFor(shape, labels, network, augmentDim)
+}
+
+function isConfig(network: unknown): network is NetworkConfig {
+  return typeof network === 'object' && network !== null && 'class' in network
 }
 
 export function onlySettings(options: Partial<Settings>): Partial<Settings> {

@@ -23,7 +23,7 @@ export type CommonStep = Batch &
   Pick<
     TrainRequest,
     | ('microBatch' | 'seed' | 'step' | 'lr' | 'beta1' | 'beta2' | 'eps' | 'muon' | 'clip' | 'emaDecay')
-    | ('levels' | 'walks' | 'states' | 'targets' | 'losses' | 'sigmas' | 'shared')
+    | ('levels' | 'walks' | 'states' | 'targets' | 'augment' | 'losses' | 'sigmas' | 'shared')
   >
 
 export interface Loop {

@@ -19,8 +19,12 @@ const SHARPEST = 3
 /** Above the numbers of epochs: orders of the references. */
 const ORDERS = 2 ** 31
 
-/** A batch whose rows are states at noise levels of their own where `states` is above 0, with the targets of all rows where they are known. */
+/**
+ * A batch whose rows are states at noise levels of their own where `states` is above 0, with the targets of all rows where they are known. augment: what
+ * the network is told of how they were turned.
+ */
 export interface NoisyBatch extends Batch {
+  augment?: Float32Array
   states?: Float64Array
   targets?: Float32Array
 }

@@ -22,6 +22,8 @@ import { type Settings, settingRows } from './settings.js'
  *   temperatures have (docs/smoothed-targets.md).
  * - half the size first: as many images, which cost a third to a half, of pictures of 16 x 16 and more whose sides and levels halve evenly.
  * - at most so many passes over n pictures: of few, samples become copies, and the loss at high noise rises (docs/fit.md). By minutes alone.
+ * - augment: where there is time for half as many passes again, half of the pictures are seen mirrored or turned, told to the network (Karras et al.
+ *   2022), without their labels, which may say where things are. So few pictures are learnt from for four times as long.
  * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.25 of more, so that each is learnt alone and
  *   compositions have what they are made of. More of it makes samples under all labels worse at small budgets.
  */
@@ -38,6 +40,7 @@ export type Recipe = Pick<
   | 'references'
   | 'sharpened'
   | 'smallFirst'
+  | 'augment'
   | 'pMean'
   | 'pStd'
 >
@@ -68,6 +71,7 @@ export function recipeFor(situation: Situation, given: Partial<Recipe> = {}): Re
     ...averagedOver(images),
     ...smoothedFor(situation),
     smallFirst: smallFirstFor(situation),
+    augment: 0, // the network has to be made for it: augmentFor
     ...(attributes > 0 && network.class !== 'ResidualMLP' ? { pMean: -0.6, pStd: 1.4 } : edmNoise),
     ...given,
   })
@@ -140,6 +144,7 @@ function plain(images: number) {
     references: 0,
     sharpened: 0,
     smallFirst: 0,
+    augment: 0,
     ...averagedOver(images),
     ...edmNoise,
   }
@@ -155,8 +160,8 @@ export function holdOutFor(samples: number): number {
 
 /** The recipe's part of a run's settings. */
 export function recipeOf(all: Recipe): Recipe {
-  const { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, smallFirst, pMean, pStd } = all // biome-ignore format: one line
-  return { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, smallFirst, pMean, pStd } // biome-ignore format: one line
+  const { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, smallFirst, augment, pMean, pStd } = all // biome-ignore format: one line
+  return { batchSize, lr, muon, warmUp, decay, emaHalfLife, labelDropout, references, sharpened, smallFirst, augment, pMean, pStd } // biome-ignore format: one line
 }
 
 /** Passes over n pictures, in n^0.8: 49 of 54, 127 of 180, 265 of 450. */
@@ -164,9 +169,19 @@ const PASSES = 2
 /** With fewer images samples are not yet of the data. */
 const LEAST_BOUND = 3000
 
+/** Turned pictures win from so many times those passes on, and allow so many times as many. */
+const [AUGMENTED_FROM, AUGMENTED_MOST] = [1.5, 4]
+const AUGMENT = 0.5
+
 /** The most images that a denoiser of so many pictures sees, where minutes choose their number. */
-export function mostImages(pictures: number): number {
-  return Math.max(LEAST_BOUND, Math.ceil(PASSES * pictures ** 1.8))
+export function mostImages(pictures: number, augmented = false): number {
+  const most = Math.max(LEAST_BOUND, Math.ceil(PASSES * pictures ** 1.8))
+  return augmented ? AUGMENTED_MOST * most : most
+}
+
+/** Of a network that can be made for it. pictures: those trained on. */
+export function augmentFor(images: number, pictures: number): number {
+  return images >= AUGMENTED_FROM * mostImages(pictures) ? AUGMENT : 0
 }
 
 /** In a line. */
@@ -181,6 +196,7 @@ export function describeRecipe({
   references,
   sharpened,
   smallFirst,
+  augment,
   pMean,
   pStd,
 }: Recipe): string {
@@ -195,6 +211,7 @@ export function describeRecipe({
     ...(references > 0 ? [`targets averaged over up to ${references} samples`] : []),
     ...(sharpened > 0 ? [`${Number((100 * sharpened).toPrecision(3))} % sharpened`] : []),
     ...(smallFirst > 0 ? [`after ${Number((100 * smallFirst).toPrecision(3))} % as many at half the size`] : []),
+    ...(augment > 0 ? [`${Number((100 * augment).toPrecision(3))} % mirrored or turned, and told so`] : []),
   ].join(', ')
 }
 

@@ -62,8 +62,9 @@ export async function train<M extends Denoiser | EnergyModel>(
     const batchOf = (count: number) => runs.defined(count).batchSize
     const speed = (count: number) => speedOf(runs, count, minutes, opened, signal)
     const pictures = data.size - Math.ceil(runs.defined(1).holdOut * data.size)
-    const most = front.objective === 'dsm' && data.shape.length === 3 ? mostImages(pictures) : undefined
-    ;({ images, rate, bounded } = await imagesOf(left, batchOf, speed, { most, ...front.within }))
+    const bound = (count: number) => Math.min(count, mostImages(pictures, runs.defined(count).augment > 0))
+    const few = front.objective === 'dsm' && data.shape.length === 3 && { bound }
+    ;({ images, rate, bounded } = await imagesOf(left, batchOf, speed, { ...few, ...front.within }))
   }
   const run = await runs.prepare(integer('images', images, 1))
   const { half } = run
@@ -211,7 +212,8 @@ async function prepareRun<M extends Denoiser | EnergyModel>(
     }
     const { kind, headScale, energyWeight } = definition
     const settings = onlySettings(definition) as Settings
-    const fixed = { ...settings, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
+    const { augment: _, ...told } = settings // a step's is what its rows are told
+    const fixed = { ...told, kind, headScale, energyWeight, ...range, teacher: teacher?.network }
     const loss =
       held.length > 0
         ? new HeldOutLoss({ data, held, labels, teacher, images, settings: definition, range, signal })

@@ -54,6 +54,11 @@ export interface Settings {
    * (docs/recipe.md); 0: none.
    */
   smallFirst: number
+  /**
+   * Probability that a picture is seen mirrored or turned, of which the network is told (`augment_dim`), without its labels: 0.5 of denoisers of so few
+   * pictures that samples would become copies otherwise (docs/recipe.md); 0: none.
+   */
+  augment: number
   /** Rate of dropout in the network's blocks: the network's own when it is trained on data (0 where there is none), 0 in distillation. */
   dropout: number
   /** Mirror images left to right at random (false). */
@@ -87,7 +92,15 @@ export const loopRows: RowsOf<Settings, Exclude<keyof Settings, NoiseSetting>> =
   divergence: real('stop when the loss exceeds this many running medians', { above: 1, value: 'factor', default: 10 }),
 }
 
-type NoiseSetting = 'pMean' | 'pStd' | 'labelDropout' | 'references' | 'sharpened' | 'smallFirst' | 'dropout'
+type NoiseSetting =
+  | 'pMean'
+  | 'pStd'
+  | 'labelDropout'
+  | 'references'
+  | 'sharpened'
+  | 'smallFirst'
+  | 'augment'
+  | 'dropout'
 
 /** What networks that know noise levels have besides. */
 export const noiseRows: RowsOf<Settings, NoiseSetting> = {
@@ -109,6 +122,9 @@ export const noiseRows: RowsOf<Settings, NoiseSetting> = {
       value: 'share',
     },
   ),
+  augment: share('that a picture is seen mirrored or turned, and the network told so (0.5 of few pictures; 0: none)', {
+    value: 'probability',
+  }),
   dropout: share("of the network's blocks (the network's own; 0 to distil)", { max: 0.99, value: 'rate' }),
 }
 

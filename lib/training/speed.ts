@@ -24,14 +24,15 @@ const MOST_TRIALS = 3
 export interface Within {
   /** What comes after a training of so many images in the same time, in images of it, of which so many are seen in a second. */
   after?: (images: number, rate: number) => number
-  /** At the least, and at the most. */
+  /** At the least. */
   least?: number
-  most?: number
+  /** How many of so many it is to see. */
+  bound?: (images: number) => number
 }
 
 /**
  * The images that the time left allows, and the speed that they follow from. Larger batches see more images in a second: where those that a speed leads to
- * have another batch, the speed is measured again with that one. bounded: whether `most` is what bounds them.
+ * have another batch, the speed is measured again with that one. bounded: whether `bound` is what bounds them.
  */
 export async function imagesOf(
   /** Minutes, at the time of the call; the same in all ranks. */
@@ -40,13 +41,13 @@ export async function imagesOf(
   speedOf: (images: number) => Promise<number>,
   within: Within = {},
 ): Promise<{ images: number; rate: number; bounded: boolean }> {
-  let [images, rate, batch] = [Math.min(TRIAL_IMAGES, within.most ?? Number.POSITIVE_INFINITY), 0, 0]
+  let [images, rate, batch] = [within.bound?.(TRIAL_IMAGES) ?? TRIAL_IMAGES, 0, 0]
   for (let trials = 0; trials < MOST_TRIALS && batch !== batchOf(images); trials++) {
     batch = batchOf(images)
     rate = await speedOf(images)
     images = imagesWithin(await left(), rate, within)
   }
-  return { images, rate, bounded: images < imagesWithin(await left(), rate, { ...within, most: undefined }) }
+  return { images, rate, bounded: images < imagesWithin(await left(), rate, { ...within, bound: undefined }) }
 }
 
 /** Images that a run trains on in a second, by steps of it that are thrown away with its model. */
@@ -88,7 +89,7 @@ export async function imagesPerSecond<M extends { network: NetworkWeights }>(
 }
 
 /** The images that a number of minutes allows at a speed: rounded down to three digits, to be given again by hand; 1 at least. */
-export function imagesWithin(minutes: number, rate: number, { after, least = 1, most }: Within = {}): number {
+export function imagesWithin(minutes: number, rate: number, { after, least = 1, bound }: Within = {}): number {
   const all = Math.max(1, STEPS * rate * 60 * minutes)
   let [few, many] = [least, Math.max(least, all)]
   for (let i = 0; after && i < 50; i++) {
@@ -96,7 +97,7 @@ export function imagesWithin(minutes: number, rate: number, { after, least = 1, 
     if (images + after(images, rate) <= all) few = images
     else many = images
   }
-  const images = Math.min(many, most ?? Number.POSITIVE_INFINITY)
+  const images = bound?.(many) ?? many
   const unit = 10 ** Math.max(0, Math.floor(Math.log10(images)) - 2)
   return Math.floor(images / unit) * unit
 }

@@ -154,6 +154,7 @@ class NetworkHandle : public TrainableHandle<NetworkHandle, Network> {
     step.microBatch = static_cast<int>(integer(o, "microBatch", 1, kMaxBatch));
     step.x0 = floats(o.Get("x0"), rows * n->sampleSize(), "x0");
     step.labels = floats(o.Get("labels"), rows * labelDim(n->config()), "labels", true);
+    step.augment = floats(o.Get("augment"), rows * augmentDim(n->config()), "augment", true);
     step.pMean = number(o, "pMean");
     step.pStd = number(o, "pStd");
     step.sigmaMin = number(o, "sigmaMin");

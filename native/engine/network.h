@@ -98,6 +98,7 @@ struct TrainStep {
   const double* states = nullptr;
   const float* targets =
       nullptr;  // [batch, ...shape] or null; without a teacher only: denoised samples in the place of x0
+  const float* augment = nullptr;  // [batch, augmentDim] or null: what the network is told of how samples were changed
   Share share = {};
 };
 

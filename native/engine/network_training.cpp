@@ -116,7 +116,8 @@ TrainResult Network::train(const TrainStep& step, Network* teacher, const Stop& 
     Plan& plan = run.program.plan;
     const double* sigma = step.sigmas + first;
     const float* labels = step.labels ? step.labels + size_t(first) * labelDim(config_) : nullptr;
-    upload(run, step.head, sigma, labels, nullptr);
+    const float* augment = step.augment ? step.augment + size_t(first) * augmentDim(config_) : nullptr;
+    upload(run, step.head, sigma, labels, augment);
     if (step.dropout > 0) {
       const uint32_t key[4] = {static_cast<uint32_t>(step.seed), static_cast<uint32_t>(step.seed >> 32), step.step,
                                static_cast<uint32_t>(first)};

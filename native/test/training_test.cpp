@@ -341,6 +341,43 @@ void testStates(const NetworkConfig& config, Kind kind) {
   CHECK(sigmas[0] == s.sigma[0] && sigmas[1] != s.sigma[1], "states: only of some rows");
 }
 
+// What a step is told of how its samples were changed reaches each of its micro-batches: the gradient is that of the explicit batch.
+void testAugment(const NetworkConfig& config, Kind kind) {
+  Setup s(config, 3, 91);
+  for (double& sigma : s.sigma) sigma = static_cast<float>(sigma);
+  const Head head = {kind, scaleOf(kind)};
+  const double want = s.loss(head, s.weights);
+  std::vector<float> wanted(s.weights.size()), found = wanted;
+  s.network.read(Slot::kGrad, wanted.data());
+  std::vector<double> losses(s.n), sigmas(s.n);
+  TrainStep step = {head,
+                    s.n,
+                    2,
+                    s.x.data(),
+                    s.labels.data(),
+                    0,
+                    1,
+                    0.01,
+                    80,
+                    0,
+                    7,
+                    3,
+                    {0, 0.9, 0.999, 1e-8, 0, 0, 0.9},
+                    losses.data(),
+                    sigmas.data()};
+  step.states = s.sigma.data();
+  step.targets = s.target.data();
+  for (const float* told : {(const float*)s.augment.data(), (const float*)nullptr}) {
+    s.network.write(Slot::kParams, s.weights.data());
+    step.augment = told;
+    const double loss = s.network.train(step, nullptr, Stop()).loss;
+    s.network.read(Slot::kGrad, found.data());
+    const double gap = std::max(std::fabs(loss / want - 1), double(relativeError(found, wanted)));
+    CHECK(told ? gap < 1e-4 : gap > 1e-3, "augment %s: loss %g, wanted %g; gap %g", told ? "told" : "untold", loss,
+          want, gap);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -361,6 +398,8 @@ int main() {
     testWalks(ResidualMlpConfig{5, 32, 2, 4, 1}, kind, false);
   }
   testStates(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 0), Kind::kResidual);
+  testAugment(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 2), Kind::kDenoiser);
+  testAugment(unet(2, 4, 4, {1, 2}, 1, {4}, 3, 2), Kind::kDot);
   if (!cudaDevices().list.empty()) {
     newKernels = onCuda;
 #ifdef FEYNKAC_EMULATED

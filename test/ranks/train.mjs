@@ -30,7 +30,7 @@ const student = { ...vectors, teacher, calibrate: false }
 const trainings = {
   denoiser: [trainDenoiser, vectors],
   'denoiser-images': [trainDenoiser, { ...images, flips: true, dropout: 0.1, labelDropout: 0.2, holdOut: 0.2 }],
-  'denoiser-half': [trainDenoiser, { ...images, smallFirst: 0.5 }],
+  'denoiser-half': [trainDenoiser, { ...images, smallFirst: 0.5, augment: 0.5 }],
   'denoiser-plain': [trainDenoiser, { ...images, references: 0, sharpened: 0, muon: 0, conditional: false }],
   joint: [trainEnergy, { ...vectors, head: 'joint', energyWeight: 0.5 }],
   'joint-images': [trainEnergy, { ...images, head: 'joint' }],

@@ -30,7 +30,16 @@ export interface ImageTrainingOptions<Network>
 }
 
 /** What only networks that know noise levels have. */
-const ofNoiseLevels = ['pMean', 'pStd', 'labelDropout', 'dropout', 'references', 'sharpened', 'smallFirst'] as const
+const ofNoiseLevels = [
+  'pMean',
+  'pStd',
+  'labelDropout',
+  'dropout',
+  'references',
+  'sharpened',
+  'smallFirst',
+  'augment',
+] as const
 const optionNames = [...runOptionNames, ...settingNames.filter((name) => !isOfNoiseLevels(name)), 'noise']
 
 function isOfNoiseLevels(name: string): boolean {
