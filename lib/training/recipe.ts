@@ -22,8 +22,8 @@ import { type Settings, settingRows } from './settings.js'
  *   temperatures have (docs/smoothed-targets.md).
  * - half the size first: as many images, which cost a third to a half, of pictures of 16 x 16 and more whose sides and levels halve evenly.
  * - at most so many passes over n pictures: of few, samples become copies, and the loss at high noise rises (docs/fit.md). By minutes alone.
- * - augment: where there is time for half as many passes again, half of the pictures are seen mirrored or turned, told to the network (Karras et al.
- *   2022), without their labels, which may say where things are. So few pictures are learnt from for four times as long.
+ * - augment: where there is time for a quarter more passes, half of the pictures are seen mirrored or turned, told to the network (Karras et al.
+ *   2022), without their labels, which may say where things are. So few pictures are learnt from for three times as long.
  * - label dropout: 0.1 of a single attribute, for guidance (Ho and Salimans 2021); 0.25 of more, so that each is learnt alone and
  *   compositions have what they are made of. More of it makes samples under all labels worse at small budgets.
  */
@@ -170,7 +170,7 @@ const PASSES = 2
 const LEAST_BOUND = 3000
 
 /** Turned pictures win from so many times those passes on, and allow so many times as many. */
-const [AUGMENTED_FROM, AUGMENTED_MOST] = [1.5, 4]
+const [AUGMENTED_FROM, AUGMENTED_MOST] = [1.25, 3]
 const AUGMENT = 0.5
 
 /** The most images that a denoiser of so many pictures sees, where minutes choose their number. */

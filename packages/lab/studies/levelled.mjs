@@ -227,6 +227,7 @@ async function boots() {
     references: 0,
     sharpened: 0,
     smallFirst: 0,
+    augment: 0,
     images: 64 * Math.round(steps / 2),
   }
   const { model: teacher } = await trainDenoiser({ ...common, seed: 11 })

@@ -99,6 +99,7 @@ const asThen = (row) => ({
   ...before,
   references: 0,
   smallFirst: 0,
+  augment: 0,
   ...row,
   network: { labelMaps: false, ...row.network },
 })

@@ -59,7 +59,16 @@ export interface Pictured {
 }
 const pixels: Pictured = { name: 'shapes', data: shapesData(), network: shapesNetwork }
 /** At a constant rate, on all pictures and single targets, as the published results were taken. */
-const common = { batchSize: 64, decay: 0, labelDropout: 0.5, references: 0, sharpened: 0, smallFirst: 0, holdOut: 0 }
+const common = {
+  batchSize: 64,
+  decay: 0,
+  labelDropout: 0.5,
+  references: 0,
+  sharpened: 0,
+  smallFirst: 0,
+  augment: 0,
+  holdOut: 0,
+}
 
 export const teacherImages = (context: ExperimentContext) => byBudget(context, 640, 32_000, 200_000, 1_000_000)
 export const energyImages = (context: ExperimentContext) => byBudget(context, 320, 16_000, 100_000, 500_000)
