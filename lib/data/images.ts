@@ -4,6 +4,7 @@ import { ArgumentError, FormatError } from '../base/errors.js'
 import { loadSharp } from '../base/optional.js'
 import { standIn } from '../base/stand-ins.js'
 import { inPieces, turns } from '../base/turns.js'
+import { colourOf } from './background.js'
 import { rgbOfCmyk } from './cmyk.js'
 import { allocateBytes } from './content.js'
 import { withoutTexts } from './png.js'
@@ -192,6 +193,8 @@ interface Head {
   inks: { profile: boolean } | null
   /** It may be transparent somewhere. */
   alpha: boolean
+  /** It has grey levels, but is laid on a colour. */
+  onColour: boolean
   pixels: number
 }
 
@@ -220,8 +223,8 @@ async function look(sharp: Loaded, picture: Picture, background?: string): Promi
     )
   const inks = space === 'cmyk' && channels === 4 && depth === 'uchar' ? { profile: found.hasProfile === true } : null
   const alpha = found.hasAlpha === true
-  const colourful = alpha && new Set(colourOf(background)).size > 1
-  return { grey: channels <= 2 && !colourful, inks, alpha, pixels: width * height }
+  const onColour = channels === 2 && new Set(colourOf(background)).size > 1
+  return { grey: channels <= 2 && !onColour, inks, alpha, onColour, pixels: width * height }
 }
 
 interface Decoded {
@@ -234,7 +237,7 @@ interface Decoded {
 async function decode(
   sharp: Loaded,
   picture: Picture,
-  { grey, inks, alpha }: Head,
+  { grey, inks, alpha, onColour }: Head,
   channels: 1 | 3,
   { resize, icc = false, background, signal }: ImageOptions,
   notes: Notes,
@@ -245,8 +248,8 @@ async function decode(
     if (asInks) return rawPixels(file.pipelineColourspace('cmyk'), 'cmyk')
     const space = grey ? 'b-w' : 'srgb'
     const [r, g, b] = colourOf(background)
-    const laid = (alpha && !grey ? file.pipelineColourspace(space) : file).flatten({ background: { r, g, b } })
-    return rawPixels(laid, space)
+    const coloured = onColour ? file.pipelineColourspace(space) : file
+    return rawPixels(coloured.flatten({ background: { r, g, b } }), space)
   })
   if (alpha && background === undefined && notes.transparent === '' && (await isTransparent(sharp, picture)))
     notes.transparent ||= picture.name
@@ -266,18 +269,6 @@ async function decode(
   for (let c = 0; c < channels; c++)
     resample(planes.subarray(c * area, (c + 1) * area), out.subarray(c * h * w, (c + 1) * h * w))
   return { planes: out, width: w, height: h }
-}
-
-/** What `background` may be. */
-export const COLOUR = 'black, white or #rrggbb'
-const HEX = /^#[0-9a-f]{6}$/i
-export const isColour = (text: string): boolean => text === 'black' || text === 'white' || HEX.test(text)
-
-/** Red, green and blue in bytes. */
-function colourOf(background = 'black'): [number, number, number] {
-  if (!HEX.test(background)) return background === 'white' ? [255, 255, 255] : [0, 0, 0]
-  const hex = Number.parseInt(background.slice(1), 16)
-  return [hex >> 16, (hex >> 8) & 255, hex & 255]
 }
 
 /** Whether anything of it is transparent: many files have a channel for that and no use of it. */

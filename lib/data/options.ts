@@ -1,7 +1,8 @@
 import { integer } from '../base/args.js'
 import { invalid } from '../base/errors.js'
 import { type OptionRow, type RowsOf, text, toggle, whole } from '../base/option-table.js'
-import { COLOUR, type ImageOptions, isColour } from './images.js'
+import { COLOURS, isColour } from './background.js'
+import type { ImageOptions } from './images.js'
 
 /** How data are read. */
 
@@ -32,10 +33,10 @@ const channels: OptionRow<1 | 3> = {
 }
 
 const background: OptionRow<string> = {
-  ...text('what transparent parts of pictures are laid on (black)', COLOUR, { value: 'colour' }),
+  ...text('what transparent parts of pictures are laid on (black)', COLOURS, { value: 'colour' }),
   check(name, value) {
     if (typeof value === 'string' && isColour(value)) return value
-    throw invalid(name, COLOUR, value)
+    throw invalid(name, COLOURS, value)
   },
 }
 

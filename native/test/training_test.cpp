@@ -299,22 +299,8 @@ void testWalks(const NetworkConfig& config, Kind kind, bool cosines) {
   }
 }
 
-// Rows that are states at a noise of their own are taken as they are: the step's gradient is that of the explicit batch.
-void testStates(const NetworkConfig& config, Kind kind) {
-  Setup s(config, 3, 81);
-  Network teacher(config, {}, newKernels);
-  const auto teacherWeights = randomWeights(teacher, 82);
-  teacher.write(Slot::kParams, teacherWeights.data());
-  Outputs out = {};
-  out.denoised = s.target.data();
-  std::fill(s.augment.begin(), s.augment.end(), 0.0f);
-  for (double& sigma : s.sigma) sigma = static_cast<float>(sigma);
-  teacher.evaluate({Kind::kDenoiser, 1}, s.batch(), nullptr, out, Stop());
-  const Head head = {kind, scaleOf(kind)};
-  const double want = s.loss(head, s.weights);
-  std::vector<float> wanted(s.weights.size()), found = wanted;
-  s.network.read(Slot::kGrad, wanted.data());
-  std::vector<double> losses(s.n), sigmas(s.n);
+// A step on the rows of a setup as states at its noise levels, in micro-batches of two, that moves nothing.
+TrainStep stepAtStates(const Setup& s, const Head& head, std::vector<double>& losses, std::vector<double>& sigmas) {
   TrainStep step = {head,
                     s.n,
                     2,
@@ -331,6 +317,26 @@ void testStates(const NetworkConfig& config, Kind kind) {
                     losses.data(),
                     sigmas.data()};
   step.states = s.sigma.data();
+  return step;
+}
+
+// Rows that are states at a noise of their own are taken as they are: the step's gradient is that of the explicit batch.
+void testStates(const NetworkConfig& config, Kind kind) {
+  Setup s(config, 3, 81);
+  Network teacher(config, {}, newKernels);
+  const auto teacherWeights = randomWeights(teacher, 82);
+  teacher.write(Slot::kParams, teacherWeights.data());
+  Outputs out = {};
+  out.denoised = s.target.data();
+  std::fill(s.augment.begin(), s.augment.end(), 0.0f);
+  for (double& sigma : s.sigma) sigma = static_cast<float>(sigma);
+  teacher.evaluate({Kind::kDenoiser, 1}, s.batch(), nullptr, out, Stop());
+  const Head head = {kind, scaleOf(kind)};
+  const double want = s.loss(head, s.weights);
+  std::vector<float> wanted(s.weights.size()), found = wanted;
+  s.network.read(Slot::kGrad, wanted.data());
+  std::vector<double> losses(s.n), sigmas(s.n);
+  TrainStep step = stepAtStates(s, head, losses, sigmas);
   const double loss = s.network.train(step, &teacher, Stop()).loss;
   s.network.read(Slot::kGrad, found.data());
   CHECK(std::fabs(loss / want - 1) < 1e-4 && relativeError(found, wanted) < 1e-4 && sigmas == s.sigma,
@@ -350,22 +356,7 @@ void testAugment(const NetworkConfig& config, Kind kind) {
   std::vector<float> wanted(s.weights.size()), found = wanted;
   s.network.read(Slot::kGrad, wanted.data());
   std::vector<double> losses(s.n), sigmas(s.n);
-  TrainStep step = {head,
-                    s.n,
-                    2,
-                    s.x.data(),
-                    s.labels.data(),
-                    0,
-                    1,
-                    0.01,
-                    80,
-                    0,
-                    7,
-                    3,
-                    {0, 0.9, 0.999, 1e-8, 0, 0, 0.9},
-                    losses.data(),
-                    sigmas.data()};
-  step.states = s.sigma.data();
+  TrainStep step = stepAtStates(s, head, losses, sigmas);
   step.targets = s.target.data();
   for (const float* told : {(const float*)s.augment.data(), (const float*)nullptr}) {
     s.network.write(Slot::kParams, s.weights.data());
